@@ -1,0 +1,1 @@
+"""Where a camera is: features, landmarks, matching, pose estimation, refinement, evaluation."""

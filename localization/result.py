@@ -1,0 +1,80 @@
+"""What localization returns, stage by stage."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scene.cameras import Camera
+from utils import se3
+
+
+class Status(StrEnum):
+    """Why a pose is or is not there."""
+
+    OK = "ok"
+    TOO_FEW_MATCHES = "too_few_matches"
+    NO_CONSENSUS = "no_consensus"  # RANSAC found no pose with enough inliers
+
+
+@dataclass(frozen=True)
+class Matches:
+    """2D-3D correspondences of a query."""
+
+    pixels: np.ndarray  # [M, 2] float64
+    points: np.ndarray  # [M, 3] float64, world
+    inliers: np.ndarray  # [M] bool
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """The answer of one stage."""
+
+    status: Status
+    camera: Camera  # with the focal length used
+    cam_from_world: Tensor | None = None  # [4, 4] float64; None unless status is OK
+    inliers: int = 0
+    covariance: Tensor | None = None  # [6, 6] of xi = (rho, phi), metres and radians, left perturbation
+    matches: Matches | None = None
+    elapsed_ms: float = 0.0
+    improved: bool = True  # False when a refinement was tried, rejected, and this is its prior again
+
+    @property
+    def ok(self) -> bool:
+        return self.status is Status.OK
+
+    def pose(self) -> Tensor:
+        """`cam_from_world` of a successful estimate; asking a failed one is a bug."""
+        if self.cam_from_world is None:
+            raise ValueError(f"a pose was asked of an estimate with status {self.status}")
+        return self.cam_from_world
+
+
+@dataclass(frozen=True)
+class Localization:
+    """The estimates of every stage that ran, in order, and the milliseconds before the first."""
+
+    stages: dict[str, PoseEstimate]
+    features_ms: float = 0.0  # decoding excluded: network, keypoints, descriptors
+
+    @property
+    def final(self) -> PoseEstimate:
+        return list(self.stages.values())[-1]
+
+    @property
+    def total_ms(self) -> float:
+        return self.features_ms + sum(stage.elapsed_ms for stage in self.stages.values())
+
+
+def pose_errors(estimate: Tensor | None, truth: Tensor) -> tuple[float, float]:
+    """(translation_error_m between camera centres, rotation_error_deg); infinite where there is no estimate."""
+    if estimate is None:
+        return float("inf"), float("inf")
+    translation = torch.linalg.norm(se3.camera_center(estimate) - se3.camera_center(truth))
+    rotation = torch.linalg.norm(se3.so3_log(estimate[:3, :3] @ truth[:3, :3].T))
+    return translation.item(), torch.rad2deg(rotation).item()

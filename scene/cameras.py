@@ -1,0 +1,82 @@
+"""Pinhole cameras and posed views.
+
+Pixels: the image corner is (0, 0), the centre of the first pixel (0.5, 0.5), as in COLMAP. A scene's views
+are always pinhole: readers undo lens distortion when an image is decoded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera; the principal point may be anywhere and fx may differ from fy."""
+
+    width: int  # pixels
+    height: int  # pixels
+    fx: float  # pixels
+    fy: float  # pixels
+    cx: float  # pixels, from the image corner
+    cy: float  # pixels, from the image corner
+
+    def resized(self, width: int, height: int) -> "Camera":
+        """The same camera over an image resampled to `width` x `height` (corners stay corners)."""
+        sx, sy = width / self.width, height / self.height
+        return Camera(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy)
+
+    def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The calibration matrix K [3, 3]."""
+        return torch.tensor([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=dtype)
+
+    def project(self, points: Tensor) -> Tensor:
+        """Points [N, 3] in the camera frame -> pixels [N, 2]. Points with z <= 0 have no meaningful pixel."""
+        xy = points[:, :2] / points[:, 2:]
+        return torch.stack([xy[:, 0] * self.fx + self.cx, xy[:, 1] * self.fy + self.cy], 1)
+
+    def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
+        """Pixels [N, 2] and depths z [N] in metres -> points [N, 3] in the camera frame."""
+        x = (pixels[:, 0] - self.cx) / self.fx
+        y = (pixels[:, 1] - self.cy) / self.fy
+        return torch.stack([x * depth, y * depth, depth], 1)
+
+
+@dataclass(frozen=True)
+class View:
+    """A posed image that stays on disk until `load_image` decodes it."""
+
+    name: str  # unique within its scene, with forward slashes
+    camera: Camera  # pinhole, of the image that `load_image` returns
+    cam_from_world: Tensor  # [4, 4] float64
+    image_path: Path
+    load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB of camera.height x camera.width
+    load_depth: Callable[[], np.ndarray] | None = None  # -> [H, W] float32 metres, 0 where unknown
+
+    def with_pose(self, cam_from_world: Tensor) -> "View":
+        return replace(self, cam_from_world=cam_from_world)
+
+
+@dataclass(frozen=True)
+class SparsePoints:
+    """A sparse point cloud, as structure from motion gives it."""
+
+    positions: np.ndarray  # [N, 3] float64, world
+    colors: np.ndarray  # [N, 3] uint8 RGB
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a reader returns: training and test views and, where the layout has one, a sparse cloud."""
+
+    name: str
+    root: Path
+    train: list[View]
+    test: list[View]
+    points: SparsePoints | None = None

@@ -1,0 +1,64 @@
+"""The map itself: 3D Gaussians with colour and descriptors, as plain tensors in optimisation space."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Gaussians:
+    """N Gaussians. Stored parameters are unconstrained; properties give what the renderer wants.
+
+    `feature_decoder` is set when the map was trained with low-dimensional features (`--speedup`): a 1x1
+    convolution [D, C] that turns rendered C-channel features into D-channel descriptors.
+    """
+
+    means: Tensor  # [N, 3] world, metres
+    quaternions: Tensor  # [N, 4] wxyz, any non-zero norm: world_from_gaussian
+    log_scales: Tensor  # [N, 3] log of the standard deviations in metres
+    opacity_logits: Tensor  # [N]
+    sh: Tensor  # [N, K, 3] spherical harmonics, K = (degree + 1)^2, rgb = 0.5 + sum Y_k sh_k
+    features: Tensor  # [N, C] descriptors, not normalised; C = 0 when there are none
+    feature_decoder: Tensor | None = None  # [D, C]
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def scales(self) -> Tensor:
+        """Standard deviations [N, 3] in metres."""
+        return self.log_scales.exp()
+
+    @property
+    def opacities(self) -> Tensor:
+        """Opacities [N] in (0, 1)."""
+        return self.opacity_logits.sigmoid()
+
+    @property
+    def sh_degree(self) -> int:
+        """The degree that `sh` has room for."""
+        return round(self.sh.shape[1] ** 0.5) - 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.means.device
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Every tensor by its name, the decoder included where there is one."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def per_gaussian(self) -> dict[str, Tensor]:
+        """The tensors whose first axis is the Gaussian, by name."""
+        return {name: tensor for name, tensor in self.parameters().items() if name != "feature_decoder"}
+
+    def select(self, index: Tensor) -> "Gaussians":
+        """The Gaussians at `index` (indices or a mask), in a new object."""
+        return replace(self, **{name: tensor[index] for name, tensor in self.per_gaussian().items()})
+
+    def to(self, device: torch.device | str) -> "Gaussians":
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.parameters().items()})
+
+    def detach(self) -> "Gaussians":
+        return replace(self, **{name: tensor.detach() for name, tensor in self.parameters().items()})
