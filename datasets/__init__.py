@@ -1,0 +1,1 @@
+"""Scripts that download or make scenes, and the code they share."""

@@ -1,0 +1,92 @@
+"""Writing scenes that are either whole or absent, and the files of the `train/` and `test/` layout."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.console import log
+from utils.errors import GSplatLocError
+from utils.io import write_json, write_text
+
+MARKER = "setup.json"  # written last into a finished scene; holds the settings it was made with
+_IMAGE_FOLDERS = ("train/rgb", "test/rgb", "images")
+
+Settings = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image on its way into a scene."""
+
+    split: str  # "train" or "test"
+    rgb_name: str  # file names within the folders of the split
+    pose_name: str
+    calibration_name: str
+    world_from_cam: np.ndarray  # [4, 4] metres
+    focal_length: float  # pixels of the image as written
+
+
+def microsoft_names(stem: str, suffix: str) -> tuple[str, str, str]:
+    """The names that 7-Scenes and 12-Scenes use: (image, pose, calibration)."""
+    return f"{stem}.color{suffix}", f"{stem}.pose.txt", f"{stem}.calibration.txt"
+
+
+def write_frame(root: Path, frame: Frame) -> Path:
+    """Write the frame's pose and calibration; returns where its image belongs (the folder exists)."""
+    folder = root / frame.split
+    write_text(folder / "poses" / frame.pose_name, format_pose(frame.world_from_cam))
+    write_text(folder / "calibration" / frame.calibration_name, f"{frame.focal_length:.12g}\n")
+    (folder / "rgb").mkdir(exist_ok=True)
+    return folder / "rgb" / frame.rgb_name
+
+
+def format_pose(world_from_cam: np.ndarray) -> str:
+    """A 4x4 matrix as four lines of text."""
+    return "".join(" ".join(f"{value:.12g}" for value in row) + "\n" for row in world_from_cam)
+
+
+def is_complete(scene: Path, settings: Settings) -> bool:
+    """Whether the scene was finished with these settings; a folder made otherwise is an error."""
+    if not scene.exists():
+        return False
+    try:
+        found = json.loads((scene / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if found == dict(settings):
+        log(f"{scene}: complete")
+        return True
+    what = "a folder that no set-up finished" if found is None else f"one made with {found}"
+    raise GSplatLocError(f"expected no {scene} or one made with {dict(settings)}, found {what}: move it away")
+
+
+@contextmanager
+def building(scene: Path, settings: Settings) -> Iterator[tuple[Path, Path]]:
+    """Yield (root, scratch): build in `root`, unpack into `scratch`; success renames root to `scene`.
+
+    Both lie beside `scene`, on the same disk, under names that a later run recognises and clears.
+    """
+    work = scene.with_name(f".{scene.name}.unfinished")
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    root, scratch = work / "scene", work / "scratch"
+    root.mkdir(parents=True)
+    scratch.mkdir()
+    try:
+        yield root, scratch
+        write_json(root / MARKER, dict(settings))
+        root.rename(scene)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    counts = [
+        f"{_count(scene / folder)} in {folder}" for folder in _IMAGE_FOLDERS if (scene / folder).is_dir()
+    ]
+    log(f"{scene}: {', '.join(counts)}")
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,102 @@
+"""Collecting one's own photos, or the sharpest frames of a video, into a folder of upright images."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from datasets.parallel import for_each
+from scene.images import IMAGE_SUFFIXES
+from utils.console import progress
+from utils.errors import GSplatLocError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
+_JPEG_QUALITY = 95
+_KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # others become .png
+_SHARPNESS_WIDTH = 480  # pixels at which frames are compared: enough to see blur, quick to filter
+
+
+def collect(source: Path, target: Path, frames: int, max_side: int) -> int:
+    """Copy the photos below `source`, or `frames` frames of the video `source`, into `target`.
+
+    Images come upright (their EXIF rotation is applied: calibrations ignore it) and no longer than `max_side`
+    pixels. Returns how many there are.
+    """
+    if source.is_dir():
+        return _collect_photos(source, target, max_side)
+    if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
+        return _collect_frames(source, target, frames, max_side)
+    kinds = " ".join(sorted(VIDEO_SUFFIXES))
+    raise GSplatLocError(f"expected a folder of photos or a video ({kinds}), found {source}: check --input")
+
+
+def _collect_photos(source: Path, target: Path, max_side: int) -> int:
+    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not photos:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        raise GSplatLocError(
+            f"expected photos ({kinds}) in {source}, found none: convert them or check --input"
+        )
+
+    def copy(photo: Path) -> None:
+        name = photo.relative_to(source).as_posix()
+        kept = photo.suffix.lower() in _KEPT_FORMATS
+        _copy_upright(photo, target / (name if kept else f"{name}.png"), max_side)
+
+    for_each(copy, photos, "photos")
+    return len(photos)
+
+
+def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
+    """Write the photo upright; its EXIF, with the focal length that COLMAP starts from, comes along."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Image.open(photo) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+            upright.convert("RGB").save(target, quality=_JPEG_QUALITY, exif=upright.getexif())
+    except (OSError, UnidentifiedImageError) as error:
+        raise GSplatLocError(f"expected a photo in {photo}, found {error}: remove or convert it") from None
+
+
+def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int:
+    """Cut the video into `count` equal stretches and keep the sharpest frame of each."""
+    capture = cv2.VideoCapture(str(video))
+    total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if total <= 0:
+        raise GSplatLocError(
+            f"expected a video in {video}, found none that can be decoded: convert it to .mp4"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    best: dict[int, float] = {}
+    for index in progress(range(total), desc="frames"):
+        decoded, frame = capture.read()
+        if not decoded:  # containers announce more frames than they hold
+            break
+        stretch = index * min(count, total) // total
+        sharpness = _sharpness(frame)
+        if sharpness > best.get(stretch, -1.0):
+            best[stretch] = sharpness
+            _write_frame(target / f"frame_{stretch:05d}.jpg", frame, max_side)
+    capture.release()
+    return len(best)
+
+
+def _sharpness(frame: np.ndarray) -> float:
+    """Variance of the Laplacian: it falls with motion blur."""
+    height, width = frame.shape[:2]
+    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(
+        grey, (_SHARPNESS_WIDTH, round(height * _SHARPNESS_WIDTH / width)), interpolation=cv2.INTER_AREA
+    )
+    return float(cv2.Laplacian(small, cv2.CV_32F).var())
+
+
+def _write_frame(path: Path, frame: np.ndarray, max_side: int) -> None:
+    height, width = frame.shape[:2]
+    scale = min(1.0, max_side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    if not cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
+        raise GSplatLocError(f"expected to write {path}, found that the disk refused: check its space")

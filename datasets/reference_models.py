@@ -1,0 +1,51 @@
+"""The SfM models behind the pseudo ground truth of 7-Scenes: where a map's Gaussians may start from."""
+
+from pathlib import Path
+
+import pycolmap
+
+from datasets.archives import extract
+from datasets.command import SetupOptions
+from datasets.download import download
+from datasets.upstream import REFERENCE_MODELS, REFERENCE_MODELS_FILE, REFERENCE_MODELS_ID
+from scene.cameras import SparsePoints
+from scene.readers.colmap import sparse_points
+from utils.console import log
+from utils.errors import GSplatLocError
+
+# The model whose coordinates the poses are in.
+MODEL_OF_POSES = {"original": "old_gt_refined", "calibrated": "old_gt_refined", "pgt": "sfm_gt"}
+
+
+def fetch_points(options: SetupOptions, scene: str, poses: str, scratch: Path) -> SparsePoints | None:
+    """The points of the scene's model, or None after one line that says why: mapping can do without."""
+    try:
+        archive = _fetch_archive(options)
+        folder = f"{scene}/{MODEL_OF_POSES[poses]}/"
+        extract(archive, scratch / "models", lambda name: folder in name)
+        model = next((scratch / "models").glob(f"**/{folder}points3D.bin"), None)
+        if model is None:
+            raise GSplatLocError(f"expected {folder}points3D.bin in {archive}, found none")
+        return sparse_points(pycolmap.Reconstruction(str(model.parent)))
+    except (GSplatLocError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        log(f"{scene}: no SfM points ({reason}); mapping will triangulate its own")
+        return None
+
+
+def _fetch_archive(options: SetupOptions) -> Path:
+    path = options.archive_path(REFERENCE_MODELS, REFERENCE_MODELS_FILE)
+    if path.is_file():
+        return path
+    if options.mirror_address:
+        return download(REFERENCE_MODELS.address(REFERENCE_MODELS_FILE, options.mirror_address), path)
+    try:
+        import gdown  # optional: only these models are on Google Drive
+    except ImportError:
+        raise GSplatLocError("gdown is not installed: pip install gdown") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:  # gdown keeps its own partial file and renames it when whole
+        gdown.download(id=REFERENCE_MODELS_ID, output=str(path), resume=True)
+    except (OSError, RuntimeError, gdown.exceptions.DownloadError) as error:
+        raise GSplatLocError(f"Google Drive refused: {str(error).strip() or type(error).__name__}") from None
+    return path

@@ -1,0 +1,91 @@
+"""A synthetic scene with known truth: a furnished room, written in layout 1 (train/ and test/ folders).
+
+Everything is drawn and ray-cast by our own code from a seed: no download, and the same bytes every time. The
+principal point is off the centre on purpose, so that code that assumes otherwise is found out.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from datasets.room_camera import Room, RoomView, query_path, training_path
+from datasets.room_surfaces import Array
+from scene.cameras import Camera
+from utils.errors import GSplatLocError
+from utils.io import atomic_path, write_text
+
+_WORKERS = 2  # numpy leaves the interpreter lock while it computes
+
+
+@dataclass(frozen=True)
+class RoomOptions:
+    """What `make_room` makes."""
+
+    width: int = 320  # pixels
+    height: int = 256  # pixels; like the width a multiple of 32, XFeat's stride
+    train: int = 80  # training views, on one loop of about 7.4 m
+    test: int = 20  # test views, 5 to 12 cm off that loop and up to 8 degrees turned
+    arc: float = 1.0  # share of the loop that is walked, in (0, 1]: small scenes take a part of it
+    seed: int = 0  # of the textures, the test poses and the noise
+    supersampling: int = 2  # rays per pixel along each axis
+    noise: float = 1.0  # grey levels, standard deviation of the sensor noise
+
+
+def room_camera(options: RoomOptions) -> Camera:
+    """The camera of every view: 64 degrees wide, its principal point off the centre."""
+    focal = 0.8 * options.width
+    return Camera(options.width, options.height, focal, focal, 0.508 * options.width, 0.489 * options.height)
+
+
+def make_room(folder: Path | str, options: RoomOptions | None = None) -> None:
+    """Write the scene to `folder`: {train,test}/{rgb,depth,poses,calibration}.
+
+    Poses are camera-to-world 4x4 in metres, calibrations 3x3, depth 16-bit millimetres.
+
+    Raises:
+        GSplatLocError: the options describe no picture.
+    """
+    options = options or RoomOptions()
+    if min(options.width, options.height, options.train, options.supersampling) < 1 or options.test < 0:
+        raise GSplatLocError(f"expected positive sizes and counts, found {options}: correct the options")
+    room = Room.build(options.seed)
+    rng = np.random.default_rng([options.seed, 1])
+    _write_split(Path(folder) / "train", room, training_path(options.train, options.arc), options)
+    _write_split(Path(folder) / "test", room, query_path(options.test, rng, options.arc), options)
+
+
+def _write_split(folder: Path, room: Room, poses: Sequence[Array], options: RoomOptions) -> None:
+    camera = room_camera(options)
+
+    def write(index: int) -> None:
+        view = room.look(camera, poses[index], options.supersampling)
+        rng = np.random.default_rng([options.seed, index, len(folder.name)])
+        _write_view(folder, f"frame-{index:06d}", _noisy(view, options.noise, rng), camera, poses[index])
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(write, range(len(poses))))
+
+
+def _noisy(view: RoomView, sigma: float, rng: np.random.Generator) -> RoomView:
+    rgb = view.rgb + rng.normal(0, sigma, view.rgb.shape) if sigma else view.rgb
+    return RoomView(np.clip(np.round(rgb), 0, 255).astype(np.uint8), view.depth)
+
+
+def _write_view(folder: Path, name: str, view: RoomView, camera: Camera, cam_from_world: Array) -> None:
+    _write_png(folder / "rgb" / f"{name}.color.png", view.rgb[..., ::-1])
+    _write_png(folder / "depth" / f"{name}.depth.png", np.round(view.depth * 1000).astype(np.uint16))
+    _write_matrix(folder / "poses" / f"{name}.pose.txt", np.linalg.inv(cam_from_world))
+    _write_matrix(folder / "calibration" / f"{name}.calibration.txt", camera.matrix().numpy())
+
+
+def _write_png(path: Path, image: Array) -> None:
+    with atomic_path(path) as temporary:
+        cv2.imwrite(str(temporary), np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+
+
+def _write_matrix(path: Path, matrix: Array) -> None:
+    write_text(path, "\n".join(" ".join(f"{value:.9f}" for value in row) for row in matrix) + "\n")

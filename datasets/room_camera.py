@@ -1,0 +1,215 @@
+"""Views of the synthetic room: where cameras stand, and what they see, by ray casting."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from datasets.room_furniture import ROOM_SIZE, furnish
+from datasets.room_light import bake, to_display
+from datasets.room_surfaces import Array, Surface
+from scene.cameras import Camera
+
+_AMBIENT = np.array([0.34, 0.35, 0.38], np.float32)
+_SUN = np.array([2.3, 1.9, 2.45], np.float32)  # metres; what highlights mirror: the ceiling panel
+_NEAR = 0.05  # metres
+
+
+@dataclass(frozen=True)
+class RoomView:
+    """A picture and its exact depth at pixel centres."""
+
+    rgb: Array  # [H, W, 3]
+    depth: Array  # [H, W] metres along z
+
+
+class Room:
+    """Surfaces with light baked in, ready to be looked at."""
+
+    def __init__(self, surfaces: list[Surface], radiance: list[Array]) -> None:
+        """`radiance` holds a linear texture [h, w, 3] per surface."""
+        self.surfaces = surfaces
+        self._textures = _MipMaps(radiance, surfaces)
+
+    @classmethod
+    def build(cls, seed: int = 0) -> "Room":
+        """The furnished room; `seed` chooses every texture, the geometry stays nearly the same."""
+        solid, lights = furnish(np.random.default_rng(seed))
+        return cls(solid.surfaces, bake(solid.surfaces, solid.occluders, lights, _AMBIENT))
+
+    def look(self, camera: Camera, cam_from_world: Array, supersampling: int = 2) -> RoomView:
+        """Render from pose [4, 4]; each pixel is the mean of supersampling^2 rays."""
+        fine = camera.resized(camera.width * supersampling, camera.height * supersampling)
+        shape = (camera.height, supersampling, camera.width, supersampling, 3)
+        linear = self._shade(fine, cam_from_world).reshape(shape).mean((1, 3))
+        rgb = np.round(to_display(linear) * 255).astype(np.uint8)
+        return RoomView(rgb, self._cast(camera, cam_from_world)[0])
+
+    def _cast(self, camera: Camera, cam_from_world: Array) -> tuple[Array, Array, Array, Array]:
+        """Depth, surface index, u, v [H, W] of the first hit at each pixel centre; depth 0 = nothing."""
+        rotation = cam_from_world[:3, :3]
+        origin = (-rotation.T @ cam_from_world[:3, 3]).astype(np.float32)
+        directions = _rays(camera, rotation.T)
+        depth = np.full((camera.height, camera.width), np.inf, np.float32)
+        index = np.zeros(depth.shape, np.int32)
+        u, v = np.zeros_like(depth), np.zeros_like(depth)
+        for number, surface in enumerate(self.surfaces):
+            window = _window(surface, camera, cam_from_world) if surface.faces(origin) else None
+            if window is None:
+                continue
+            hit = surface.intersect(origin, directions[:, *window].reshape(3, -1))
+            t = hit.t.reshape(depth[window].shape)
+            nearer = t < depth[window]
+            for target, value in ((depth, t), (u, hit.u.reshape(t.shape)), (v, hit.v.reshape(t.shape))):
+                target[window][nearer] = value[nearer]
+            index[window][nearer] = number
+        return np.where(np.isfinite(depth), depth, np.float32(0)), index, u, v
+
+    def _shade(self, camera: Camera, cam_from_world: Array) -> Array:
+        """Linear radiance [H, W, 3]."""
+        depth, index, u, v = self._cast(camera, cam_from_world)
+        rotation = cam_from_world[:3, :3].astype(np.float32)
+        color = self._textures.sample(index, u, v, depth / np.float32(camera.fx))
+        eye = -rotation.T @ cam_from_world[:3, 3].astype(np.float32)
+        color += self._highlight(index, u, v, eye)[..., None]
+        color[depth == 0] = 0
+        return color
+
+    def _highlight(self, index: Array, u: Array, v: Array, eye: Array) -> Array:
+        """Blinn-Phong highlights [H, W] of the glossy surfaces in view."""
+        shine = np.zeros(index.shape, np.float32)
+        for number in np.unique(index):
+            surface = self.surfaces[number]
+            if surface.material.gloss:
+                at = index == number
+                positions, normals = surface.sample(u[at], v[at])
+                half = _unit(_SUN - positions) + _unit(eye - positions)
+                cosine = np.maximum((_unit(half) * normals).sum(-1), 0)
+                shine[at] = surface.material.gloss * cosine**24
+        return shine
+
+
+class _MipMaps:
+    """Every texture at halving resolutions in one flat array, so that one gather serves a whole picture."""
+
+    LEVELS = 6
+
+    def __init__(self, radiance: list[Array], surfaces: list[Surface]) -> None:
+        texels: list[Array] = []
+        self._offsets = np.zeros((len(radiance), self.LEVELS), np.int64)
+        self._shapes = np.ones((len(radiance), self.LEVELS, 2), np.int64)
+        self._density = np.ones(len(radiance), np.float32)  # texels per metre
+        at = 0
+        for number, (texture, surface) in enumerate(zip(radiance, surfaces)):
+            self._density[number] = texture.shape[1] / surface.size[0]
+            for level in range(self.LEVELS):
+                self._offsets[number, level], self._shapes[number, level] = at, texture.shape[:2]
+                texels.append(texture.reshape(-1, 3))
+                at += texture.shape[0] * texture.shape[1]
+                texture = _halve(texture)
+        self._texels = np.concatenate(texels).astype(np.float32)
+
+    def sample(self, index: Array, u: Array, v: Array, footprint: Array) -> Array:
+        """Bilinear samples [H, W, 3]; `footprint` is the width of a ray in metres where it hits."""
+        blur = np.log2(np.maximum(footprint * self._density[index], 1e-6))
+        level = np.clip(np.round(blur), 0, self.LEVELS - 1).astype(np.int64)
+        offset, shape = self._offsets[index, level], self._shapes[index, level]
+        rows, columns = shape[..., 0], shape[..., 1]
+        x = np.clip(u * columns - 0.5, 0, columns - 1)  # texel centres at 0.5, as pixels
+        y = np.clip(v * rows - 0.5, 0, rows - 1)
+        left, top = x.astype(np.int64), y.astype(np.int64)
+        right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
+        fx, fy = (x - left).astype(np.float32)[..., None], (y - top).astype(np.float32)[..., None]
+        above = self._mix(offset + top * columns, left, right, fx)
+        return above + fy * (self._mix(offset + bottom * columns, left, right, fx) - above)
+
+    def _mix(self, row: Array, left: Array, right: Array, fx: Array) -> Array:
+        start = self._texels[row + left]
+        return start + fx * (self._texels[row + right] - start)
+
+
+def training_path(count: int, arc: float = 1.0) -> list[Array]:
+    """Poses on one wavy loop through the room, looking across it; `arc` is the share of the loop to walk."""
+    return [_pose_on_loop(2 * np.pi * arc * step / count) for step in range(count)]
+
+
+def query_path(count: int, rng: Generator, arc: float = 1.0) -> list[Array]:
+    """Poses off the loop: pushed 5 to 12 cm aside, and turned by up to 8 degrees about each axis."""
+    poses = []
+    for step in range(count):
+        aside = rng.normal(size=3)
+        aside *= rng.uniform(0.05, 0.12) / np.linalg.norm(aside)
+        angles = np.deg2rad(rng.uniform(-8, 8, 3))
+        poses.append(_pose_on_loop(2 * np.pi * arc * (step + rng.uniform(0.2, 0.8)) / count, aside, angles))
+    return poses
+
+
+def look_at(eye: Array, target: Array) -> Array:
+    """cam_from_world [4, 4] of a camera at `eye` that looks at `target` with z up in the world."""
+    forward = _unit(target - eye)
+    right = _unit(np.cross(forward, [0.0, 0.0, 1.0]))
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, -rotation @ eye
+    return pose
+
+
+def _pose_on_loop(angle: float, aside: Array | None = None, turned: Array | None = None) -> Array:
+    """A pose at `angle` of the loop, moved by `aside` metres and turned by yaw, pitch and roll in radians."""
+    center = np.array(ROOM_SIZE) / 2
+    eye = center + [1.35 * np.cos(angle), 1.0 * np.sin(angle), 0.30 + 0.17 * np.sin(5 * angle)]
+    target = center - [1.3 * np.cos(angle), 1.1 * np.sin(angle), 0.15 + 0.25 * np.cos(3 * angle)]
+    pose = look_at(eye + (0 if aside is None else aside), target)
+    if turned is not None:
+        yaw, pitch, roll = turned
+        turn = np.eye(4)
+        turn[:3, :3] = _axis_turn(1, yaw) @ _axis_turn(0, pitch) @ _axis_turn(2, roll)
+        pose = turn @ pose
+    return pose
+
+
+def _axis_turn(axis: int, angle: float) -> Array:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    turn = np.eye(3)
+    turn[first, first] = turn[second, second] = cosine
+    turn[first, second], turn[second, first] = -sine, sine
+    return turn
+
+
+def _rays(camera: Camera, world_from_cam: Array) -> Array:
+    """World directions [3, H, W] through pixel centres, of depth 1."""
+    x = ((np.arange(camera.width) + 0.5 - camera.cx) / camera.fx)[None, None]
+    y = ((np.arange(camera.height) + 0.5 - camera.cy) / camera.fy)[None, :, None]
+    across, down, forward = world_from_cam.T[:, :, None, None]  # each [3, 1, 1]
+    return (across * x + down * y + forward).astype(np.float32)
+
+
+def _window(surface: Surface, camera: Camera, cam_from_world: Array) -> tuple[slice, slice] | None:
+    """The rows and columns that the surface can cover, or None where it is out of sight."""
+    points = surface.bounds() @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
+    if (points[:, 2] < _NEAR).all():
+        return None
+    if (points[:, 2] < _NEAR).any():
+        return slice(0, camera.height), slice(0, camera.width)
+    x = points[:, 0] / points[:, 2] * camera.fx + camera.cx
+    y = points[:, 1] / points[:, 2] * camera.fy + camera.cy
+    left, right = max(int(x.min()) - 1, 0), min(int(x.max()) + 2, camera.width)
+    top, bottom = max(int(y.min()) - 1, 0), min(int(y.max()) + 2, camera.height)
+    return (slice(top, bottom), slice(left, right)) if right > left and bottom > top else None
+
+
+def _halve(texture: Array) -> Array:
+    """Half the resolution by the mean of 2 x 2 texels; a side of one texel stays."""
+    for axis in (0, 1):
+        size = texture.shape[axis]
+        if size > 1:
+            even = np.take(texture, range(0, size - size % 2), axis)
+            shape = list(even.shape)
+            shape[axis : axis + 1] = [size // 2, 2]
+            texture = even.reshape(shape).mean(axis + 1)
+    return texture
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

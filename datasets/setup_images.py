@@ -1,0 +1,47 @@
+"""Turn own photos or a video into a scene: python datasets/setup_images.py --input photos/ --name my_room"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, only its own folder is searched
+
+from datasets.layout import building, is_complete  # noqa: E402
+from datasets.photos import collect  # noqa: E402
+from datasets.structure_from_motion import MappingOptions, reconstruct  # noqa: E402
+from utils.console import run_script  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Pose one's own images with COLMAP and write a scene that train.py reads. Its scale is arbitrary."""
+
+    input: Path  # folder of photos, or a video
+    name: str  # of the scene
+    output: Path = field(default=Path(__file__).parent)  # folder that the scene's folder is made in
+    frames: int = 150  # how many frames to take of a video
+    max_side: int = 1600  # pixels; larger images are shrunk
+    mapping: Annotated[MappingOptions, tyro.conf.arg(name="")] = field(default_factory=MappingOptions)
+
+
+def setup_images(arguments: Arguments) -> Path:
+    """Make the scene unless it is complete; returns its folder."""
+    target = arguments.output / arguments.name
+    settings = {"input": str(arguments.input.resolve()), "max_side": str(arguments.max_side)}
+    if is_complete(target, settings):
+        return target
+    with building(target, settings) as (root, scratch):
+        count = collect(arguments.input, root / "images", arguments.frames, arguments.max_side)
+        reconstruct(root / "images", root / "sparse" / "0", scratch, count, arguments.mapping)
+    return target
+
+
+def main() -> None:
+    setup_images(tyro.cli(Arguments))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,80 @@
+"""Poses for images that have none, by COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pycolmap
+
+from utils.console import ProgressBar, log
+from utils.errors import GSplatLocError
+
+Matching = Literal["auto", "exhaustive", "sequential"]
+CameraSharing = Literal["single", "per_folder", "per_image"]
+
+_EXHAUSTIVE_LIMIT = 200  # images up to which `auto` matches every pair
+_FEWEST_POSED = 3  # two posed images are where COLMAP starts, not a map
+_CAMERA_MODES = {
+    "single": pycolmap.CameraMode.SINGLE,
+    "per_folder": pycolmap.CameraMode.PER_FOLDER,
+    "per_image": pycolmap.CameraMode.PER_IMAGE,
+}
+
+
+@dataclass(frozen=True)
+class MappingOptions:
+    """How the images are matched and what is known of their camera."""
+
+    matching: Matching = "auto"  # pairs: every one, neighbours by name (video), or by the number of images
+    cameras: CameraSharing = "single"  # which images share one calibration
+    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide lenses, OPENCV_FISHEYE beyond
+    max_features: int = 8192  # SIFT keypoints per image
+
+
+def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: MappingOptions) -> None:
+    """Write the largest COLMAP model of the `count` images below `images` into the folder `model`.
+
+    Raises `GSplatLocError` when they do not connect.
+    """
+    database = scratch / "database.db"
+    pycolmap.logging.minloglevel = int(pycolmap.logging.ERROR)
+    log(f"extracting features of {count} images")
+    extraction = pycolmap.FeatureExtractionOptions()
+    extraction.sift.max_num_features = options.max_features
+    reader = pycolmap.ImageReaderOptions(camera_model=options.camera_model)
+    mode = _CAMERA_MODES[options.cameras]
+    pycolmap.extract_features(database, images, [], mode, reader, extraction)
+    _match(database, count, options.matching)
+    largest = _map(database, images, scratch / "models", count)
+    model.mkdir(parents=True)
+    largest.write_binary(str(model))
+    error = largest.compute_mean_reprojection_error()
+    log(
+        f"posed {largest.num_reg_images()} of {count} images, {largest.num_points3D()} points, {error:.2f} px"
+    )
+
+
+def _match(database: Path, count: int, matching: Matching) -> None:
+    if matching == "sequential" or (matching == "auto" and count > _EXHAUSTIVE_LIMIT):
+        log("matching neighbours")
+        pycolmap.match_sequential(database)
+    else:
+        log(f"matching {count * (count - 1) // 2} pairs")
+        pycolmap.match_exhaustive(database)
+
+
+def _map(database: Path, images: Path, models: Path, count: int) -> pycolmap.Reconstruction:
+    models.mkdir()
+    with ProgressBar(count, "posing images") as bar:
+        options = pycolmap.IncrementalPipelineOptions(random_seed=0)
+        found = pycolmap.incremental_mapping(
+            database, images, models, options, next_image_callback=bar.advance
+        )
+    largest = max(found.values(), key=lambda candidate: candidate.num_reg_images(), default=None)
+    if largest is None or largest.num_reg_images() < min(_FEWEST_POSED, count):
+        posed = 0 if largest is None else largest.num_reg_images()
+        raise GSplatLocError(
+            f"expected {count} images that overlap, found {posed} that COLMAP could connect:"
+            " take more, closer together, of a textured place"
+        )
+    return largest

@@ -1,0 +1,64 @@
+"""Reading VisualSfM's .nvm files (Wu, 2011): focal lengths and points.
+
+The format, after a first line `NVM_V3`: the number of cameras; a line for each, `name focal qw qx qy qz cx cy
+cz radial 0`; the number of points; a line for each, `x y z r g b m` and m observations. Blank lines separate.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from scene.cameras import SparsePoints
+from utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the set-up needs of an .nvm file."""
+
+    focal_lengths: dict[str, float]  # pixels at full size, by image name without its suffix
+    points: SparsePoints
+
+    def focal_length(self, name: str) -> float:
+        """Of an image, whatever its suffix: the .nvm names .jpg files, the data set holds .png files."""
+        stem = _without_suffix(name)
+        if stem not in self.focal_lengths:
+            raise GSplatLocError(
+                f"expected {stem} in reconstruction.nvm, found no such image: delete the archive"
+            )
+        return self.focal_lengths[stem]
+
+
+def read_nvm(path: Path) -> Reconstruction:
+    """Read an .nvm file, line by line: the observations, most of it, are never held."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = (line for line in file if line.strip())
+            if not next(lines).startswith("NVM_V3"):
+                raise ValueError("no NVM_V3 in the first line")
+            focal_lengths = dict(_read_camera(next(lines)) for _ in range(int(next(lines))))
+            points = _read_points(lines, int(next(lines)))
+    except (OSError, ValueError, StopIteration, RuntimeError) as error:
+        reason = str(error) or "that it ends early"
+        raise GSplatLocError(
+            f"expected a VisualSfM file in {path}, found {reason}: delete the archive"
+        ) from None
+    return Reconstruction(focal_lengths, points)
+
+
+def _read_camera(line: str) -> tuple[str, float]:
+    name, focal_length = line.split()[:2]
+    return _without_suffix(name), float(focal_length)
+
+
+def _read_points(lines: Iterator[str], count: int) -> SparsePoints:
+    numbers = np.empty((count, 6))
+    for index in range(count):
+        numbers[index] = [float(word) for word in next(lines).split(maxsplit=6)[:6]]
+    return SparsePoints(numbers[:, :3].copy(), numbers[:, 3:].astype(np.uint8))
+
+
+def _without_suffix(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()

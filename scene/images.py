@@ -1,0 +1,195 @@
+"""Decoding images and depth maps: size, lens distortion and resampling, on demand and never all at once.
+
+Every resampling keeps image corners on image corners (docs/conventions.md), so `Camera.resized` describes it.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+from PIL import Image, UnidentifiedImageError
+
+from scene.cameras import Camera
+from utils.errors import GSplatLocError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+DEPTH_UNITS_PER_METRE = 1000.0  # 16-bit depth in millimetres, as Kinect and 7-Scenes store it
+_ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_INVALID_DEPTH = 65535  # Kinect's "no reading"; 0 is the other one
+_ROWS_AT_ONCE = 64  # of a distortion map, which bounds the memory of computing it
+_NO_SECOND_MAP = np.empty(0, np.float32)  # x and y are interleaved in the first
+_MAPS_KEPT = 2  # distortion maps in memory: 8 bytes a pixel each, and most scenes have one camera
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A camera as COLMAP models it, distortion included; hashable, so that images can share its maps."""
+
+    model: str  # COLMAP's name: PINHOLE, SIMPLE_RADIAL, OPENCV, ...
+    width: int  # pixels of the stored image
+    height: int
+    params: tuple[float, ...]  # in COLMAP's order
+
+    @classmethod
+    def from_colmap(cls, camera: pycolmap.Camera) -> "Lens":
+        return cls(camera.model.name, camera.width, camera.height, tuple(camera.params.tolist()))
+
+    @classmethod
+    def pinhole(cls, width: int, height: int, matrix: np.ndarray) -> "Lens":
+        """A lens without distortion from K [3, 3] in pixels."""
+        params = (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
+        return cls("PINHOLE", width, height, tuple(float(value) for value in params))
+
+    @property
+    def distorted(self) -> bool:
+        return not self.colmap().is_undistorted()
+
+    def colmap(self) -> pycolmap.Camera:
+        return pycolmap.Camera(
+            model=self.model, width=self.width, height=self.height, params=list(self.params)
+        )
+
+    def resized(self, width: int, height: int) -> "Lens":
+        """The same lens over the image resampled to `width` x `height`."""
+        camera = self.colmap()
+        camera.rescale(width, height)
+        return Lens.from_colmap(camera)
+
+
+@lru_cache(maxsize=4096)
+def undistorted_camera(lens: Lens) -> Camera:
+    """The pinhole camera that shows only what the lens saw, at about the lens's own resolution."""
+    camera = lens.colmap()
+    if lens.distorted:
+        camera = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
+    center = camera.principal_point_x, camera.principal_point_y
+    return Camera(camera.width, camera.height, camera.focal_length_x, camera.focal_length_y, *center)
+
+
+@lru_cache(maxsize=_MAPS_KEPT)
+def _distortion_map(lens: Lens) -> np.ndarray:
+    """Where each undistorted pixel is in the stored image: [H, W, 2] float32, as indices for `cv2.remap`."""
+    camera, source = undistorted_camera(lens), lens.colmap()
+    x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
+    lookup = np.empty((camera.height, camera.width, 2), np.float32)
+    for top in range(0, camera.height, _ROWS_AT_ONCE):
+        rows = np.arange(top, min(top + _ROWS_AT_ONCE, camera.height))
+        y = (rows + 0.5 - camera.cy) / camera.fy
+        rays = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)))], -1)
+        # remap counts from the centre of the first pixel, we from its corner
+        lookup[rows] = source.img_from_cam(rays.reshape(-1, 3)).reshape(len(y), len(x), 2) - 0.5
+    return lookup
+
+
+@dataclass(frozen=True)
+class ImageLoader:
+    """Decodes one image: undistorted, at `width` x `height`, as [H, W, 3] uint8 RGB."""
+
+    path: Path
+    lens: Lens
+    width: int
+    height: int
+    white_background: bool = False
+
+    def __call__(self) -> np.ndarray:
+        image = decode_rgb(self.path, self.white_background)
+        _check_size(image, self.lens, self.path)
+        if self.lens.distorted:
+            image = cv2.remap(
+                image,
+                _distortion_map(self.lens),
+                _NO_SECOND_MAP,
+                cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+        return resize_rgb(image, self.width, self.height)
+
+
+@dataclass(frozen=True)
+class DepthLoader:
+    """Decodes the 16-bit depth map of one image, pixel for pixel with it: [H, W] float32 metres."""
+
+    path: Path
+    lens: Lens  # of the image that the depth is registered to
+    width: int
+    height: int
+
+    def __call__(self) -> np.ndarray:
+        depth = decode_depth(self.path)
+        if self.lens.distorted:
+            _check_size(depth, self.lens, self.path)
+            depth = cv2.remap(depth, _distortion_map(self.lens), _NO_SECOND_MAP, cv2.INTER_NEAREST)
+        if depth.shape == (self.height, self.width):
+            return depth
+        # nearest: a mean across an edge is a depth where nothing is
+        return cv2.resize(depth, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) as stored, from the header alone; EXIF rotation is ignored, as by calibrations."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError) as error:
+        raise GSplatLocError(f"expected an image at {path}, found {error}: restore or remove it") from None
+
+
+def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
+    """The image at `path` as stored, [H, W, 3] uint8 RGB; transparency shows black or white."""
+    if path.suffix.lower() not in (".jpg", ".jpeg") and _has_alpha(path):
+        stored = _read(path, cv2.IMREAD_UNCHANGED)
+        if stored.dtype == np.uint16:
+            stored = (stored // 257).astype(np.uint8)
+        alpha = stored[..., -1:].astype(np.float32) / 255
+        behind = 255.0 if white_background else 0.0
+        bgr = np.broadcast_to(stored[..., :-1], (*stored.shape[:2], 3))
+        return np.rint(bgr[..., ::-1] * alpha + behind * (1 - alpha)).astype(np.uint8)
+    return _read(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def decode_depth(path: Path) -> np.ndarray:
+    """A 16-bit millimetre depth map -> [H, W] float32 metres, 0 where there is no reading (0 and 65535)."""
+    stored = _read(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != np.uint16:
+        raise GSplatLocError(
+            f"expected 16-bit depth in millimetres in {path}, found {stored.dtype} of shape {stored.shape}:"
+            " remove the depth folder or rewrite it"
+        )
+    return np.where(stored == _INVALID_DEPTH, 0, stored).astype(np.float32) / DEPTH_UNITS_PER_METRE
+
+
+def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resample [H, W, 3]: by area where it shrinks (no aliasing), cubic where it grows."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = width <= image.shape[1] and height <= image.shape[0]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _has_alpha(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode in _ALPHA_MODES
+    except (OSError, UnidentifiedImageError):
+        return False
+
+
+def _read(path: Path, flags: int) -> np.ndarray:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise GSplatLocError(
+            f"expected an image at {path}, found none that can be decoded: restore or remove it"
+        )
+    return image
+
+
+def _check_size(image: np.ndarray, lens: Lens, path: Path) -> None:
+    height, width = image.shape[:2]
+    if (width, height) != (lens.width, lens.height):
+        raise GSplatLocError(
+            f"expected {lens.width}x{lens.height} pixels in {path}, found {width}x{height}:"
+            " the file changed since the scene was read, or its calibration is another image's"
+        )

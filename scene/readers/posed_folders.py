@@ -1,0 +1,107 @@
+"""Layout 1: `train/` and `test/` with `rgb/`, `poses/`, `calibration/` and maybe `depth/`, paired by name.
+
+What `datasets/setup_*.py` write, and ACE before them: `rgb/X.color.png` goes with `poses/X.pose.txt`
+(camera-to-world 4x4), `calibration/X.calibration.txt` (one focal length in pixels, or K) and
+`depth/X.depth.png` (16-bit mm); plain `rgb/X.png`, `poses/X.txt` as well. Calibrations are for the image as
+stored. A sparse cloud may lie beside the splits, in `points3D.ply`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scene.cameras import Scene, View
+from scene.images import IMAGE_SUFFIXES, Lens, image_size
+from scene.readers.options import SceneOptions
+from scene.readers.point_cloud import read_points
+from scene.readers.poses import read_numbers, read_pose
+from scene.readers.views import make_view, report_skipped
+from utils.errors import GSplatLocError
+
+POINTS_FILE = "points3D.ply"
+_SPLITS = ("train", "test")
+
+
+class PosedFoldersReader:
+    """Reads layout 1. The split is the folder's own, so `SceneOptions.eval` has nothing to do."""
+
+    layout = "train/{rgb,poses,calibration} with test/ likewise (7-Scenes, 12-Scenes, Cambridge)"
+
+    def matches(self, path: Path) -> bool:
+        return (path / "train" / "poses").is_dir()
+
+    def read(self, path: Path, options: SceneOptions) -> Scene:
+        train, test = (_read_split(path / split, options) for split in _SPLITS)
+        if not train:
+            raise GSplatLocError(
+                f"expected images with poses in {path / 'train'}, found none: set it up again"
+            )
+        train, test = _with_unique_names(train, test)
+        points_path = path / POINTS_FILE
+        points = read_points(points_path) if points_path.is_file() else None
+        return Scene(path.resolve().name, path, train, test, points)
+
+
+def _read_split(folder: Path, options: SceneOptions) -> list[View]:
+    if not folder.is_dir():
+        return []
+    images = _by_stem(folder / (options.images or "rgb"), ".color", IMAGE_SUFFIXES)
+    poses = _by_stem(folder / "poses", ".pose", {".txt"})
+    calibrations = _by_stem(folder / "calibration", ".calibration", {".txt"})
+    depths = _by_stem(folder / "depth", ".depth", {".png"}) if (folder / "depth").is_dir() else {}
+    views = []
+    for stem, image in sorted(images.items()):
+        pose_path = _partner(poses, stem, image, folder / "poses")
+        calibration_path = _partner(calibrations, stem, image, folder / "calibration")
+        cam_from_world = read_pose(pose_path)
+        if cam_from_world is not None:
+            lens = read_calibration(calibration_path, image)
+            views.append(make_view(image.name, image, lens, cam_from_world, options, depths.get(stem)))
+    report_skipped(folder, len(images) - len(views), "their poses are not finite")
+    return views
+
+
+def read_calibration(path: Path, image_path: Path) -> Lens:
+    """One focal length in pixels (principal point at the centre) or a 3x3 K, of the image as stored."""
+    numbers = read_numbers(path)
+    width, height = image_size(image_path)
+    if numbers.size == 1:
+        matrix = np.array([[numbers[0], 0, width / 2], [0, numbers[0], height / 2], [0, 0, 1]])
+    elif numbers.size == 9:
+        matrix = numbers.reshape(3, 3)
+    else:
+        raise GSplatLocError(
+            f"expected one focal length or a 3x3 matrix in {path}, found {numbers.size} numbers: rewrite it"
+        )
+    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise GSplatLocError(f"expected positive focal lengths in {path}, found {numbers}: rewrite it")
+    return Lens.pinhole(width, height, matrix)
+
+
+def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str]) -> dict[str, Path]:
+    """Files by the name that pairs them: `X.color.png` and `X.png` are both X."""
+    if not folder.is_dir():
+        raise GSplatLocError(f"expected a folder {folder}, found none: set the scene up again")
+    files = (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
+    return {file.stem.removesuffix(infix): file for file in files}
+
+
+def _partner(files: dict[str, Path], stem: str, image: Path, folder: Path) -> Path:
+    if stem not in files:
+        raise GSplatLocError(
+            f"expected a file named after {stem} in {folder} to go with {image.name}, found none:"
+            " add it or remove the image"
+        )
+    return files[stem]
+
+
+def _with_unique_names(train: list[View], test: list[View]) -> tuple[list[View], list[View]]:
+    """Names are the files' own; where both splits use one, all get their split's name in front."""
+    if {view.name for view in train}.isdisjoint(view.name for view in test):
+        return train, test
+    renamed = [
+        [replace(view, name=f"{split}/{view.name}") for view in views]
+        for split, views in zip(_SPLITS, (train, test))
+    ]
+    return renamed[0], renamed[1]

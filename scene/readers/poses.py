@@ -1,0 +1,57 @@
+"""Poses as scene files give them, checked before anything is built on them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils import se3
+from utils.errors import GSplatLocError
+
+# How far R^T R of a stored pose may be from the identity. KinectFusion's poses and files with few decimals
+# are off by up to 1e-2; a scaled or sheared matrix is far beyond.
+_ORTHOGONALITY_TOLERANCE = 0.02
+
+
+def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
+    """A stored [4, 4] or [3, 4] rigid motion -> [4, 4] float64, its rotation made exact; None if not finite.
+
+    `source` names the pose in errors. Raises `GSplatLocError` for a wrong shape or no rotation.
+    """
+    if matrix.shape not in ((4, 4), (3, 4)):
+        raise GSplatLocError(f"expected a 4x4 pose in {source}, found shape {matrix.shape}: rewrite the pose")
+    if not np.isfinite(matrix).all():
+        return None
+    rotation = matrix[:3, :3]
+    if np.linalg.det(rotation) < 0:
+        raise GSplatLocError(
+            f"expected a rotation in {source}, found a mirrored one (determinant < 0): fix the axes"
+        )
+    error = np.abs(rotation.T @ rotation - np.eye(3)).max()
+    if error > _ORTHOGONALITY_TOLERANCE:
+        raise GSplatLocError(
+            f"expected a rotation in {source}, found {error:.3g} off orthogonality: remove its scale"
+        )
+    # The nearest rotation (Procrustes): inverses by transposition must be inverses.
+    u, _, vt = np.linalg.svd(rotation)
+    return se3.from_rotation_translation(torch.from_numpy(u @ vt), torch.from_numpy(matrix[:3, 3].copy()))
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """The numbers of a text file, whitespace or comma separated, flat [N] float64."""
+    try:
+        return np.array(path.read_text(encoding="utf-8").replace(",", " ").split(), dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise GSplatLocError(f"expected numbers in {path}, found {error}: restore the file") from None
+
+
+def read_pose(path: Path) -> Tensor | None:
+    """`cam_from_world` [4, 4] of a camera-to-world text file; None where tracking was lost (not finite)."""
+    numbers = read_numbers(path)
+    if numbers.size not in (12, 16):
+        raise GSplatLocError(
+            f"expected a 4x4 camera-to-world pose in {path}, found {numbers.size} numbers: rewrite it"
+        )
+    world_from_cam = rigid_from_matrix(numbers.reshape(-1, 4), str(path))
+    return None if world_from_cam is None else se3.inverse(world_from_cam)

@@ -1,0 +1,77 @@
+"""A mirror on this machine: it serves a folder over HTTP, with ranges, and can cut connections."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class Mirror:
+    """What the server serves and what it saw."""
+
+    root: Path
+    address: str = ""
+    cut_after: int | None = None  # bytes after which the next response is cut, once
+    failures: list[int] = field(default_factory=list)  # statuses of the next responses
+    ranges: bool = True  # whether Range headers are honoured
+    requests: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Range header)
+
+    def put(self, path: str, content: bytes) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
+def make_handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the name http.server looks for
+            wanted = self.headers.get("Range")
+            mirror.requests.append((self.path, wanted))
+            if mirror.failures:
+                self.send_error(mirror.failures.pop(0))
+                return
+            path = mirror.root / self.path.lstrip("/")
+            if not path.is_file():
+                self.send_error(404)
+                return
+            content, start = path.read_bytes(), 0
+            if wanted and mirror.ranges:
+                start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+                if start >= len(content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(content)}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            else:
+                self.send_response(200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            cut, mirror.cut_after = mirror.cut_after, None
+            self.wfile.write(content[start:] if cut is None else content[start : start + cut])
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    served = Mirror(tmp_path / "mirror")
+    served.root.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(served))
+    served.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()

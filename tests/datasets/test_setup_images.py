@@ -1,0 +1,99 @@
+"""Own photos and videos: collected upright and sharp, posed by COLMAP."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.photos import collect
+from scene import read_scene
+from utils import se3
+from utils.errors import GSplatLocError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ORIENTATION, FOCAL_LENGTH_35MM = 0x0112, 0xA405  # EXIF tags
+
+
+def test_photos_come_upright_small_and_with_their_focal_length(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # to be turned by a quarter clockwise
+    exif.get_ifd(0x8769)[FOCAL_LENGTH_35MM] = 28
+    picture = Image.new("RGB", (400, 200))
+    picture.paste((255, 0, 0), (0, 0, 200, 200))  # left half red: the upper half, upright
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    picture.save(tmp_path / "in" / "sub" / "a.jpg", exif=exif)
+    assert collect(tmp_path / "in", tmp_path / "out", frames=0, max_side=100) == 1
+    with Image.open(tmp_path / "out" / "sub" / "a.jpg") as result:
+        assert result.size == (50, 100)
+        assert result.getpixel((25, 20))[0] > 200 and result.getpixel((25, 80))[0] < 50
+        assert ORIENTATION not in result.getexif()
+        assert result.getexif().get_ifd(0x8769)[FOCAL_LENGTH_35MM] == 28
+
+
+def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="expected photos"):
+        collect(tmp_path, tmp_path / "out", frames=1, max_side=100)
+
+
+def test_a_source_that_is_neither_folder_nor_video_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="nothing.mp4"):
+        collect(tmp_path / "nothing.mp4", tmp_path / "out", frames=1, max_side=100)
+
+
+def test_the_sharpest_frame_of_each_stretch_of_a_video_is_kept(tmp_path: Path) -> None:
+    texture = np.random.default_rng(0).integers(0, 256, (24, 32, 1), dtype=np.uint8).repeat(3, 2)
+    sharp = cv2.resize(texture, (320, 240), interpolation=cv2.INTER_NEAREST)
+    blurred = cv2.GaussianBlur(sharp, (0, 0), 8)
+    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for index in range(12):
+        writer.write(sharp if index % 4 == 2 else blurred)
+    writer.release()
+    assert collect(tmp_path / "film.avi", tmp_path / "out", frames=3, max_side=160) == 3
+    for path in sorted((tmp_path / "out").iterdir()):
+        kept = cv2.imread(str(path))
+        assert kept.shape == (120, 160, 3)
+        assert cv2.Laplacian(cv2.cvtColor(kept, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var() > 500
+
+
+def run(source: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "datasets/setup_images.py", "--input", str(source), "--name", "mine"]
+    return subprocess.run(
+        [*command, "--output", str(output), "--max-features", "4000"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_photos_become_a_scene_whose_rotations_are_right(shared_data: Path, tmp_path: Path) -> None:
+    truth = {view.name: view for view in read_scene(shared_data / "pgt_7scenes_redkitchen").train[:25:5]}
+    (tmp_path / "photos").mkdir()
+    for view in truth.values():
+        shutil.copy(view.image_path, tmp_path / "photos")
+    result = run(tmp_path / "photos", tmp_path)
+    assert result.returncode == 0, result.stderr
+    scene = read_scene(tmp_path / "mine")
+    assert len(scene.train) == len(truth) and scene.points is not None
+    first = scene.train[0]
+    for view in scene.train[1:]:
+        ours = view.cam_from_world @ se3.inverse(first.cam_from_world)
+        theirs = truth[view.name].cam_from_world @ se3.inverse(truth[first.name].cam_from_world)
+        angle = torch.linalg.norm(se3.so3_log(ours[:3, :3] @ theirs[:3, :3].T))
+        assert torch.rad2deg(angle) < 2.0  # the focal length comes from five images alone
+
+
+def test_photos_that_do_not_overlap_are_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(2):
+        noise = np.random.default_rng(index).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), noise)
+    result = run(tmp_path / "photos", tmp_path)
+    assert result.returncode == 1
+    assert "expected 2 images that overlap" in result.stderr
+    assert not (tmp_path / "mine").exists()

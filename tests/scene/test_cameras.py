@@ -1,0 +1,35 @@
+"""Cameras: the pixel convention under resampling, and projection against its inverse."""
+
+import torch
+
+from scene.cameras import Camera
+
+CAMERA = Camera(width=640, height=480, fx=525.0, fy=530.0, cx=318.2, cy=243.7)
+
+
+def points_ahead() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(50, 3, generator=generator, dtype=torch.float64) + torch.tensor([-0.5, -0.5, 1.0])
+
+
+def test_projection_agrees_with_the_calibration_matrix() -> None:
+    points = points_ahead()
+    homogeneous = points @ CAMERA.matrix().T
+    torch.testing.assert_close(CAMERA.project(points), homogeneous[:, :2] / homogeneous[:, 2:])
+
+
+def test_unproject_inverts_project() -> None:
+    points = points_ahead()
+    torch.testing.assert_close(CAMERA.unproject(CAMERA.project(points), points[:, 2]), points)
+
+
+def test_resizing_keeps_corners_on_corners() -> None:
+    small = CAMERA.resized(160, 60)
+    expected = CAMERA.project(points_ahead()) * torch.tensor([160 / 640, 60 / 480], dtype=torch.float64)
+    torch.testing.assert_close(small.project(points_ahead()), expected)
+    assert (small.width, small.height) == (160, 60)
+
+
+def test_resizing_back_restores_the_camera() -> None:
+    restored = CAMERA.resized(320, 240).resized(640, 480)
+    torch.testing.assert_close(restored.matrix(), CAMERA.matrix())
