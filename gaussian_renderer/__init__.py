@@ -1,0 +1,65 @@
+"""What a map looks like from a pose: colour, depth, opacity and descriptors, differentiable in everything."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gaussian_renderer import native, reference, sh
+from gaussian_renderer.options import RenderOptions, RenderResult, Splats
+from scene.cameras import Camera
+from scene.gaussians import Gaussians
+from utils import se3
+from utils.errors import GSplatLocError
+
+__all__ = ["BACKENDS", "RenderOptions", "RenderResult", "render"]
+
+BACKENDS = {"native": native.rasterize, "reference": reference.rasterize}
+
+
+def render(
+    gaussians: Gaussians,
+    camera: Camera,
+    cam_from_world: Tensor,
+    options: RenderOptions | None = None,
+    screen_offsets: Tensor | None = None,
+) -> RenderResult:
+    """Render `gaussians` seen by `camera` at `cam_from_world` [4, 4], in the Gaussians' own dtype.
+
+    Differentiable in every parameter of the map, in the pose (any dtype) and in `screen_offsets` [N, 2],
+    which are added to the projected means in pixels (their gradient drives densification). Features are
+    rendered when `options.feature_size` is set and the map has any. Raises `GSplatLocError` for an unknown
+    backend and when the native one is not installed.
+    """
+    options = options or RenderOptions()
+    if options.backend not in BACKENDS:
+        raise GSplatLocError(
+            f"expected a backend among {sorted(BACKENDS)}, found {options.backend!r}: choose one of them"
+        )
+    pose = cam_from_world.to(gaussians.means)
+    splats = _splats(gaussians, pose, options)
+    result = BACKENDS[options.backend](splats, camera, pose, options, screen_offsets)
+    if result.features is None or gaussians.feature_decoder is None:
+        return result
+    return replace(result, features=torch.einsum("dc,chw->dhw", gaussians.feature_decoder, result.features))
+
+
+def _splats(gaussians: Gaussians, cam_from_world: Tensor, options: RenderOptions) -> Splats:
+    """Activated parameters; colours and covariances evaluated here when the options ask for it."""
+    wants_features = options.feature_size is not None and gaussians.features.shape[1] > 0
+    splats = Splats(
+        means=gaussians.means,
+        opacities=gaussians.opacities,
+        quaternions=gaussians.quaternions,
+        scales=gaussians.scales,
+        sh=gaussians.sh,
+        features=gaussians.features if wants_features else None,
+    )
+    if options.covariance_in_python:
+        packed = reference.covariances(gaussians.quaternions, gaussians.scales)
+        splats = replace(splats, quaternions=None, scales=None, covariances=packed)
+    if options.sh_in_python:
+        degree = reference.degree_in_use(gaussians.sh, options)
+        colors = sh.colors(gaussians.sh, gaussians.means, se3.camera_center(cam_from_world), degree)
+        splats = replace(splats, sh=None, colors=colors)
+    return splats

@@ -1,0 +1,51 @@
+"""The fast backend: hands splats to the native package `diff_gaussian_rasterization`, where installed."""
+
+from types import ModuleType
+
+from torch import Tensor
+
+from gaussian_renderer.options import RenderOptions, RenderResult, Splats
+from gaussian_renderer.reference import degree_in_use
+from scene.cameras import Camera
+from utils.errors import GSplatLocError
+
+_INSTALL = "run `make setup` or `pip install ./submodules/diff-gaussian-rasterization`"
+
+
+def rasterize(
+    splats: Splats,
+    camera: Camera,
+    cam_from_world: Tensor,
+    options: RenderOptions,
+    screen_offsets: Tensor | None = None,
+) -> RenderResult:
+    """Render `splats` natively: what `reference.rasterize` means. `GSplatLocError` if it is not installed."""
+    package = _package()
+    height, width = options.feature_size or (camera.height, camera.width)
+    settings = package.RasterizerSettings(
+        width=camera.width, height=camera.height,
+        fx=camera.fx, fy=camera.fy, cx=camera.cx, cy=camera.cy,
+        feature_width=width, feature_height=height,
+        near=options.near, low_pass=options.low_pass, antialiased=options.antialiased,
+        sh_degree=0 if splats.sh is None else degree_in_use(splats.sh, options),
+        background=options.background,
+        features_move_geometry=options.features_move_geometry,
+    )  # fmt: skip
+    result = package.rasterize(
+        splats.means, splats.quaternions, splats.scales, splats.opacities,
+        sh=splats.sh, colors=splats.colors, covariances=splats.covariances,
+        features=splats.features if options.feature_size else None,
+        cam_from_world=cam_from_world, settings=settings, screen_offsets=screen_offsets,
+    )  # fmt: skip
+    return RenderResult(result.rgb, result.depth, result.alpha, result.features, result.radii)
+
+
+def _package() -> ModuleType:
+    """The native package, imported when first needed so that the project works without it."""
+    try:
+        import diff_gaussian_rasterization
+    except ImportError as error:
+        raise GSplatLocError(
+            f"expected the native rasterizer, found none ({error}): {_INSTALL}, or use the reference backend"
+        ) from error
+    return diff_gaussian_rasterization

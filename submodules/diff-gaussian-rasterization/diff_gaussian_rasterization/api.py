@@ -1,0 +1,106 @@
+"""The public function, its settings and its result."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diff_gaussian_rasterization import checks
+from diff_gaussian_rasterization.function import RasterizeFunction
+
+
+@dataclass(frozen=True)
+class RasterizerSettings:
+    """The camera and how to splat. Defaults: Kerbl et al., "3D Gaussian Splatting" (2023)."""
+
+    width: int  # pixels
+    height: int  # pixels
+    fx: float  # pixels
+    fy: float  # pixels
+    cx: float  # pixels, from the image corner
+    cy: float  # pixels, from the image corner
+    feature_width: int | None = None  # pixels of the feature map, None = width
+    feature_height: int | None = None  # pixels of the feature map, None = height
+    near: float = 0.01  # metres; Gaussians whose centre is closer are skipped
+    low_pass: float = 0.3  # pixels^2 added to both variances of a projected Gaussian
+    antialiased: bool = False  # compensate opacity for the low-pass filter (Mip-Splatting)
+    sh_degree: int = 0  # degree in use, 0 to 3; not used with colors
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of rgb; the other outputs have none
+    features_move_geometry: bool = False  # let the feature gradient reach more than the features
+    threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
+    max_pairs: int = 1 << 26  # most (tile, Gaussian) pairs; each needs 48 bytes and more in backward
+
+
+@dataclass(frozen=True)
+class Rasterization:
+    """One rendered view."""
+
+    rgb: Tensor  # [3, H, W]
+    features: Tensor | None  # [C, h, w]
+    depth: Tensor  # [H, W] metres, sum(w z) / sum(w); 0 where alpha is 0
+    alpha: Tensor  # [H, W] in [0, 1]
+    radii: Tensor  # [N] int32 pixels, 0 = not visible in the image
+
+
+def rasterize(
+    means: Tensor,
+    quaternions: Tensor | None,
+    scales: Tensor | None,
+    opacities: Tensor,
+    *,
+    sh: Tensor | None = None,
+    colors: Tensor | None = None,
+    covariances: Tensor | None = None,
+    features: Tensor | None = None,
+    cam_from_world: Tensor,
+    settings: RasterizerSettings,
+    screen_offsets: Tensor | None = None,
+) -> Rasterization:
+    """Render Gaussians; differentiable in every tensor.
+
+    means [N, 3] world; quaternions [N, 4] wxyz of any norm and scales [N, 3], or covariances [N, 6] (xx xy
+    xz yy yz zz); opacities [N] in [0, 1]; sh [N, K, 3] with K >= (sh_degree + 1)^2, or colors [N, 3];
+    features [N, C]; cam_from_world [4, 4], whose gradient has its twelve upper entries; screen_offsets
+    [N, 2] are added to the projected means, in pixels. All float32 or all float64, on the CPU.
+
+    Raises TypeError and ValueError for arguments that do not fit, ValueError for NaN or infinite parameters,
+    and MemoryError when the Gaussians cover more tiles than `settings.max_pairs` allows.
+    """
+    inputs = {
+        "means": means,
+        "quaternions": quaternions,
+        "scales": scales,
+        "covariances": covariances,
+        "opacities": opacities,
+        "sh": sh,
+        "colors": colors,
+        "features": features,
+        "cam_from_world": cam_from_world,
+        "screen_offsets": screen_offsets,
+    }
+    checks.check_settings(settings)
+    checks.check_inputs(inputs, settings.sh_degree)
+    native = _native_settings(settings, inputs)
+    if features is not None and features.shape[1] == 0:
+        inputs["features"] = None
+    rgb, rendered, depth, alpha, radii = RasterizeFunction.apply(native, *inputs.values())
+    if features is not None and rendered is None:
+        rendered = rgb.new_zeros(0, native["feature_height"], native["feature_width"])
+    return Rasterization(rgb, rendered, depth, alpha, radii)
+
+
+def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | None]) -> dict[str, object]:
+    """The settings as the extension reads them."""
+    sh, features, means = inputs["sh"], inputs["features"], inputs["means"]
+    assert means is not None
+    return {
+        **vars(settings),
+        "feature_width": settings.feature_width or settings.width,
+        "feature_height": settings.feature_height or settings.height,
+        "sh_degree": settings.sh_degree if sh is not None else 0,
+        "sh_bases": sh.shape[1] if sh is not None else 0,
+        "channels": features.shape[1] if features is not None else 0,
+        "count": means.shape[0],
+        "threads": settings.threads or min(torch.get_num_threads(), os.cpu_count() or 1),
+    }

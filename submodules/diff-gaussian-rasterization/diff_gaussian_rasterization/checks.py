@@ -1,0 +1,114 @@
+"""Everything that could crash native code is refused here, with what was expected and what was found."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diff_gaussian_rasterization.api import RasterizerSettings
+
+MAX_PIXELS = 1 << 28  # of the image and of the feature map
+MAX_GAUSSIANS = 1 << 31
+# Sizes per Gaussian; None is free.
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "means": (3,),
+    "quaternions": (4,),
+    "scales": (3,),
+    "covariances": (6,),
+    "opacities": (),
+    "sh": (None, 3),
+    "colors": (3,),
+    "features": (None,),
+    "screen_offsets": (2,),
+}
+
+
+def check_settings(settings: "RasterizerSettings") -> None:
+    """Raise ValueError for a camera that cannot be rendered."""
+    sizes = {
+        "width x height": (settings.width, settings.height),
+        "feature_width x feature_height": (
+            settings.feature_width or settings.width,
+            settings.feature_height or settings.height,
+        ),
+    }
+    for name, (width, height) in sizes.items():
+        if width < 1 or height < 1 or width * height > MAX_PIXELS:
+            raise ValueError(f"expected {name} of 1 to {MAX_PIXELS} pixels, found {width} x {height}")
+    positive = {"fx": settings.fx, "fy": settings.fy, "near": settings.near, "low_pass": settings.low_pass}
+    for name, value in positive.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"expected a finite {name} > 0, found {value}")
+    if not all(math.isfinite(value) for value in (settings.cx, settings.cy, *settings.background)):
+        raise ValueError("expected a finite principal point and background, found NaN or infinity")
+    if len(settings.background) != 3:
+        raise ValueError(f"expected a background of 3 numbers, found {len(settings.background)}")
+    if not 0 <= settings.sh_degree <= 3:
+        raise ValueError(f"expected sh_degree 0 to 3, found {settings.sh_degree}")
+    if settings.threads is not None and not 1 <= settings.threads <= 1024:
+        raise ValueError(f"expected 1 to 1024 threads, found {settings.threads}")
+
+
+def check_inputs(inputs: dict[str, Tensor | None], sh_degree: int) -> None:
+    """Raise TypeError or ValueError for tensors that are missing, or of a wrong type, device or shape."""
+    means, pose, opacities = inputs["means"], inputs["cam_from_world"], inputs["opacities"]
+    if means is None or pose is None or opacities is None:
+        raise TypeError("expected means, opacities and cam_from_world, found None")
+    _check_choices(inputs)
+    for name, tensor in inputs.items():
+        if tensor is not None:
+            _check_type(name, tensor, means)
+    if means.ndim != 2:
+        raise ValueError(f"expected means of shape [N, 3], found {list(means.shape)}")
+    for name, shape in _SHAPES.items():
+        tensor = inputs[name]
+        if tensor is not None:
+            _check_shape(name, tensor, (means.shape[0], *shape))
+    if pose.shape != (4, 4):
+        raise ValueError(f"expected cam_from_world of shape [4, 4], found {list(pose.shape)}")
+    if not bool(torch.isfinite(pose).all()):
+        raise ValueError("expected a finite cam_from_world, found NaN or infinity")
+    if means.shape[0] >= MAX_GAUSSIANS:
+        raise ValueError(f"expected fewer than {MAX_GAUSSIANS} Gaussians, found {means.shape[0]}")
+    sh = inputs["sh"]
+    if sh is not None and sh.shape[1] < (sh_degree + 1) ** 2:
+        raise ValueError(f"expected sh with {(sh_degree + 1) ** 2} bases or more, found {sh.shape[1]}")
+    _check_features(inputs["features"])
+
+
+def _check_choices(inputs: dict[str, Tensor | None]) -> None:
+    given = {name for name, tensor in inputs.items() if tensor is not None}
+    if len(given & {"sh", "colors"}) != 1:
+        raise TypeError("expected either sh or colors, found both or neither")
+    if given & {"quaternions", "scales", "covariances"} not in ({"quaternions", "scales"}, {"covariances"}):
+        raise TypeError("expected either quaternions and scales or covariances, found another combination")
+
+
+def _check_type(name: str, tensor: Tensor, means: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"expected {name} to be a torch.Tensor, found {type(tensor).__name__}")
+    if tensor.device.type != "cpu":
+        raise ValueError(f"expected {name} on the CPU, found {tensor.device}: move it with .cpu()")
+    if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != means.dtype:
+        raise TypeError(f"expected {name} in one dtype, float32 or float64 (means: {means.dtype}), found {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"expected {name} to be a dense tensor, found {tensor.layout}")
+
+
+def _check_shape(name: str, tensor: Tensor, expected: tuple[int | None, ...]) -> None:
+    fits = tensor.ndim == len(expected) and all(
+        want is None or size == want for size, want in zip(tensor.shape, expected, strict=True)
+    )
+    if not fits:
+        shape = ", ".join("*" if want is None else str(want) for want in expected)
+        raise ValueError(f"expected {name} of shape [{shape}], found {list(tensor.shape)}")
+
+
+def _check_features(features: Tensor | None) -> None:
+    """One pass of addition finds NaN; only a suspicious sum is looked at number by number."""
+    if features is None or bool(torch.isfinite(features.detach().sum())):
+        return
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("expected finite features, found NaN or infinity: remove those Gaussians")

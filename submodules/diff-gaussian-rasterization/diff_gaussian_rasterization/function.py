@@ -1,0 +1,96 @@
+"""The rasterizer as a torch operation: memory on this side, arithmetic on the other."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diff_gaussian_rasterization import _core
+
+_INPUTS = (
+    "means",
+    "quaternions",
+    "scales",
+    "covariances",
+    "opacities",
+    "sh",
+    "colors",
+    "features",
+    "cam_from_world",
+    "screen_offsets",
+)
+_FORWARD = {torch.float32: _core.forward_float32, torch.float64: _core.forward_float64}
+
+
+class RasterizeFunction(torch.autograd.Function):
+    """settings, then the tensors of `_INPUTS` (checked) -> rgb, features, depth, alpha, radii."""
+
+    @staticmethod
+    def forward(ctx: Any, settings: dict[str, Any], *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs = _plain(tensors)
+        outputs = _allocate(settings, inputs)
+        state = _FORWARD[inputs["means"].dtype](settings, inputs, outputs)
+        rgb, features, depth, alpha = (outputs[name] for name in ("rgb", "features", "depth", "alpha"))
+        ctx.settings, ctx.state = settings, state
+        kept = features if settings["features_move_geometry"] else None
+        ctx.save_for_backward(*tensors, rgb, kept, depth, alpha)
+        ctx.mark_non_differentiable(outputs["radii"])
+        ctx.set_materialize_grads(False)
+        return rgb, features, depth, alpha, outputs["radii"]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        *tensors, rgb, features, depth, alpha = ctx.saved_tensors
+        inputs = _plain(tensors)
+        outputs = {"rgb": rgb, "features": features, "depth": depth, "alpha": alpha}
+        d_outputs = {
+            name: grad.contiguous() for name, grad in zip(outputs, grads, strict=False) if grad is not None
+        }
+        # Slot 0 of needs_input_grad belongs to the settings.
+        wanted = dict(zip(_INPUTS, ctx.needs_input_grad[1:], strict=True))
+        d_inputs = {name: torch.zeros_like(inputs[name]) for name in _INPUTS if wanted[name]}
+        if "features" in d_inputs and "features" in d_outputs:
+            d_inputs["features"] = torch.empty_like(inputs["features"])  # written everywhere
+        if wanted["cam_from_world"]:
+            d_inputs["cam_from_world"] = rgb.new_zeros(12)
+        _core.backward(ctx.state, ctx.settings, inputs, _plain_dict(outputs), d_outputs, d_inputs)
+        if wanted["cam_from_world"]:
+            d_inputs["cam_from_world"] = _pose_matrix(d_inputs["cam_from_world"])
+        return None, *(d_inputs.get(name) for name in _INPUTS)
+
+
+def _plain(tensors: tuple[Tensor | None, ...] | list[Tensor | None]) -> dict[str, Any]:
+    """Tensors by name, contiguous and without autograd, as DLPack wants them."""
+    return {
+        name: None if tensor is None else tensor.detach().contiguous()
+        for name, tensor in zip(_INPUTS, tensors, strict=True)
+    }
+
+
+def _plain_dict(tensors: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+    return {name: None if tensor is None else tensor.detach() for name, tensor in tensors.items()}
+
+
+def _allocate(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Tensor | None]:
+    """Uninitialised outputs; the extension writes every pixel of them."""
+    means, features = inputs["means"], inputs["features"]
+    height, width = settings["height"], settings["width"]
+    shape = (settings["channels"], settings["feature_height"], settings["feature_width"])
+    # Without Gaussians an array may have no address, so the extension cannot tell that features are wanted.
+    allocate = means.new_empty if settings["count"] else means.new_zeros
+    return {
+        "rgb": allocate(3, height, width),
+        "features": None if features is None else allocate(shape),
+        "depth": allocate(height, width),
+        "alpha": allocate(height, width),
+        "radii": torch.empty(settings["count"], dtype=torch.int32),
+    }
+
+
+def _pose_matrix(gradient: Tensor) -> Tensor:
+    """Twelve derivatives, rotation row-major then translation -> [4, 4] with a zero last row."""
+    matrix = gradient.new_zeros(4, 4)
+    matrix[:3, :3] = gradient[:9].reshape(3, 3)
+    matrix[:3, 3] = gradient[9:]
+    return matrix

@@ -1,0 +1,119 @@
+// The Python module. Arrays arrive in dicts by name; shapes, types and devices have been checked in Python.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <stdexcept>
+
+#include "cpu/rasterizer.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <class T>
+T* pointer(const nb::dict& arrays, const char* name) {
+  if (!arrays.contains(name)) return nullptr;
+  nb::handle value = arrays[name];
+  if (value.is_none()) return nullptr;
+  // The dict keeps the tensor alive for the whole call; an empty one may have no address.
+  return nb::cast<nb::ndarray<T, nb::c_contig, nb::device::cpu>>(value).data();
+}
+
+template <class V>
+V value(const nb::dict& settings, const char* name) {
+  return nb::cast<V>(settings[name]);
+}
+
+template <class T>
+splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays) {
+  splat::Request<T> r{};
+  r.camera = {value<int>(settings, "width"), value<int>(settings, "height"), T(value<double>(settings, "fx")),
+              T(value<double>(settings, "fy")), T(value<double>(settings, "cx")), T(value<double>(settings, "cy")),
+              {}, {}, T(value<double>(settings, "near")), T(value<double>(settings, "low_pass")),
+              value<bool>(settings, "antialiased"), T(), T(), T(), T()};
+  set_ray_limits(r.camera);
+  const T* pose = pointer<const T>(arrays, "cam_from_world");
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 3; ++j) r.camera.rotation[3 * i + j] = pose[4 * i + j];
+    r.camera.translation[i] = pose[4 * i + 3];
+  }
+  r.in = {value<int64_t>(settings, "count"),
+          pointer<const T>(arrays, "means"),
+          pointer<const T>(arrays, "quaternions"),
+          pointer<const T>(arrays, "scales"),
+          pointer<const T>(arrays, "covariances"),
+          pointer<const T>(arrays, "opacities"),
+          pointer<const T>(arrays, "sh"),
+          pointer<const T>(arrays, "colors"),
+          pointer<const T>(arrays, "features"),
+          pointer<const T>(arrays, "screen_offsets"),
+          value<int>(settings, "sh_bases"),
+          value<int>(settings, "sh_degree"),
+          value<int>(settings, "channels")};
+  r.feature_width = value<int>(settings, "feature_width");
+  r.feature_height = value<int>(settings, "feature_height");
+  const nb::tuple background = settings["background"];
+  for (int c = 0; c < 3; ++c) r.background[c] = T(nb::cast<double>(background[c]));
+  r.features_move_geometry = value<bool>(settings, "features_move_geometry");
+  r.threads = value<int>(settings, "threads");
+  r.max_pairs = value<int64_t>(settings, "max_pairs");
+  return r;
+}
+
+template <class T>
+splat::Images<T> images_from(const nb::dict& arrays) {
+  return {pointer<T>(arrays, "rgb"), pointer<T>(arrays, "depth"), pointer<T>(arrays, "alpha"),
+          pointer<T>(arrays, "features"), pointer<int32_t>(arrays, "radii")};
+}
+
+template <class T>
+splat::State<T> forward(const nb::dict& settings, const nb::dict& inputs, const nb::dict& outputs) {
+  const splat::Request<T> request = request_from<T>(settings, inputs);
+  const splat::Images<T> images = images_from<T>(outputs);
+  nb::gil_scoped_release release;
+  return splat::forward(request, images);
+}
+
+template <class T>
+void backward(const splat::State<T>& state, const nb::dict& settings, const nb::dict& inputs,
+              const nb::dict& outputs, const nb::dict& d_outputs, const nb::dict& d_inputs) {
+  const splat::Request<T> request = request_from<T>(settings, inputs);
+  const splat::Images<T> images = images_from<T>(outputs);
+  const splat::ImageGradients<T> d_images = {
+      pointer<const T>(d_outputs, "rgb"), pointer<const T>(d_outputs, "depth"),
+      pointer<const T>(d_outputs, "alpha"), pointer<const T>(d_outputs, "features")};
+  const splat::GaussianGradients<T> gradients = {
+      pointer<T>(d_inputs, "means"),     pointer<T>(d_inputs, "quaternions"), pointer<T>(d_inputs, "scales"),
+      pointer<T>(d_inputs, "covariances"), pointer<T>(d_inputs, "opacities"), pointer<T>(d_inputs, "sh"),
+      pointer<T>(d_inputs, "colors"),    pointer<T>(d_inputs, "features"),
+      pointer<T>(d_inputs, "screen_offsets"), pointer<T>(d_inputs, "cam_from_world")};
+  nb::gil_scoped_release release;
+  splat::backward(request, state, images, d_images, gradients);
+}
+
+template <class T>
+void bind(nb::module_& m, const char* state_name, const char* forward_name) {
+  nb::class_<splat::State<T>>(m, state_name, "What a forward pass leaves for its backward pass.");
+  m.def(forward_name, &forward<T>, nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
+        "Fills `outputs` (rgb, depth, alpha, features, radii) and returns the state for `backward`.");
+  m.def("backward", &backward<T>, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
+        nb::arg("d_outputs"), nb::arg("d_inputs"), "Fills `d_inputs`, which must come zeroed.");
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  // A graph that is alive when the interpreter ends keeps its state: that is no leak.
+  nb::set_leak_warnings(false);
+  m.doc() = "Rasterization of 3D Gaussians on the CPU; see the Python package around it.";
+  nb::register_exception_translator([](const std::exception_ptr& error, void*) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::length_error& e) {
+      PyErr_SetString(PyExc_MemoryError, e.what());
+    }
+  });
+  bind<float>(m, "StateFloat32", "forward_float32");
+  bind<double>(m, "StateFloat64", "forward_float64");
+  m.def("isa", &splat::isa_name, "The instruction set in use: portable, avx2 or avx512.");
+}

@@ -1,0 +1,79 @@
+// Chooses the kernels for the processor at hand.
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "kernels_isa.h"
+
+SPLAT_DECLARE_KERNELS(portable)
+#if defined(SPLAT_X86)
+SPLAT_DECLARE_KERNELS(avx2)
+SPLAT_DECLARE_KERNELS(avx512)
+#endif
+
+namespace splat {
+namespace {
+
+enum class Isa { kPortable, kAvx2, kAvx512 };
+
+bool supported(Isa isa) {
+#if defined(SPLAT_X86)
+  __builtin_cpu_init();
+  if (isa == Isa::kAvx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+  if (isa == Isa::kAvx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return isa == Isa::kPortable;
+}
+
+Isa choose() {
+  const char* wanted = std::getenv("GSPLAT_ISA");
+  const std::string name = wanted ? wanted : "";
+  if (name.empty()) {
+    if (supported(Isa::kAvx512)) return Isa::kAvx512;
+    return supported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;
+  }
+  const Isa isa = name == "avx512" ? Isa::kAvx512 : name == "avx2" ? Isa::kAvx2 : Isa::kPortable;
+  if (isa == Isa::kPortable && name != "portable")
+    throw std::invalid_argument("expected GSPLAT_ISA to be portable, avx2 or avx512, found " + name);
+  if (!supported(isa))
+    throw std::invalid_argument("GSPLAT_ISA asks for " + name + ", which this processor or build does not have");
+  return isa;
+}
+
+#define SPLAT_KERNELS(ISA, TYPE, BYTES)                                                        \
+  {                                                                                            \
+    ISA::project_##TYPE, ISA::project_backward_##TYPE, ISA::render_##TYPE,                     \
+        ISA::render_backward_##TYPE, BYTES / int(sizeof(TYPE))                                 \
+  }
+
+const Kernels<float> kFloat[] = {SPLAT_KERNELS(portable, float, 16),
+#if defined(SPLAT_X86)
+                                 SPLAT_KERNELS(avx2, float, 32), SPLAT_KERNELS(avx512, float, 64)
+#endif
+};
+const Kernels<double> kDouble[] = {SPLAT_KERNELS(portable, double, 16),
+#if defined(SPLAT_X86)
+                                   SPLAT_KERNELS(avx2, double, 32), SPLAT_KERNELS(avx512, double, 64)
+#endif
+};
+
+}  // namespace
+
+// The environment is read at every call: tests compare instruction sets within one process.
+template <>
+const Kernels<float>& kernels<float>() {
+  return kFloat[int(choose())];
+}
+template <>
+const Kernels<double>& kernels<double>() {
+  return kDouble[int(choose())];
+}
+
+const char* isa_name() {
+  const char* const names[] = {"portable", "avx2", "avx512"};
+  return names[int(choose())];
+}
+
+}  // namespace splat

@@ -1,0 +1,144 @@
+// The inner loops that are compiled once per instruction set, and the plain data that they work on.
+#pragma once
+
+#include <cstdint>
+
+#include "splat/camera.h"
+#include "splat/footprint.h"
+
+namespace splat {
+
+constexpr int kTile = 16;                       // pixels on a side
+constexpr int kTilePixels = kTile * kTile;
+constexpr int64_t kGaussianChunk = 1024;        // Gaussians per work item; a multiple of every lane count
+constexpr int kMaxLanes = 16;
+
+// What one splat collects over the pixels of one tile. h is dL/d(power); dx, dy are pixel minus mean.
+// Padded to whole groups of four.
+enum Slot { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth, kSlotSize = 12 };
+
+// A null pointer stands for an input that is not given or a gradient that is not wanted.
+template <class T>
+struct Gaussians {
+  int64_t count;
+  const T* means;        // [N, 3]
+  const T* quaternions;  // [N, 4], with scales; or covariances
+  const T* scales;       // [N, 3]
+  const T* covariances;  // [N, 6]
+  const T* opacities;    // [N]
+  const T* sh;           // [N, sh_bases, 3], or colors
+  const T* colors;       // [N, 3]
+  const T* features;     // [N, channels]
+  const T* offsets;      // [N, 2] pixels
+  int sh_bases;          // stored
+  int sh_degree;         // used
+  int channels;
+};
+
+template <class T>
+struct GaussianGradients {
+  T* means;
+  T* quaternions;
+  T* scales;
+  T* covariances;
+  T* opacities;
+  T* sh;
+  T* colors;
+  T* features;
+  T* offsets;
+  T* pose;  // [12]: rotation row-major, translation
+};
+
+// One image to render: the camera's own or, for features, the camera scaled to their size.
+template <class T>
+struct Raster {
+  int width, height, tiles_x, tiles_y;
+  T scale_x, scale_y;  // from the camera's pixels
+};
+
+template <class T>
+struct ProjectJob {
+  Camera<T> camera;
+  Gaussians<T> in;
+  int rasters;
+  Raster<T> raster[2];
+  Splat<T>* splats[2];  // [N] each
+  T* depths;            // [N], -1 where not visible in any raster
+  int32_t* radii;       // [N] pixels of raster 0, 0 where not visible there
+};
+
+template <class T>
+struct ProjectBackwardJob {
+  Camera<T> camera;
+  Gaussians<T> in;
+  GaussianGradients<T> out;
+  int rasters;
+  Raster<T> raster[2];
+  const Splat<T>* splats[2];
+  const int64_t* slot_begin[2];  // [N + 1] each: a Gaussian's slots are consecutive
+  const T* slots[2];             // [slots, kSlotSize]; null: no gradient comes through this raster's shapes
+  int feature_raster;            // the raster that features came through, -1: no gradient to them
+  const int64_t* feature_slot_begin;  // [N + 1]
+  const T* feature_slots;        // [slots, channels], of Gaussians that touch several tiles
+};
+
+// One tile of one raster.
+template <class T>
+struct Tile {
+  const Splat<T>* splats;
+  const uint32_t* entries;  // Gaussians that touch the tile, nearest first
+  int64_t count;
+  int x, y;                 // of its corner, pixels
+  int width, height;        // of the image
+  bool color;               // rgb, depth and alpha are rendered
+  T background[3];
+  const T* features_in;     // [N, channels] or null
+  int channels, padded_channels;  // padded to whole vectors
+  T *rgb, *depth, *alpha;   // [3, height, width], [height, width]: outputs
+  T* features;              // [channels, height, width]
+  // Backward only:
+  int64_t processed;        // entries that the forward pass looked at
+  const T *d_rgb, *d_depth, *d_alpha, *d_features;  // null: zero
+  const uint32_t* slot_ids;
+  T* slots;                 // null: the gradient stops at the features
+  T* d_features_in;         // [N, channels]; null: no gradient to the features
+  const int64_t* slot_begin;          // [N + 1]
+  T* feature_slots;         // of Gaussians that touch several tiles
+  const int64_t* feature_slot_begin;  // [N + 1]
+  bool features_move_geometry;
+};
+
+// Per-thread memory for one tile.
+template <class T>
+struct TileScratch {
+  alignas(64) T transmittance[kTilePixels];
+  alignas(64) T color[4][kTilePixels];     // red, green, blue, depth; their gradients in backward
+  alignas(64) T constant[kTilePixels];     // the part of sum_c g_c c that is the same for every splat
+  alignas(64) T rest[kTilePixels];         // the weighted sum over what is still behind
+  alignas(64) T active_weight[kTilePixels + kMaxLanes];
+  alignas(64) int32_t active_pixel[kTilePixels + kMaxLanes];
+  T* features;                             // [kTilePixels, padded_channels]: outputs, or their gradients
+  T* splat_features;                       // [2, padded_channels]: of one Gaussian, and their gradient
+};
+
+template <class T>
+struct Kernels {
+  // Returns the first Gaussian of [begin, end) with a non-finite parameter, or -1.
+  int64_t (*project)(const ProjectJob<T>&, int64_t begin, int64_t end);
+  // Writes the gradients of Gaussians [begin, end) and their sum for the pose, [12].
+  void (*project_backward)(const ProjectBackwardJob<T>&, int64_t begin, int64_t end, double* pose);
+  // Returns the number of entries looked at before every pixel was finished.
+  int64_t (*render)(const Tile<T>&, TileScratch<T>&);
+  void (*render_backward)(const Tile<T>&, TileScratch<T>&);
+  int lanes;
+};
+
+// The kernels for this processor, or for the instruction set that the environment's GSPLAT_ISA names
+// (portable, avx2, avx512). Throws std::invalid_argument when that one is unknown or missing here.
+template <class T>
+const Kernels<T>& kernels();
+
+// The name of the instruction set in use.
+const char* isa_name();
+
+}  // namespace splat

@@ -1,0 +1,57 @@
+// The schedule: project, sort, bin, render; and back again.
+#pragma once
+
+#include <vector>
+
+#include "binning.h"
+#include "buffer.h"
+#include "kernels.h"
+
+namespace splat {
+
+template <class T>
+struct Request {
+  Camera<T> camera;
+  Gaussians<T> in;
+  int feature_width, feature_height;
+  T background[3];
+  bool features_move_geometry;
+  int threads;
+  int64_t max_pairs;
+};
+
+template <class T>
+struct Images {
+  T *rgb, *depth, *alpha;  // [3, H, W], [H, W], [H, W]
+  T* features;             // [C, h, w] or null
+  int32_t* radii;          // [N]
+};
+
+template <class T>
+struct ImageGradients {
+  const T *rgb, *depth, *alpha, *features;  // null: zero
+};
+
+// What the forward pass leaves for the backward pass.
+template <class T>
+struct State {
+  struct Layer {
+    Raster<T> raster;
+    Buffer<Splat<T>> splats;  // [N]
+    TileLists lists;
+    bool color, features;
+  };
+  std::vector<Layer> layers;  // the image, then the features unless they have its size
+};
+
+// Throws std::invalid_argument for a non-finite parameter, std::length_error for too many tile-Gaussian pairs.
+template <class T>
+State<T> forward(const Request<T>& request, const Images<T>& out);
+
+// The gradients must come zeroed, except that `features` is written everywhere when the images have a feature
+// gradient. Those with null pointers are not computed.
+template <class T>
+void backward(const Request<T>& request, const State<T>& state, const Images<T>& images,
+              const ImageGradients<T>& d_images, const GaussianGradients<T>& out);
+
+}  // namespace splat

@@ -1,0 +1,144 @@
+"""Bad input gets a clear error or is handled; the interpreter survives all of it."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import diff_gaussian_rasterization as native
+import pytest
+import torch
+from tests.rasterizer.support import CAMERA, Inputs, make_inputs, render_native, with_options
+
+SETTINGS = native.RasterizerSettings(
+    CAMERA.width, CAMERA.height, CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy, sh_degree=3
+)
+
+
+def call(changes: dict[str, Any], **settings: Any) -> native.Rasterization:
+    inputs: dict[str, Any] = {**make_inputs(20), **changes}
+    return native.rasterize(**inputs, settings=replace(SETTINGS, **settings))
+
+
+@pytest.mark.parametrize(
+    "name,shape",
+    [
+        ("means", (20, 2)), ("means", (60,)), ("means", (19, 3)), ("quaternions", (20, 3)),
+        ("scales", (20,)), ("scales", (21, 3)), ("opacities", (20, 1)), ("sh", (20, 16)), ("sh", (20, 9, 3)),
+        ("sh", (3, 16, 3)), ("features", (20,)), ("features", (5, 3)), ("cam_from_world", (3, 4)),
+        ("screen_offsets", (20, 3)),
+    ],
+)  # fmt: skip
+def test_wrong_shape(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        call({name: torch.rand(shape, dtype=torch.float64)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("name", ["means", "opacities", "features", "cam_from_world"])
+def test_wrong_dtype(name: str, dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match="dtype"):
+        call({name: make_inputs(20)[name].to(dtype)})
+
+
+def test_wrong_device() -> None:
+    with pytest.raises(ValueError, match="on the CPU, found meta"):
+        call({"scales": torch.empty(20, 3, dtype=torch.float64, device="meta")})
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], "means", 3.0])
+def test_not_a_tensor(value: object) -> None:
+    with pytest.raises(TypeError, match="torch.Tensor"):
+        call({"scales": value})
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "name", ["means", "quaternions", "scales", "opacities", "sh", "features", "screen_offsets", "cam_from_world"]
+)
+def test_not_finite(name: str, bad: float) -> None:
+    inputs = make_inputs(20)
+    # The Gaussian in the middle of the view: colours of invisible ones are never looked at.
+    inputs["means"][0] = torch.tensor([0.1, 0.3, 2.2], dtype=torch.float64)
+    inputs[name].view(-1)[0] = bad
+    with pytest.raises(ValueError, match="finite"):
+        call(inputs)
+
+
+def test_the_error_names_the_gaussian() -> None:
+    inputs = make_inputs(3000)
+    inputs["means"][2345, 1] = math.nan
+    with pytest.raises(ValueError, match="Gaussian 2345"):
+        render_native(inputs)
+
+
+def huge(name: str, factor: float) -> Inputs:
+    inputs = make_inputs(20, dtype=torch.float32)
+    return inputs | {name: inputs[name] * factor}
+
+
+@pytest.mark.parametrize("name", ["means", "quaternions", "scales", "opacities", "screen_offsets"])
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1e-30, 1e18, 3e37])
+def test_extreme_numbers_neither_crash_nor_spread(name: str, factor: float) -> None:
+    inputs = {key: tensor.requires_grad_() for key, tensor in huge(name, factor).items()}
+    result = render_native(inputs, with_options(feature_size=(9, 11), features_move_geometry=True))
+    assert bool(torch.isfinite(result.rgb).all())
+    result.rgb.sum().backward()
+
+
+def test_non_contiguous_inputs_are_handled() -> None:
+    inputs = make_inputs(50)
+    strided = {
+        name: torch.stack([tensor, tensor * 0], -1)[..., 0] for name, tensor in inputs.items()
+    }
+    assert not strided["means"].is_contiguous()
+    assert torch.equal(render_native(inputs).rgb, render_native(strided).rgb)
+
+
+def test_expanded_upstream_gradients_are_handled() -> None:
+    inputs = {name: tensor.requires_grad_() for name, tensor in make_inputs(20).items()}
+    render_native(inputs).rgb.sum().backward()
+    assert inputs["means"].grad is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 0}, {"height": -3}, {"width": 1 << 20, "height": 1 << 20}, {"fx": 0.0}, {"fy": math.nan},
+        {"cx": math.inf}, {"near": -1.0}, {"low_pass": 0.0}, {"sh_degree": 4}, {"threads": 0},
+        {"threads": 10**6}, {"background": (0.0, 1.0)}, {"background": (0.0, math.nan, 0.0)},
+        {"feature_width": -1}, {"feature_width": 1 << 30},
+    ],
+)  # fmt: skip
+def test_settings_out_of_range(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        call({}, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sh": None}, {"colors": torch.rand(20, 3, dtype=torch.float64)}, {"scales": None},
+        {"covariances": torch.rand(20, 6, dtype=torch.float64)}, {"means": None}, {"cam_from_world": None},
+    ],
+)  # fmt: skip
+def test_missing_or_doubled_inputs(changes: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="expected"):
+        call(changes)
+
+
+def test_no_channels_give_an_empty_feature_map() -> None:
+    result = call({"features": torch.zeros(20, 0, dtype=torch.float64)})
+    assert result.features is not None and result.features.shape == (0, CAMERA.height, CAMERA.width)
+
+
+def test_max_pairs_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="max_pairs = 5"):
+        call({}, max_pairs=5)
+
+
+def test_garbage_covariances_do_not_crash() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs: dict[str, Any] = make_inputs(200)
+    inputs |= {"quaternions": None, "scales": None}
+    inputs["covariances"] = torch.randn(200, 6, generator=generator, dtype=torch.float64)
+    assert bool(torch.isfinite(native.rasterize(**inputs, settings=SETTINGS).rgb).all())

@@ -1,0 +1,120 @@
+"""The schedule must not show: threads, instruction sets, and sizes that strain memory."""
+
+import subprocess
+import sys
+
+import diff_gaussian_rasterization as native
+import pytest
+import torch
+from tests.rasterizer.support import CAMERA, Inputs, gradients, make_inputs, render_native, weighted_sum, with_options
+
+from gaussian_renderer.options import RenderResult
+
+_OPTIONS = with_options(feature_size=(9, 11), features_move_geometry=True)
+
+
+def available_isas() -> list[str]:
+    return ["portable", *([] if native.isa() == "portable" else ["avx2"])] + (
+        ["avx512"] if native.isa() == "avx512" else []
+    )
+
+
+def render_with_threads(threads: int, inputs: Inputs) -> tuple[RenderResult, Inputs]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return render_native(inputs, _OPTIONS), gradients(render_native, inputs, _OPTIONS)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [100, 5000])
+def test_results_do_not_depend_on_the_thread_count(count: int) -> None:
+    inputs = make_inputs(count, 8, dtype=torch.float32)
+    one, one_gradients = render_with_threads(1, inputs)
+    # Not more threads than processors: torch.get_num_threads() above that is cut to their number.
+    two, two_gradients = render_with_threads(2, inputs)
+    for name in ("rgb", "depth", "alpha", "features", "radii"):
+        assert torch.equal(getattr(one, name), getattr(two, name)), name
+    for name in inputs:
+        assert torch.equal(one_gradients[name], two_gradients[name]), name
+
+
+@pytest.mark.parametrize("dtype,relative", [(torch.float32, 1e-4), (torch.float64, 1e-11)])
+def test_every_instruction_set_agrees(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, relative: float
+) -> None:
+    inputs = make_inputs(300, 21, dtype=dtype)
+    results, grads = {}, {}
+    for isa in available_isas():
+        monkeypatch.setenv("GSPLAT_ISA", isa)
+        assert native.isa() == isa
+        results[isa] = render_native(inputs, _OPTIONS)
+        grads[isa] = gradients(render_native, inputs, _OPTIONS)
+    for isa in results:
+        for name in ("rgb", "depth", "alpha", "features"):
+            difference = getattr(results[isa], name) - getattr(results["portable"], name)
+            assert difference.abs().max().item() < relative, (isa, name)
+        for name in inputs:
+            expected = grads["portable"][name]
+            difference = (grads[isa][name] - expected).abs().max() / expected.abs().max()
+            assert difference.item() < 5 * relative, (isa, name)
+
+
+def test_unknown_instruction_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GSPLAT_ISA", "quantum")
+    with pytest.raises(ValueError, match="GSPLAT_ISA"):
+        render_native(make_inputs(3))
+
+
+def test_a_million_gaussians() -> None:
+    generator = torch.Generator().manual_seed(0)
+    count = 1_000_000
+    inputs = {
+        "means": torch.rand(count, 3, generator=generator) * 2 + torch.tensor([-1.0, -1.0, 2.0]),
+        "quaternions": torch.randn(count, 4, generator=generator),
+        "scales": torch.full((count, 3), 0.003),
+        "opacities": torch.rand(count, generator=generator),
+        "colors": torch.rand(count, 3, generator=generator),
+        "cam_from_world": torch.eye(4),
+    }
+    inputs["means"].requires_grad_()
+    result = render_native(inputs)
+    weighted_sum(result).backward()
+    grad = inputs["means"].grad
+    assert bool(torch.isfinite(result.rgb).all()) and result.radii.count_nonzero() > 100_000
+    assert grad is not None and bool(torch.isfinite(grad).all())
+
+
+def test_a_million_screen_filling_gaussians_are_a_memory_error() -> None:
+    count = 1_000_000
+    camera = CAMERA.resized(640, 480)
+    inputs = {
+        "means": torch.tensor([[0.0, 0.0, 2.0]]).expand(count, 3),
+        "quaternions": torch.tensor([[1.0, 0, 0, 0]]).expand(count, 4),
+        "scales": torch.full((1, 1), 100.0).expand(count, 3),
+        "opacities": torch.ones(1).expand(count),
+        "colors": torch.ones(1, 3).expand(count, 3),
+        "cam_from_world": torch.eye(4),
+    }
+    with pytest.raises(MemoryError, match="max_pairs"):
+        render_native(inputs, camera=camera)
+
+
+def test_a_fork_after_rendering_can_render() -> None:
+    """Data loaders fork; a thread pool that outlived a call would be dead in the child."""
+    script = (
+        "import os, torch, diff_gaussian_rasterization as d\n"
+        "s = d.RasterizerSettings(64, 48, 50., 50., 32., 24., threads=2)\n"
+        "n = 4000\n"
+        "def go():\n"
+        "    m = torch.zeros(n, 3) + torch.tensor([0., 0., 2.])\n"
+        "    q = torch.tensor([[1., 0, 0, 0]]).expand(n, 4)\n"
+        "    d.rasterize(m, q, m * 0.01, m[:, 2] / 4, colors=m, cam_from_world=torch.eye(4), settings=s)\n"
+        "go()\n"
+        "pid = os.fork()\n"
+        "go()\n"
+        "if pid == 0: os._exit(0)\n"
+        "raise SystemExit(os.waitpid(pid, 0)[1])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
