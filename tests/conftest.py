@@ -14,3 +14,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set GSPLATLOC_DATA to a folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def room_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A part of the synthetic room in layout 1: 24 training and 6 test views of 192 x 160, made once a session."""
+    from datasets.room import RoomOptions, make_room
+
+    folder = tmp_path_factory.mktemp("room")
+    make_room(folder, RoomOptions(width=192, height=160, train=24, test=6, arc=0.3))
+    return folder

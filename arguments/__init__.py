@@ -1,0 +1,1 @@
+"""Command lines as typed dataclasses, composed from the options of the code that the scripts call."""

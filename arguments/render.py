@@ -1,0 +1,64 @@
+"""The command lines of render.py and view.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from arguments.command_line import parse
+
+Split = Literal["path", "train", "test"]
+
+
+@dataclass(frozen=True)
+class RenderArguments:
+    """Everything that render.py can be told."""
+
+    model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+    """folder of the map, as train.py wrote it"""
+    split: Split = "path"
+    """cameras: a smooth path through the training cameras, the training cameras, or the test images'"""
+    poses: Path | None = None
+    """file of poses `name qw qx qy qz tx ty tz [focal]` (cam_from_world), instead of --split"""
+    iteration: int | None = None
+    """iteration of the map; unset = the latest"""
+    output: Path | None = None
+    """folder for the images; unset = MODEL_PATH/renders/SPLIT"""
+    frames: int = 120
+    """cameras on the path"""
+    depth: bool = True
+    """render depth: near is warm, far is cold"""
+    features: bool = True
+    """render descriptors: three principal components as colours"""
+    video: bool = True
+    """write film.mp4 of all of them side by side"""
+    fps: int = 30
+    """frames per second of the film"""
+    device: str = "cpu"
+    """device of the map: cpu, or cuda where there is one"""
+
+
+@dataclass(frozen=True)
+class ViewArguments:
+    """Everything that view.py can be told."""
+
+    model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+    """folder of a map, or any .ply of 3D Gaussians"""
+    iteration: int | None = None
+    """iteration of the map; unset = the latest"""
+    ip: str = "127.0.0.1"
+    """address to serve at; 0.0.0.0 lets other machines in"""
+    port: int = 8080
+    """port to serve at; the next free one where it is taken"""
+
+
+def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:
+    """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
+    return parse(RenderArguments, "Render a map: colour, depth and descriptors as images and a film.", argv)
+
+
+def parse_view_arguments(argv: Sequence[str] | None = None) -> ViewArguments:
+    """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
+    return parse(ViewArguments, "Look at a map in the browser (needs viser).", argv)

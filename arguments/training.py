@@ -1,0 +1,106 @@
+"""The command line of train.py."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, get_args
+
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from arguments.command_line import parse, peek
+from arguments.presets import Preset, mapping_preset
+from mapping.frames import FrameOptions
+from mapping.initialization import InitializationOptions
+from mapping.landmarks import LandmarkOptions
+from mapping.losses import LossOptions
+from mapping.optimizer import OptimizerOptions
+from mapping.options import DebugOptions, DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
+from mapping.schedule import ScheduleOptions
+from mapping.triangulation import TriangulationOptions
+from scene import SceneOptions
+from scene.densification import DensificationOptions
+from scene.map_config import MapConfig
+
+DESCRIPTION = (
+    "Make a feature splat map of a scene: posed images in, a folder that loc_inference.py reads out."
+)
+
+
+@dataclass(frozen=True)
+class SceneArguments:
+    """The scene and the folder of its map."""
+
+    source_path: Annotated[Path, tyro.conf.arg(aliases=["-s"])]
+    """folder of the scene: train/ and test/, a COLMAP model, or transforms.json"""
+    model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+    """folder that the map is written to"""
+    images: Annotated[str | None, tyro.conf.arg(aliases=["-i"])] = None
+    """folder of the images within the scene; unset = the layout's own"""
+    eval: bool = False
+    """hold out every 8th image as a test image, where the scene has no test images of its own"""
+    resolution: Annotated[int | None, tyro.conf.arg(aliases=["-r"])] = None
+    """1 2 4 8 = divisor of the image size; 0 = the feature map's size; other = width in pixels; unset = at
+    most 1600 pixels wide"""
+    white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
+    """white instead of black behind the map and transparent images"""
+
+    def options(self) -> SceneOptions:
+        return SceneOptions(self.images, self.eval, self.resolution, self.white_background)
+
+
+@dataclass(frozen=True)
+class ViewerArguments:
+    """Watching the map while it trains."""
+
+    ip: str = "127.0.0.1"
+    """address to serve the live view at"""
+    port: int | None = None
+    """port to serve the live view at; unset = no live view"""
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Everything that train.py can be told."""
+
+    scene: OmitArgPrefixes[SceneArguments]
+    preset: Preset = "paper"
+    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 15,000 iterations on a GPU. Flags win over
+    it"""
+    schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)
+    initialization: OmitArgPrefixes[InitializationOptions] = field(default_factory=InitializationOptions)
+    losses: OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
+    optimizer: OmitArgPrefixes[OptimizerOptions] = field(default_factory=OptimizerOptions)
+    densification: OmitArgPrefixes[DensificationOptions] = field(default_factory=DensificationOptions)
+    rendering: OmitArgPrefixes[RenderingOptions] = field(default_factory=RenderingOptions)
+    descriptors: OmitArgPrefixes[DescriptorOptions] = field(default_factory=DescriptorOptions)
+    triangulation: TriangulationOptions = field(default_factory=TriangulationOptions)
+    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
+    frames: OmitArgPrefixes[FrameOptions] = field(default_factory=FrameOptions)
+    output: OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
+    debug: OmitArgPrefixes[DebugOptions] = field(default_factory=DebugOptions)
+    viewer: OmitArgPrefixes[ViewerArguments] = field(default_factory=ViewerArguments)
+
+    def mapping(self) -> MappingOptions:
+        """What the training code is told."""
+        return MappingOptions(**{group.name: getattr(self, group.name) for group in fields(MappingOptions)})
+
+    def config(self) -> MapConfig:
+        """What is recorded with the map."""
+        source = str(self.scene.source_path.expanduser().resolve())
+        return MapConfig(source, self.scene.options(), self.preset, training=asdict(self.mapping()))
+
+
+def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
+    """The command line of train.py; exits with 2 on wrong usage and 0 after --help."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    wanted = peek("preset", argv, "paper")
+    preset: Preset = wanted if wanted in get_args(Preset) else "paper"  # type: ignore[assignment]
+    groups = mapping_preset(preset)
+    default = TrainArguments(
+        scene=SceneArguments(tyro.MISSING, tyro.MISSING),
+        preset=preset,
+        **{group.name: getattr(groups, group.name) for group in fields(groups)},
+    )
+    return parse(TrainArguments, DESCRIPTION, argv, default)

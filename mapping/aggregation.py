@@ -1,0 +1,53 @@
+"""Descriptors in closed form: each Gaussian gets the mean of what the training images show where it is seen.
+
+F_i = sum_p w_ip y_p / sum_p w_ip over all pixels p of all views, with w_ip the blending weight of Gaussian i
+and y_p the descriptor at p. The sums are what the backward pass of feature rendering computes when y is put
+in as the gradient of the rendered map. It takes one pass over the views and works on any 3DGS map.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gaussian_renderer import RenderOptions, render
+from mapping.feature_cache import FeatureCache
+from scene.cameras import View
+from scene.gaussians import Gaussians
+from utils.console import progress
+
+
+def aggregate_descriptors(
+    gaussians: Gaussians,
+    views: Sequence[View],
+    cache: FeatureCache,
+    options: RenderOptions,
+    quiet: bool = False,
+) -> Tensor:
+    """L2-normalised descriptors [N, D] of the Gaussians; zero where no view sees one."""
+    total: Tensor | None = None  # [N, D + 1]: weighted descriptors, and the weights
+    for view in progress(views, len(views), "descriptors", quiet):
+        target = torch.from_numpy(cache.load_dense(view)).to(gaussians.device).float()
+        sums = _weighted_sums(gaussians, view, target, options)
+        total = sums if total is None else total.add_(sums)
+    if total is None:
+        raise ValueError("no views to aggregate descriptors from")
+    # Dividing by the weights and normalising to unit length are one and the same, unless the weight is zero.
+    return F.normalize(total[:, :-1], dim=1) * (total[:, -1:] > 0)
+
+
+def _weighted_sums(gaussians: Gaussians, view: View, target: Tensor, options: RenderOptions) -> Tensor:
+    """Sums over the pixels of a view, [N, D + 1], of weight times (descriptor, 1)."""
+    channels, height, width = target.shape
+    features = torch.zeros(len(gaussians), channels + 1, device=gaussians.device, requires_grad=True)
+    with_sums = replace(gaussians.detach(), features=features, feature_decoder=None)
+    # Only the feature map matters: colours are rendered at its size too, and with one coefficient.
+    camera = view.camera.resized(width, height)
+    options = replace(options, feature_size=(height, width), sh_degree=0, features_move_geometry=False)
+    rendered = render(with_sums, camera, view.cam_from_world, options).features
+    assert rendered is not None
+    weights = torch.cat([target, torch.ones_like(target[:1])])
+    (sums,) = torch.autograd.grad(rendered, features, weights)
+    return sums

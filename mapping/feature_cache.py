@@ -1,0 +1,128 @@
+"""Features of the training images, computed once and kept on disk in half precision."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, overload
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from localization.features import Features, Keypoints
+from scene.cameras import View
+from utils.console import progress
+from utils.io import atomic_path
+
+
+class Extractor(Protocol):
+    """What the cache needs of a feature extractor."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def top_k(self) -> int: ...
+
+    def extract(self, image: np.ndarray) -> Features: ...
+
+
+class FeatureCache:
+    """Features by view. An entry is named after the pixels it was computed from and the extractor's version.
+
+    A changed image, resolution or network therefore has another name: a stale entry is never read.
+    """
+
+    def __init__(self, folder: Path | str, extractor: Extractor) -> None:
+        self.extractor = extractor
+        self._folder = Path(folder)
+        self._paths: dict[str, Path] = {}  # by the view's name, filled as images are first seen
+
+    def prepare(self, views: Sequence[View], quiet: bool = False) -> None:
+        """Compute what is missing. Afterwards `load` and `load_dense` only read files."""
+        for view in progress(views, len(views), "features", quiet):
+            self._entry(view)
+
+    def load(self, view: View) -> Features:
+        """Keypoints and dense map of a view, in single precision."""
+        with safe_open(self._entry(view), framework="pt") as file:
+            xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
+            dense = file.get_tensor("dense").float()
+        return Features(Keypoints(xy, descriptors.float(), scores), dense)
+
+    def load_keypoints(self, view: View) -> Keypoints:
+        """The keypoints alone: a small part of the entry."""
+        with safe_open(self._entry(view), framework="pt") as file:
+            xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
+        return Keypoints(xy, descriptors.float(), scores)
+
+    def load_dense(self, view: View) -> np.ndarray:
+        """The dense map [64, h, w] as float16, L2-normalised."""
+        with safe_open(self._entry(view), framework="np") as file:
+            dense: np.ndarray = file.get_tensor("dense")
+        return dense
+
+    def _entry(self, view: View) -> Path:
+        if view.name not in self._paths:
+            image = view.load_image()
+            path = self._folder / f"{self._key(image)}.safetensors"
+            if not _readable(path):
+                self._write(path, self.extractor.extract(image))
+            self._paths[view.name] = path
+        return self._paths[view.name]
+
+    def _key(self, image: np.ndarray) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{self.extractor.version} {self.extractor.top_k} {image.shape}".encode())
+        digest.update(np.ascontiguousarray(image).data)
+        return digest.hexdigest()
+
+    def _write(self, path: Path, features: Features) -> None:
+        keypoints = features.keypoints
+        tensors = {
+            "xy": keypoints.xy.float(),  # half precision would round pixels of large images
+            "descriptors": keypoints.descriptors.half(),
+            "scores": keypoints.scores.float(),
+            "dense": features.dense.half(),
+        }
+        with atomic_path(path) as temporary:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+class CachedKeypoints(Sequence[Keypoints]):
+    """The keypoints of views, in the views' order, read when they are asked for; few stay in memory."""
+
+    _KEPT = 256  # entries of about half a megabyte
+
+    def __init__(self, cache: FeatureCache, views: Sequence[View]) -> None:
+        self._cache, self._views = cache, views
+        self._kept: OrderedDict[int, Keypoints] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    @overload
+    def __getitem__(self, index: int) -> Keypoints: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Keypoints]: ...
+
+    def __getitem__(self, index: int | slice) -> Keypoints | list[Keypoints]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        if index not in self._kept:
+            self._kept[index] = self._cache.load_keypoints(self._views[index])
+        self._kept.move_to_end(index)
+        if len(self._kept) > self._KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[index]
+
+
+def _readable(path: Path) -> bool:
+    """Whether an entry is there and whole: a cache that was damaged is made again, not trusted."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {"xy", "descriptors", "scores", "dense"} <= set(file.keys())
+    except (OSError, SafetensorError):
+        return False

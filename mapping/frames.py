@@ -1,0 +1,159 @@
+"""What a training iteration reads from disk: decoded ahead by one thread, kept within a budget of bytes."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapping.feature_cache import FeatureCache
+from scene.cameras import Camera, View
+from scene.images import resize_rgb
+from utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """Where training images are kept."""
+
+    data_device: str = "cpu"  # memory that holds decoded images: cpu, or cuda where there is one
+    image_cache_mb: int = 1024  # MB of decoded images, depth and feature maps; others are decoded again
+
+    @property
+    def device(self) -> torch.device:
+        """`data_device`, checked against what this machine and this torch can do."""
+        try:
+            device = torch.device(self.data_device)
+        except RuntimeError:
+            device = torch.device("meta")
+        if device.type not in ("cpu", "cuda"):
+            raise GSplatLocError(f"expected --data_device cpu or cuda, found '{self.data_device}'")
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise GSplatLocError(
+                "expected a CUDA device for --data_device cuda, found none: use --data_device cpu,"
+                " or install a torch built for CUDA"
+            )
+        return device
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One view at the resolution that it is trained at."""
+
+    view: View
+    camera: Camera  # of `rgb`
+    rgb: Tensor  # [3, H, W] float32 in [0, 1]
+    features: Tensor | None = None  # [64, h, w] float32, L2-normalised, at its own resolution
+    depth: Tensor | None = None  # [H, W] float32 metres, 0 where unknown
+
+
+@dataclass(frozen=True)
+class Request:
+    """A view and what is wanted of it."""
+
+    view: View
+    divisor: int = 1  # the image is loaded at 1/divisor of the view's camera
+    features: bool = False
+    depth: bool = False
+
+    @property
+    def camera(self) -> Camera:
+        camera = self.view.camera
+        if self.divisor == 1:
+            return camera
+        return camera.resized(
+            max(1, round(camera.width / self.divisor)), max(1, round(camera.height / self.divisor))
+        )
+
+
+class FrameLoader:
+    """Loads frames through a cache of tensors, the least recently used forgotten first.
+
+    `prefetch` decodes in a background thread; `load` waits for it where it is not done. Both are called by
+    one thread, which alone touches the cache.
+    """
+
+    def __init__(self, options: FrameOptions, features: FeatureCache | None, device: torch.device) -> None:
+        self._store, self._device, self._features = options.device, device, features
+        self._capacity = options.image_cache_mb * 1_000_000
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._kept_bytes = 0
+        self._pending: dict[str, Future[np.ndarray]] = {}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="decode")
+
+    def __enter__(self) -> "FrameLoader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop decoding."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def prefetch(self, requests: Iterable[Request]) -> None:
+        """Begin to decode what these requests will need, and forget what earlier ones asked for."""
+        wanted = {key: decode for request in requests for key, decode in self._parts(request).items()}
+        for key in self._pending.keys() - wanted.keys():
+            self._pending.pop(key).cancel()
+        for key, decode in wanted.items():
+            if key not in self._kept and key not in self._pending:
+                self._pending[key] = self._worker.submit(decode)
+
+    def load(self, request: Request) -> Frame:
+        """The frame on the training device."""
+        parts = {
+            key.partition(":")[0]: self._get(key, decode) for key, decode in self._parts(request).items()
+        }
+        depth, features = parts.get("depth"), parts.get("features")
+        return Frame(
+            view=request.view,
+            camera=request.camera,
+            rgb=parts["rgb"].to(self._device).permute(2, 0, 1).float().div_(255),
+            features=None if features is None else features.to(self._device).float(),
+            depth=None if depth is None else depth.to(self._device),
+        )
+
+    def _parts(self, request: Request) -> dict[str, Callable[[], np.ndarray]]:
+        """How to decode each array that a request needs, by its key in the cache."""
+        view, camera = request.view, request.camera
+        name = f"{camera.width}x{camera.height}:{view.name}"
+        parts: dict[str, Callable[[], np.ndarray]] = {f"rgb:{name}": lambda: _decode_rgb(view, camera)}
+        if request.depth and view.load_depth is not None:
+            parts[f"depth:{name}"] = lambda: decode_depth(view, camera)
+        cache = self._features
+        if request.features and cache is not None:
+            parts[f"features:{view.name}"] = lambda: cache.load_dense(view)
+        return parts
+
+    def _get(self, key: str, decode: Callable[[], np.ndarray]) -> Tensor:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        pending = self._pending.pop(key, None)
+        tensor = torch.from_numpy(pending.result() if pending else decode()).to(self._store)
+        if tensor.nbytes <= self._capacity:
+            self._kept[key] = tensor
+            self._kept_bytes += tensor.nbytes
+        while self._kept_bytes > self._capacity:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return tensor
+
+
+def decode_depth(view: View, camera: Camera) -> np.ndarray:
+    """Measured depth [H, W] float32 metres at the size of `camera`, 0 where unknown."""
+    if view.load_depth is None:
+        raise ValueError(f"{view.name} has no depth")
+    depth = view.load_depth()
+    if depth.shape == (camera.height, camera.width):
+        return depth
+    # Nearest: averaging across an edge would invent a surface between the two.
+    return cv2.resize(depth, (camera.width, camera.height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _decode_rgb(view: View, camera: Camera) -> np.ndarray:
+    return np.ascontiguousarray(resize_rgb(view.load_image(), camera.width, camera.height))

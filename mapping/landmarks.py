@@ -1,0 +1,51 @@
+"""Landmarks from triangulated tracks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from localization.landmarks import Landmarks
+from mapping.triangulation import Tracks
+from scene.cameras import View
+from utils import se3
+
+
+@dataclass(frozen=True)
+class LandmarkOptions:
+    """Which tracks become landmarks."""
+
+    max_landmarks: int = 50_000  # the longest tracks are kept; 150 bytes each in the file
+    min_length: int = 3  # views
+
+
+def build_landmarks(
+    views: Sequence[View], tracks: Tracks, extractor_version: str, options: LandmarkOptions | None = None
+) -> Landmarks:
+    """One landmark per track, described by the mean of its observations' descriptors; longest tracks first.
+
+    Measured on RedKitchen: more landmarks are better than better chosen ones, so that the cap only bounds
+    the size of the file and the time of a query.
+    """
+    options = options or LandmarkOptions()
+    lengths = torch.from_numpy(tracks.lengths)
+    order = lengths.argsort(descending=True, stable=True)
+    order = order[lengths[order] >= options.min_length][: options.max_landmarks]
+    return Landmarks(
+        positions=torch.from_numpy(tracks.positions).float()[order],
+        descriptors=tracks.descriptors[order],
+        directions=_mean_directions(views, tracks)[order],
+        lengths=lengths[order].int(),
+        extractor=extractor_version,
+    )
+
+
+def _mean_directions(views: Sequence[View], tracks: Tracks) -> Tensor:
+    """Mean unit vector [M, 3] from each point to the cameras that observed it."""
+    centers = se3.camera_center(torch.stack([view.cam_from_world for view in views]))
+    track = torch.from_numpy(tracks.observed_track)
+    towards = centers[torch.from_numpy(tracks.observed_view)] - torch.from_numpy(tracks.positions)[track]
+    total = torch.zeros(len(tracks), 3, dtype=torch.float64).index_add_(0, track, F.normalize(towards, dim=1))
+    return (total / torch.from_numpy(tracks.lengths)[:, None].clamp(min=1)).float()

@@ -1,0 +1,33 @@
+"""training.jsonl: one JSON object per line, as a run goes on."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from utils.io import write_text
+
+
+class TrainingLog:
+    """Appends to a map's training.jsonl; a resumed run first drops what it is about to repeat."""
+
+    def __init__(self, map_dir: Path, after: int = 0) -> None:
+        """`after`: the iteration that the run resumes from, 0 for a new one."""
+        self._path = map_dir / "training.jsonl"
+        lines = self._path.read_text(encoding="utf-8").splitlines() if after and self._path.is_file() else []
+        write_text(self._path, "".join(line + "\n" for line in lines if _iteration(line) <= after))
+
+    def write(self, kind: str, iteration: int, **figures: Any) -> None:
+        """Append a line; figures that are not finite become null."""
+        entry = {"kind": kind, "iteration": iteration, **figures}
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(clean) + "\n")
+
+
+def _iteration(line: str) -> float:
+    """The iteration of a line; a line that was cut short counts as later than any."""
+    try:
+        return float(json.loads(line)["iteration"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        return math.inf

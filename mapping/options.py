@@ -1,0 +1,98 @@
+"""All options of a mapping run, in the groups that the code is divided into."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from gaussian_renderer import RenderOptions
+from mapping.frames import FrameOptions
+from mapping.initialization import InitializationOptions
+from mapping.landmarks import LandmarkOptions
+from mapping.losses import LossOptions
+from mapping.optimizer import OptimizerOptions
+from mapping.schedule import ScheduleOptions
+from mapping.triangulation import TriangulationOptions
+from scene.densification import DensificationOptions
+from utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class RenderingOptions:
+    """How the map is rendered while it trains."""
+
+    device: str = "cpu"  # that trains: cpu, or cuda where there is one
+    backend: str = "native"  # rasterizer: native, or reference (slow, readable PyTorch)
+    antialiased: bool = False  # scale opacity by what the low-pass filter spread (Mip-Splatting)
+    convert_SHs_python: bool = False  # evaluate colours in PyTorch instead of in the rasterizer
+    convert_cov3D_python: bool = False  # likewise the 3D covariances
+    exposure: bool = False  # learn an affine colour transform per training image
+
+    def render_options(self, white_background: bool) -> RenderOptions:
+        return RenderOptions(
+            background=(1.0, 1.0, 1.0) if white_background else (0.0, 0.0, 0.0),
+            antialiased=self.antialiased,
+            sh_in_python=self.convert_SHs_python,
+            covariance_in_python=self.convert_cov3D_python,
+            backend=self.backend,
+        )
+
+    def torch_device(self) -> torch.device:
+        """`device`, checked against this machine."""
+        if self.device not in ("cpu", "cuda"):
+            raise GSplatLocError(f"expected --device cpu or cuda, found '{self.device}'")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise GSplatLocError("expected a CUDA device for --device cuda, found none: use --device cpu")
+        return torch.device(self.device)
+
+
+@dataclass(frozen=True)
+class DescriptorOptions:
+    """What the Gaussians' descriptors are and where they come from."""
+
+    descriptors: Literal["distilled", "aggregated", "none"] = "distilled"  # by gradient, or in closed form
+    speedup: bool = False  # train 16 channels and a 1x1 decoder to 64 instead of 64 channels
+    speedup_channels: int = 16  # channels per Gaussian with --speedup
+    top_k: int = 2048  # keypoints per training image, for tracks and landmarks
+    cache_dir: str | None = None  # folder of extracted features; unset = cache/features in the map's folder
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written when. The last iteration is always evaluated and saved."""
+
+    test_iterations: tuple[int, ...] = (7_000, 30_000)  # iterations at which held-out views are rendered
+    save_iterations: tuple[int, ...] = (7_000, 30_000)  # iterations at which the map is written
+    checkpoint_iterations: tuple[int, ...] = ()  # iterations at which a checkpoint is written
+    start_checkpoint: str | None = None  # checkpoint file to resume from
+    quiet: bool = False  # print nothing but errors
+
+
+@dataclass(frozen=True)
+class DebugOptions:
+    """Looking for faults."""
+
+    debug: bool = False  # when an iteration fails, write all that it was given to a file
+    debug_from: int = -1  # do so from this iteration on; -1 = never, unless --debug
+    detect_anomaly: bool = False  # let autograd name the operation that first gave NaN (slow)
+
+    def active(self, iteration: int) -> bool:
+        return self.debug or 0 <= self.debug_from <= iteration
+
+
+@dataclass(frozen=True)
+class MappingOptions:
+    """Everything that `mapping.train.train` can be told."""
+
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    initialization: InitializationOptions = field(default_factory=InitializationOptions)
+    losses: LossOptions = field(default_factory=LossOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    densification: DensificationOptions = field(default_factory=DensificationOptions)
+    rendering: RenderingOptions = field(default_factory=RenderingOptions)
+    descriptors: DescriptorOptions = field(default_factory=DescriptorOptions)
+    triangulation: TriangulationOptions = field(default_factory=TriangulationOptions)
+    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
+    frames: FrameOptions = field(default_factory=FrameOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
+    debug: DebugOptions = field(default_factory=DebugOptions)

@@ -1,0 +1,69 @@
+"""What an iteration works on: which view, at which resolution, with how many spherical harmonics."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """The course of a run."""
+
+    iterations: int = 30_000  # one training view each; GSplatLoc's README uses 7,000, its paper 15,000
+    sh_degree: int = 3  # 0 to 3: highest degree of the view-dependent colour
+    sh_interval: int = 1_000  # iterations between two degrees
+    pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution doubles, up to full size
+    holdout: int = 0  # every N-th training view is kept out of training, for evaluation; 0 = none
+    seed: int = 0  # of the order of views and of all sampling
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise GSplatLocError(f"expected --iterations of at least 0, found {self.iterations}")
+        if not 0 <= self.sh_degree <= 3:
+            raise GSplatLocError(f"expected --sh_degree from 0 to 3, found {self.sh_degree}")
+        if self.holdout == 1 or self.holdout < 0:
+            raise GSplatLocError(f"expected --holdout 0 or at least 2, found {self.holdout}")
+        if list(self.pyramid) != sorted(self.pyramid) or any(not 0 <= f <= 1 for f in self.pyramid):
+            raise GSplatLocError(f"expected ascending fractions for --pyramid, found {list(self.pyramid)}")
+
+    def degree(self, iteration: int) -> int:
+        """The spherical-harmonics degree in use at an iteration, the first being 1."""
+        return min(self.sh_degree, iteration // self.sh_interval)
+
+    def divisor(self, iteration: int) -> int:
+        """What the image size is divided by at an iteration."""
+        passed = sum(iteration > fraction * self.iterations for fraction in self.pyramid)
+        return 1 << (len(self.pyramid) - passed)
+
+
+class ViewOrder:
+    """Endless passes over the views, each in a new random order; upcoming views can be looked at."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._generator = torch.Generator().manual_seed(seed)
+        self._queue: list[int] = []
+
+    def upcoming(self, number: int) -> list[int]:
+        """The next views' indices, the very next one first."""
+        while len(self._queue) < number:
+            self._queue += torch.randperm(self._count, generator=self._generator).tolist()
+        return self._queue[:number]
+
+    def advance(self) -> int:
+        """The next view's index, taken."""
+        self.upcoming(1)
+        return self._queue.pop(0)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            "queue": torch.tensor(self._queue, dtype=torch.int64),
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self._queue = state["queue"].tolist()
+        self._generator.set_state(state["generator"])

@@ -1,0 +1,209 @@
+"""From a scene to a map: features, tracks, initial Gaussians, training, descriptors, landmarks, files."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from localization.features import XFeatExtractor
+from localization.landmarks import FILE_NAME as LANDMARKS_NAME
+from localization.landmarks import Landmarks, save_landmarks
+from mapping import initialization
+from mapping.aggregation import aggregate_descriptors
+from mapping.evaluation import ImageQuality, quality_line
+from mapping.feature_cache import CachedKeypoints, Extractor, FeatureCache
+from mapping.frames import FrameLoader
+from mapping.landmarks import build_landmarks
+from mapping.options import MappingOptions
+from mapping.trainer import Trainer, TrainingSet, Watcher
+from mapping.triangulation import Tracks, triangulate
+from scene.cameras import Scene, View
+from scene.checkpoint import load_checkpoint
+from scene.export import save_gaussians
+from scene.gaussians import Gaussians
+from scene.map_config import MapConfig, write_cameras, write_config
+from utils.console import log
+from utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a run made and what it took."""
+
+    iteration: int
+    completed: bool  # False when Ctrl-C ended it
+    seconds: dict[str, float]  # by stage
+    gaussians: int
+    quality: ImageQuality | None  # on held-out training views, where there are any
+    landmarks: int
+    map_bytes: dict[str, int] = field(default_factory=dict)  # by file
+
+    def lines(self) -> list[str]:
+        """The summary for people."""
+        stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
+        sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.map_bytes.items())
+        lines = [f"time       {sum(self.seconds.values()):.0f} s ({stages})"]
+        lines.append(f"map        {self.gaussians} Gaussians, {self.landmarks} landmarks ({sizes})")
+        if self.quality is not None:
+            lines.append(f"quality    {quality_line(self.quality)}")
+        return lines
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Attribute the time since the last lap to `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+class Mapper:
+    """The stages of a run over one scene, each computed when it is first needed."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        output: Path,
+        options: MappingOptions,
+        extractor: Extractor,
+        white_background: bool = False,
+    ) -> None:
+        if not scene.train:
+            raise GSplatLocError(f"expected training views in {scene.root}, found none: check --source_path")
+        self.scene, self.output, self.options = scene, output, options
+        self.quiet = options.output.quiet
+        cache_dir = options.descriptors.cache_dir
+        self.cache = FeatureCache(Path(cache_dir) if cache_dir else output / "cache" / "features", extractor)
+        train, holdout = split_holdout(scene.train, options.schedule.holdout)
+        extent = initialization.scene_extent(scene.train)
+        self.data = TrainingSet(train, holdout, extent, white_background)
+
+    @cached_property
+    def tracks(self) -> Tracks:
+        """Points triangulated from the keypoints of all training views with the scene's poses."""
+        views = self.scene.train
+        return triangulate(views, CachedKeypoints(self.cache, views), self.options.triangulation)
+
+    def initial_gaussians(self) -> Gaussians:
+        """What training starts from, on the training device."""
+        options = self.options
+        generator = torch.Generator().manual_seed(options.schedule.seed)
+        points = initialization.initial_points(
+            self.scene, self.data.train, options.initialization, lambda: self.tracks, generator
+        )
+        log(f"initial points: {len(points)}", self.quiet)
+        features, decoder = self._initial_features(len(points), generator)
+        gaussians = initialization.gaussians_from_points(
+            points, options.initialization, options.schedule.sh_degree, features
+        )
+        return replace(gaussians, feature_decoder=decoder).to(options.rendering.torch_device())
+
+    def landmarks(self) -> Landmarks:
+        """Points with descriptors for matching, of all training views."""
+        version = self.cache.extractor.version
+        return build_landmarks(self.scene.train, self.tracks, version, self.options.landmarks)
+
+    def final_gaussians(self, gaussians: Gaussians) -> Gaussians:
+        """The trained Gaussians with their descriptors, on the CPU."""
+        if self.options.descriptors.descriptors == "aggregated":
+            options = self.options.rendering.render_options(self.data.white_background)
+            features = aggregate_descriptors(gaussians, self.scene.train, self.cache, options, self.quiet)
+            gaussians = replace(gaussians, features=features, feature_decoder=None)
+        return gaussians.to("cpu")
+
+    def _initial_features(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Descriptors [N, C] to start from and, with --speedup, the decoder [D, C]."""
+        options = self.options.descriptors
+        if options.descriptors != "distilled":
+            return torch.zeros(count, 0), None
+        size = self.cache.load_dense(self.scene.train[0]).shape[0]
+        if not options.speedup:
+            return torch.zeros(count, size), None
+        channels = options.speedup_channels
+        # A product of two zeros has no gradient: both factors start small and random.
+        decoder = torch.randn(size, channels, generator=generator) / channels**0.5
+        return 0.1 * torch.randn(count, channels, generator=generator), decoder
+
+
+def train(
+    scene: Scene,
+    output: Path | str,
+    options: MappingOptions,
+    config: MapConfig,
+    extractor: Extractor | None = None,
+    watcher: Watcher | None = None,
+) -> TrainingReport:
+    """Make the map of a scene in the folder `output`. Test views are not touched.
+
+    `config` records where the scene came from; `watcher` is shown the map while it trains. Raises
+    GSplatLocError for whatever a user can mend.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    start = options.output.start_checkpoint
+    checkpoint = load_checkpoint(start) if start else None
+    device = options.rendering.torch_device()
+    extractor = extractor or XFeatExtractor(device, options.descriptors.top_k)
+    mapper, clock = Mapper(scene, output, options, extractor, config.scene.white_background), Clock()
+    write_config(output, replace(config, extractor=extractor.version, top_k=extractor.top_k))
+    write_cameras(output, scene.train)
+    mapper.cache.prepare(scene.train, options.output.quiet)
+    clock.lap("features")
+    gaussians = placeholder_gaussians(device) if checkpoint else mapper.initial_gaussians()
+    clock.lap("initialization")
+    use_features = options.descriptors.descriptors == "distilled"
+    with FrameLoader(options.frames, mapper.cache if use_features else None, device) as loader:
+        trainer = Trainer(mapper.data, gaussians, loader, options, output, watcher)
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        completed = trainer.run()
+    clock.lap("training")
+    landmarks = 0
+    if completed:
+        landmarks = _complete(mapper, trainer, clock)
+    return TrainingReport(
+        trainer.iteration, completed, clock.seconds, len(trainer.gaussians), trainer.quality, landmarks,
+        _sizes(output, trainer.iteration),
+    )  # fmt: skip
+
+
+def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
+    """Write the final map and its landmarks; returns the number of landmarks."""
+    save_gaussians(mapper.output, trainer.iteration, mapper.final_gaussians(trainer.gaussians))
+    clock.lap("descriptors")
+    landmarks = mapper.landmarks()
+    save_landmarks(landmarks, mapper.output / LANDMARKS_NAME)
+    clock.lap("landmarks")
+    return len(landmarks)
+
+
+def split_holdout(views: Sequence[View], every: int) -> tuple[list[View], list[View]]:
+    """(trained, held out): every N-th view is held out, none for N = 0; at least one is always trained."""
+    if every == 0:
+        return list(views), []
+    held_out = list(views[every // 2 :: every])
+    names = {view.name for view in held_out}
+    return [view for view in views if view.name not in names], held_out
+
+
+def placeholder_gaussians(device: torch.device) -> Gaussians:
+    """No Gaussians at all, where a checkpoint is about to bring its own."""
+    shapes = {"means": (0, 3), "quaternions": (0, 4), "log_scales": (0, 3), "opacity_logits": (0,)}
+    shapes |= {"sh": (0, 1, 3), "features": (0, 0)}
+    return Gaussians(**{name: torch.zeros(shape, device=device) for name, shape in shapes.items()})
+
+
+def _sizes(output: Path, iteration: int) -> dict[str, int]:
+    paths = [output / LANDMARKS_NAME, *output.glob(f"point_cloud/iteration_{iteration}/*")]
+    return {path.name: path.stat().st_size for path in paths if path.is_file()}

@@ -1,0 +1,267 @@
+"""The training loop: one view per iteration, until the map reproduces them."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gaussian_renderer import RenderResult, render
+from mapping import losses
+from mapping.evaluation import ImageQuality, evaluate, quality_line
+from mapping.exposure import ExposureModel
+from mapping.frames import Frame, FrameLoader, Request
+from mapping.log import TrainingLog
+from mapping.optimizer import MapOptimizer
+from mapping.options import MappingOptions
+from mapping.schedule import ViewOrder
+from scene.cameras import View
+from scene.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
+from scene.densification import Observation, make_densification
+from scene.export import save_gaussians
+from scene.gaussians import Gaussians
+from utils.console import InterruptRequest, ProgressBar, log
+from utils.errors import GSplatLocError
+from utils.io import atomic_path
+
+_LOOK_AHEAD = 4  # frames decoded ahead
+_STATS_INTERVAL = 10  # iterations: reading figures off makes a GPU wait
+_LOG_INTERVAL = 100  # iterations between two lines of training.jsonl
+_TRAINED_VIEWS = 5  # rendered for evaluation where none are held out
+_SMOOTHING = 0.8  # of the figures shown, per reading
+
+Watcher = Callable[[Gaussians, int, dict[str, float]], None]  # (map, iteration, figures), now and then
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a run sees, and the unit that its learning rates are stated in."""
+
+    train: Sequence[View]
+    holdout: Sequence[View]  # never optimised for
+    extent: float  # metres
+    white_background: bool = False
+
+
+class Trainer:
+    """Optimises a map. All of its state can be saved, so that a killed run goes on bit-identically."""
+
+    def __init__(
+        self,
+        data: TrainingSet,
+        gaussians: Gaussians,
+        loader: FrameLoader,
+        options: MappingOptions,
+        output: Path,
+        watcher: Watcher | None = None,
+    ) -> None:
+        """`gaussians`: the initial ones. Files go to the map's folder `output`."""
+        self.iteration = 0
+        self.quality: ImageQuality | None = None
+        self._data, self._loader, self._options, self._output = data, loader, options, output
+        self._watcher = watcher
+        self._device = gaussians.device
+        self._render_options = options.rendering.render_options(data.white_background)
+        self._optimizer = MapOptimizer(gaussians, options.optimizer, data.extent)
+        self._densification = make_densification(options.densification, data.extent, len(gaussians))
+        self._order = ViewOrder(len(data.train), options.schedule.seed)
+        self._generator = torch.Generator().manual_seed(options.schedule.seed + 1)
+        count = len(data.train)
+        self._exposure = ExposureModel(count, self._device) if options.rendering.exposure else None
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """The map as it is now, without gradients."""
+        return self._optimizer.gaussians().detach()
+
+    def run(self) -> bool:
+        """Train to the last iteration; False when Ctrl-C ended it before, with a checkpoint to go on from.
+
+        Files that fall due on the way are written; the final map is the caller's to complete and save.
+        """
+        options = self._options
+        training_log = TrainingLog(self._output, self.iteration)
+        started, figures = time.perf_counter(), {"loss": 0.0, "psnr": 0.0}
+        steps = options.schedule.iterations
+        bar = ProgressBar(steps, "training", self.iteration, options.output.quiet)
+        anomalies = torch.autograd.set_detect_anomaly(options.debug.detect_anomaly)
+        with bar, InterruptRequest() as interrupt, anomalies:
+            while self.iteration < steps and not interrupt.requested:
+                self.iteration += 1
+                loss, psnr = self._step(self.iteration)
+                if psnr is not None:
+                    figures = _smoothed(figures, {"loss": loss.item(), "psnr": psnr}, self.iteration)
+                    self._watch(figures)
+                count = len(self._optimizer)
+                loss_text, psnr_text = f"{figures['loss']:.4f}", f"{figures['psnr']:.2f}"
+                bar.advance(loss=loss_text, PSNR=psnr_text, Gaussians=str(count))
+                if self.iteration % _LOG_INTERVAL == 0:
+                    seconds = round(time.perf_counter() - started, 3)
+                    training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
+                self._write_due_files(training_log)
+        if interrupt.requested and self.iteration < steps:
+            self._save_interrupted()
+            return False
+        if self.iteration not in options.output.test_iterations:
+            self._evaluate(training_log)
+        return True
+
+    def checkpoint(self) -> Checkpoint:
+        """The whole state after the current iteration."""
+        groups = {
+            "optimizer": self._optimizer.state(),
+            "densification": self._densification.state(),
+            "order": self._order.state(),
+            "sampling": {"generator": self._generator.get_state()},
+            "exposure": self._exposure.state() if self._exposure else {},
+        }
+        tensors = {f"{group}.{name}": value for group in groups for name, value in groups[group].items()}
+        return Checkpoint(self.iteration, tensors, self._facts())
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same scene; raises GSplatLocError where it is another's."""
+        if checkpoint.facts != self._facts():
+            raise GSplatLocError(
+                "expected a checkpoint of the same training views and kind of densification, found another's:"
+                " resume with the scene and the options that the run was started with"
+            )
+        self.iteration = checkpoint.iteration
+        self._optimizer = MapOptimizer.from_state(
+            checkpoint.group("optimizer"), self._options.optimizer, self._data.extent, self._device
+        )
+        self._densification.load_state(checkpoint.group("densification"))
+        self._order.load_state(checkpoint.group("order"))
+        self._generator.set_state(checkpoint.group("sampling")["generator"])
+        if self._exposure:
+            self._exposure.load_state(checkpoint.group("exposure"))
+
+    def _facts(self) -> dict[str, object]:
+        names = [view.name for view in self._data.train]
+        kind, exposure = self._options.densification.densification, self._options.rendering.exposure
+        return {"views": names, "densification": kind, "exposure": exposure}
+
+    def _step(self, iteration: int) -> tuple[Tensor, float | None]:
+        """One iteration: the loss, and now and then the view's PSNR in dB."""
+        upcoming = self._order.upcoming(1 + _LOOK_AHEAD)
+        requests = [self._request(index, iteration + ahead) for ahead, index in enumerate(upcoming)]
+        self._loader.prefetch(requests[1:])
+        index, frame = self._order.advance(), self._loader.load(requests[0])
+        gaussians = self._optimizer.gaussians()
+        offsets = torch.zeros(len(gaussians), 2, device=self._device, requires_grad=True)
+        with self._dump_on_failure(iteration, gaussians, frame):
+            result = self._render(iteration, gaussians, frame, offsets)
+            loss = self._loss(iteration, index, gaussians, frame, result)
+            loss.backward()
+        psnr = losses.psnr(result.rgb.detach(), frame.rgb) if iteration % _STATS_INTERVAL == 0 else None
+        with torch.no_grad():
+            self._update(iteration, frame, result, offsets)
+        return loss.detach(), psnr
+
+    def _request(self, index: int, iteration: int) -> Request:
+        options = self._options
+        distilled = options.descriptors.descriptors == "distilled"
+        return Request(
+            self._data.train[index],
+            options.schedule.divisor(iteration),
+            features=distilled and iteration % options.losses.feature_interval == 0,
+            depth=options.losses.lambda_depth > 0,
+        )
+
+    def _render(self, iteration: int, gaussians: Gaussians, frame: Frame, offsets: Tensor) -> RenderResult:
+        size = None if frame.features is None else (frame.features.shape[1], frame.features.shape[2])
+        degree = self._options.schedule.degree(iteration)
+        options = replace(self._render_options, sh_degree=degree, feature_size=size)
+        return render(gaussians, frame.camera, frame.view.cam_from_world, options, offsets)
+
+    def _loss(
+        self, iteration: int, index: int, gaussians: Gaussians, frame: Frame, result: RenderResult
+    ) -> Tensor:
+        options = self._options.losses
+        rgb = self._exposure.apply(index, result.rgb) if self._exposure else result.rgb
+        loss = losses.photometric_loss(rgb, frame.rgb, options.lambda_dssim)
+        if frame.features is not None and result.features is not None:
+            loss = loss + options.lambda_feature * losses.feature_loss(result.features, frame.features)
+        if frame.depth is not None:
+            loss = loss + options.lambda_depth * losses.depth_loss(result.depth, result.alpha, frame.depth)
+        penalty = self._densification.regularization(iteration, gaussians)
+        return loss if penalty is None else loss + penalty
+
+    def _update(self, iteration: int, frame: Frame, result: RenderResult, offsets: Tensor) -> None:
+        """Step the parameters, then the set of Gaussians."""
+        self._optimizer.step(iteration)
+        if self._exposure:
+            self._exposure.step()
+        gaussians = self._optimizer.gaussians()
+        noise = self._densification.position_noise(
+            iteration, gaussians, self._optimizer.position_lr(iteration), self._generator
+        )
+        if noise is not None:
+            self._optimizer.move_means(noise)
+        pulls = torch.zeros_like(offsets) if offsets.grad is None else offsets.grad
+        camera = frame.camera
+        self._densification.observe(iteration, Observation(result.radii, pulls, camera.width, camera.height))
+        edit = self._densification.edit(iteration, gaussians, self._generator)
+        if edit is not None:
+            self._optimizer.apply(edit)
+
+    def _watch(self, figures: dict[str, float]) -> None:
+        if self._watcher is not None:
+            self._watcher(self.gaussians, self.iteration, figures)
+
+    def _write_due_files(self, training_log: TrainingLog) -> None:
+        output = self._options.output
+        if self.iteration in output.test_iterations:
+            self._evaluate(training_log)
+        if self.iteration in output.save_iterations:
+            save_gaussians(self._output, self.iteration, self.gaussians)
+        if self.iteration in output.checkpoint_iterations:
+            save_checkpoint(checkpoint_path(self._output, self.iteration), self.checkpoint())
+
+    def _evaluate(self, training_log: TrainingLog) -> None:
+        """Report on the held-out training views; where there are none, on a few that were trained on."""
+        held_out = bool(self._data.holdout)
+        stride = max(1, len(self._data.train) // _TRAINED_VIEWS)
+        views = self._data.holdout if held_out else self._data.train[::stride][:_TRAINED_VIEWS]
+        options = replace(self._render_options, sh_degree=self._options.schedule.degree(self.iteration))
+        self.quality = evaluate(self.gaussians, views, self._loader, options)
+        kind = "holdout" if held_out else "trained"
+        training_log.write(kind, self.iteration, **vars(self.quality), gaussians=len(self._optimizer))
+        what = "held-out" if held_out else "trained"
+        log(f"[{self.iteration}] {what} views: {quality_line(self.quality)}", self._options.output.quiet)
+
+    def _save_interrupted(self) -> None:
+        path = checkpoint_path(self._output, self.iteration)
+        save_checkpoint(path, self.checkpoint())
+        save_gaussians(self._output, self.iteration, self.gaussians)
+        log(f"interrupted at iteration {self.iteration}: go on with --start_checkpoint {path}")
+
+    @contextmanager
+    def _dump_on_failure(self, iteration: int, gaussians: Gaussians, frame: Frame) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if self._options.debug.active(iteration):
+                path = self._output / f"failed_iteration_{iteration}.safetensors"
+                _dump(path, gaussians, frame)
+                error.add_note(f"the inputs of this iteration are in {path}")
+            raise
+
+
+def _dump(path: Path, gaussians: Gaussians, frame: Frame) -> None:
+    """Write all that a failing iteration was given."""
+    tensors = gaussians.detach().parameters()
+    tensors |= {"cam_from_world": frame.view.cam_from_world, "rgb": frame.rgb}
+    tensors |= {"features_target": frame.features} if frame.features is not None else {}
+    metadata = {"view": frame.view.name, "camera": repr(frame.camera)}
+    with atomic_path(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+
+def _smoothed(old: dict[str, float], new: dict[str, float], iteration: int) -> dict[str, float]:
+    if iteration <= _STATS_INTERVAL:
+        return new
+    return {key: _SMOOTHING * old[key] + (1 - _SMOOTHING) * new[key] for key in new}

@@ -1,0 +1,61 @@
+"""The whole state of a training run in one safetensors file: tensors, and JSON in the file's metadata."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from utils.errors import GSplatLocError
+from utils.io import atomic_path
+
+FORMAT = 1  # raised whenever older files can no longer be resumed
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on exactly where it was."""
+
+    iteration: int  # the last one that was completed
+    tensors: dict[str, Tensor]  # by dotted names, on the CPU
+    facts: dict[str, Any]  # whatever JSON can hold: what the run must agree with to be resumed
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below `prefix.`, by the rest of their names."""
+        start = prefix + "."
+        found = {name: tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+        return {name.removeprefix(start): tensor for name, tensor in found.items()}
+
+
+def checkpoint_path(map_dir: Path | str, iteration: int) -> Path:
+    """Where a map keeps the checkpoint of an iteration."""
+    return Path(map_dir) / f"checkpoint_{iteration}.safetensors"
+
+
+def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, atomically: a run killed while writing leaves the previous one."""
+    facts = {"format": FORMAT, "iteration": checkpoint.iteration, "facts": checkpoint.facts}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"gsplatloc": json.dumps(facts)})
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint; raises GSplatLocError where there is none that this version can resume."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("gsplatloc", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except FileNotFoundError:
+        raise GSplatLocError(
+            f"expected a checkpoint at {path}, found none: check --start_checkpoint"
+        ) from None
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise GSplatLocError(f"expected a checkpoint at {path}, found {error}: pass another") from None
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise GSplatLocError(f"expected a checkpoint of format {FORMAT} at {path}, found {found}: train anew")
+    return Checkpoint(metadata["iteration"], tensors, metadata["facts"])

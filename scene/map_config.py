@@ -1,0 +1,71 @@
+"""config.json and cameras.json of a map: what is needed to read its scene again, and how it was made."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scene.cameras import View
+from scene.readers.options import SceneOptions
+from utils import se3
+from utils.errors import GSplatLocError
+from utils.io import read_json, write_json
+from utils.version import version
+
+_FORMAT = 1  # raised whenever older files can no longer be read
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """How a map was made."""
+
+    source_path: str  # of the scene, absolute
+    scene: SceneOptions = field(default_factory=SceneOptions)  # how it was read
+    preset: str = "paper"
+    extractor: str = ""  # version of the features, empty when there are none
+    top_k: int = 0  # keypoints per mapping image
+    training: dict[str, Any] = field(default_factory=dict)  # every option of the run, for the record
+    version: str = field(default_factory=version)  # of this project
+
+
+def config_path(map_dir: Path | str) -> Path:
+    return Path(map_dir) / "config.json"
+
+
+def write_config(map_dir: Path | str, config: MapConfig) -> None:
+    """Write config.json, atomically."""
+    write_json(config_path(map_dir), {"format": _FORMAT, **asdict(config)})
+
+
+def read_config(map_dir: Path | str) -> MapConfig:
+    """Read config.json; raises GSplatLocError where the folder holds no map of this format."""
+    path = config_path(map_dir)
+    if not path.is_file():
+        raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: run train.py -m {map_dir}")
+    values = read_json(path)
+    found = values.pop("format", None) if isinstance(values, dict) else None
+    if found != _FORMAT:
+        raise GSplatLocError(f"expected format {_FORMAT} in {path}, found {found}: train this map anew")
+    try:
+        return MapConfig(**(values | {"scene": SceneOptions(**values["scene"])}))
+    except (KeyError, TypeError) as error:
+        raise GSplatLocError(
+            f"expected a map's settings in {path}, found {error}: train this map anew"
+        ) from None
+
+
+def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
+    """Write cameras.json as splat viewers read it: camera centres and camera-to-world rotations."""
+    entries = []
+    for index, view in enumerate(views):
+        camera, world_from_cam = view.camera, se3.inverse(view.cam_from_world)
+        entries.append(
+            {
+                "id": index,
+                "img_name": view.name,
+                "position": world_from_cam[:3, 3].tolist(),
+                "rotation": world_from_cam[:3, :3].tolist(),
+                **asdict(camera),
+            }
+        )
+    write_json(Path(map_dir) / "cameras.json", entries)

@@ -1,0 +1,137 @@
+"""Adam over a map: rates, moments that follow edits, and its state."""
+
+import math
+
+import pytest
+import torch
+
+from mapping.optimizer import MapOptimizer, OptimizerOptions, position_rate
+from scene.densification import Edit
+from scene.gaussians import Gaussians
+
+OPTIONS = OptimizerOptions()
+
+
+def gaussians(count: int = 4, degree: int = 1, decoder: bool = False) -> Gaussians:
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    sh = draw(count, (degree + 1) ** 2, 3)
+    made = Gaussians(draw(count, 3), draw(count, 4), draw(count, 3), draw(count), sh, draw(count, 2))
+    made.feature_decoder = draw(5, 2) if decoder else None
+    return made
+
+
+def loss(optimizer: MapOptimizer) -> torch.Tensor:
+    parameters = optimizer.gaussians().parameters().values()
+    return torch.stack(
+        [((p - 0.3) ** 2 * (1 + torch.arange(p.numel()).view(p.shape))).sum() for p in parameters]
+    ).sum()
+
+
+def step(optimizer: MapOptimizer, iteration: int) -> None:
+    loss(optimizer).backward()
+    optimizer.step(iteration)
+
+
+def test_the_first_step_is_as_long_as_the_rates() -> None:
+    before, optimizer = gaussians(decoder=True), MapOptimizer(gaussians(decoder=True), OPTIONS, extent=2.0)
+    step(optimizer, 0)
+    after = optimizer.gaussians()
+    moved = {
+        name: (new - old).abs()
+        for (name, old), new in zip(before.parameters().items(), after.parameters().values())
+    }
+    assert moved["means"].mean().item() == pytest.approx(2 * 1.6e-4, rel=1e-2)
+    assert moved["sh"][:, 0].mean().item() == pytest.approx(0.0025, rel=1e-2)
+    assert moved["sh"][:, 1:].mean().item() == pytest.approx(0.0025 / 20, rel=1e-2)
+    rates = {"quaternions": 0.001, "log_scales": 0.005, "opacity_logits": 0.05, "features": 0.001}
+    for name, rate in (rates | {"feature_decoder": 0.001}).items():
+        assert moved[name].mean().item() == pytest.approx(rate, rel=1e-2), name
+
+
+def test_the_position_rate_decays_exponentially() -> None:
+    assert position_rate(OPTIONS, 0) == pytest.approx(1.6e-4)
+    assert position_rate(OPTIONS, 15_000) == pytest.approx(1.6e-5)
+    assert position_rate(OPTIONS, 30_000) == pytest.approx(1.6e-6)
+    assert position_rate(OPTIONS, 99_000) == pytest.approx(1.6e-6)
+
+
+def test_the_delay_holds_the_position_rate_back_at_first() -> None:
+    delayed = OptimizerOptions(position_lr_delay_steps=100, position_lr_delay_mult=0.01)
+    assert position_rate(delayed, 0) == pytest.approx(0.01 * position_rate(OPTIONS, 0))
+    half = 0.01 + 0.99 * math.sin(math.pi / 4)
+    assert position_rate(delayed, 50) == pytest.approx(half * position_rate(OPTIONS, 50))
+    assert position_rate(delayed, 100) == pytest.approx(position_rate(OPTIONS, 100))
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    optimizer = MapOptimizer(gaussians(), OPTIONS, 1.0)
+    optimizer.gaussians().means.sum().backward()
+    optimizer.step(1)
+    assert torch.equal(optimizer.gaussians().features, gaussians().features)
+
+
+def test_moments_follow_their_gaussians_through_an_edit() -> None:
+    """Reordered Gaussians must go on exactly as they would have in the old order."""
+    order = torch.tensor([2, 0, 3, 1])
+    plain, edited = (MapOptimizer(gaussians(), OPTIONS, 1.0) for _ in range(2))
+
+    def pull(optimizer: MapOptimizer, rows: torch.Tensor) -> None:
+        weights = torch.arange(1.0, 5.0)[rows]
+        sum(
+            (p.flatten(1).sum(1) * weights).sum()
+            for p in map(rows_first, optimizer.gaussians().per_gaussian().values())
+        ).backward()  # type: ignore[union-attr]
+        optimizer.step(1)
+
+    def rows_first(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.reshape(len(tensor), -1) ** 2
+
+    identity = torch.arange(4)
+    pull(plain, identity)
+    pull(edited, identity)
+    edited.apply(Edit(edited.gaussians().detach().select(order), order, torch.zeros(4, dtype=torch.bool)))
+    pull(plain, identity)
+    pull(edited, order)
+    for name, tensor in plain.gaussians().per_gaussian().items():
+        assert torch.equal(tensor[order], edited.gaussians().per_gaussian()[name]), name
+
+
+def test_fresh_gaussians_start_without_moments() -> None:
+    optimizer = MapOptimizer(gaussians(), OPTIONS, 1.0)
+    step(optimizer, 1)
+    parents = torch.tensor([0, 1, 2, 3, 3])
+    fresh = torch.tensor([False, False, False, False, True])
+    optimizer.apply(Edit(optimizer.gaussians().detach().select(parents), parents, fresh))
+    state = optimizer.state()
+    assert len(optimizer) == 5
+    assert not state["means.exp_avg"][4].any() and state["means.exp_avg"][3].any()
+
+
+def test_a_restarted_parameter_loses_its_moments() -> None:
+    optimizer = MapOptimizer(gaussians(), OPTIONS, 1.0)
+    step(optimizer, 1)
+    rows = torch.arange(4)
+    none = torch.zeros(4, dtype=torch.bool)
+    optimizer.apply(Edit(optimizer.gaussians().detach(), rows, none, restarted=("opacity_logits", "sh")))
+    state = optimizer.state()
+    for name in ("opacity_logits", "sh_base", "sh_rest"):
+        assert not state[f"{name}.exp_avg_sq"].any()
+    assert state["means.exp_avg_sq"].any()
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+def test_it_goes_on_from_its_state_bit_by_bit(decoder: bool) -> None:
+    optimizer = MapOptimizer(gaussians(decoder=decoder), OPTIONS, 1.0)
+    for iteration in range(3):
+        step(optimizer, iteration)
+    state = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    other = MapOptimizer.from_state(state, OPTIONS, 1.0, torch.device("cpu"))
+    for iteration in range(3, 6):
+        step(optimizer, iteration)
+        step(other, iteration)
+    for name, tensor in optimizer.state().items():
+        assert torch.equal(tensor, other.state()[name]), name

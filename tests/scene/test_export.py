@@ -1,0 +1,105 @@
+"""Maps written and read back, and files that other tools wrote."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scene import export
+from scene.gaussians import Gaussians
+from scene.ply import read_vertices, write_vertices
+from utils.errors import GSplatLocError
+
+
+def make_gaussians(count: int = 5, degree: int = 2, channels: int = 4) -> Gaussians:
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    sh = draw(count, (degree + 1) ** 2, 3)
+    return Gaussians(draw(count, 3), draw(count, 4), draw(count, 3), draw(count), sh, draw(count, channels))
+
+
+@pytest.mark.parametrize(("count", "degree", "channels"), [(5, 3, 64), (1, 0, 0), (0, 1, 2), (3, 2, 16)])
+def test_a_map_comes_back_exactly(tmp_path: Path, count: int, degree: int, channels: int) -> None:
+    gaussians = make_gaussians(count, degree, channels)
+    export.save_gaussians(tmp_path, 7, gaussians)
+    loaded = export.load_gaussians(tmp_path)
+    for name, tensor in gaussians.parameters().items():
+        assert torch.equal(tensor, loaded.parameters()[name]), name
+
+
+def test_the_decoder_is_saved_beside_the_map(tmp_path: Path) -> None:
+    gaussians = replace(make_gaussians(), feature_decoder=torch.ones(64, 4))
+    export.save_gaussians(tmp_path, 7, gaussians)
+    decoder = export.load_gaussians(tmp_path).feature_decoder
+    assert decoder is not None and torch.equal(decoder, torch.ones(64, 4))
+
+
+def test_the_latest_iteration_is_loaded_unless_another_is_asked_for(tmp_path: Path) -> None:
+    for iteration, count in ((30, 2), (7, 1), (100, 3)):
+        export.save_gaussians(tmp_path, iteration, make_gaussians(count))
+    assert len(export.load_gaussians(tmp_path)) == 3
+    assert len(export.load_gaussians(tmp_path, 7)) == 1
+    with pytest.raises(GSplatLocError, match="iteration 8"):
+        export.load_gaussians(tmp_path, 8)
+
+
+def test_a_folder_without_a_map_is_a_users_error(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match=r"run train\.py"):
+        export.load_gaussians(tmp_path)
+
+
+def test_properties_have_the_names_and_the_order_of_splat_viewers(tmp_path: Path) -> None:
+    gaussians = make_gaussians(2, degree=1, channels=2)
+    vertices = read_vertices(export.save_gaussians(tmp_path, 1, gaussians))
+    assert vertices.dtype.names is not None
+    assert vertices.dtype.names[:9] == ("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2")
+    assert vertices.dtype.names[9:18] == tuple(f"f_rest_{i}" for i in range(9))
+    assert vertices.dtype.names[18:22] == ("opacity", "scale_0", "scale_1", "scale_2")
+    assert vertices.dtype.names[-2:] == ("semantic_0", "semantic_1")
+    # f_rest goes channel by channel: the second red coefficient is f_rest_1
+    assert vertices["f_rest_1"][0] == gaussians.sh[0, 2, 0]
+    assert vertices["f_rest_3"][0] == gaussians.sh[0, 1, 1]
+
+
+def test_a_splat_of_doubles_in_another_order_is_read(tmp_path: Path) -> None:
+    gaussians = make_gaussians(3, degree=0, channels=0)
+    vertices = read_vertices(export.save_gaussians(tmp_path, 1, gaussians))
+    assert vertices.dtype.names is not None
+    shuffled = np.zeros(3, [(name, "f8") for name in reversed(vertices.dtype.names)])
+    for name in vertices.dtype.names:
+        shuffled[name] = vertices[name]
+    write_vertices(tmp_path / "other.ply", shuffled)
+    assert torch.equal(export.load_gaussians(tmp_path / "other.ply").means, gaussians.means)
+
+
+def test_an_ascii_point_cloud_is_read(tmp_path: Path) -> None:
+    text = "ply\nformat ascii 1.0\ncomment made by hand\nelement vertex 2\nproperty float x\n"
+    text += "property uchar red\nelement face 0\nproperty list uchar int vertex_index\nend_header\n"
+    (tmp_path / "points.ply").write_text(text + "1.5 7\n-2 255\n")
+    vertices = read_vertices(tmp_path / "points.ply")
+    assert vertices["x"].tolist() == [1.5, -2.0] and vertices["red"].tolist() == [7, 255]
+
+
+def test_a_point_cloud_is_not_a_splat(tmp_path: Path) -> None:
+    write_vertices(tmp_path / "points.ply", np.zeros(2, [("x", "f4"), ("y", "f4"), ("z", "f4")]))
+    with pytest.raises(GSplatLocError, match="f_dc_0"):
+        export.read_ply(tmp_path / "points.ply")
+
+
+def test_a_file_cut_short_is_a_users_error(tmp_path: Path) -> None:
+    path = export.save_gaussians(tmp_path, 1, make_gaussians())
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(GSplatLocError, match="cut short"):
+        export.read_ply(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG", b"ply\n", b"ply\nformat ascii 1.0\nend_header\n"])
+def test_something_else_is_a_users_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.ply").write_bytes(content)
+    with pytest.raises(GSplatLocError, match=r"odd\.ply"):
+        export.read_ply(tmp_path / "odd.ply")
