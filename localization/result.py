@@ -72,7 +72,7 @@ class Localization:
 
 
 def pose_errors(estimate: Tensor | None, truth: Tensor) -> tuple[float, float]:
-    """(translation_error_m between camera centres, rotation_error_deg); infinite where there is no estimate."""
+    """(translation_error_m between camera centres, rotation_error_deg); infinite without an estimate."""
     if estimate is None:
         return float("inf"), float("inf")
     translation = torch.linalg.norm(se3.camera_center(estimate) - se3.camera_center(truth))

@@ -1,0 +1,159 @@
+"""How good a set of localizations is: pure functions from estimates and truth to figures.
+
+A query without an estimate has infinite error and stays in every denominator.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from localization.result import Localization, PoseEstimate
+from utils import se3
+
+# Name -> (centimetres, degrees). A query counts when both errors are strictly below.
+RECALL_THRESHOLDS = {"10cm_5deg": (10, 5), "5cm_5deg": (5, 5), "2cm_2deg": (2, 2), "1cm_1deg": (1, 1)}
+
+
+@dataclass(frozen=True)
+class PoseError:
+    """How far an estimate is from the truth."""
+
+    translation_m: float  # between the camera centres
+    rotation_deg: float
+    cam_from_world_t_m: (
+        float  # |t_gt - t_est| of cam_from_world: the original GSplatLoc's "translation error"
+    )
+
+
+FAILED = PoseError(float("inf"), float("inf"), float("inf"))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Errors of many queries in brief. None where no query has a truth."""
+
+    median_translation_m: float | None
+    median_rotation_deg: float | None
+    median_cam_from_world_t_difference_m: float | None
+    p90_translation_m: float | None
+    recall: dict[str, float]  # fraction of all queries below each of RECALL_THRESHOLDS
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """One localized query."""
+
+    name: str
+    localization: Localization
+    truth: Tensor | None = None  # [4, 4] float64
+
+
+def pose_error(estimate: Tensor | None, truth: Tensor) -> PoseError:
+    """Errors of an estimate [4, 4]; all infinite where there is none."""
+    return FAILED if estimate is None else pose_error_list(estimate[None], truth[None])[0]
+
+
+def pose_error_list(estimates: Tensor, truths: Tensor) -> list[PoseError]:
+    """Errors of estimates [N, 4, 4], all at once."""
+    translation = (se3.camera_center(estimates) - se3.camera_center(truths)).norm(dim=1)
+    rotation = se3.so3_log(estimates[:, :3, :3] @ truths[:, :3, :3].transpose(1, 2)).norm(dim=1).rad2deg()
+    difference = (estimates[:, :3, 3] - truths[:, :3, 3]).norm(dim=1)
+    return [PoseError(*row) for row in torch.stack([translation, rotation, difference], 1).tolist()]
+
+
+def accuracy(errors: Sequence[PoseError]) -> Accuracy:
+    """Medians, 90th percentile and recalls. With a half or more failed, the median is infinite."""
+    if not errors:
+        return Accuracy(None, None, None, None, {})
+    translation = np.array([error.translation_m for error in errors])
+    rotation = np.array([error.rotation_deg for error in errors])
+    difference = np.array([error.cam_from_world_t_m for error in errors])
+    return Accuracy(
+        median_translation_m=quantile(translation, 0.5),
+        median_rotation_deg=quantile(rotation, 0.5),
+        median_cam_from_world_t_difference_m=quantile(difference, 0.5),
+        p90_translation_m=quantile(translation, 0.9),
+        recall=recalls(translation, rotation),
+    )
+
+
+def recalls(translation_m: np.ndarray, rotation_deg: np.ndarray) -> dict[str, float]:
+    """Fraction of queries below each threshold; infinite errors count as misses."""
+    return {
+        name: float(np.mean((translation_m < centimetres / 100) & (rotation_deg < degrees)))
+        for name, (centimetres, degrees) in RECALL_THRESHOLDS.items()
+    }
+
+
+def quantile(values: np.ndarray, fraction: float) -> float:
+    """The linearly interpolated quantile; interpolating towards infinity is infinite, never NaN."""
+    position = fraction * (len(values) - 1)
+    ordered = np.sort(values)
+    low, high = ordered[int(np.floor(position))], ordered[int(np.ceil(position))]
+    return float(low) if low == high else float(low + (position % 1) * (high - low))
+
+
+def evaluate_poses(estimates: Mapping[str, Tensor], truths: Mapping[str, Tensor]) -> Accuracy:
+    """Accuracy of estimated poses against all `truths`: a name without an estimate is a failure."""
+    found = [name for name in truths if name in estimates]
+    errors = [FAILED] * (len(truths) - len(found))
+    if found:
+        errors += pose_error_list(
+            torch.stack([estimates[name] for name in found]), torch.stack([truths[name] for name in found])
+        )
+    return accuracy(errors)
+
+
+def stage_error(result: QueryResult, stage: str | None) -> PoseError | None:
+    """The error after a stage (None = the last that ran); None where there is no truth.
+
+    A stage that was skipped because an earlier one failed has failed.
+    """
+    if result.truth is None:
+        return None
+    estimate = result.localization.final if stage is None else result.localization.stages.get(stage)
+    return pose_error(estimate.cam_from_world if estimate else None, result.truth)
+
+
+def metrics(scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]) -> dict:
+    """The content of metrics.json. `stages` names those asked for, in order."""
+    localizations = [result.localization for result in results]
+    totals = [localization.total_ms for localization in localizations]
+    return {
+        "scene": scene,
+        "count": len(results),
+        "failed": sum(not localization.final.ok for localization in localizations),
+        "stages": {stage: _stage_metrics(results, stage) for stage in stages},
+        "final": _stage_metrics(results, None),
+        "features_median_ms": _median([localization.features_ms for localization in localizations]),
+        "total_median_ms": _median(totals),
+        "map_bytes": map_bytes,
+    }
+
+
+def _stage_metrics(results: Sequence[QueryResult], stage: str | None) -> dict:
+    """Accuracy and cost after one stage; the final entry's time is that of the whole query."""
+    errors = [error for result in results if (error := stage_error(result, stage)) is not None]
+    estimates = [_estimate(result, stage) for result in results]
+    ran = [estimate for estimate in estimates if estimate is not None]
+    elapsed = (
+        [result.localization.total_ms for result in results] if stage is None else [e.elapsed_ms for e in ran]
+    )
+    return {
+        **asdict(accuracy(errors)),
+        "failed": sum(estimate is None or not estimate.ok for estimate in estimates),
+        "median_inliers": _median([float(estimate.inliers) for estimate in ran]),
+        "improved": sum(estimate.ok and estimate.improved for estimate in ran),
+        "median_ms": _median(elapsed),
+    }
+
+
+def _estimate(result: QueryResult, stage: str | None) -> PoseEstimate | None:
+    return result.localization.final if stage is None else result.localization.stages.get(stage)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return quantile(np.array(values), 0.5) if values else None

@@ -1,0 +1,140 @@
+"""Localization as a whole: a map and an image in, a pose out, in stages that each return an estimate."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from localization.features import Features, XFeatExtractor
+from localization.landmarks import FILE_NAME, Landmarks, load_landmarks
+from localization.matching import mutual_nearest
+from localization.pnp import PnPOptions, estimate_pose
+from localization.queries import centered_camera
+from localization.refine import Query, Refiner
+from localization.refine.fine import FineOptions, FineRefiner
+from localization.refine.warp import WarpOptions, WarpRefiner
+from localization.result import Localization, PoseEstimate
+from scene.cameras import Camera
+from scene.export import load_gaussians, ply_path, saved_iterations
+from scene.gaussians import Gaussians
+from utils.errors import GSplatLocError
+
+PRIOR = "prior"
+STAGES = (PRIOR, "fine", "warp")
+
+
+@dataclass(frozen=True)
+class LocalizerOptions:
+    """Which stages run, and how."""
+
+    stages: tuple[str, ...] = STAGES  # in this order; the first is always "prior"
+    top_k: int = 2048  # keypoints per query image
+    min_similarity: float = 0.7  # cosine between a keypoint and its landmark
+    pnp: PnPOptions = field(default_factory=PnPOptions)
+    fine: FineOptions = field(default_factory=FineOptions)
+    warp: WarpOptions = field(default_factory=WarpOptions)
+    device: str = "cpu"
+
+
+class Localizer:
+    """Finds the camera of an image in a map.
+
+    >>> localizer = Localizer.load("output/kitchen")
+    >>> localizer.localize(image, camera).final.cam_from_world
+    """
+
+    def __init__(
+        self,
+        landmarks: Landmarks,
+        extractor: XFeatExtractor,
+        gaussians: Gaussians | None = None,
+        refiners: Sequence[Refiner] = (),
+        options: LocalizerOptions | None = None,
+    ):
+        """`gaussians` may be None without refiners. Raises `GSplatLocError` if the parts do not fit."""
+        if landmarks.extractor != extractor.version:
+            raise GSplatLocError(
+                f"expected landmarks of {extractor.version}, found {landmarks.extractor}: map the scene again"
+            )
+        if refiners and gaussians is None:
+            raise GSplatLocError(
+                "expected Gaussians for the refinements, found none: run only the prior stage"
+            )
+        self.landmarks = landmarks
+        self.extractor = extractor
+        self.gaussians = gaussians
+        self.refiners = tuple(refiners)
+        self.options = options or LocalizerOptions()
+
+    @classmethod
+    def load(
+        cls, map_dir: Path | str, options: LocalizerOptions | None = None, iteration: int | None = None
+    ) -> "Localizer":
+        """The localizer of a map that train.py wrote; Gaussians are read only where a stage needs them."""
+        options = options or LocalizerOptions()
+        refiners = make_refiners(options)
+        landmarks = load_landmarks(Path(map_dir) / FILE_NAME)
+        gaussians = load_gaussians(map_dir, iteration).to(options.device) if refiners else None
+        extractor = XFeatExtractor(options.device, options.top_k)
+        return cls(landmarks, extractor, gaussians, refiners, options)
+
+    def localize(self, image: np.ndarray, camera: Camera | None = None) -> Localization:
+        """The pose of an undistorted image [H, W, 3] uint8 RGB.
+
+        Without a camera its focal length is estimated and the principal point is the centre. Refinements are
+        skipped when the prior fails: its status says why.
+        """
+        height, width = image.shape[:2]
+        if camera is not None and (camera.width, camera.height) != (width, height):
+            raise GSplatLocError(
+                f"expected an image of its camera's {camera.width}x{camera.height}, found {width}x{height}"
+            )
+        start = time.perf_counter()
+        features = self.extractor.extract(image)
+        features_ms = 1000 * (time.perf_counter() - start)
+        guess = camera or centered_camera(width, height, float(max(width, height)))
+        estimate = self.prior(features, guess, focal_known=camera is not None)
+        stages = {PRIOR: estimate}
+        if estimate.ok and self.gaussians is not None:
+            query = Query(image, estimate.camera, features.keypoints, features.dense)
+            for refiner in self.refiners:
+                estimate = refiner.refine(query, self.gaussians, estimate)
+                stages[refiner.name] = estimate
+        return Localization(stages, features_ms)
+
+    def prior(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
+        """The pose from matches between keypoints and landmarks."""
+        start = time.perf_counter()
+        keypoints = features.keypoints
+        pairs = mutual_nearest(keypoints.descriptors, self.landmarks.descriptors, self.options.min_similarity)
+        pixels = keypoints.xy[pairs.index_a].double().cpu().numpy()
+        points = self.landmarks.positions[pairs.index_b].double().cpu().numpy()
+        estimate = estimate_pose(pixels, points, camera, self.options.pnp, focal_known)
+        return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
+
+
+def make_refiners(options: LocalizerOptions) -> list[Refiner]:
+    """The refinements among `options.stages`, in order."""
+    unknown = [stage for stage in options.stages if stage not in STAGES]
+    if unknown or not options.stages or options.stages[0] != PRIOR:
+        raise GSplatLocError(
+            f"expected stages that start with {PRIOR}, out of {', '.join(STAGES)},"
+            f" found {', '.join(options.stages) or 'none'}: see --stages"
+        )
+    makers: dict[str, Callable[[], Refiner]] = {
+        "fine": lambda: FineRefiner(options.fine),
+        "warp": lambda: WarpRefiner(options.warp),
+    }
+    return [makers[stage]() for stage in options.stages[1:]]
+
+
+def map_bytes(map_dir: Path | str, options: LocalizerOptions, iteration: int | None = None) -> int:
+    """Size of the files that `Localizer.load` reads with these options."""
+    map_dir = Path(map_dir)
+    files = [map_dir / FILE_NAME]
+    if len(options.stages) > 1:
+        folder = ply_path(map_dir, saved_iterations(map_dir)[-1] if iteration is None else iteration).parent
+        files += [path for path in folder.iterdir() if path.is_file()]
+    return sum(path.stat().st_size for path in files)

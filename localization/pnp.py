@@ -1,0 +1,167 @@
+"""The pose of a camera from 2D-3D matches: LO-RANSAC, non-linear refinement, covariance.
+
+Known focal length: PoseLib (P3P of Persson & Nordberg 2018 inside LO-RANSAC). Unknown: COLMAP's P4PF inside
+LO-RANSAC, then pose and focal length refined together.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import poselib
+import pycolmap
+import torch
+from torch import Tensor
+
+from localization.result import Matches, PoseEstimate, Status
+from scene.cameras import Camera
+from utils import se3
+
+_MIN_SAMPLE = 4  # matches that a solver needs
+_MIN_ITERATIONS = 1_000  # RANSAC samples, even when the first look perfect (PoseLib's default)
+_REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
+
+
+@dataclass(frozen=True)
+class PnPOptions:
+    """How to estimate a pose. Pixel values grow in proportion to images longer than 640 px."""
+
+    max_error_px: float = 6.0  # reprojection error of an inlier
+    loss_scale_px: float = 1.0  # of the Cauchy loss in the refinements
+    max_iterations: int = 20_000  # RANSAC samples at most (--ransac_iters; the paper's setting)
+    min_inliers: int = 12  # fewer are not trusted
+    seed: int = 0  # of the samples: the same matches give the same pose
+
+
+def pixel_scale(camera: Camera) -> float:
+    """By how much pixel thresholds grow for this camera's image."""
+    return max(1.0, max(camera.width, camera.height) / _REFERENCE_SIDE)
+
+
+def estimate_pose(
+    pixels: np.ndarray,
+    points: np.ndarray,
+    camera: Camera,
+    options: PnPOptions | None = None,
+    focal_known: bool = True,
+) -> PoseEstimate:
+    """The pose that most matches of `pixels` [M, 2] and world `points` [M, 3], both float64, agree on.
+
+    With `focal_known=False` the camera's focal length is ignored and estimated. A failure is a status, never
+    an exception.
+    """
+    options = options or PnPOptions()
+    start = time.perf_counter()
+    pixels, points = np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(points, np.float64)
+    matches = Matches(pixels, points, np.zeros(len(pixels), bool))
+    if len(pixels) < max(_MIN_SAMPLE, options.min_inliers):
+        estimate = PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
+    else:
+        solve = _solve_known_focal if focal_known else _solve_unknown_focal
+        estimate = _judge(solve(matches, camera, options), matches, camera, options)
+    return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
+
+
+def pose_covariance(cam_from_world: Tensor, camera: Camera, pixels: np.ndarray, points: np.ndarray) -> Tensor:
+    """First-order covariance [6, 6] of xi = (rho, phi), T <- exp(xi) T, from the given inliers (at least 4).
+
+    sigma^2 (J^T J)^-1 with J the Jacobian of the pixel residuals and sigma^2 their variance with 2M - 6
+    degrees of freedom. Where the points do not fix the pose, the pseudo-inverse leaves infinite variance out.
+    """
+    points_in_cam = (cam_from_world @ _homogeneous(points).T).T[:, :3]
+    residuals = camera.project(points_in_cam) - torch.from_numpy(pixels)
+    jacobian = projection_jacobian(points_in_cam, camera).reshape(-1, 6)
+    variance = (residuals**2).sum() / max(residuals.numel() - 6, 1)
+    return variance * torch.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
+
+
+def projection_jacobian(points_in_cam: Tensor, camera: Camera) -> Tensor:
+    """d pixel / d xi [M, 2, 6] at points [M, 3] in the camera frame; there dx = rho + phi x x."""
+    x, y, z = points_in_cam.unbind(1)
+    zero = torch.zeros_like(x)
+    d_pixel_d_point = torch.stack(
+        [
+            torch.stack([camera.fx / z, zero, -camera.fx * x / z**2], 1),
+            torch.stack([zero, camera.fy / z, -camera.fy * y / z**2], 1),
+        ],
+        1,
+    )  # [M, 2, 3]
+    return torch.cat([d_pixel_d_point, -d_pixel_d_point @ se3.hat(points_in_cam)], 2)
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """What a solver found."""
+
+    cam_from_world: Tensor  # [4, 4] float64
+    focal_scale: float  # by which the camera's focal lengths are multiplied
+    inliers: np.ndarray  # [M] bool
+
+
+def _solve_known_focal(matches: Matches, camera: Camera, options: PnPOptions) -> _Solution | None:
+    params = [camera.fx, camera.fy, camera.cx, camera.cy]
+    pinhole = {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": params}
+    scale = pixel_scale(camera)
+    ransac = {
+        "max_reproj_error": options.max_error_px * scale,
+        "max_iterations": options.max_iterations,
+        "min_iterations": min(_MIN_ITERATIONS, options.max_iterations),
+        "seed": options.seed,
+    }
+    bundle = {"loss_type": "CAUCHY", "loss_scale": options.loss_scale_px * scale}
+    pose, info = poselib.estimate_absolute_pose(matches.pixels, matches.points, pinhole, ransac, bundle)
+    if info["num_inliers"] < _MIN_SAMPLE:
+        return None
+    return _Solution(_matrix(pose.R, pose.t), 1.0, np.array(info["inliers"], bool))
+
+
+def _solve_unknown_focal(matches: Matches, camera: Camera, options: PnPOptions) -> _Solution | None:
+    scale = pixel_scale(camera)
+    params = [camera.fx, camera.cx, camera.cy]
+    size = {"width": camera.width, "height": camera.height}
+    pinhole = pycolmap.Camera(model="SIMPLE_PINHOLE", params=params, **size)
+    estimation = pycolmap.AbsolutePoseEstimationOptions(estimate_focal_length=True)
+    estimation.ransac.max_error = options.max_error_px * scale
+    estimation.ransac.max_num_trials = options.max_iterations
+    estimation.ransac.min_num_trials = min(_MIN_ITERATIONS, options.max_iterations)
+    estimation.ransac.random_seed = options.seed
+    refinement = pycolmap.AbsolutePoseRefinementOptions(refine_focal_length=True)
+    refinement.loss_function_scale = options.loss_scale_px * scale
+    found = pycolmap.estimate_and_refine_absolute_pose(
+        matches.pixels, matches.points, pinhole, estimation, refinement
+    )
+    if found is None:
+        return None
+    rigid = found["cam_from_world"]
+    cam_from_world = _matrix(rigid.rotation.matrix(), rigid.translation)
+    return _Solution(cam_from_world, pinhole.focal_length / camera.fx, np.array(found["inlier_mask"], bool))
+
+
+def _judge(found: _Solution | None, matches: Matches, camera: Camera, options: PnPOptions) -> PoseEstimate:
+    """A solver's answer as an estimate; too few inliers make it a failure."""
+    count = 0 if found is None else int(found.inliers.sum())
+    if found is None or count < options.min_inliers:
+        return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=count, matches=matches)
+    camera = replace(camera, fx=camera.fx * found.focal_scale, fy=camera.fy * found.focal_scale)
+    inliers = found.inliers
+    return PoseEstimate(
+        status=Status.OK,
+        camera=camera,
+        cam_from_world=found.cam_from_world,
+        inliers=count,
+        covariance=pose_covariance(
+            found.cam_from_world, camera, matches.pixels[inliers], matches.points[inliers]
+        ),
+        matches=replace(matches, inliers=inliers),
+    )
+
+
+def _matrix(rotation: np.ndarray, translation: np.ndarray) -> Tensor:
+    """[3, 3] and [3] -> [4, 4] float64."""
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3, :3], matrix[:3, 3] = torch.from_numpy(rotation.copy()), torch.from_numpy(translation.copy())
+    return matrix
+
+
+def _homogeneous(points: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.column_stack([points, np.ones(len(points))]))

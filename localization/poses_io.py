@@ -1,0 +1,82 @@
+"""Pose files in the format of the 7-Scenes pseudo ground truth (Brachmann et al., "On the Limits of Pseudo
+Ground Truth", ICCV 2021): one line per image, `name qw qx qy qz tx ty tz [focal]`, cam_from_world.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from utils import se3
+from utils.errors import GSplatLocError
+from utils.io import write_text
+
+_POSE_NUMBERS = 7  # four of the quaternion, three of the translation
+
+
+@dataclass(frozen=True)
+class PoseRecord:
+    """One line of a pose file."""
+
+    name: str
+    cam_from_world: Tensor  # [4, 4] float64
+    focal: float | None = None  # pixels; None where the line does not say
+
+
+def read_poses(path: Path | str) -> dict[str, PoseRecord]:
+    """Pose records by name.
+
+    The ninth column is a focal length only where it is the last: some published estimates end in error
+    figures of their own, which are not read. Blank lines and lines that start with # are skipped.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise GSplatLocError(f"expected a pose file {path}, found {error.strerror}: check the path") from None
+    numbered = [(number, line.split()) for number, line in enumerate(lines, start=1)]
+    kept = [(number, words) for number, words in numbered if words and not words[0].startswith("#")]
+    numbers = [_numbers(words, f"{path}, line {number}") for number, words in kept]
+    poses = _matrices(torch.tensor([row[:_POSE_NUMBERS] for row in numbers], dtype=torch.float64))
+    records = [
+        PoseRecord(words[0], pose, row[-1] if len(row) == _POSE_NUMBERS + 1 else None)
+        for (_, words), pose, row in zip(kept, poses, numbers)
+    ]
+    return {record.name: record for record in records}
+
+
+def write_poses(path: Path | str, records: Iterable[PoseRecord]) -> None:
+    """Write pose records, atomically; an unknown focal length is left out."""
+    write_text(path, "".join(_format(record) + "\n" for record in records))
+
+
+def _numbers(words: list[str], where: str) -> list[float]:
+    """What follows the name, at least a pose."""
+    try:
+        numbers = [float(word) for word in words[1:]]
+    except ValueError as error:
+        raise GSplatLocError(f"expected numbers in {where}, found {error}: mend the line") from None
+    if len(numbers) < _POSE_NUMBERS:
+        raise GSplatLocError(
+            f"expected `name qw qx qy qz tx ty tz [focal]` in {where}, found {len(words)} columns"
+        )
+    return numbers
+
+
+def _matrices(numbers: Tensor) -> Tensor:
+    """[N, 7] -> [N, 4, 4]"""
+    numbers = numbers.reshape(-1, _POSE_NUMBERS)
+    return se3.from_rotation_translation(se3.rotation_from_quaternion(numbers[:, :4]), numbers[:, 4:])
+
+
+def _format(record: PoseRecord) -> str:
+    if any(character.isspace() for character in record.name):
+        raise GSplatLocError(
+            f"expected image names without spaces in a pose file, found '{record.name}': rename the image"
+        )
+    quaternion = se3.quaternion_from_rotation(record.cam_from_world[:3, :3])
+    numbers = torch.cat([quaternion, record.cam_from_world[:3, 3]]).tolist()
+    if record.focal is not None:
+        numbers.append(record.focal)
+    return " ".join([record.name, *(f"{number:.9g}" for number in numbers)])

@@ -1,0 +1,90 @@
+"""Images to localize, from a scene's test views or from a folder of photos with no known pose."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+from torch import Tensor
+
+from scene.cameras import Camera, View
+from utils.errors import GSplatLocError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class QueryImage:
+    """An image to localize, on disk until it is asked for."""
+
+    name: str
+    load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB
+    load_camera: Callable[[], Camera | None]  # None = the focal length is to be estimated
+    cam_from_world: Tensor | None = None  # [4, 4] float64, where the truth is known
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """What is known of the camera of a folder of photos; all None = EXIF, or else estimated."""
+
+    focal: float | None = None  # pixels
+    matrix: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels
+
+
+def query_from_view(view: View) -> QueryImage:
+    """A view whose pose is known, as a query."""
+    return QueryImage(view.name, view.load_image, lambda: view.camera, view.cam_from_world)
+
+
+def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) -> list[QueryImage]:
+    """Every image under `folder`, by name; raises `GSplatLocError` when there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise GSplatLocError(f"expected a folder of images at {folder}, found none: check --queries")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise GSplatLocError(f"expected images in {folder}, found none: check --queries")
+    return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """[H, W, 3] uint8 RGB as the photographer saw it: EXIF's orientation is applied."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise GSplatLocError(
+            f"expected an image in {path}, found none that OpenCV reads: remove or convert it"
+        )
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera | None:
+    """The camera of an image: the given intrinsics, or EXIF's focal length, or None.
+
+    Without a given principal point the image's centre stands in for it.
+    """
+    height, width = read_image(path).shape[:2]
+    intrinsics = intrinsics or Intrinsics()
+    if intrinsics.matrix is not None:
+        return Camera(width, height, *intrinsics.matrix)
+    focal = intrinsics.focal or exif_focal(path)
+    return None if focal is None else centered_camera(width, height, focal)
+
+
+def exif_focal(path: Path) -> float | None:
+    """The focal length in pixels that an image's EXIF data tells, None where it does not."""
+    try:
+        camera = pycolmap.infer_camera_from_image(str(path))
+    except (RuntimeError, ValueError):  # pycolmap reads fewer formats than OpenCV, and none of them has EXIF
+        return None
+    return camera.mean_focal_length() if camera.has_prior_focal_length else None
+
+
+def centered_camera(width: int, height: int, focal: float) -> Camera:
+    """A pinhole camera with square pixels and its principal point in the centre."""
+    return Camera(width, height, focal, focal, width / 2, height / 2)
+
+
+def _query_from_file(path: Path, name: str, intrinsics: Intrinsics | None) -> QueryImage:
+    return QueryImage(name, lambda: read_image(path), lambda: camera_of_file(path, intrinsics))

@@ -1,0 +1,134 @@
+"""Matches between a photo and a rendering of nearly the same view.
+
+The estimate is within centimetres, so a pixel's partner is near: every search is confined to a window. Three
+ways, measured in docs; all give pixels of the photo beside pixels of the rendering, which has depth.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from localization.features import Keypoints
+from localization.refine.rendering import Rendering
+
+_WINDOW = 21  # pixels: side of the patches that Lucas-Kanade compares
+_LEVELS = 3  # of its pyramid above the image itself
+_FLAT = 0.02  # grey: contrast below it is noise
+_CONTRAST_SIGMA = 4.0  # pixels: neighbourhood over which contrast is normalised
+_CORNER_QUALITY = 0.01  # of the strongest corner; weaker ones are flat
+_CORNER_SPACING = 6.0  # pixels
+_MAX_RETURN_PX = 0.5  # a track there and back must end where it began
+
+
+@dataclass(frozen=True)
+class Correspondences:
+    """Pixels that show the same place."""
+
+    photo: Tensor  # [M, 2] float32
+    rendering: Tensor  # [M, 2] float32
+
+
+def track(
+    image: np.ndarray, view: Rendering, trusted: Tensor, window_px: float, count: int
+) -> Correspondences:
+    """Corners of the rendering followed into the photo by pyramidal Lucas-Kanade, and back.
+
+    Sub-pixel, and blind to exposure: both images are normalised to local contrast first. `trusted` [H, W]
+    says which pixels of the rendering may be used; `image` is [H, W, 3] uint8 of the same size.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    photo = _eight_bits(normalised_contrast(grey, _CONTRAST_SIGMA))
+    rendered = _eight_bits(normalised_contrast(view.grey.cpu().numpy(), _CONTRAST_SIGMA))
+    mask = trusted.cpu().numpy().astype(np.uint8)
+    corners = cv2.goodFeaturesToTrack(rendered, count, _CORNER_QUALITY, _CORNER_SPACING, mask=mask)
+    if corners is None:
+        return Correspondences(torch.zeros(0, 2), torch.zeros(0, 2))
+    corners = corners.reshape(-1, 1, 2)
+    there, found = _lucas_kanade(rendered, photo, corners)
+    back, returned = _lucas_kanade(photo, rendered, there)
+    good = found & returned
+    good &= np.linalg.norm(back - corners, axis=2).ravel() < _MAX_RETURN_PX
+    good &= np.linalg.norm(there - corners, axis=2).ravel() < window_px
+    # OpenCV puts the centre of the first pixel at (0, 0), we at (0.5, 0.5).
+    return Correspondences(
+        torch.from_numpy(there[good, 0]) + 0.5,
+        torch.from_numpy(corners[good, 0]) + 0.5,
+    )
+
+
+def _lucas_kanade(a: np.ndarray, b: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [N, 1, 2] in `b` of what is at `start` in `a`, and which were found [N]."""
+    window = (_WINDOW, _WINDOW)
+    end, found, _ = cv2.calcOpticalFlowPyrLK(a, b, start, start.copy(), winSize=window, maxLevel=_LEVELS)
+    return end, found.ravel() > 0
+
+
+def normalised_contrast(grey: np.ndarray, sigma: float) -> np.ndarray:
+    """Grey [H, W] in [0, 1] -> float32 of local mean 0 and local deviation 1, whatever the exposure was.
+
+    Shading, vignetting and some of the map's blur go with it: what is left is where the edges are. `sigma`
+    pixels is the size of the neighbourhood.
+    """
+    mean = cv2.GaussianBlur(grey, (0, 0), sigma)
+    variance = cv2.GaussianBlur(grey * grey, (0, 0), sigma) - mean * mean
+    deviation = np.sqrt(np.maximum(variance, 0)) + _FLAT  # in the flat, noise is not blown up
+    return (grey - mean) / deviation
+
+
+def _eight_bits(contrast: np.ndarray) -> np.ndarray:
+    """Contrast [H, W] -> uint8, as OpenCV's tracker wants it."""
+    return np.clip(128 + 48 * contrast, 0, 255).astype(np.uint8)
+
+
+def match_keypoints(
+    photo: Keypoints, rendering: Keypoints, window_px: float, min_cosine: float
+) -> Correspondences:
+    """Mutual nearest neighbours among keypoints no further apart than the window."""
+    cosine = _windowed(photo.descriptors @ rendering.descriptors.T, photo.xy, rendering.xy, window_px)
+    row, column = _mutual(cosine, min_cosine)
+    return Correspondences(photo.xy[row], rendering.xy[column])
+
+
+def match_map(
+    photo: Keypoints, features: Tensor, size: tuple[int, int], window_px: float, min_cosine: float
+) -> Correspondences:
+    """Mutual nearest neighbours between keypoints and cells of a rendered feature map [D, h, w].
+
+    The partner is found between cells: at the vertex of the parabola through the cosines of the best cell and
+    its neighbours. `size` is (width, height) of the rendering in pixels.
+    """
+    _, height, width = features.shape
+    cell = torch.tensor([size[0] / width, size[1] / height])
+    cells = F.normalize(features.flatten(1).T, dim=1)
+    index = torch.arange(height * width, device=features.device)
+    centre = (torch.stack([index % width, index // width], 1) + 0.5) * cell
+    raw = photo.descriptors @ cells.T
+    row, best = _mutual(_windowed(raw, photo.xy, centre, window_px), min_cosine)
+    x, y = best % width, best // width
+    inner = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
+    row, best = row[inner], best[inner]
+    at = raw[row[:, None], best[:, None] + torch.tensor([[-1, 0, 1, -width, width]])]
+    offset = torch.stack([_vertex(at[:, 0], at[:, 1], at[:, 2]), _vertex(at[:, 3], at[:, 1], at[:, 4])], 1)
+    return Correspondences(photo.xy[row], centre[best] + offset * cell)
+
+
+def _vertex(before: Tensor, at: Tensor, after: Tensor) -> Tensor:
+    """Where the parabola through values at -1, 0, 1 is highest, within half a step."""
+    bend = (2 * at - before - after).clamp(min=1e-6)
+    return (0.5 * (after - before) / bend).clamp(-0.5, 0.5)
+
+
+def _windowed(cosine: Tensor, a: Tensor, b: Tensor, window_px: float) -> Tensor:
+    """`cosine` [N, M] where positions a [N, 2] and b [M, 2] are within the window of each other, else -1."""
+    return torch.where(torch.cdist(a, b) < window_px, cosine, -1.0)
+
+
+def _mutual(cosine: Tensor, min_cosine: float) -> tuple[Tensor, Tensor]:
+    best, column = cosine.max(1)
+    row = torch.arange(len(cosine), device=cosine.device)
+    keep = (cosine.argmax(0)[column] == row) & (best > min_cosine)
+    return row[keep], column[keep]

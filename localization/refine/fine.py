@@ -1,0 +1,184 @@
+"""Refinement by matching: render at the estimate, match the photo against the rendering, solve for the pose.
+
+The "Fine" rounds of GSplatLoc (IROS 2025), which its code lacks, and the render-and-match of GS-CPR (2025).
+A rendering knows the depth of every pixel, so each match is a 2D-3D match; it looks at the map from where the
+photo was taken, so matches are many, near and sub-pixel. They join the matches that made the estimate, each
+set with the noise measured on it. No RANSAC: the window bounds what a wrong match can say, and the robust
+cost ignores it.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gaussian_renderer import RenderOptions
+from localization.features import XFeatExtractor
+from localization.pnp import PnPOptions, pixel_scale
+from localization.refine import Query, correspondence, rendering, reprojection
+from localization.refine.correspondence import Correspondences
+from localization.refine.reprojection import Observations
+from localization.result import Matches, PoseEstimate
+from scene.cameras import Camera
+from scene.gaussians import Gaussians
+
+_MIN_NOISE_PX = 0.2  # no pixel is matched better
+_MIN_KEPT = 0.9  # share of the estimate's inliers that a better pose may not fall below
+_PASSES = 3  # noise and pose in turn: each is measured with the other
+
+
+@dataclass(frozen=True)
+class FineOptions:
+    """How the photo is matched against a rendering. Pixel values are for images up to 640 px wide."""
+
+    rounds: int = 1  # renderings, each at the pose that the last one gave (paper: 5)
+    match: Literal["track", "keypoints", "map"] = "track"  # corners, XFeat keypoints of both, or feature map
+    window_px: float = 32.0  # how far a pixel's partner may be from the pixel itself
+    count: int = 1500  # corners tracked, at most
+    min_cosine: float = 0.7  # between descriptors that match
+    min_alpha: float = 0.9  # a rendered pixel less opaque shows what is not mapped
+    max_depth_step: float = 0.02  # relative second difference of inverse depth that is no edge yet
+    min_inliers: int = 40  # fewer rendered matches that agree are no evidence
+    min_inlier_share: float = 0.3  # likewise of all rendered matches
+    effective: float = 1000.0  # independent matches that all rendered ones are worth: they share map errors
+    prior_effective: float = 100.0  # likewise those of the estimate: fewer, as landmarks are less exact
+
+
+class FineRefiner:
+    """`Refiner` by matching against the rendered map."""
+
+    name = "fine"
+
+    def __init__(
+        self,
+        options: FineOptions | None = None,
+        render_options: RenderOptions | None = None,
+        extractor: XFeatExtractor | None = None,
+    ):
+        """`extractor` is used, and made if not given, where keypoints of the rendering are matched."""
+        self.options = options or FineOptions()
+        self.render_options = render_options or RenderOptions()
+        self.extractor = extractor
+        if extractor is None and self.options.match == "keypoints":
+            self.extractor = XFeatExtractor()
+
+    @torch.no_grad()
+    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+        """Match and solve, `rounds` times; `prior` again, `improved=False`, without evidence for more."""
+        start = time.perf_counter()
+        estimate = prior
+        for _ in range(self.options.rounds if prior.ok else 0):
+            refined = self._round(query, gaussians, prior, estimate.pose())
+            if refined is None:
+                break
+            estimate = refined
+        elapsed_ms = 1000 * (time.perf_counter() - start)
+        return replace(estimate, improved=estimate is not prior, elapsed_ms=elapsed_ms)
+
+    def _round(
+        self, query: Query, gaussians: Gaussians, prior: PoseEstimate, pose: Tensor
+    ) -> PoseEstimate | None:
+        _, height, width = query.dense.shape
+        size = (height, width) if self.options.match == "map" else None
+        view = rendering.render_map(gaussians, prior.camera, pose, self.render_options, size)
+        trusted = rendering.solid(view, self.options.min_alpha, self.options.max_depth_step)
+        pairs = self._match(query, view, trusted)
+        kept = rendering.inside(trusted, pairs.rendering)
+        if int(kept.sum()) < self.options.min_inliers:
+            return None
+        points = to_world(view, rendering.lift(view, pairs.rendering[kept]))
+        return solve(prior, pose, pairs.photo[kept], points, self.options)
+
+    def _match(self, query: Query, view: rendering.Rendering, trusted: Tensor) -> Correspondences:
+        options = self.options
+        window = options.window_px * pixel_scale(view.camera)
+        if options.match == "track":
+            return correspondence.track(query.image, view, trusted, window, options.count)
+        if options.match == "map" and view.features is not None:
+            size = (view.camera.width, view.camera.height)
+            return correspondence.match_map(query.keypoints, view.features, size, window, options.min_cosine)
+        assert self.extractor is not None  # made by __init__
+        image = (view.rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        found = self.extractor.extract(image).keypoints
+        return correspondence.match_keypoints(query.keypoints, found, window, options.min_cosine)
+
+
+def to_world(view: rendering.Rendering, local: Tensor) -> Tensor:
+    """Points [N, 3] in the rendering's camera frame -> world [N, 3] float64."""
+    rotation, translation = view.cam_from_world[:3, :3], view.cam_from_world[:3, 3]
+    return (local.double().cpu() - translation) @ rotation
+
+
+def solve(
+    prior: PoseEstimate, pose: Tensor, pixels: Tensor, points: Tensor, options: FineOptions
+) -> PoseEstimate | None:
+    """The pose near `pose` that explains rendered matches and those of `prior`; None without evidence."""
+    camera, own = prior.camera, prior_matches(prior)
+    worth = min(1.0, options.effective / len(pixels))
+    for _ in range(_PASSES):
+        rendered = reprojection.observe(pixels, points, _noise(camera, pose, pixels, points), worth)
+        joint = rendered
+        if own is not None:
+            noise = _noise(camera, pose, own.pixels, own.points)
+            own_worth = min(1.0, options.prior_effective / len(own))
+            joint = reprojection.join(
+                rendered, reprojection.observe(own.pixels, own.points, noise, own_worth)
+            )
+        pose, information = reprojection.minimise(camera, pose, joint)
+    if not _evident(prior, pose, rendered, joint, options):
+        return None
+    covariance = torch.linalg.pinv(information, hermitian=True)
+    matches = _merged(prior, pose, rendered)
+    return replace(
+        prior,
+        cam_from_world=pose,
+        inliers=int(matches.inliers.sum()),
+        covariance=covariance,
+        matches=matches,
+    )
+
+
+def prior_matches(prior: PoseEstimate) -> Observations | None:
+    """The inliers that made an estimate, where it kept them."""
+    if prior.matches is None or not prior.matches.inliers.any():
+        return None
+    kept = prior.matches.inliers
+    return reprojection.observe(
+        torch.from_numpy(prior.matches.pixels[kept]), torch.from_numpy(prior.matches.points[kept])
+    )
+
+
+def _noise(camera: Camera, pose: Tensor, pixels: Tensor, points: Tensor) -> float:
+    errors = reprojection.errors_px(camera, pose, reprojection.observe(pixels, points))
+    return max(reprojection.noise_px(errors), _MIN_NOISE_PX)
+
+
+def _evident(
+    prior: PoseEstimate, pose: Tensor, rendered: Observations, joint: Observations, options: FineOptions
+) -> bool:
+    """Whether enough rendered matches agree, all matches agree better, and the estimate's own still do."""
+    camera = prior.camera
+    agree = _inliers(camera, pose, rendered)
+    enough = int(agree.sum()) >= max(options.min_inliers, options.min_inlier_share * len(rendered))
+    better = reprojection.cost(camera, pose, joint) <= reprojection.cost(camera, prior.pose(), joint)
+    own = prior_matches(prior)
+    loyal = own is None or bool(_inliers(camera, pose, own).sum() >= _MIN_KEPT * len(own))
+    return enough and better and loyal
+
+
+def _inliers(camera: Camera, pose: Tensor, observations: Observations) -> Tensor:
+    threshold = PnPOptions().max_error_px * pixel_scale(camera)
+    return reprojection.errors_px(camera, pose, observations) < threshold
+
+
+def _merged(prior: PoseEstimate, pose: Tensor, rendered: Observations) -> Matches:
+    """The estimate's matches and the rendered ones, with the inliers of the new pose."""
+    pixels, points = rendered.pixels.numpy(), rendered.points.numpy()
+    if prior.matches is not None:
+        pixels = np.concatenate([prior.matches.pixels, pixels])
+        points = np.concatenate([prior.matches.points, points])
+    observations = reprojection.observe(torch.from_numpy(pixels), torch.from_numpy(points))
+    return Matches(pixels, points, _inliers(prior.camera, pose, observations).numpy())

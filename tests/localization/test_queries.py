@@ -1,0 +1,91 @@
+"""Photos with no known pose, and what is known of their cameras."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from localization.queries import Intrinsics, camera_of_file, exif_focal, queries_in_folder
+from scene.cameras import Camera
+from utils.errors import GSplatLocError
+
+EXIF_IFD, FOCAL_35MM, ORIENTATION = 0x8769, 0xA405, 0x0112
+
+
+def write_photo(path: Path, focal_35mm: int | None = None, orientation: int | None = None) -> None:
+    """A 60x40 photo, red on the left and blue on the right, with the EXIF data asked for."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :30, 0], pixels[:, 30:, 2] = 255, 255
+    exif = Image.Exif()
+    if focal_35mm:
+        exif.get_ifd(EXIF_IFD)[FOCAL_35MM] = focal_35mm
+    if orientation:
+        exif[ORIENTATION] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
+
+
+def test_images_are_found_by_name_in_subfolders(tmp_path: Path) -> None:
+    for name in ("b.jpg", "sub/a.JPG", "c.png"):
+        write_photo(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    assert [query.name for query in queries_in_folder(tmp_path)] == ["b.jpg", "c.png", "sub/a.JPG"]
+
+
+def test_images_are_rgb(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.png")
+    image = queries_in_folder(tmp_path)[0].load_image()
+    assert image.shape == (40, 60, 3)
+    assert image[20, 5].tolist() == [255, 0, 0]
+
+
+def test_exif_tells_the_focal_length(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", focal_35mm=28)
+    focal = exif_focal(tmp_path / "a.jpg")
+    assert focal == pytest.approx(28 / 36 * 60, rel=0.1)  # conventions differ: long side or diagonal
+
+
+def test_without_exif_the_camera_is_unknown(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    cv2.imwrite(str(tmp_path / "b.bmp"), np.zeros((8, 8, 3), np.uint8))
+    assert camera_of_file(tmp_path / "a.jpg") is None
+    assert camera_of_file(tmp_path / "b.bmp") is None
+
+
+def test_orientation_turns_image_and_camera(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", focal_35mm=28, orientation=6)
+    query = queries_in_folder(tmp_path)[0]
+    camera = query.load_camera()
+    assert query.load_image().shape == (60, 40, 3)
+    assert camera is not None
+    assert (camera.width, camera.height, camera.cx, camera.cy) == (40, 60, 20, 30)
+
+
+def test_given_focal_wins_over_exif(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", focal_35mm=28)
+    camera = camera_of_file(tmp_path / "a.jpg", Intrinsics(focal=77.0))
+    assert camera == Camera(60, 40, 77.0, 77.0, 30.0, 20.0)
+
+
+def test_given_matrix_wins_over_all(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", focal_35mm=28)
+    camera = camera_of_file(tmp_path / "a.jpg", Intrinsics(77.0, (70.0, 71.0, 31.0, 19.0)))
+    assert camera == Camera(60, 40, 70.0, 71.0, 31.0, 19.0)
+
+
+def test_missing_folder_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="--queries"):
+        queries_in_folder(tmp_path / "none")
+
+
+def test_folder_without_images_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="expected images"):
+        queries_in_folder(tmp_path)
+
+
+def test_broken_image_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(GSplatLocError, match="OpenCV"):
+        queries_in_folder(tmp_path)[0].load_image()

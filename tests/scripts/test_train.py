@@ -1,0 +1,100 @@
+"""train.py as people run it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["--backend", "reference", "--sh_degree", "0", "--init", "random", "--random_points", "60"]
+QUICK += ["--max_gaussians", "80", "--densify_from_iter", "5", "--densification_interval", "10"]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four 64x48 images of noise in blocks, in the posed-folder layout."""
+    folder = tmp_path_factory.mktemp("scripts") / "scene"
+    draws = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("rgb", "poses", "calibration"):
+            (folder / split / name).mkdir(parents=True)
+        for index in range(4):
+            blocks = draws.integers(0, 255, (6, 8, 3)).astype(np.uint8)
+            image = cv2.resize(blocks, (64, 48), interpolation=cv2.INTER_NEAREST)
+            cv2.imwrite(str(folder / split / "rgb" / f"{index}.color.png"), image)
+            pose = np.eye(4)
+            pose[0, 3] = 0.1 * index
+            np.savetxt(folder / split / "poses" / f"{index}.pose.txt", pose)
+            np.savetxt(folder / split / "calibration" / f"{index}.calibration.txt", [60.0])
+    return folder
+
+
+def command(scene: Path, output: Path, *flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), "-s", str(scene), "-m", str(output), *QUICK, *flags]
+
+
+def run(scene: Path, output: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(scene, output, *flags), cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+def final_ply(output: Path, iteration: int) -> bytes:
+    return (output / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply").read_bytes()
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 240
+    while not path.exists():
+        assert process.poll() is None, f"train.py ended before {path.name} was written"
+        assert time.monotonic() < deadline, f"{path.name} was never written"
+        time.sleep(0.02)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(scene: Path, tmp_path: Path) -> None:
+    whole = run(scene, tmp_path / "whole", "--iterations", "60")
+    assert whole.returncode == 0, whole.stderr
+    flags = ["--iterations", "60", "--checkpoint_iterations", "25"]
+    checkpoint = tmp_path / "killed" / "checkpoint_25.safetensors"
+    process = subprocess.Popen(
+        command(scene, tmp_path / "killed", *flags),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(checkpoint, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = run(scene, tmp_path / "killed", *flags, "--start_checkpoint", str(checkpoint))
+    assert resumed.returncode == 0, resumed.stderr
+    assert final_ply(tmp_path / "killed", 60) == final_ply(tmp_path / "whole", 60)
+
+
+def test_ctrl_c_saves_and_exits_cleanly(scene: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(scene, tmp_path, "--iterations", "1000000", "--save_iterations", "3"),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    wait_for(tmp_path / "point_cloud" / "iteration_3" / "point_cloud.ply", process)  # type: ignore[arg-type]
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    checkpoints = list(tmp_path.glob("checkpoint_*.safetensors"))
+    assert len(checkpoints) == 1 and f"--start_checkpoint {checkpoints[0]}" in out
+
+
+def test_a_users_error_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
+    result = run(tmp_path / "nowhere", tmp_path / "map")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: expected a scene folder") and len(result.stderr.splitlines()) == 1
+
+
+def test_quiet_prints_nothing(scene: Path, tmp_path: Path) -> None:
+    result = run(scene, tmp_path, "--iterations", "2", "--quiet")
+    assert result.returncode == 0
+    assert result.stdout == "" and "%" not in result.stderr
