@@ -157,7 +157,7 @@ def format_error(result: dict[str, Any], figures: dict[str, Any]) -> str:
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown, one row per scene and method."""
     lines = [
-        "| scene | method | median error | 5 cm 5° | 2 cm 2° | 1 cm 1° | failed | ms a query | map | mapping |",
+        "| scene | method | median error | 5 cm 5° | 2 cm 2° | 1 cm 1° | failed | ms each | map | mapping |",
         "|" + " --- |" * 10,
     ]
     for result in results:

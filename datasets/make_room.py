@@ -10,7 +10,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # else only this folder is searched
 
 from datasets.room import RoomOptions, make_room  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
+from utils.console import run_script  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,11 @@ class Arguments:
     room: Annotated[RoomOptions, tyro.conf.arg(name="")] = field(default_factory=RoomOptions)
 
 
-def main() -> int:
-    arguments = tyro.cli(Arguments)
-    try:
-        make_room(arguments.output, arguments.room)
-    except GSplatLocError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def main() -> None:
+    arguments = tyro.cli(Arguments, use_underscores=True)
+    make_room(arguments.output, arguments.room)
     print(f"{arguments.room.train} training and {arguments.room.test} test views in {arguments.output}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -1,0 +1,95 @@
+"""The report: one page that holds everything and says what the figures say."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from localization.evaluation import QueryResult, metrics
+from localization.result import Localization, PoseEstimate, Status
+from scene.cameras import Camera
+from visualization import plots
+from visualization.report import QueryPicture, Report, write_report
+
+CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
+
+
+def results(errors_m: list[float]) -> list[QueryResult]:
+    """Queries with a prior that is off by 2 cm more than the final stage."""
+    made = []
+    for index, error in enumerate(errors_m):
+        stages = {}
+        for stage, off in (("prior", error + 0.02), ("fine", error)):
+            pose = torch.eye(4, dtype=torch.float64)
+            pose[0, 3] = off
+            stages[stage] = PoseEstimate(Status.OK, CAMERA, pose, 10, elapsed_ms=5.0)
+        made.append(QueryResult(f"q{index}", Localization(stages), torch.eye(4, dtype=torch.float64)))
+    return made
+
+
+def write(path: Path, **changes) -> str:
+    found = results([0.001, 0.004, 0.03])
+    figures = metrics(changes.pop("scene", "room"), found, 4_200_000, ["prior", "fine"])
+    write_report(path, Report(**({"metrics": figures, "results": found} | changes)))
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_shows_the_median_in_centimetres(tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html")
+    assert "<b>0.400 cm</b>" in page and "<b>66.7 %</b>" not in page
+    assert re.search(r"<td>prior</td><td>2\.400 cm</td>", page)
+
+
+def test_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html")
+    sources = re.findall(r"""(?:src|href)=["']([^"']*)""", page)
+    assert all(source.startswith(("data:", "#")) for source in sources)
+    assert "url(http" not in page and "@import" not in page
+
+
+def test_pictures_are_embedded_with_a_description(tmp_path: Path) -> None:
+    blank = np.zeros((48, 64, 3), np.uint8)
+    shown = QueryPicture("a<b", blank, blank, np.zeros((0, 2)), np.zeros(0, bool), 0.01, 0.1, kind="worst")
+    page = write(tmp_path / "report.html", pictures=[shown])
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert "worst query a&lt;b" in page
+
+
+def test_scene_names_are_escaped(tmp_path: Path) -> None:
+    assert "<script>" not in write(tmp_path / "report.html", scene="<script>")
+
+
+def test_a_run_without_truth_has_dashes_and_no_error_curves(tmp_path: Path) -> None:
+    found = [QueryResult(r.name, r.localization) for r in results([0.0, 0.1])]
+    figures = metrics("photos", found, 10, ["prior", "fine"])
+    write_report(tmp_path / "report.html", Report(figures, found))
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>–</b>" in page and "<svg" not in page
+
+
+def test_error_curve_takes_the_colours_of_the_page() -> None:
+    svg = plots.error_curves({"prior": [1.0, 2.0, float("inf")]}, "position error, cm", 3.0)
+    assert svg.startswith("<svg") and "currentColor" in svg and "#010203" not in svg
+    assert "position error, cm" in svg  # text stays text
+
+
+def test_error_curve_is_the_same_every_time() -> None:
+    first, second = (plots.error_curves({"a": [1.0]}, "x", 2.0) for _ in range(2))
+    assert first == second
+
+
+def test_training_curves_skip_a_line_that_was_cut_short(tmp_path: Path) -> None:
+    entries = [{"kind": "train", "iteration": i, "loss": 1 / i, "psnr": 20.0 + i} for i in (1, 2, 3)]
+    log = tmp_path / "training.jsonl"
+    log.write_text("\n".join(json.dumps(entry) for entry in entries) + '\n{"kind": "tra')
+    assert len(plots.read_log(log)) == 3
+    assert "PSNR, dB" in (plots.training_curves(log) or "")
+
+
+@pytest.mark.parametrize("text", ["", '{"kind": "train", "iteration": 1, "loss": 1, "psnr": null}\n'])
+def test_a_log_with_nothing_to_show_has_no_curves(tmp_path: Path, text: str) -> None:
+    (tmp_path / "training.jsonl").write_text(text)
+    assert plots.training_curves(tmp_path / "training.jsonl") is None

@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Look at a map in the browser: `python view.py -m OUT`."""
+
+import threading
+
+from arguments.render import parse_view_arguments
+from scene.export import load_gaussians
+from utils.console import log, run_script
+from visualization.trajectory import training_cameras
+from visualization.viewer import LiveViewer
+
+
+def main() -> None:
+    arguments = parse_view_arguments()
+    gaussians = load_gaussians(arguments.model_path, arguments.iteration)
+    has_cameras = (arguments.model_path / "cameras.json").is_file()
+    cameras = training_cameras(arguments.model_path) if has_cameras else []
+    viewer = LiveViewer(arguments.ip, arguments.port, cameras)
+    viewer.update(gaussians, arguments.iteration or 0, {})
+    log("press Ctrl-C to stop")
+    try:
+        threading.Event().wait()
+    finally:
+        viewer.close()
+
+
+if __name__ == "__main__":
+    run_script(main)

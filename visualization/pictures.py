@@ -1,0 +1,163 @@
+"""Pictures of localized queries: the photo, the map at the estimated pose, and how they differ."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaussian_renderer import render
+from localization.evaluation import QueryResult, stage_error
+from localization.queries import QueryImage
+from scene.gaussians import Gaussians
+from utils.io import atomic_path
+from visualization import images
+from visualization.images import RGB, Image
+
+_PANEL = 560  # pixels, longest side of each of the three panels
+_GUTTER = 6  # pixels
+_BAR = 46  # pixels, height of the caption
+_INK: RGB = (236, 238, 242)
+_MUTED: RGB = (150, 157, 168)
+_PAPER: RGB = (20, 23, 28)
+_GREEN: RGB = (70, 222, 120)
+_RED: RGB = (255, 84, 84)
+
+
+@dataclass(frozen=True)
+class QueryPicture:
+    """What is drawn of one query."""
+
+    name: str
+    query: Image  # [H, W, 3]
+    render: Image | None  # [H, W, 3], the map at the estimated pose; None where there is no pose
+    pixels: NDArray[np.floating]  # [M, 2] matched keypoints, image corner = 0
+    inliers: NDArray[np.bool_]  # [M]
+    translation_error_m: float | None  # None without ground truth, infinite without an estimate
+    rotation_error_deg: float | None
+    status: str = "ok"
+    kind: str = "query"  # why it was chosen: worst or typical
+
+    @property
+    def caption(self) -> str:
+        """Errors, inliers and status on one line."""
+        parts = []
+        if self.status != "ok":
+            parts.append(f"failed: {self.status.replace('_', ' ')}")
+        elif self.translation_error_m is not None and self.rotation_error_deg is not None:
+            parts.append(f"{100 * self.translation_error_m:.2f} cm   {self.rotation_error_deg:.3f}°")
+        parts.append(f"{int(self.inliers.sum())} of {len(self.inliers)} matches agree")
+        return "   ·   ".join(parts)
+
+
+def choose(results: Sequence[QueryResult], worst: int = 5, typical: int = 3) -> list[tuple[str, QueryResult]]:
+    """The queries worth a look, as (kind, result): the worst first, then typical ones, of median error.
+
+    Queries are ranked by translation error; where the truth is unknown, by how few matches agreed.
+    """
+    ranked = sorted(results, key=_badness, reverse=True)
+    bad, rest = ranked[:worst], ranked[worst:]
+    middle = len(ranked) // 2 - worst  # of all queries, as an index into the rest
+    start = min(max(middle - typical // 2, 0), max(len(rest) - typical, 0))
+    return [("worst", result) for result in bad] + [("typical", r) for r in rest[start : start + typical]]
+
+
+def make_pictures(
+    queries: Sequence[QueryImage], results: Sequence[QueryResult], gaussians: Gaussians
+) -> list[QueryPicture]:
+    """Pictures of the queries that `choose` picks, with the map rendered at their final poses."""
+    by_name = {query.name: query for query in queries}
+    return [_picture(by_name, kind, result, gaussians) for kind, result in choose(results)]
+
+
+def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list[Path]:
+    """Write one .png per picture, numbered in order; pictures of an earlier run are removed."""
+    folder = Path(folder)
+    for old in folder.glob("[0-9][0-9]_*.png"):
+        old.unlink()
+    paths = []
+    for index, picture in enumerate(pictures, start=1):
+        name = re.sub(r"[^\w.-]+", "_", Path(picture.name).with_suffix("").as_posix())
+        paths.append(folder / f"{index:02d}_{picture.kind}_{name}.png")
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_bytes(images.encode_png(draw_picture(picture)))
+    return paths
+
+
+def draw_picture(picture: QueryPicture) -> Image:
+    """Three panels above a caption: the query with its matches, the rendering, the difference."""
+    height, width = picture.query.shape[:2]
+    scale = _PANEL / max(width, height)
+    size = (round(width * scale), round(height * scale))
+    query = images.resize(picture.query, *size)
+    panels = [("query", with_matches(query, picture, scale))]
+    if picture.render is None:
+        blank = np.full_like(query, 34)
+        panels += [("no pose was found", blank), ("", blank.copy())]
+    else:
+        rendering = images.resize(picture.render, *size)
+        difference = images.colorize_difference(query, rendering)
+        panels += [("map at the estimated pose", rendering), ("difference", difference)]
+    for label, panel in panels:
+        draw_label(panel, label)
+    gutter = np.full((size[1], _GUTTER, 3), _PAPER, np.uint8)
+    row = np.hstack([panels[0][1], gutter, panels[1][1], gutter, panels[2][1]])
+    return np.vstack([row, _caption_bar(picture, row.shape[1])])
+
+
+def _picture(
+    queries: Mapping[str, QueryImage], kind: str, result: QueryResult, gaussians: Gaussians
+) -> QueryPicture:
+    final = result.localization.final
+    rendering = None
+    if final.cam_from_world is not None:
+        rendering = images.to_image(render(gaussians, final.camera, final.cam_from_world).rgb)
+    stages = reversed(result.localization.stages.values())
+    matches = next((stage.matches for stage in stages if stage.matches is not None), None)
+    error = stage_error(result, None)
+    return QueryPicture(
+        name=result.name,
+        query=queries[result.name].load_image(),
+        render=rendering,
+        pixels=matches.pixels if matches else np.zeros((0, 2)),
+        inliers=matches.inliers if matches else np.zeros(0, bool),
+        translation_error_m=error.translation_m if error else None,
+        rotation_error_deg=error.rotation_deg if error else None,
+        status=str(final.status),
+        kind=kind,
+    )
+
+
+def _badness(result: QueryResult) -> tuple[float, float]:
+    error, final = stage_error(result, None), result.localization.final
+    translation = float("inf") if not final.ok else error.translation_m if error else 0.0
+    return translation, -final.inliers
+
+
+def with_matches(panel: Image, picture: QueryPicture, scale: float) -> Image:
+    """A copy of the query, enlarged by `scale`, with its matches: many of them get smaller dots."""
+    drawn = panel.copy()
+    radius = 2.2 if len(picture.inliers) < 400 else 1.5
+    for keep, color in ((~picture.inliers, _RED), (picture.inliers, _GREEN)):
+        images.draw_dots(drawn, picture.pixels[keep] * scale, color, radius)
+    return drawn
+
+
+def draw_label(panel: Image, text: str) -> None:
+    """A few words on a dark chip in the top left corner, in place."""
+    if text:
+        right = min(22 + images.text_width(text, 15), panel.shape[1])
+        panel[8:34, 8:right] = (0.35 * panel[8:34, 8:right]).astype(np.uint8)
+        images.draw_text(panel, text, (15, 26), 15, _INK)
+
+
+def _caption_bar(picture: QueryPicture, width: int) -> Image:
+    bar = np.full((_BAR, width, 3), _PAPER, np.uint8)
+    end = images.draw_text(bar, picture.kind, (14, 29), 15, _MUTED)
+    images.draw_text(bar, picture.name, (end + 14, 29), 17, _INK, 500)
+    color = _INK if picture.status == "ok" else _RED
+    start = width - images.text_width(picture.caption, 17) - 16
+    images.draw_text(bar, picture.caption, (start, 29), 17, color)
+    return bar

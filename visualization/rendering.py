@@ -1,0 +1,109 @@
+"""Renderings of a map on disk: colour, depth and descriptors of many cameras, as images and as a film."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from gaussian_renderer import RenderOptions, RenderResult, render
+from localization.features import feature_size
+from scene.gaussians import Gaussians
+from utils.console import log, progress
+from utils.io import atomic_path
+from visualization import images
+from visualization.images import FeatureColors, Image
+from visualization.trajectory import PosedCamera
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What is made of each camera."""
+
+    depth: bool = True  # near is warm, far is cold; one scale for all cameras
+    features: bool = True  # three principal components of the descriptors, where the map has any
+    video: bool = True  # also a film of all of them side by side
+    fps: int = 30  # frames per second of the film
+
+
+@dataclass(frozen=True)
+class Look:
+    """One camera's renderings."""
+
+    name: str
+    images: dict[str, Image]  # by kind: rgb, depth, features
+
+
+def render_looks(
+    gaussians: Gaussians, cameras: Sequence[PosedCamera], options: ImageOptions
+) -> Iterator[Look]:
+    """Render each camera in turn; colours of depth and descriptors are the same for all of them."""
+    wants_features = options.features and gaussians.features.shape[1] > 0
+    first = _render(gaussians, cameras[len(cameras) // 2], wants_features) if cameras else None
+    palette = FeatureColors(first.features) if first is not None and first.features is not None else None
+    near, far = _depth_range(first) if first is not None else (0.0, 1.0)
+    for posed in cameras:
+        result = _render(gaussians, posed, wants_features)
+        looks = {"rgb": images.to_image(result.rgb)}
+        if options.depth:
+            looks["depth"] = images.colorize_depth(result.depth.cpu().numpy(), near, far)
+        if palette is not None and result.features is not None:
+            size = (posed.camera.width, posed.camera.height)
+            looks["features"] = images.resize(palette(result.features), *size, smooth=False)
+        yield Look(posed.name, looks)
+
+
+def write_looks(folder: Path | str, looks: Iterable[Look], total: int, options: ImageOptions) -> None:
+    """Write rgb/, depth/ and features/ into `folder`, and a film of them where OpenCV can encode one."""
+    folder = Path(folder)
+    film = Film(folder / "film.mp4", options.fps) if options.video else None
+    for look in progress(looks, total, "rendering"):
+        for kind, image in look.images.items():
+            path = (folder / kind / look.name).with_suffix(".png")
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(images.encode_png(image))
+        if film:
+            film.add(np.hstack(list(look.images.values())))
+    if film:
+        film.close()
+
+
+class Film:
+    """An .mp4 that is written frame by frame; without an encoder it says so once and stays empty."""
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self._path, self._fps = path, fps
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def add(self, frame: Image) -> None:
+        """Append a frame; frames of another size than the first are scaled."""
+        if self._writer is None:
+            self._size = (frame.shape[1] // 2 * 2, frame.shape[0] // 2 * 2)  # encoders want even sizes
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
+            if not self._writer.isOpened():
+                log("no film: this OpenCV has no .mp4 encoder")
+        if self._writer.isOpened():
+            same = (frame.shape[1], frame.shape[0]) == self._size
+            self._writer.write(
+                np.ascontiguousarray((frame if same else images.resize(frame, *self._size))[..., ::-1])
+            )
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+@torch.no_grad()
+def _render(gaussians: Gaussians, posed: PosedCamera, features: bool) -> RenderResult:
+    size = feature_size(posed.camera.width, posed.camera.height) if features else None
+    return render(gaussians, posed.camera, posed.cam_from_world, RenderOptions(feature_size=size))
+
+
+def _depth_range(result: RenderResult) -> tuple[float, float]:
+    known = result.depth[result.alpha > 0.5].cpu().numpy()
+    return tuple(np.percentile(known, (1, 99)).tolist()) if known.size else (0.0, 1.0)

@@ -1,0 +1,138 @@
+"""A run in one self-contained page: figures per stage, error curves, training curves, pictures."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from localization.evaluation import QueryResult, stage_error
+from localization.queries import QueryImage
+from scene.gaussians import Gaussians
+from utils.io import write_text
+from utils.version import version
+from visualization import images, plots
+from visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
+from visualization.style import PAGE
+
+__all__ = ["QueryPicture", "Report", "choose", "make_pictures", "write_pictures", "write_query_pictures",
+           "write_report"]  # fmt: skip
+
+_RECALL_NAMES = {"10cm_5deg": "10 cm 5°", "5cm_5deg": "5 cm 5°", "2cm_2deg": "2 cm 2°", "1cm_1deg": "1 cm 1°"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `write_report` shows."""
+
+    metrics: Mapping[str, Any]  # the content of metrics.json
+    results: Sequence[QueryResult]
+    pictures: Sequence[QueryPicture] = ()
+    training_log: Path | None = None  # training.jsonl of the map
+
+
+def write_query_pictures(
+    folder: Path | str, queries: Sequence[QueryImage], results: Sequence[QueryResult], gaussians: Gaussians
+) -> list[QueryPicture]:
+    """Draw the worst five and three typical queries into `folder`; returns what was drawn, for the report."""
+    pictures = make_pictures(queries, results, gaussians)
+    write_pictures(folder, pictures)
+    return pictures
+
+
+def write_report(path: Path | str, report: Report) -> None:
+    """Write the page, atomically. It loads nothing from elsewhere."""
+    title = f"{report.metrics['scene']}: localization"
+    sections = [_cards(report.metrics), _table(report.metrics), _plots(report), _pictures(report.pictures)]
+    body = f"<header><h1>{escape(str(report.metrics['scene']))}</h1>{_summary(report.metrics)}</header>"
+    body += "\n".join(section for section in sections if section)
+    body += f"<footer>GSplatLoc {escape(version())}</footer>"
+    write_text(path, PAGE.replace("{title}", escape(title)).replace("{body}", body))
+
+
+def _summary(metrics: Mapping[str, Any]) -> str:
+    count, failed = metrics["count"], metrics["failed"]
+    return f"<p>{count} queries, {failed or 'none'} failed. A failed query counts as an infinite error.</p>"
+
+
+def _cards(metrics: Mapping[str, Any]) -> str:
+    """The figures that one looks for first."""
+    final = metrics["final"]
+    cards = [
+        ("median position error", _scaled(final["median_translation_m"], 100, "cm", 3)),
+        ("median rotation error", _scaled(final["median_rotation_deg"], 1, "°", 3)),
+        ("within 5 cm and 5°", _percent(final["recall"].get("5cm_5deg"))),
+        ("per query", _scaled(metrics["total_median_ms"], 1, "ms", 0)),
+        ("map", _scaled(metrics["map_bytes"], 1e-6, "MB", 1)),
+    ]
+    cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in cards)
+    return f'<section class="cards">{cells}</section>'
+
+
+def _table(metrics: Mapping[str, Any]) -> str:
+    """One row per stage and one for the result."""
+    head = ["stage", "median", "rotation", *_RECALL_NAMES.values(), "failed", "time"]
+    rows = [_row(name, row) for name, row in metrics["stages"].items()]
+    rows.append(_row("final", metrics["final"], ' class="final"'))
+    header = "".join(f"<th>{name}</th>" for name in head)
+    return (
+        "<section><h2>Stages</h2><div class='scroll'><table>"
+        f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _row(name: str, row: Mapping[str, Any], attribute: str = "") -> str:
+    cells = [escape(name), _scaled(row["median_translation_m"], 100, "cm", 3)]
+    cells.append(_scaled(row["median_rotation_deg"], 1, "°", 3))
+    cells += [_percent(row["recall"].get(key)) for key in _RECALL_NAMES]
+    cells += [str(row.get("failed", "")), _scaled(row["median_ms"], 1, "ms", 0)]
+    return f"<tr{attribute}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _plots(report: Report) -> str:
+    figures = []
+    stages = [*report.metrics["stages"]]
+    errors = {stage: [stage_error(result, stage) for result in report.results] for stage in stages}
+    known = {stage: [error for error in found if error] for stage, found in errors.items()}
+    if report.results and all(known.values()):
+        centimetres = {
+            stage: [100 * error.translation_m for error in found] for stage, found in known.items()
+        }
+        degrees = {stage: [error.rotation_deg for error in found] for stage, found in known.items()}
+        for values, label in ((centimetres, "position error, cm"), (degrees, "rotation error, degrees")):
+            figures.append((label, plots.error_curves(values, label, _axis_limit(values))))
+    curves = plots.training_curves(report.training_log) if report.training_log else None
+    if curves:
+        figures.append(("training", curves))
+    cells = "".join(f"<figure aria-label='{escape(name)}'>{svg}</figure>" for name, svg in figures)
+    return f"<section><h2>Curves</h2><div class='plots'>{cells}</div></section>" if figures else ""
+
+
+def _axis_limit(values: Mapping[str, Sequence[float]]) -> float:
+    """Room for nine in ten of the errors of every stage, and a little more."""
+    finite = sorted(value for found in values.values() for value in found if value != float("inf"))
+    return (1.4 * finite[int(0.9 * (len(finite) - 1))] if finite else 0) or 1.0
+
+
+def _pictures(pictures: Sequence[QueryPicture]) -> str:
+    if not pictures:
+        return ""
+    cells = []
+    for picture in pictures:
+        data = base64.b64encode(images.encode_jpeg(draw_picture(picture))).decode("ascii")
+        alt = escape(f"{picture.kind} query {picture.name}: {picture.caption}", quote=True)
+        cells.append(f'<figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>')
+    note = "Green matches agree with the pose, red ones do not."
+    return f"<section><h2>The worst, and typical ones</h2><p>{note}</p>{''.join(cells)}</section>"
+
+
+def _scaled(value: float | None, factor: float, unit: str, digits: int) -> str:
+    """A figure with its unit; a dash where there is none (JSON writes infinity as null)."""
+    if value is None or value in (float("inf"), float("-inf")):
+        return "–"
+    return f"{value * factor:.{digits}f}" + (unit if unit == "°" else f" {unit}")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"

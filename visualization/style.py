@@ -1,0 +1,45 @@
+"""The report's page: one file, light or dark as the reader's screen is."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c2128; --muted: #656d76; --paper: #f6f7f9; --card: #fff;
+  --line: #d8dee4; --accent: #2f81f7; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --muted: #8d96a0; --paper: #0f1216;
+  --card: #171b21; --line: #2b313a; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 76rem; color: var(--ink);
+  background: var(--paper); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+h1 { margin: 0; font-size: 1.9rem; letter-spacing: -.01em; overflow-wrap: anywhere; }
+h2 { margin: 2.6rem 0 .8rem; font-size: 1.15rem; }
+p { margin: .3rem 0 1rem; color: var(--muted); }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .9rem; }
+.cards div { padding: 1rem 1.2rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px; }
+.cards b { display: block; font-size: 1.65rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.cards span { color: var(--muted); font-size: .85rem; }
+.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { padding: .55rem 1rem; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+th { color: var(--muted); font-weight: 500; font-size: .85rem; }
+td { border-top: 1px solid var(--line); }
+.final td { font-weight: 650; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(21rem, 1fr)); gap: .9rem; }
+.plots figure { padding: .9rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+figure { margin: 0 0 .9rem; }
+.plots figure { margin: 0; }
+svg { display: block; width: 100%; height: auto; color: var(--ink); }
+img { display: block; width: 100%; height: auto; border-radius: 10px; }
+footer { margin-top: 3rem; color: var(--muted); font-size: .85rem; }
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,108 @@
+"""Cameras to look at a map from: those of its training or test images, of a file, or on a smooth path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from localization.poses_io import read_poses
+from scene import read_scene
+from scene.cameras import Camera
+from scene.map_config import read_config
+from utils import se3
+from utils.errors import GSplatLocError
+from utils.io import read_json
+
+
+@dataclass(frozen=True)
+class PosedCamera:
+    """A camera and where it stands; no image."""
+
+    name: str
+    camera: Camera
+    cam_from_world: Tensor  # [4, 4] float64
+
+
+def training_cameras(map_dir: Path | str) -> list[PosedCamera]:
+    """The cameras that a map was made of, from its cameras.json: the scene itself is not needed.
+
+    Raises `GSplatLocError` where the file is missing or is another's.
+    """
+    path = Path(map_dir) / "cameras.json"
+    try:
+        return [_from_entry(entry) for entry in read_json(path)]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GSplatLocError(f"expected cameras in {path}, found {error!r}: train this map anew") from None
+
+
+def test_cameras(map_dir: Path | str) -> list[PosedCamera]:
+    """The cameras of the test images of a map's scene."""
+    config = read_config(map_dir)
+    scene = read_scene(config.source_path, config.scene)
+    if not scene.test:
+        raise GSplatLocError(
+            f"expected test images in {scene.root}, found none: choose --split train or path"
+        )
+    return [PosedCamera(view.name, view.camera, view.cam_from_world) for view in scene.test]
+
+
+def cameras_of_poses(path: Path | str, camera: Camera) -> list[PosedCamera]:
+    """The poses of a file `name qw qx qy qz tx ty tz [focal]`, through `camera`, with their focal length."""
+    records = read_poses(path).values()
+    return [PosedCamera(r.name, _with_focal(camera, r.focal), r.cam_from_world) for r in records]
+
+
+def smooth_path(keyframes: Sequence[PosedCamera], frames: int, spacing: int = 6) -> list[PosedCamera]:
+    """`frames` cameras on a Catmull-Rom spline through every `spacing`-th of the `keyframes`, in their order.
+
+    Quaternions are splined on one hemisphere and normalised, which is smooth for neighbouring views.
+    """
+    if not keyframes:
+        raise GSplatLocError("expected cameras to lead a path through, found none: train this map anew")
+    knots = [*keyframes[::spacing]] if len(keyframes) > 2 * spacing else [*keyframes]
+    poses = torch.stack([knot.cam_from_world for knot in knots])
+    values = torch.cat(
+        [se3.camera_center(poses), _aligned(se3.quaternion_from_rotation(poses[:, :3, :3]))], 1
+    )
+    times = torch.linspace(0, len(knots) - 1, frames, dtype=torch.float64)
+    splined = _catmull_rom(values, times)
+    rotation = se3.rotation_from_quaternion(splined[:, 3:])
+    translation = -(rotation @ splined[:, :3, None])[..., 0]
+    path = se3.from_rotation_translation(rotation, translation)
+    return [PosedCamera(f"{index:05d}", knots[0].camera, pose) for index, pose in enumerate(path)]
+
+
+def _from_entry(entry: dict) -> PosedCamera:
+    rotation = torch.tensor(entry["rotation"], dtype=torch.float64)
+    center = torch.tensor(entry["position"], dtype=torch.float64)
+    world_from_cam = se3.from_rotation_translation(rotation, center)
+    camera = Camera(**{field.name: entry[field.name] for field in fields(Camera)})
+    return PosedCamera(entry["img_name"], camera, se3.inverse(world_from_cam))
+
+
+def _with_focal(camera: Camera, focal: float | None) -> Camera:
+    if focal is None:
+        return camera
+    return Camera(camera.width, camera.height, focal, focal * camera.fy / camera.fx, camera.cx, camera.cy)
+
+
+def _aligned(quaternions: Tensor) -> Tensor:
+    """Signs [N, 4] chosen so that neighbours are on the same hemisphere."""
+    agree = (quaternions[1:] * quaternions[:-1]).sum(1) >= 0
+    flips = torch.where(agree, 1.0, -1.0).to(quaternions)
+    return quaternions * torch.cat([torch.ones_like(quaternions[:1, 0]), flips.cumprod(0)])[:, None]
+
+
+def _catmull_rom(knots: Tensor, times: Tensor) -> Tensor:
+    """Uniform Catmull-Rom spline through `knots` [K, D] at `times` [T] in [0, K - 1] -> [T, D]."""
+    padded = F.pad(knots.T[None], (1, 2), mode="replicate")[0].T
+    start = times.floor().long().clamp(0, len(knots) - 1)
+    t = (times - start)[:, None]
+    before, here, after, beyond = (padded[start + offset] for offset in range(4))
+    return here + 0.5 * t * (
+        (after - before)
+        + t * (2 * before - 5 * here + 4 * after - beyond + t * (3 * (here - after) + beyond - before))
+    )

@@ -1,0 +1,132 @@
+"""A map in the browser, while it trains or afterwards. Needs viser, which is optional."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from scene.cameras import View
+from scene.gaussians import Gaussians
+from utils import se3
+from utils.console import log
+from utils.errors import GSplatLocError
+from visualization.trajectory import PosedCamera
+
+_SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
+_MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
+_MAX_GAUSSIANS = 500_000  # uploaded at most; the faintest are left out
+_MAX_FRUSTUMS = 300
+_FRUSTUM_SHARE = 0.06  # of the cameras' extent, the size of a frustum
+
+
+class LiveViewer:
+    """Serves a map at http://ip:port from a background thread; it never waits for a browser.
+
+    >>> viewer = LiveViewer("127.0.0.1", 8080)
+    >>> viewer.update(gaussians, iteration=100, stats={"psnr": 21.3})
+    >>> viewer.close()
+    """
+
+    def __init__(self, ip: str, port: int, cameras: Sequence[View | PosedCamera] = ()) -> None:
+        """`cameras` are drawn as frustums. Raises `GSplatLocError` where viser is missing."""
+        self._server = _start_server(ip, port)
+        self.port: int = self._server.get_port()  # the next free one where `port` was taken
+        self._status = self._server.gui.add_markdown("waiting for the map")
+        self._splats: Any = None
+        self._next_update = 0.0
+        if cameras:
+            self._show_cameras(cameras)
+        log(f"live view  http://{ip}:{self.port}")
+
+    def update(self, gaussians: Gaussians, iteration: int, stats: Mapping[str, float]) -> None:
+        """Show the map as it is now; calls that come too soon after the last are ignored."""
+        if time.monotonic() < self._next_update:
+            return
+        self.show(gaussians)
+        rows = {"iteration": f"{iteration:,}", "Gaussians": f"{len(gaussians):,}"}
+        rows |= {name: f"{value:.4g}" for name, value in stats.items()}
+        body = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+        self._status.content = f"| | |\n|---|---:|\n{body}"
+        self._next_update = time.monotonic() + _MIN_INTERVAL
+
+    def show(self, gaussians: Gaussians) -> None:
+        """Upload the map now."""
+        arrays = _splat_arrays(gaussians)
+        if self._splats is None:
+            self._splats = self._server.scene.add_gaussian_splats("/map", **arrays)
+        else:
+            self._splats.set_gaussians(**arrays)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.stop()
+
+    def _show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
+        """Frustums, the world's up direction, and a first look from where one of the cameras stood."""
+        poses = torch.stack([camera.cam_from_world for camera in cameras])
+        centers, up = se3.camera_center(poses), -poses[:, 1, :3].mean(0)
+        self._server.scene.set_up_direction(tuple(up.tolist()))
+        extent = (centers - centers.mean(0)).norm(dim=1).max().item()
+        scale = _FRUSTUM_SHARE * (extent or 1.0)
+        step = math.ceil(len(cameras) / _MAX_FRUSTUMS)
+        frustums = [self._frustum(camera, scale) for camera in cameras[::step]]
+        toggle = self._server.gui.add_checkbox("cameras", True)
+
+        @toggle.on_update
+        def _(_: object) -> None:
+            for frustum in frustums:
+                frustum.visible = toggle.value
+
+        first = se3.inverse(poses[0])
+        start = self._server.initial_camera
+        start.position = tuple(first[:3, 3].tolist())
+        start.look_at = tuple((first[:3, 3] + (extent or 1.0) * first[:3, 2]).tolist())
+
+    def _frustum(self, camera: View | PosedCamera, scale: float) -> Any:
+        world_from_cam = se3.inverse(camera.cam_from_world)
+        lens = camera.camera
+        handle = self._server.scene.add_camera_frustum(
+            f"/cameras/{camera.name}",
+            fov=2 * math.atan(lens.height / (2 * lens.fy)),
+            aspect=lens.width / lens.height,
+            scale=scale,
+            color=(47, 129, 247),
+            wxyz=tuple(se3.quaternion_from_rotation(world_from_cam[:3, :3]).tolist()),
+            position=tuple(world_from_cam[:3, 3].tolist()),
+        )
+
+        @handle.on_click
+        def _(event: Any) -> None:
+            event.client.camera.position = handle.position
+            event.client.camera.wxyz = handle.wxyz
+
+        return handle
+
+
+def _start_server(ip: str, port: int) -> Any:
+    try:
+        import viser
+    except ImportError:
+        raise GSplatLocError("expected viser for the live view, found none: pip install viser") from None
+    try:
+        return viser.ViserServer(host=ip, port=port, label="GSplatLoc", verbose=False)
+    except OSError as error:
+        raise GSplatLocError(f"expected a free address {ip}:{port}, found {error}: choose another") from None
+
+
+@torch.no_grad()
+def _splat_arrays(gaussians: Gaussians) -> dict[str, np.ndarray]:
+    """What viser wants: centres, covariances, colours in [0, 1] without view dependence, opacities [N, 1]."""
+    if len(gaussians) > _MAX_GAUSSIANS:
+        gaussians = gaussians.select(gaussians.opacity_logits.topk(_MAX_GAUSSIANS).indices)
+    axes = se3.rotation_from_quaternion(gaussians.quaternions) * gaussians.scales[:, None]
+    arrays = {
+        "centers": gaussians.means,
+        "covariances": axes @ axes.transpose(1, 2),
+        "rgbs": (0.5 + _SH_0 * gaussians.sh[:, 0]).clamp(0, 1),
+        "opacities": gaussians.opacities[:, None],
+    }
+    return {name: tensor.float().cpu().numpy() for name, tensor in arrays.items()}
