@@ -4,7 +4,7 @@
 import threading
 
 from arguments.render import parse_view_arguments
-from scene.export import load_gaussians
+from scene.export import load_gaussians, saved_iterations
 from utils.console import log, run_script
 from visualization.trajectory import training_cameras
 from visualization.viewer import LiveViewer
@@ -16,7 +16,8 @@ def main() -> None:
     has_cameras = (arguments.model_path / "cameras.json").is_file()
     cameras = training_cameras(arguments.model_path) if has_cameras else []
     viewer = LiveViewer(arguments.ip, arguments.port, cameras)
-    viewer.update(gaussians, arguments.iteration or 0, {})
+    latest = max(saved_iterations(arguments.model_path), default=0)
+    viewer.update(gaussians, arguments.iteration or latest, {})
     log("press Ctrl-C to stop")
     try:
         threading.Event().wait()

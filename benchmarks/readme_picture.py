@@ -35,7 +35,7 @@ class PictureArguments:
     """Which query to show and where to write."""
 
     demo: Path = ROOT / "output" / "demo"  # folder of the demo, with its room and its map
-    query: int = 10  # index of the test image
+    query: int = 18  # index of the test image
     output: Path = ROOT / "docs" / "images" / "overview.png"
 
 

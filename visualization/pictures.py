@@ -155,9 +155,18 @@ def draw_label(panel: Image, text: str) -> None:
 
 def _caption_bar(picture: QueryPicture, width: int) -> Image:
     bar = np.full((_BAR, width, 3), _PAPER, np.uint8)
-    end = images.draw_text(bar, picture.kind, (14, 29), 15, _MUTED)
-    images.draw_text(bar, picture.name, (end + 14, 29), 17, _INK, 500)
     color = _INK if picture.status == "ok" else _RED
     start = width - images.text_width(picture.caption, 17) - 16
     images.draw_text(bar, picture.caption, (start, 29), 17, color)
+    left = images.draw_text(bar, picture.kind, (14, 29), 15, _MUTED) + 14
+    name = _shortened(picture.name, start - left - 24)
+    images.draw_text(bar, name, (left, 29), 17, _INK, 500)
     return bar
+
+
+def _shortened(name: str, width: int) -> str:
+    """The end of a name, which tells frames apart, as far as it fits into `width` pixels."""
+    shown = name
+    while len(shown) > 4 and images.text_width(shown, 17, 500) > width:
+        shown = "…" + shown[2:]
+    return shown

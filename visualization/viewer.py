@@ -1,8 +1,10 @@
 """A map in the browser, while it trains or afterwards. Needs viser, which is optional."""
 
+import io
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ _SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
 _MAX_GAUSSIANS = 500_000  # uploaded at most; the faintest are left out
 _MAX_FRUSTUMS = 300
-_FRUSTUM_SHARE = 0.06  # of the cameras' extent, the size of a frustum
+_FRUSTUM_SHARE = 0.03  # of the cameras' extent, the size of a frustum
 
 
 class LiveViewer:
@@ -36,6 +38,7 @@ class LiveViewer:
         self.port: int = self._server.get_port()  # the next free one where `port` was taken
         self._status = self._server.gui.add_markdown("waiting for the map")
         self._splats: Any = None
+        self.shown = 0  # Gaussians on the screen
         self._next_update = 0.0
         if cameras:
             self._show_cameras(cameras)
@@ -54,11 +57,17 @@ class LiveViewer:
 
     def show(self, gaussians: Gaussians) -> None:
         """Upload the map now."""
-        arrays = _splat_arrays(gaussians)
+        arrays = splat_arrays(gaussians)
+        self.shown = len(arrays["centers"])
         if self._splats is None:
             self._splats = self._server.scene.add_gaussian_splats("/map", **arrays)
         else:
             self._splats.set_gaussians(**arrays)
+
+    @property
+    def status(self) -> str:
+        """The table beside the map, as Markdown."""
+        return str(self._status.content)
 
     def close(self) -> None:
         """Stop serving."""
@@ -93,6 +102,8 @@ class LiveViewer:
             fov=2 * math.atan(lens.height / (2 * lens.fy)),
             aspect=lens.width / lens.height,
             scale=scale,
+            thickness=1.5,
+            thickness_units="screen",
             color=(47, 129, 247),
             wxyz=tuple(se3.quaternion_from_rotation(world_from_cam[:3, :3]).tolist()),
             position=tuple(world_from_cam[:3, 3].tolist()),
@@ -112,13 +123,14 @@ def _start_server(ip: str, port: int) -> Any:
     except ImportError:
         raise GSplatLocError("expected viser for the live view, found none: pip install viser") from None
     try:
-        return viser.ViserServer(host=ip, port=port, label="GSplatLoc", verbose=False)
+        with redirect_stdout(io.StringIO()):  # viser prints a banner, whatever `verbose` says
+            return viser.ViserServer(host=ip, port=port, label="GSplatLoc", verbose=False)
     except OSError as error:
         raise GSplatLocError(f"expected a free address {ip}:{port}, found {error}: choose another") from None
 
 
 @torch.no_grad()
-def _splat_arrays(gaussians: Gaussians) -> dict[str, np.ndarray]:
+def splat_arrays(gaussians: Gaussians) -> dict[str, np.ndarray]:
     """What viser wants: centres, covariances, colours in [0, 1] without view dependence, opacities [N, 1]."""
     if len(gaussians) > _MAX_GAUSSIANS:
         gaussians = gaussians.select(gaussians.opacity_logits.topk(_MAX_GAUSSIANS).indices)

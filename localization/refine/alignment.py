@@ -179,7 +179,7 @@ def _point_gradient(camera: Camera, local: Tensor, pixel_gradient: Tensor) -> Te
 
 
 def _cells(position: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample index [2, N] left above `position` [2, N] on a grid, the fraction beyond it, whether it is inside.
+    """Sample index [2, N] left above `position` [2, N] on a grid, the fraction beyond it, if it is inside.
 
     Truncation is `floor` where it matters; `floor` itself would wake every thread of the vector library.
     """
@@ -190,7 +190,7 @@ def _cells(position: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, T
 
 
 def _bilinear(flat: Tensor, first: Tensor, stride: int, fraction: Tensor) -> tuple[Tensor, Tensor]:
-    """Value [N] and exact slope [2, N] of the bilinear interpolant with upper left sample `flat[first]`."""
+    """Value [N], exact slope [2, N] of the bilinear interpolant with upper left sample `flat[first]`."""
     x, y = fraction.unbind()
     top_left, bottom_left = flat[first], flat[first + stride]
     top = flat[first + 1] - top_left

@@ -1,7 +1,8 @@
 """Matches between a photo and a rendering of nearly the same view.
 
 The estimate is within centimetres, so a pixel's partner is near: every search is confined to a window. Three
-ways, measured in docs; all give pixels of the photo beside pixels of the rendering, which has depth.
+ways; all give pixels of the photo, at the rendering's size, beside pixels of the rendering, which has depth.
+On held-out RedKitchen views tracks took a prior of 0.55 cm to 0.32 cm, keypoints to 0.43, the map to 0.87.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from localization.features import Keypoints
-from localization.refine.rendering import Rendering
+from localization.refine.rendering import Rendering, photo_grey
 
 _WINDOW = 21  # pixels: side of the patches that Lucas-Kanade compares
 _LEVELS = 3  # of its pyramid above the image itself
@@ -38,15 +39,14 @@ def track(
     """Corners of the rendering followed into the photo by pyramidal Lucas-Kanade, and back.
 
     Sub-pixel, and blind to exposure: both images are normalised to local contrast first. `trusted` [H, W]
-    says which pixels of the rendering may be used; `image` is [H, W, 3] uint8 of the same size.
+    says which pixels of the rendering may be used; `image` [H, W, 3] uint8 is brought to its size.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    photo = _eight_bits(normalised_contrast(grey, _CONTRAST_SIGMA))
+    photo = _eight_bits(normalised_contrast(photo_grey(image, view.camera), _CONTRAST_SIGMA))
     rendered = _eight_bits(normalised_contrast(view.grey.cpu().numpy(), _CONTRAST_SIGMA))
     mask = trusted.cpu().numpy().astype(np.uint8)
     corners = cv2.goodFeaturesToTrack(rendered, count, _CORNER_QUALITY, _CORNER_SPACING, mask=mask)
     if corners is None:
-        return Correspondences(torch.zeros(0, 2), torch.zeros(0, 2))
+        return Correspondences(view.depth.new_zeros(0, 2), view.depth.new_zeros(0, 2))
     corners = corners.reshape(-1, 1, 2)
     there, found = _lucas_kanade(rendered, photo, corners)
     back, returned = _lucas_kanade(photo, rendered, there)
@@ -55,8 +55,8 @@ def track(
     good &= np.linalg.norm(there - corners, axis=2).ravel() < window_px
     # OpenCV puts the centre of the first pixel at (0, 0), we at (0.5, 0.5).
     return Correspondences(
-        torch.from_numpy(there[good, 0]) + 0.5,
-        torch.from_numpy(corners[good, 0]) + 0.5,
+        torch.from_numpy(there[good, 0]).to(view.depth) + 0.5,
+        torch.from_numpy(corners[good, 0]).to(view.depth) + 0.5,
     )
 
 
@@ -102,7 +102,7 @@ def match_map(
     its neighbours. `size` is (width, height) of the rendering in pixels.
     """
     _, height, width = features.shape
-    cell = torch.tensor([size[0] / width, size[1] / height])
+    cell = features.new_tensor([size[0] / width, size[1] / height])
     cells = F.normalize(features.flatten(1).T, dim=1)
     index = torch.arange(height * width, device=features.device)
     centre = (torch.stack([index % width, index // width], 1) + 0.5) * cell
@@ -111,7 +111,8 @@ def match_map(
     x, y = best % width, best // width
     inner = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
     row, best = row[inner], best[inner]
-    at = raw[row[:, None], best[:, None] + torch.tensor([[-1, 0, 1, -width, width]])]
+    beside = torch.tensor([[-1, 0, 1, -width, width]], device=features.device)
+    at = raw[row[:, None], best[:, None] + beside]
     offset = torch.stack([_vertex(at[:, 0], at[:, 1], at[:, 2]), _vertex(at[:, 3], at[:, 1], at[:, 4])], 1)
     return Correspondences(photo.xy[row], centre[best] + offset * cell)
 

@@ -27,22 +27,23 @@ from scene.gaussians import Gaussians
 
 _MIN_NOISE_PX = 0.2  # no pixel is matched better
 _MIN_KEPT = 0.9  # share of the estimate's inliers that a better pose may not fall below
-_PASSES = 3  # noise and pose in turn: each is measured with the other
+_PASSES = 2  # noise and pose in turn: each is measured with the other
 
 
 @dataclass(frozen=True)
 class FineOptions:
-    """How the photo is matched against a rendering. Pixel values are for images up to 640 px wide."""
+    """How the photo is matched against a rendering. Pixels are those of the rendering, up to 640 px wide."""
 
     rounds: int = 1  # renderings, each at the pose that the last one gave (paper: 5)
+    max_side: int = 800  # pixels: the longer side of the rendering; larger photos are compared at this size
     match: Literal["track", "keypoints", "map"] = "track"  # corners, XFeat keypoints of both, or feature map
-    window_px: float = 32.0  # how far a pixel's partner may be from the pixel itself
-    count: int = 1500  # corners tracked, at most
+    window_px: float = 64.0  # how far a pixel's partner may be from the pixel itself
+    count: int = 1000  # corners tracked, at most
     min_cosine: float = 0.7  # between descriptors that match
     min_alpha: float = 0.9  # a rendered pixel less opaque shows what is not mapped
     max_depth_step: float = 0.02  # relative second difference of inverse depth that is no edge yet
     min_inliers: int = 40  # fewer rendered matches that agree are no evidence
-    min_inlier_share: float = 0.3  # likewise of all rendered matches
+    min_inlier_share: float = 0.6  # likewise of all rendered matches
     effective: float = 1000.0  # independent matches that all rendered ones are worth: they share map errors
     prior_effective: float = 100.0  # likewise those of the estimate: fewer, as landmarks are less exact
 
@@ -83,27 +84,37 @@ class FineRefiner:
     ) -> PoseEstimate | None:
         _, height, width = query.dense.shape
         size = (height, width) if self.options.match == "map" else None
-        view = rendering.render_map(gaussians, prior.camera, pose, self.render_options, size)
+        view = rendering.render_map(
+            gaussians, prior.camera, pose, self.render_options, self.options.max_side, size
+        )
         trusted = rendering.solid(view, self.options.min_alpha, self.options.max_depth_step)
         pairs = self._match(query, view, trusted)
         kept = rendering.inside(trusted, pairs.rendering)
         if int(kept.sum()) < self.options.min_inliers:
             return None
         points = to_world(view, rendering.lift(view, pairs.rendering[kept]))
-        return solve(prior, pose, pairs.photo[kept], points, self.options)
+        pixels = pairs.photo[kept].cpu() * _enlargement(view.camera, prior.camera)
+        return solve(prior, pose, pixels, points, self.options)
 
     def _match(self, query: Query, view: rendering.Rendering, trusted: Tensor) -> Correspondences:
         options = self.options
         window = options.window_px * pixel_scale(view.camera)
         if options.match == "track":
             return correspondence.track(query.image, view, trusted, window, options.count)
+        scale = _enlargement(view.camera, query.camera)
+        keypoints = replace(query.keypoints, xy=query.keypoints.xy / scale.to(query.keypoints.xy))
         if options.match == "map" and view.features is not None:
             size = (view.camera.width, view.camera.height)
-            return correspondence.match_map(query.keypoints, view.features, size, window, options.min_cosine)
+            return correspondence.match_map(keypoints, view.features, size, window, options.min_cosine)
         assert self.extractor is not None  # made by __init__
         image = (view.rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         found = self.extractor.extract(image).keypoints
-        return correspondence.match_keypoints(query.keypoints, found, window, options.min_cosine)
+        return correspondence.match_keypoints(keypoints, found, window, options.min_cosine)
+
+
+def _enlargement(small: Camera, large: Camera) -> Tensor:
+    """[2] by which pixels of the one become pixels of the other."""
+    return torch.tensor([large.width / small.width, large.height / small.height])
 
 
 def to_world(view: rendering.Rendering, local: Tensor) -> Tensor:

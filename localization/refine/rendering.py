@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,6 +32,20 @@ class Rendering:
         return luma(self.rgb)
 
 
+def shrunk(camera: Camera, max_side: int) -> Camera:
+    """The camera over an image whose longer side is at most `max_side` pixels."""
+    scale = min(1.0, max_side / max(camera.width, camera.height))
+    return camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+
+
+def photo_grey(image: np.ndarray, camera: Camera) -> np.ndarray:
+    """[H, W, 3] uint8 -> grey float32 [h, w] in [0, 1] of the camera's size, averaged where it shrinks."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if grey.shape != (camera.height, camera.width):
+        grey = cv2.resize(grey, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    return grey.astype(np.float32) / 255
+
+
 def luma(rgb: Tensor) -> Tensor:
     """[3, H, W] -> [H, W]."""
     return torch.einsum("chw,c->hw", rgb, torch.tensor(_LUMA, dtype=rgb.dtype, device=rgb.device))
@@ -41,11 +57,11 @@ def render_map(
     camera: Camera,
     cam_from_world: Tensor,
     options: RenderOptions,
+    max_side: int,
     feature_size: tuple[int, int] | None = None,
-    downscale: int = 1,
 ) -> Rendering:
-    """Render the map at a pose, `downscale` times smaller than the camera's image; features as asked."""
-    small = camera.resized(camera.width // downscale, camera.height // downscale)
+    """Render the map at a pose, its longer side at most `max_side` pixels; features [h, w] as asked."""
+    small = shrunk(camera, max_side)
     has_features = feature_size is not None and gaussians.features.shape[1] > 0
     options = replace(options, feature_size=feature_size if has_features else None)
     result = render(gaussians, small, cam_from_world.to(gaussians.means), options)

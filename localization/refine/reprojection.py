@@ -14,6 +14,7 @@ from scene.cameras import Camera
 from utils import se3
 
 _MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
+_CONVERGED = 1e-6  # metres and radians: a thousandth of what is measurable
 _OUTLIER = 1e6  # normalised squared error given to points behind the camera
 
 
@@ -78,7 +79,7 @@ def minimise(
         damping = 1e-9 * information.diagonal().max() * torch.eye(6, dtype=torch.float64)
         step = -torch.linalg.solve(information + damping, gradient)
         pose = se3.se3_exp(step) @ pose
-        if step.abs().max() < 1e-7:
+        if step.abs().max() < _CONVERGED:
             break
     return pose, information
 

@@ -11,25 +11,20 @@ own matches.
 import time
 from dataclasses import dataclass, replace
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gaussian_renderer import RenderOptions
-from localization.pnp import projection_jacobian
 from localization.refine import Query, rendering, reprojection
 from localization.refine.alignment import POSE, Alignment, Scales, feature_table
-from localization.refine.correspondence import normalised_contrast
+from localization.refine.descent import descend, fit_exposure, image_motion
 from localization.result import PoseEstimate
-from scene.cameras import Camera
 from scene.gaussians import Gaussians
 from utils import se3
 
 _MIN_SAMPLES = 100  # fewer trusted pixels cannot hold a pose against the map's artefacts
-_BETAS = (0.9, 0.99)  # of Adam
-_MIN_RATE = 0.01  # of the first learning rate; below it nothing moves any more
+_OVERCONFIDENCE = 5.0  # actual over stated error, as matches share errors (4.5 measured on RedKitchen)
 _MAX_ERROR_GROWTH = 1.1  # of the median reprojection error of the estimate's own inliers
 _FREE_GROWTH_PX = 0.1  # growth that no one can call worse
 
@@ -40,18 +35,17 @@ class WarpOptions:
 
     lr: float = 1e-3  # radians of view per Adam step, in every direction (paper: 1e-3 m and rad)
     iterations: int = 250  # Adam steps at most, over all levels (paper: 250 indoors, 350 outdoors)
-    patience: int = 8  # steps without progress before the learning rate falls to a third
+    patience: int = 5  # steps without progress before the learning rate falls to a third
     blurs: tuple[float, ...] = (3.0, 1.0)  # Gaussian sigma of each level, pixels of the rendering
     renders: int = 2  # at most: the second where the first was warped too far to be true
     rerender: float = 0.02  # radians of view that a rendering may be warped before that
-    contrast: float = 4.0  # sigma of the neighbourhood of normalised contrast, pixels; 0 = compare grey values
-    downscale: int = 2  # the rendering is this much smaller than the photo
+    max_side: int = 320  # pixels: the longer side of the rendering; the photo is averaged to this size
     samples: int = 3000  # pixels compared, the strongest gradients of as many small blocks
     feature_samples: int = 800  # of them, those whose descriptors are compared too; 0 = colour only
     feature_weight: float = 0.3  # of the feature term relative to the photometric one
     min_alpha: float = 0.9  # a rendered pixel less opaque shows what is not mapped
     max_depth_step: float = 0.01  # relative second difference of inverse depth that is no edge yet
-    effective: float = 100.0  # independent observations that all pixels together are worth against the prior
+    effective: float = 1000.0  # independent observations that all pixels are worth: neighbours share errors
 
 
 class WarpRefiner:
@@ -87,7 +81,7 @@ class WarpRefiner:
         options = self.options
         size = (query.dense.shape[1], query.dense.shape[2]) if options.feature_samples else None
         return rendering.render_map(
-            gaussians, query.camera, pose, self.render_options, size, options.downscale
+            gaussians, query.camera, pose, self.render_options, options.max_side, size
         )
 
 
@@ -99,10 +93,13 @@ def align(
     if len(samples) < _MIN_SAMPLES:
         return None
     parameters = torch.zeros(POSE + 2, dtype=view.rgb.dtype, device=view.rgb.device)
-    for blur in options.blurs:
+    blurs = _levels(view, samples, prior, options)
+    for blur in blurs:
         alignment = _prepare(query, view, samples, blur, prior, parameters, options)
-        budget = options.iterations // len(options.blurs)
-        parameters = descend(alignment, fit_exposure(alignment, parameters), options, budget)
+        budget = options.iterations // len(blurs)
+        parameters = descend(
+            alignment, fit_exposure(alignment, parameters), options.lr, options.patience, budget
+        )
     at_prior = fit_exposure(alignment, F.pad(alignment.anchor, (0, 2)))
     if alignment.evaluate(parameters)[0] >= alignment.evaluate(at_prior)[0]:
         return None
@@ -112,6 +109,18 @@ def align(
     hessian = alignment.curvature(parameters).double().cpu()
     covariance = torch.linalg.pinv(hessian, hermitian=True)[:POSE, :POSE]
     return replace(prior, cam_from_world=pose, covariance=covariance, improved=True)
+
+
+def _levels(
+    view: rendering.Rendering, samples: Tensor, prior: PoseEstimate, options: WarpOptions
+) -> tuple[float, ...]:
+    """The blurs to go through: the coarse ones only where the estimate may be further off than the last."""
+    if prior.covariance is None:
+        return options.blurs
+    motion = image_motion(view.camera, rendering.lift(view, samples))
+    square = torch.trace(motion @ prior.covariance.double().cpu()).clamp(min=0).item()
+    off_px = _OVERCONFIDENCE * view.camera.fx * square**0.5
+    return options.blurs if off_px > options.blurs[-1] else options.blurs[-1:]
 
 
 def _view_motion(view: rendering.Rendering, pose: Tensor) -> float:
@@ -155,11 +164,10 @@ def _prepare(
     parameters: Tensor,
     options: WarpOptions,
 ) -> Alignment:
-    """The cost at one level of blur; noise is measured at `parameters`, so that it shrinks level by level."""
+    """The cost at one level of blur; its noise is that at `parameters`, so it shrinks with the levels."""
     camera = view.camera
-    image = _blur(_contrast(_photo(query.image, camera), options.contrast).to(view.rgb), blur)
-    rendered = _contrast(view.grey, options.contrast)
-    grey = rendering.sample(_blur(rendered, blur)[None], samples)[:, 0]
+    image = _blur(torch.from_numpy(rendering.photo_grey(query.image, camera)).to(view.rgb), blur)
+    grey = rendering.sample(_blur(view.grey, blur)[None], samples)[:, 0]
     points = rendering.lift(view, samples).T.contiguous()
     table = None
     if view.features is not None and options.feature_samples:
@@ -177,21 +185,6 @@ def _prepare(
     return alignment.with_measured_noise(fit_exposure(alignment, parameters))
 
 
-def _photo(image: np.ndarray, camera: Camera) -> Tensor:
-    """[H, W, 3] uint8 -> grey [h, w] in [0, 1] of the camera's size, averaged where it shrinks."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    if grey.shape != (camera.height, camera.width):
-        grey = cv2.resize(grey, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(grey).float() / 255
-
-
-def _contrast(grey: Tensor, sigma: float) -> Tensor:
-    """Locally normalised contrast [H, W] as grey values around 0.5; `grey` itself where sigma is 0."""
-    if sigma <= 0:
-        return grey
-    return torch.from_numpy(0.5 + 0.2 * normalised_contrast(grey.cpu().numpy(), sigma)).to(grey)
-
-
 def _blur(grey: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of [H, W]."""
     if sigma <= 0:
@@ -202,64 +195,6 @@ def _blur(grey: Tensor, sigma: float) -> Tensor:
     kernel = (kernel / kernel.sum())[None, None]
     padded = F.pad(grey[None, None], (radius,) * 4, mode="replicate")
     return F.conv2d(F.conv2d(padded, kernel[:, :, None]), kernel[:, :, :, None])[0, 0]
-
-
-def fit_exposure(alignment: Alignment, parameters: Tensor) -> Tensor:
-    """`parameters` with the gain and bias that best explain the grey values there, robustly."""
-    photo, grey = alignment.photo_grey(parameters), alignment.grey
-    weight = torch.ones_like(grey)
-    design = torch.stack([grey, torch.ones_like(grey)], 1)
-    solution = grey.new_tensor([1.0, 0.0])
-    for _ in range(3):
-        normal = design.T @ (design * weight[:, None])
-        normal += 1e-6 * len(grey) * torch.eye(2, dtype=grey.dtype, device=grey.device)
-        solution = torch.linalg.solve(normal, design.T @ (photo * weight) + 1e-6 * len(grey) * solution)
-        residual = photo - design @ solution
-        spread = 1.4826 * residual.abs().median() + 1e-6
-        weight = 1 / (1 + (residual / (2 * spread)) ** 2) ** 2
-    return torch.cat([parameters[:POSE], solution - solution.new_tensor([1.0, 0.0])])
-
-
-def descend(alignment: Alignment, start: Tensor, options: WarpOptions, budget: int) -> Tensor:
-    """The best parameters [8] met by `budget` steps of preconditioned Adam."""
-    directions = preconditioner(alignment)
-    parameters = best = start
-    lowest, rate, stale = float("inf"), options.lr, 0
-    mean, square, count = torch.zeros_like(start), torch.zeros_like(start), 0
-    for _ in range(budget):
-        cost, gradient = alignment.evaluate(parameters)
-        stale += 1
-        if cost < lowest:
-            stale = 0 if cost < lowest * (1 - 1e-4) else stale
-            lowest, best = cost, parameters
-        if stale >= options.patience:
-            rate, stale, count, parameters = rate / 3, 0, 0, best
-            if rate < _MIN_RATE * options.lr:
-                break
-            _, gradient = alignment.evaluate(best)
-        if count == 0:
-            mean, square = torch.zeros_like(start), torch.zeros_like(start)
-        count += 1
-        along = directions.T @ gradient
-        mean = _BETAS[0] * mean + (1 - _BETAS[0]) * along
-        square = _BETAS[1] * square + (1 - _BETAS[1]) * along * along
-        step = mean / (1 - _BETAS[0] ** count) / ((square / (1 - _BETAS[1] ** count)).sqrt() + 1e-12)
-        parameters = parameters - rate * (directions @ step)
-    return best
-
-
-def preconditioner(alignment: Alignment) -> Tensor:
-    """Directions [8, 8], the first six of which move the samples' pixels equally, by one radian of view.
-
-    A learning rate then is an angle of view per step along every direction, be it a turn, a shift, or the
-    difference of the two, which moves hardly any pixel.
-    """
-    jacobian = projection_jacobian(alignment.points.T.double().cpu(), alignment.camera).flatten(0, 1)
-    motion = jacobian.T @ jacobian / alignment.grey.numel() / alignment.camera.fx**2
-    values, vectors = torch.linalg.eigh(motion)
-    directions = torch.eye(POSE + 2, dtype=torch.float64)
-    directions[:POSE, :POSE] = vectors / values.clamp(min=1e-8 * values.max()).sqrt()
-    return directions.to(alignment.points)
 
 
 def _explains_matches(prior: PoseEstimate, pose: Tensor) -> bool:

@@ -1,0 +1,21 @@
+"""What a map knows: colour, depth and descriptors, rendered along a smooth path through its cameras."""
+
+from pathlib import Path
+
+from scene.export import load_gaussians
+from visualization.rendering import ImageOptions, render_looks, write_looks
+from visualization.trajectory import smooth_path, training_cameras
+
+OUTPUT = Path("output/examples")
+
+
+def main(output: Path = OUTPUT, frames: int = 60) -> None:
+    gaussians = load_gaussians(output / "map")
+    path = smooth_path(training_cameras(output / "map"), frames)
+    options = ImageOptions(fps=20)
+    write_looks(output / "look", render_looks(gaussians, path, options), len(path), options)
+    print(f"{len(path)} frames and film.mp4 in {output / 'look'}")
+
+
+if __name__ == "__main__":
+    main()

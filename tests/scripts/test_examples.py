@@ -1,0 +1,28 @@
+"""The examples run in order, as the course says."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("[0-9]*.py"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_course_runs_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("diff_gaussian_rasterization")
+    said = {}
+    for path in EXAMPLES:
+        main = runpy.run_path(str(path))["main"]
+        settings = {"06": {"frames": 3}}.get(path.name[:2], {})
+        main(*([] if path.name.startswith("03") else [tmp_path]), **settings)
+        said[path.name[:2]] = capsys.readouterr().out
+    assert list(said) == ["01", "02", "03", "04", "05", "06"]
+    assert float(said["03"].split("found to ")[1].split()[0]) < 2  # millimetres
+    assert "warp   ok" in said["05"] or "fine   ok" in said["05"]
+    assert (tmp_path / "look" / "features" / "00002.png").is_file()
+
+
+def test_readme_lists_every_example() -> None:
+    text = (EXAMPLES[0].parent / "README.md").read_text()
+    assert all(f"`{path.stem}`" in text for path in EXAMPLES)

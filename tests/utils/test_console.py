@@ -1,0 +1,49 @@
+"""Exit codes, one-line errors and Ctrl-C."""
+
+import os
+import signal
+
+import pytest
+
+from utils.console import InterruptRequest, progress, run_script
+from utils.errors import GSplatLocError
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+def test_a_script_that_ran_exits_with_zero() -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_script(lambda: None)
+    assert stop.value.code == 0
+
+
+def test_a_users_error_is_one_line_and_exit_code_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_script(lambda: raising(GSplatLocError("expected a,\n found b")))
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: expected a, found b\n"
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_script(lambda: raising(ZeroDivisionError()))
+
+
+def test_an_interrupted_script_exits_as_shells_expect() -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_script(lambda: raising(KeyboardInterrupt()))
+    assert stop.value.code == 130
+
+
+def test_the_first_ctrl_c_is_a_request_and_the_second_an_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt), InterruptRequest() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.requested
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_progress_yields_everything() -> None:
+    assert list(progress(iter("abc"), total=3, desc="letters", quiet=True)) == ["a", "b", "c"]
