@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -19,12 +19,13 @@ def parse(
 
     A group's flags carry its name as a prefix unless its type is `tyro.conf.OmitArgPrefixes[...]`.
     """
+    chosen: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(
         kind,
         description=description,
         args=argv,
-        default=default,
         use_underscores=True,
+        **chosen,
     )
 
 

@@ -14,30 +14,34 @@ def mapping_preset(preset: Preset) -> MappingOptions:
 
 
 def _cpu() -> MappingOptions:
-    """Minutes on two cores: fewer, better placed Gaussians, and descriptors in closed form.
+    """Minutes on two cores: fewer, better placed Gaussians, and descriptors made on the finished map.
 
     Coarse images first, because most of what they teach costs a sixteenth of the pixels; colours of degree 1,
-    because higher harmonics triple the parameters and indoor surfaces are mostly matt.
+    because higher harmonics triple the parameters and indoor surfaces are mostly matt; opacities are not
+    reset, because so short a run would not recover from it.
     """
-    options = MappingOptions()
-    iterations = 4_000
+    options, iterations = MappingOptions(), 3_000
     return replace(
         options,
         schedule=replace(
-            options.schedule, iterations=iterations, sh_degree=1, pyramid=(0.3, 0.8), holdout=16
+            options.schedule,
+            iterations=iterations,
+            sh_degree=1,
+            train_pixels=350_000,
+            pyramid=(0.2, 0.5),
+            holdout=16,
         ),
         losses=replace(options.losses, lambda_depth=0.1),
         optimizer=replace(options.optimizer, position_lr_max_steps=iterations),
         densification=replace(
             options.densification,
             densify_from_iter=300,
-            densify_until_iter=2_500,
+            densify_until_iter=2_000,
             opacity_reset_interval=100_000,
             max_gaussians=150_000,
         ),
-        descriptors=replace(options.descriptors, descriptors="aggregated"),
-        rendering=replace(options.rendering, device="cpu"),
-        output=replace(options.output, test_iterations=(2_000, iterations), save_iterations=(iterations,)),
+        descriptors=replace(options.descriptors, descriptors="aggregated", descriptor_steps=300),
+        output=replace(options.output, test_iterations=(1_500, iterations), save_iterations=(iterations,)),
     )
 
 
@@ -50,7 +54,7 @@ def _gpu() -> MappingOptions:
         schedule=replace(options.schedule, iterations=iterations, holdout=16),
         optimizer=replace(options.optimizer, position_lr_max_steps=iterations),
         densification=replace(options.densification, densify_until_iter=10_000),
-        descriptors=replace(options.descriptors, descriptors="aggregated"),
+        descriptors=replace(options.descriptors, descriptors="aggregated", descriptor_steps=300),
         rendering=replace(options.rendering, device="cuda"),
         frames=replace(options.frames, data_device="cuda", image_cache_mb=8_192),
         output=replace(

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -47,7 +47,9 @@ class SceneArguments:
     """white instead of black behind the map and transparent images"""
 
     def options(self) -> SceneOptions:
-        return SceneOptions(self.images, self.eval, self.resolution, self.white_background)
+        """How the scene is read. Resolution 0 only concerns training: features need the whole image."""
+        resolution = None if self.resolution == 0 else self.resolution
+        return SceneOptions(self.images, self.eval, resolution, self.white_background)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ class TrainArguments:
 
     def mapping(self) -> MappingOptions:
         """What the training code is told."""
-        return MappingOptions(**{group.name: getattr(self, group.name) for group in fields(MappingOptions)})
+        groups = {group.name: getattr(self, group.name) for group in fields(MappingOptions)}
+        if self.scene.resolution == 0:
+            groups["schedule"] = replace(self.schedule, feature_sized=True)
+        return MappingOptions(**groups)
 
     def config(self) -> MapConfig:
         """What is recorded with the map."""

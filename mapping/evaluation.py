@@ -1,4 +1,4 @@
-"""How well a map reproduces images: PSNR, SSIM and L1, at the images' full resolution."""
+"""How well a map reproduces images: PSNR, SSIM, L1 and, where it was measured, depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,6 @@ import torch
 from gaussian_renderer import RenderOptions, render
 from mapping import losses
 from mapping.frames import FrameLoader, Request
-from scene.cameras import View
 from scene.gaussians import Gaussians
 
 _MIN_ALPHA = 0.5  # depth is judged where the map is at least this opaque
@@ -28,14 +27,14 @@ class ImageQuality:
 
 @torch.no_grad()
 def evaluate(
-    gaussians: Gaussians, views: Sequence[View], loader: FrameLoader, options: RenderOptions
+    gaussians: Gaussians, requests: Sequence[Request], loader: FrameLoader, options: RenderOptions
 ) -> ImageQuality:
-    """Render each view and compare; colours are clamped to [0, 1] as a screen would."""
+    """Render each requested view at its scale and compare; colours are clamped as a screen would."""
     options = replace(options, feature_size=None)
     psnrs, ssims, l1s, depths = [], [], [], []
-    for view in views:
-        frame = loader.load(Request(view, depth=True))
-        result = render(gaussians, frame.camera, view.cam_from_world, options)
+    for request in requests:
+        frame = loader.load(request)
+        result = render(gaussians, frame.camera, frame.view.cam_from_world, options)
         rgb = result.rgb.clamp(0, 1)
         psnrs.append(losses.psnr(rgb, frame.rgb))
         ssims.append(losses.ssim(rgb, frame.rgb).item())
@@ -45,7 +44,7 @@ def evaluate(
             if valid.any():
                 depths.append((result.depth - frame.depth)[valid].abs().median().item())
     depth_error = median(depths) if depths else None
-    return ImageQuality(len(views), fmean(psnrs), fmean(ssims), fmean(l1s), depth_error)
+    return ImageQuality(len(requests), fmean(psnrs), fmean(ssims), fmean(l1s), depth_error)
 
 
 def quality_line(quality: ImageQuality) -> str:

@@ -56,17 +56,17 @@ class Request:
     """A view and what is wanted of it."""
 
     view: View
-    divisor: int = 1  # the image is loaded at 1/divisor of the view's camera
+    scale: float = 1.0  # of the image's size, at most 1
     features: bool = False
     depth: bool = False
 
     @property
     def camera(self) -> Camera:
         camera = self.view.camera
-        if self.divisor == 1:
+        if self.scale == 1:
             return camera
         return camera.resized(
-            max(1, round(camera.width / self.divisor)), max(1, round(camera.height / self.divisor))
+            max(1, round(camera.width * self.scale)), max(1, round(camera.height * self.scale))
         )
 
 

@@ -51,10 +51,19 @@ class DescriptorOptions:
     """What the Gaussians' descriptors are and where they come from."""
 
     descriptors: Literal["distilled", "aggregated", "none"] = "distilled"  # by gradient, or in closed form
+    descriptor_steps: int = 0  # steps by gradient after aggregation, one training view each
+    descriptor_lr_init: float = 0.02  # learning rate of the first of these steps
+    descriptor_lr_final: float = 0.001  # and of the last; exponential in between
     speedup: bool = False  # train 16 channels and a 1x1 decoder to 64 instead of 64 channels
     speedup_channels: int = 16  # channels per Gaussian with --speedup
     top_k: int = 2048  # keypoints per training image, for tracks and landmarks
     cache_dir: str | None = None  # folder of extracted features; unset = cache/features in the map's folder
+
+    def descriptor_rates(self) -> list[float]:
+        """The learning rate of each step after aggregation."""
+        ratio = self.descriptor_lr_final / self.descriptor_lr_init
+        last = max(self.descriptor_steps - 1, 1)
+        return [self.descriptor_lr_init * ratio ** (step / last) for step in range(self.descriptor_steps)]
 
 
 @dataclass(frozen=True)

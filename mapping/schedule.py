@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from localization.features import CELL
+from scene.cameras import Camera
 from utils.errors import GSplatLocError
 
 
@@ -15,6 +17,8 @@ class ScheduleOptions:
     iterations: int = 30_000  # one training view each; GSplatLoc's README uses 7,000, its paper 15,000
     sh_degree: int = 3  # 0 to 3: highest degree of the view-dependent colour
     sh_interval: int = 1_000  # iterations between two degrees
+    feature_sized: bool = False  # train on images of the feature map's size, as --resolution 0 asks for
+    train_pixels: int = 0  # per image; larger images are shrunk to it for training; 0 = no limit
     pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution doubles, up to full size
     holdout: int = 0  # every N-th training view is kept out of training, for evaluation; 0 = none
     seed: int = 0  # of the order of views and of all sampling
@@ -33,10 +37,17 @@ class ScheduleOptions:
         """The spherical-harmonics degree in use at an iteration, the first being 1."""
         return min(self.sh_degree, iteration // self.sh_interval)
 
-    def divisor(self, iteration: int) -> int:
-        """What the image size is divided by at an iteration."""
+    def full_scale(self, camera: Camera) -> float:
+        """The size, relative to the view's own, that a view is trained at in the end and evaluated at."""
+        if self.feature_sized:
+            return 1 / CELL
+        pixels = camera.width * camera.height
+        return (self.train_pixels / pixels) ** 0.5 if 0 < self.train_pixels < pixels else 1.0
+
+    def scale(self, camera: Camera, iteration: int) -> float:
+        """The size, relative to the view's own, that a view is trained at in an iteration."""
         passed = sum(iteration > fraction * self.iterations for fraction in self.pyramid)
-        return 1 << (len(self.pyramid) - passed)
+        return self.full_scale(camera) / (1 << (len(self.pyramid) - passed))
 
 
 class ViewOrder:

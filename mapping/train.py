@@ -13,6 +13,7 @@ from localization.landmarks import FILE_NAME as LANDMARKS_NAME
 from localization.landmarks import Landmarks, save_landmarks
 from mapping import initialization
 from mapping.aggregation import aggregate_descriptors
+from mapping.distillation import distill_descriptors
 from mapping.evaluation import ImageQuality, quality_line
 from mapping.feature_cache import CachedKeypoints, Extractor, FeatureCache
 from mapping.frames import FrameLoader
@@ -114,11 +115,15 @@ class Mapper:
 
     def final_gaussians(self, gaussians: Gaussians) -> Gaussians:
         """The trained Gaussians with their descriptors, on the CPU."""
-        if self.options.descriptors.descriptors == "aggregated":
-            options = self.options.rendering.render_options(self.data.white_background)
-            features = aggregate_descriptors(gaussians, self.scene.train, self.cache, options, self.quiet)
-            gaussians = replace(gaussians, features=features, feature_decoder=None)
-        return gaussians.to("cpu")
+        if self.options.descriptors.descriptors != "aggregated":
+            return gaussians.to("cpu")
+        views, cache = self.scene.train, self.cache
+        options = self.options.rendering.render_options(self.data.white_background)
+        features = aggregate_descriptors(gaussians, views, cache, options, self.quiet)
+        gaussians = replace(gaussians, features=features, feature_decoder=None)
+        rates, seed = self.options.descriptors.descriptor_rates(), self.options.schedule.seed
+        features = distill_descriptors(gaussians, views, cache, options, rates, seed, self.quiet)
+        return replace(gaussians, features=features).to("cpu")
 
     def _initial_features(
         self, count: int, generator: torch.Generator

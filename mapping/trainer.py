@@ -162,11 +162,11 @@ class Trainer:
         return loss.detach(), psnr
 
     def _request(self, index: int, iteration: int) -> Request:
-        options = self._options
+        options, view = self._options, self._data.train[index]
         distilled = options.descriptors.descriptors == "distilled"
         return Request(
-            self._data.train[index],
-            options.schedule.divisor(iteration),
+            view,
+            options.schedule.scale(view.camera, iteration),
             features=distilled and iteration % options.losses.feature_interval == 0,
             depth=options.losses.lambda_depth > 0,
         )
@@ -227,7 +227,9 @@ class Trainer:
         stride = max(1, len(self._data.train) // _TRAINED_VIEWS)
         views = self._data.holdout if held_out else self._data.train[::stride][:_TRAINED_VIEWS]
         options = replace(self._render_options, sh_degree=self._options.schedule.degree(self.iteration))
-        self.quality = evaluate(self.gaussians, views, self._loader, options)
+        full_scale = self._options.schedule.full_scale
+        requests = [Request(view, full_scale(view.camera), depth=True) for view in views]
+        self.quality = evaluate(self.gaussians, requests, self._loader, options)
         kind = "holdout" if held_out else "trained"
         training_log.write(kind, self.iteration, **vars(self.quality), gaussians=len(self._optimizer))
         what = "held-out" if held_out else "trained"

@@ -67,11 +67,11 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[str, int, list[tuple[str, 
         if words[:1] == ["end_header"]:
             break
         if words[:1] == ["format"]:
-            byte_order = _ENDIANNESS.get(words[1], "")
+            byte_order = _ENDIANNESS.get("".join(words[1:2]), "")
         elif words[:1] == ["element"]:
-            element = words[1]
+            element = "".join(words[1:2])
             if element == "vertex":
-                count = int(words[2])
+                count = int(words[2]) if len(words) == 3 and words[2].isdecimal() else -1
             elif count < 0:
                 raise GSplatLocError(f"expected the vertices first in {path}, found '{element}': rewrite it")
         elif words[:1] == ["property"] and element == "vertex":

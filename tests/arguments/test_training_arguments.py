@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from arguments.training import TrainArguments, parse_train_arguments
+from scene.cameras import Camera
 
 REQUIRED = ["-s", "scene", "-m", "map"]
 
@@ -60,6 +61,12 @@ def test_every_known_flag_is_understood(
     parsed = parse_train_arguments([*REQUIRED, flag, *([text] if text else [])])
     assert value_of(parsed, group, field) == expected
     assert value_of(parse_train_arguments(REQUIRED), group, field) != expected
+
+
+def test_resolution_zero_trains_small_and_leaves_the_features_their_images() -> None:
+    parsed = parse_train_arguments([*REQUIRED, "-r", "0"])
+    assert parsed.scene.options().resolution is None
+    assert parsed.mapping().schedule.full_scale(Camera(640, 480, 500, 500, 320, 240)) == 1 / 8
 
 
 def test_lists_of_iterations_are_understood() -> None:

@@ -138,8 +138,8 @@ def test_without_truth_there_are_no_errors(results: list[QueryResult]) -> None:
     assert found["failed"] == 1
 
 
-# Published for the seven scenes (Brachmann et al. 2021; ANCHORS of this project): averages of recall in percent
-# at 5 cm 5 deg and 2 cm 2 deg, and means of the scenes' median errors.
+# Published for the seven scenes (Brachmann et al. 2021): averages of recall in percent at 5 cm 5 deg and
+# 2 cm 2 deg, and means of the scenes' median errors in cm and degrees.
 PUBLISHED = {"hloc": (95.7, 84.5, 1.27, 0.27), "dsac_rgb": (97.8, 80.7, 1.07, 0.34)}
 HLOC_PER_SCENE = (100.0, 99.4, 100.0, 100.0, 100.0, 98.6, 72.0)  # percent at 5 cm 5 deg
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.localization.world import World
 from safetensors.torch import save_file
 
 from localization.landmarks import load_landmarks, save_landmarks
+from tests.localization.world import World
 from utils.errors import GSplatLocError
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from localization.features import XFeatExtractor
 from localization.landmarks import FILE_NAME, save_landmarks
 from localization.pipeline import Localizer, LocalizerOptions, make_refiners, map_bytes
 from localization.refine import Query
@@ -108,11 +109,9 @@ def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
 def test_landmarks_alone_localize(world: World, tmp_path: Path) -> None:
     """A map without Gaussians serves the prior stage; its size is that of the landmarks."""
     options = LocalizerOptions(stages=("prior",))
-    from localization.features import XFeatExtractor
-
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)
     localizer = Localizer.load(tmp_path, options)
     assert localizer.prior(world.features, CAMERA).ok
     assert map_bytes(tmp_path, options) == (tmp_path / FILE_NAME).stat().st_size
-    assert VERSION != landmarks.extractor
+    assert landmarks.extractor != VERSION

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.localization.world import CAMERA, TRUTH, World, make_world
 
 from localization.pnp import PnPOptions, estimate_pose, pixel_scale, pose_covariance, projection_jacobian
 from localization.result import Status, pose_errors
 from scene.cameras import Camera
+from tests.localization.world import CAMERA, TRUTH, World, make_world
 from utils import se3
 
 

@@ -47,7 +47,7 @@ class FakeExtractor:
 
 
 def make_world(noise_px: float = 0.5, outliers: int = 40, seed: int = 0) -> World:
-    """200 visible landmarks with noisy keypoints, `outliers` keypoints of random pixels, 100 unseen landmarks."""
+    """200 landmarks with noisy keypoints, of which `outliers` are anywhere, and 100 unseen landmarks."""
     generator = torch.Generator().manual_seed(seed)
     seen, unseen = 200, 100
     pixels = torch.rand(seen, 2, generator=generator, dtype=torch.float64) * torch.tensor([600.0, 440.0]) + 20

@@ -64,7 +64,7 @@ def test_what_was_decoded_ahead_is_used() -> None:
 def test_smaller_images_come_with_their_camera() -> None:
     view, _ = make_view(3)
     with loader() as frames:
-        frame = frames.load(Request(view, divisor=2))
+        frame = frames.load(Request(view, scale=0.5))
     assert frame.rgb.shape == (3, 4, 8)
     assert frame.camera == Camera(8, 4, 5.0, 5.0, 4.0, 2.0)
 
@@ -73,7 +73,7 @@ def test_depth_is_resampled_without_mixing() -> None:
     view, _ = make_view(0)
     depth = np.tile(np.array([1.0, 3.0], np.float32), (8, 8))
     with loader() as frames:
-        frame = frames.load(Request(replace(view, load_depth=lambda: depth), divisor=2, depth=True))
+        frame = frames.load(Request(replace(view, load_depth=lambda: depth), scale=0.5, depth=True))
     assert frame.depth is not None and set(frame.depth.unique().tolist()) <= {1.0, 3.0}
 
 

@@ -3,7 +3,10 @@
 import pytest
 
 from mapping.schedule import ScheduleOptions, ViewOrder
+from scene.cameras import Camera
 from utils.errors import GSplatLocError
+
+CAMERA = Camera(20, 15, 10.0, 10.0, 10.0, 7.5)  # 300 pixels
 
 
 def test_every_view_comes_once_per_pass() -> None:
@@ -31,8 +34,16 @@ def test_the_order_goes_on_from_its_state() -> None:
 
 def test_resolution_doubles_at_the_fractions() -> None:
     options = ScheduleOptions(iterations=100, pyramid=(0.2, 0.5))
-    assert [options.divisor(i) for i in (1, 20, 21, 50, 51, 100)] == [4, 4, 2, 2, 1, 1]
-    assert ScheduleOptions(iterations=100).divisor(1) == 1
+    scales = [options.scale(CAMERA, i) for i in (1, 20, 21, 50, 51, 100)]
+    assert scales == [0.25, 0.25, 0.5, 0.5, 1, 1]
+    assert ScheduleOptions(iterations=100).scale(CAMERA, 1) == 1
+
+
+def test_large_images_are_trained_smaller() -> None:
+    options = ScheduleOptions(iterations=100, train_pixels=75, pyramid=(0.5,))
+    assert options.full_scale(CAMERA) == options.scale(CAMERA, 51) == 0.5
+    assert options.scale(CAMERA, 1) == 0.25
+    assert ScheduleOptions(train_pixels=300).full_scale(CAMERA) == 1
 
 
 def test_a_degree_is_added_at_every_interval_up_to_the_highest() -> None:

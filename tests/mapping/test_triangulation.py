@@ -44,7 +44,7 @@ def cloud() -> torch.Tensor:
 
 
 def detect(view: View, points: torch.Tensor, noise_px: float = 0.0, seed: int = 0) -> Keypoints:
-    """What an ideal detector finds of `points`; every point has its own descriptor, keypoints are shuffled."""
+    """What an ideal detector finds of `points`; each has its own descriptor, their order is random."""
     generator = torch.Generator().manual_seed(seed)
     descriptors = torch.randn(len(points), 64, generator=torch.Generator().manual_seed(99))
     in_cam = points @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]

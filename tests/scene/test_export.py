@@ -98,7 +98,9 @@ def test_a_file_cut_short_is_a_users_error(tmp_path: Path) -> None:
         export.read_ply(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG", b"ply\n", b"ply\nformat ascii 1.0\nend_header\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG", b"ply\n", b"ply\nformat\nelement vertex x\nend_header\n"]
+)
 def test_something_else_is_a_users_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "odd.ply").write_bytes(content)
     with pytest.raises(GSplatLocError, match=r"odd\.ply"):

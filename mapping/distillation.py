@@ -1,0 +1,50 @@
+"""Descriptors by gradient on a finished map: the feature loss alone, at the feature maps' own small size.
+
+The feature loss does not move geometry, so nothing is lost by minimising it after training instead of during
+it, and much is saved: no image is rendered for it. Measured on RedKitchen, mean cosine to XFeat's maps of
+held-out views: aggregation 0.872; 600 steps from zero at the paper's rate 0.888; aggregation and then 300
+steps at rates from 0.02 to 0.001 0.906.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gaussian_renderer import RenderOptions, render
+from mapping.feature_cache import FeatureCache
+from mapping.losses import feature_loss
+from mapping.schedule import ViewOrder
+from scene.cameras import View
+from scene.gaussians import Gaussians
+from utils.console import progress
+
+
+def distill_descriptors(
+    gaussians: Gaussians,
+    views: Sequence[View],
+    cache: FeatureCache,
+    options: RenderOptions,
+    steps: Sequence[float],
+    seed: int = 0,
+    quiet: bool = False,
+) -> Tensor:
+    """Descriptors [N, D], starting from the Gaussians' own; `steps` holds every step's learning rate."""
+    features = gaussians.features.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([features], eps=1e-15, fused=True)
+    order = ViewOrder(len(views), seed)
+    current = replace(gaussians.detach(), features=features, feature_decoder=None)
+    for rate in progress(steps, len(steps), "distillation", quiet):
+        view = views[order.advance()]
+        target = torch.from_numpy(cache.load_dense(view)).to(features.device).float()
+        height, width = target.shape[1:]
+        camera = view.camera.resized(width, height)
+        small = replace(options, feature_size=(height, width), sh_degree=0, features_move_geometry=False)
+        rendered = render(current, camera, view.cam_from_world, small).features
+        assert rendered is not None
+        feature_loss(rendered, target).backward()
+        adam.param_groups[0]["lr"] = rate
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+    return features.detach()

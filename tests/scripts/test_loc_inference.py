@@ -1,0 +1,172 @@
+"""loc_inference.py as people run it: files, exit codes, messages."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from arguments.localization import parse_localize_arguments
+from localization.features import XFeatExtractor
+from localization.landmarks import FILE_NAME, save_landmarks
+from localization.poses_io import read_poses
+from localization.result import pose_errors
+from mapping.landmarks import LandmarkOptions, build_landmarks
+from mapping.triangulation import TriangulationOptions, triangulate
+from scene import read_scene
+from scene.map_config import MapConfig, write_config
+from utils import se3
+
+ROOT = Path(__file__).resolve().parents[2]
+FOCAL, WIDTH, HEIGHT = 300.0, 320, 256
+WALL_M = 0.01  # per pixel of the wall's texture
+
+
+@dataclass(frozen=True)
+class Place:
+    """A scene on disk and the map made of it."""
+
+    scene: Path
+    model: Path
+    truths: dict[str, torch.Tensor]
+
+
+def wall_texture() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    image = np.zeros((600, 700, 3))
+    for block in (6, 13, 29):
+        coarse = rng.integers(0, 80, (600 // block + 1, 700 // block + 1, 3))
+        image += coarse.repeat(block, 0).repeat(block, 1)[:600, :700]
+    return image.astype(np.uint8)
+
+
+def photo(texture: np.ndarray, cam_from_world: torch.Tensor) -> np.ndarray:
+    """A picture of a textured wall at z = 0, whose pixel (u, v) lies at (WALL_M u - 3.5, WALL_M v - 3, 0)."""
+    calibration = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
+    pose = cam_from_world.numpy()
+    plane = np.column_stack([pose[:3, 0], pose[:3, 1], pose[:3, 3]])
+    world_from_texture = np.array([[WALL_M, 0, -3.5], [0, WALL_M, -3.0], [0, 0, 1]])
+    half = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])  # our pixel centres to OpenCV's
+    homography = half @ calibration @ plane @ world_from_texture @ np.linalg.inv(half)
+    return cv2.warpPerspective(texture, homography, (WIDTH, HEIGHT), flags=cv2.INTER_AREA)
+
+
+def write_view(scene: Path, split: str, name: str, image: np.ndarray, cam_from_world: torch.Tensor) -> None:
+    """One view of layout 1: rgb, camera-to-world pose, focal length."""
+    for folder in ("rgb", "poses", "calibration"):
+        (scene / split / folder).mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(scene / split / "rgb" / f"{name}.png"), image)
+    np.savetxt(scene / split / "poses" / f"{name}.txt", se3.inverse(cam_from_world).numpy())
+    (scene / split / "calibration" / f"{name}.txt").write_text(f"{FOCAL}\n")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A textured wall seen by eight training and two test cameras, mapped as landmarks only."""
+    root = tmp_path_factory.mktemp("place")
+    scene, model, truths, texture = root / "wall", root / "model", {}, wall_texture()
+    generator = torch.Generator().manual_seed(0)
+    for i in range(10):
+        x, y = (i % 4) * 0.3 - 0.45, (i // 4) * 0.3 - 0.3
+        turn = 0.1 * torch.randn(3, generator=generator, dtype=torch.float64)
+        world_from_cam = torch.eye(4, dtype=torch.float64)
+        world_from_cam[:3, :3] = se3.so3_exp(turn)
+        world_from_cam[:3, 3] = torch.tensor([x, y, -3.0])
+        cam_from_world = se3.inverse(world_from_cam)
+        split, name = ("test" if i in (4, 7) else "train"), f"frame-{i:03d}"
+        write_view(scene, split, name, photo(texture, cam_from_world), cam_from_world)
+        if split == "test":
+            truths[f"{name}.png"] = cam_from_world
+    views, extractor = read_scene(scene).train, XFeatExtractor()
+    keypoints = [extractor.extract(view.load_image()).keypoints for view in views]
+    tracks = triangulate(views, keypoints, TriangulationOptions())
+    save_landmarks(build_landmarks(views, tracks, extractor.version, LandmarkOptions()), model / FILE_NAME)
+    write_config(model, MapConfig(str(scene), extractor=extractor.version))
+    return Place(scene, model, truths)
+
+
+def run(*arguments: str | Path | float) -> subprocess.CompletedProcess[str]:
+    command = [str(word) for word in (sys.executable, ROOT / "loc_inference.py", *arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def prior_run(place: Place) -> subprocess.CompletedProcess[str]:
+    return run("-m", place.model, "--stages", "prior")
+
+
+def test_run_exits_with_0_and_prints_a_table(prior_run: subprocess.CompletedProcess[str]) -> None:
+    assert prior_run.returncode == 0, prior_run.stderr
+    assert "2 queries, 0 failed" in prior_run.stdout
+    assert "5cm_5deg" in prior_run.stdout
+
+
+def test_metrics_are_written(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
+    figures = json.loads((place.model / "localization" / "metrics.json").read_text())
+    assert (figures["count"], figures["failed"]) == (2, 0)
+    assert figures["final"]["median_translation_m"] < 0.02
+    assert figures["map_bytes"] == (place.model / FILE_NAME).stat().st_size
+
+
+def test_poses_are_written(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
+    records = read_poses(place.model / "localization" / "poses.txt")
+    assert set(records) == set(place.truths)
+    for name, record in records.items():
+        assert record.focal == FOCAL
+        assert pose_errors(record.cam_from_world, place.truths[name])[0] < 0.05
+
+
+def test_every_query_has_a_row(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
+    rows = (place.model / "localization" / "per_query.csv").read_text().splitlines()
+    assert rows[0].startswith("name,status,features_ms,total_ms,focal_px,prior_status,prior_inliers")
+    assert len(rows) == 3
+    assert all(len(row.split(",")) == len(rows[0].split(",")) for row in rows)
+
+
+def test_folder_of_photos_is_localized_without_truth(place: Place) -> None:
+    done = run(
+        "-m", place.model, "--stages", "prior", "--queries", place.scene / "test" / "rgb", "--focal", FOCAL
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((place.model / "localization" / "metrics.json").read_text())
+    assert figures["final"]["median_translation_m"] is None
+    records = read_poses(place.model / "localization" / "poses.txt")
+    for name, truth in place.truths.items():
+        assert pose_errors(records[name].cam_from_world, truth)[0] < 0.05
+
+
+def test_moved_scene_is_named_on_the_command_line(place: Place, tmp_path: Path) -> None:
+    done = run("-m", place.model, "-s", tmp_path / "moved", "--stages", "prior")
+    assert done.returncode == 1
+    assert "error: expected a scene folder" in done.stderr
+
+
+@pytest.mark.parametrize("extra", [(), ("--stages", "prior")])
+def test_folder_without_a_map_exits_with_1_and_one_line(tmp_path: Path, extra: tuple[str, ...]) -> None:
+    done = run("-m", tmp_path, *extra)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: expected a map")
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    assert run().returncode == 2
+    assert run("-m", "somewhere", "--no_such_flag").returncode == 2
+
+
+def test_flags_reach_the_options() -> None:
+    line = "-m out -s scene --top_k 100 --ransac_iters 50 --warp_lr 0.01 --warp_iters 9 --stages prior warp"
+    arguments = parse_localize_arguments(
+        [*line.split(), "--intrinsics", "1", "2", "3", "4", "--iteration", "7"]
+    )
+    options = arguments.options()
+    assert (options.top_k, options.pnp.max_iterations) == (100, 50)
+    assert (options.warp.lr, options.warp.iterations) == (0.01, 9)
+    assert options.stages == ("prior", "warp")
+    assert arguments.known_intrinsics().matrix == (1, 2, 3, 4)
+    assert (arguments.source_path, arguments.iteration) == (Path("scene"), 7)
