@@ -23,7 +23,7 @@ def main() -> None:
     localizer = Localizer.load(arguments.model_path, arguments.options(), arguments.iteration)
     results = localize_queries(localizer, queries, arguments.quiet)
     folder = arguments.model_path / FOLDER_NAME
-    name = Path(arguments.queries or arguments.source_path or config.source_path).name
+    name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
     size = map_bytes(arguments.model_path, arguments.options(), arguments.iteration)
     figures = write_results(folder, name, results, size, arguments.stages)
     if arguments.pictures:

@@ -36,6 +36,8 @@ class LocalizeArguments:
     """iteration of the map to refine against; unset = the latest"""
     top_k: int = LocalizerOptions.top_k
     """keypoints per image"""
+    max_side: int | None = None
+    """pixels; larger images are shrunk to it for localization; unset = the size of the mapping images"""
     ransac_iters: int = PnPOptions.max_iterations
     """samples of RANSAC at most"""
     warp_lr: float = WarpOptions.lr
@@ -53,6 +55,7 @@ class LocalizeArguments:
         return LocalizerOptions(
             stages=self.stages,
             top_k=self.top_k,
+            max_side=self.max_side,
             pnp=PnPOptions(max_iterations=self.ransac_iters),
             warp=WarpOptions(lr=self.warp_lr, iterations=self.warp_iters),
             device=self.device,

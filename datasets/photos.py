@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets.parallel import for_each
-from scene.images import IMAGE_SUFFIXES
+from scene.images import IMAGE_SUFFIXES, image_files
 from utils.console import progress
 from utils.errors import GSplatLocError
 
@@ -32,7 +32,7 @@ def collect(source: Path, target: Path, frames: int, max_side: int) -> int:
 
 
 def _collect_photos(source: Path, target: Path, max_side: int) -> int:
-    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    photos = image_files(source)
     if not photos:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise GSplatLocError(

@@ -26,6 +26,7 @@ from kornia.feature.xfeat import XFeatModel
 from kornia.geometry.subpix import nms2d
 from torch import Tensor, nn
 
+from utils.device import torch_device
 from utils.errors import GSplatLocError
 
 CELL = 8  # pixels of the resized image per side of a dense cell
@@ -93,7 +94,7 @@ class XFeatExtractor:
         """`top_k`: the most keypoints returned per image."""
         if top_k < 1:
             raise GSplatLocError(f"expected at least one keypoint per image, found top_k = {top_k}")
-        self.device = torch.device(device)
+        self.device = torch_device(str(device))
         self.top_k = top_k
         path = weights or default_weights()
         self.version = f"xfeat-{_digest(path)}-r{_REVISION}"

@@ -1,6 +1,6 @@
 """Landmarks: points of the map with descriptors made for matching, a few MB that do without the splats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -27,6 +27,15 @@ class Landmarks:
 
     def __len__(self) -> int:
         return self.positions.shape[0]
+
+    def to(self, device: torch.device | str) -> "Landmarks":
+        return replace(
+            self,
+            positions=self.positions.to(device),
+            descriptors=self.descriptors.to(device),
+            directions=self.directions.to(device),
+            lengths=self.lengths.to(device),
+        )
 
     def select(self, index: Tensor | slice) -> "Landmarks":
         """The landmarks at `index` (indices, a mask or a slice)."""
@@ -66,10 +75,13 @@ def load_landmarks(path: Path | str) -> Landmarks:
     if metadata.get("format") != _FORMAT:
         found = metadata.get("format", "no format name")
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: run train.py again")
-    return Landmarks(
-        positions=tensors["positions"],
-        descriptors=torch.nn.functional.normalize(tensors["descriptors"].float(), dim=1),
-        directions=tensors["directions"].float(),
-        lengths=tensors["lengths"],
-        extractor=metadata["extractor"],
-    )
+    try:
+        return Landmarks(
+            positions=tensors["positions"],
+            descriptors=torch.nn.functional.normalize(tensors["descriptors"].float(), dim=1),
+            directions=tensors["directions"].float(),
+            lengths=tensors["lengths"],
+            extractor=metadata["extractor"],
+        )
+    except KeyError as error:
+        raise GSplatLocError(f"expected {error} in {path}, found none: run train.py again") from None

@@ -14,11 +14,15 @@ from localization.pnp import PnPOptions, estimate_pose
 from localization.queries import centered_camera
 from localization.refine import Query, Refiner
 from localization.refine.fine import FineOptions, FineRefiner
+from localization.refine.rendering import shrunk
 from localization.refine.warp import WarpOptions, WarpRefiner
 from localization.result import Localization, PoseEstimate
 from scene.cameras import Camera
 from scene.export import load_gaussians, ply_path, saved_iterations
 from scene.gaussians import Gaussians
+from scene.images import resize_rgb
+from scene.map_config import longest_side
+from utils.device import torch_device
 from utils.errors import GSplatLocError
 
 PRIOR = "prior"
@@ -31,6 +35,7 @@ class LocalizerOptions:
 
     stages: tuple[str, ...] = STAGES  # in this order; the first is always "prior"
     top_k: int = 2048  # keypoints per query image
+    max_side: int | None = None  # pixels: larger images are looked at in this size; None = the map's own
     min_similarity: float = 0.7  # cosine between a keypoint and its landmark
     pnp: PnPOptions = field(default_factory=PnPOptions)
     fine: FineOptions = field(default_factory=FineOptions)
@@ -74,17 +79,20 @@ class Localizer:
     ) -> "Localizer":
         """The localizer of a map that train.py wrote; Gaussians are read only where a stage needs them."""
         options = options or LocalizerOptions()
+        options = replace(options, max_side=options.max_side or longest_side(map_dir))
+        device = torch_device(options.device)
         refiners = make_refiners(options)
-        landmarks = load_landmarks(Path(map_dir) / FILE_NAME)
-        gaussians = load_gaussians(map_dir, iteration).to(options.device) if refiners else None
-        extractor = XFeatExtractor(options.device, options.top_k)
+        landmarks = load_landmarks(Path(map_dir) / FILE_NAME).to(device)
+        gaussians = load_gaussians(map_dir, iteration).to(device) if refiners else None
+        extractor = XFeatExtractor(device, options.top_k)
         return cls(landmarks, extractor, gaussians, refiners, options)
 
     def localize(self, image: np.ndarray, camera: Camera | None = None) -> Localization:
         """The pose of an undistorted image [H, W, 3] uint8 RGB.
 
         Without a camera its focal length is estimated and the principal point is the centre. Refinements are
-        skipped when the prior fails: its status says why.
+        skipped when the prior fails: its status says why. An image larger than `max_side` is shrunk to meet
+        descriptors made at that scale; estimates are for the image as given.
         """
         height, width = image.shape[:2]
         if camera is not None and (camera.width, camera.height) != (width, height):
@@ -92,9 +100,11 @@ class Localizer:
                 f"expected an image of its camera's {camera.width}x{camera.height}, found {width}x{height}"
             )
         start = time.perf_counter()
+        guess = camera or centered_camera(width, height, float(max(width, height)))
+        guess = guess if self.options.max_side is None else shrunk(guess, self.options.max_side)
+        image = resize_rgb(image, guess.width, guess.height)
         features = self.extractor.extract(image)
         features_ms = 1000 * (time.perf_counter() - start)
-        guess = camera or centered_camera(width, height, float(max(width, height)))
         estimate = self.prior(features, guess, focal_known=camera is not None)
         stages = {PRIOR: estimate}
         if estimate.ok and self.gaussians is not None:
@@ -102,6 +112,7 @@ class Localizer:
             for refiner in self.refiners:
                 estimate = refiner.refine(query, self.gaussians, estimate)
                 stages[refiner.name] = estimate
+        stages = {name: stage.resized(width, height) for name, stage in stages.items()}
         return Localization(stages, features_ms)
 
     def prior(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
@@ -118,9 +129,10 @@ class Localizer:
 def make_refiners(options: LocalizerOptions) -> list[Refiner]:
     """The refinements among `options.stages`, in order."""
     unknown = [stage for stage in options.stages if stage not in STAGES]
-    if unknown or not options.stages or options.stages[0] != PRIOR:
+    repeated = len(set(options.stages)) < len(options.stages)
+    if unknown or repeated or not options.stages or options.stages[0] != PRIOR:
         raise GSplatLocError(
-            f"expected stages that start with {PRIOR}, out of {', '.join(STAGES)},"
+            f"expected stages that start with {PRIOR}, out of {', '.join(STAGES)}, each once,"
             f" found {', '.join(options.stages) or 'none'}: see --stages"
         )
     makers: dict[str, Callable[[], Refiner]] = {

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from localization.result import Matches, PoseEstimate, Status
+from localization.uncertainty import covariance_of
 from scene.cameras import Camera
 from utils import se3
+from utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs
 _MIN_ITERATIONS = 1_000  # RANSAC samples, even when the first look perfect (PoseLib's default)
+_LEAST_NOISE_PX = 0.05  # of a match: none is exact, whatever the residuals of a few say
 _REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
 
 
@@ -31,6 +34,12 @@ class PnPOptions:
     max_iterations: int = 20_000  # RANSAC samples at most (--ransac_iters; the paper's setting)
     min_inliers: int = 12  # fewer are not trusted
     seed: int = 0  # of the samples: the same matches give the same pose
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1:
+            raise GSplatLocError(
+                f"expected at least one RANSAC sample, found {self.max_iterations}: see --ransac_iters"
+            )
 
 
 def pixel_scale(camera: Camera) -> float:
@@ -62,17 +71,19 @@ def estimate_pose(
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
 
-def pose_covariance(cam_from_world: Tensor, camera: Camera, pixels: np.ndarray, points: np.ndarray) -> Tensor:
-    """First-order covariance [6, 6] of xi = (rho, phi), T <- exp(xi) T, from the given inliers (at least 4).
+def pose_information(
+    cam_from_world: Tensor, camera: Camera, pixels: np.ndarray, points: np.ndarray
+) -> Tensor:
+    """First-order information [6, 6] on xi = (rho, phi), T <- exp(xi) T, of the given inliers (at least 4).
 
-    sigma^2 (J^T J)^-1 with J the Jacobian of the pixel residuals and sigma^2 their variance with 2M - 6
-    degrees of freedom. Where the points do not fix the pose, the pseudo-inverse leaves infinite variance out.
+    J^T J / sigma^2 with J the Jacobian of the pixel residuals and sigma^2 their variance with 2M - 6 degrees
+    of freedom: what they say if their errors are independent (`localization.uncertainty`).
     """
     points_in_cam = (cam_from_world @ _homogeneous(points).T).T[:, :3]
     residuals = camera.project(points_in_cam) - torch.from_numpy(pixels)
     jacobian = projection_jacobian(points_in_cam, camera).reshape(-1, 6)
     variance = (residuals**2).sum() / max(residuals.numel() - 6, 1)
-    return variance * torch.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
+    return jacobian.T @ jacobian / variance.clamp(min=_LEAST_NOISE_PX**2)
 
 
 def projection_jacobian(points_in_cam: Tensor, camera: Camera) -> Tensor:
@@ -149,8 +160,8 @@ def _judge(found: _Solution | None, matches: Matches, camera: Camera, options: P
         camera=camera,
         cam_from_world=found.cam_from_world,
         inliers=count,
-        covariance=pose_covariance(
-            found.cam_from_world, camera, matches.pixels[inliers], matches.points[inliers]
+        covariance=covariance_of(
+            pose_information(found.cam_from_world, camera, matches.pixels[inliers], matches.points[inliers])
         ),
         matches=replace(matches, inliers=inliers),
     )

@@ -1,10 +1,14 @@
 """Pose files in the format of the 7-Scenes pseudo ground truth (Brachmann et al., "On the Limits of Pseudo
 Ground Truth", ICCV 2021): one line per image, `name qw qx qy qz tx ty tz [focal]`, cam_from_world.
+
+Columns are separated by spaces, so a space in a name is written as %20, as in an address.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import torch
 from torch import Tensor
@@ -33,14 +37,14 @@ def read_poses(path: Path | str) -> dict[str, PoseRecord]:
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise GSplatLocError(f"expected a pose file {path}, found {error.strerror}: check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GSplatLocError(f"expected a pose file {path}, found {error}: check the path") from None
     numbered = [(number, line.split()) for number, line in enumerate(lines, start=1)]
     kept = [(number, words) for number, words in numbered if words and not words[0].startswith("#")]
     numbers = [_numbers(words, f"{path}, line {number}") for number, words in kept]
     poses = _matrices(torch.tensor([row[:_POSE_NUMBERS] for row in numbers], dtype=torch.float64))
     records = [
-        PoseRecord(words[0], pose, row[-1] if len(row) == _POSE_NUMBERS + 1 else None)
+        PoseRecord(unquote(words[0]), pose, row[-1] if len(row) == _POSE_NUMBERS + 1 else None)
         for (_, words), pose, row in zip(kept, poses, numbers)
     ]
     return {record.name: record for record in records}
@@ -71,12 +75,9 @@ def _matrices(numbers: Tensor) -> Tensor:
 
 
 def _format(record: PoseRecord) -> str:
-    if any(character.isspace() for character in record.name):
-        raise GSplatLocError(
-            f"expected image names without spaces in a pose file, found '{record.name}': rename the image"
-        )
+    name = re.sub(r"[\s%]|^#", lambda match: quote(match[0], safe=""), record.name)
     quaternion = se3.quaternion_from_rotation(record.cam_from_world[:3, :3])
     numbers = torch.cat([quaternion, record.cam_from_world[:3, 3]]).tolist()
     if record.focal is not None:
         numbers.append(record.focal)
-    return " ".join([record.name, *(f"{number:.9g}" for number in numbers)])
+    return " ".join([name, *(f"{number:.9g}" for number in numbers)])

@@ -1,18 +1,17 @@
 """Images to localize, from a scene's test views or from a folder of photos with no known pose."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pycolmap
 from torch import Tensor
 
 from scene.cameras import Camera, View
+from scene.images import decode_upright, image_files, upright_size
 from utils.errors import GSplatLocError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,17 @@ class QueryImage:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """What is known of the camera of a folder of photos; all None = EXIF, or else estimated."""
+    """What is known of the camera of a folder of upright photos; all None = EXIF, or else estimated."""
 
     focal: float | None = None  # pixels
     matrix: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels
+
+    def __post_init__(self) -> None:
+        given = [] if self.focal is None else [self.focal]
+        given += [] if self.matrix is None else self.matrix[:2]
+        wrong = [focal for focal in given if not (math.isfinite(focal) and focal > 0)]
+        if wrong:
+            raise GSplatLocError(f"expected a positive focal length in pixels, found {wrong[0]}: correct it")
 
 
 def query_from_view(view: View) -> QueryImage:
@@ -39,32 +45,27 @@ def query_from_view(view: View) -> QueryImage:
 
 
 def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) -> list[QueryImage]:
-    """Every image under `folder`, by name; raises `GSplatLocError` when there is none."""
+    """Every image under `folder`, by name.
+
+    Raises `GSplatLocError` when there is none, and for a file that is no image: better now than halfway.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise GSplatLocError(f"expected a folder of images at {folder}, found none: check --queries")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = image_files(folder)
     if not paths:
         raise GSplatLocError(f"expected images in {folder}, found none: check --queries")
+    for path in paths:
+        upright_size(path)
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """[H, W, 3] uint8 RGB as the photographer saw it: EXIF's orientation is applied."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise GSplatLocError(
-            f"expected an image in {path}, found none that OpenCV reads: remove or convert it"
-        )
-    return np.ascontiguousarray(image[:, :, ::-1])
-
-
 def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera | None:
-    """The camera of an image: the given intrinsics, or EXIF's focal length, or None.
+    """The camera of an upright image: the given intrinsics, or EXIF's focal length, or None.
 
     Without a given principal point the image's centre stands in for it.
     """
-    height, width = read_image(path).shape[:2]
+    width, height = upright_size(path)
     intrinsics = intrinsics or Intrinsics()
     if intrinsics.matrix is not None:
         return Camera(width, height, *intrinsics.matrix)
@@ -87,4 +88,4 @@ def centered_camera(width: int, height: int, focal: float) -> Camera:
 
 
 def _query_from_file(path: Path, name: str, intrinsics: Intrinsics | None) -> QueryImage:
-    return QueryImage(name, lambda: read_image(path), lambda: camera_of_file(path, intrinsics))
+    return QueryImage(name, lambda: decode_upright(path), lambda: camera_of_file(path, intrinsics))

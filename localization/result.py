@@ -1,6 +1,6 @@
 """What localization returns, stage by stage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -47,6 +47,16 @@ class PoseEstimate:
     @property
     def ok(self) -> bool:
         return self.status is Status.OK
+
+    def resized(self, width: int, height: int) -> "PoseEstimate":
+        """The same estimate for the image resampled to `width` x `height` (corners stay corners)."""
+        if (self.camera.width, self.camera.height) == (width, height):
+            return self
+        matches = self.matches
+        if matches is not None:
+            scale = np.array([width / self.camera.width, height / self.camera.height])
+            matches = replace(matches, pixels=matches.pixels * scale)
+        return replace(self, camera=self.camera.resized(width, height), matches=matches)
 
     def pose(self) -> Tensor:
         """`cam_from_world` of a successful estimate; asking a failed one is a bug."""

@@ -16,6 +16,12 @@ from scene.cameras import Camera
 from utils.errors import GSplatLocError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+_ORIENTATION = 0x0112  # EXIF's tag
+# EXIF's orientations 2 to 8: whether to transpose, then flip top to bottom, then left to right.
+_UPRIGHT = {
+    2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
+    6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
+}  # fmt: skip
 DEPTH_UNITS_PER_METRE = 1000.0  # 16-bit depth in millimetres, as Kinect and 7-Scenes store it
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _INVALID_DEPTH = 65535  # Kinect's "no reading"; 0 is the other one
@@ -150,6 +156,27 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     return _read(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Every image under `folder`, sorted; hidden files (macOS leaves `._name.jpg` that are none) left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(width, height) of `decode_upright`, from the header alone."""
+    width, height = image_size(path)
+    return (height, width) if _upright_steps(path)[0] else (width, height)
+
+
+def decode_upright(path: Path) -> np.ndarray:
+    """The image as the photographer saw it, EXIF's orientation applied: [H, W, 3] uint8 RGB."""
+    image = decode_rgb(path)
+    transpose, flip_rows, flip_columns = _upright_steps(path)
+    image = image.transpose(1, 0, 2) if transpose else image
+    image = image[::-1] if flip_rows else image
+    return np.ascontiguousarray(image[:, ::-1] if flip_columns else image)
+
+
 def decode_depth(path: Path) -> np.ndarray:
     """A 16-bit millimetre depth map -> [H, W] float32 metres, 0 where there is no reading (0 and 65535)."""
     stored = _read(path, cv2.IMREAD_UNCHANGED)
@@ -167,6 +194,16 @@ def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:
         return image
     shrinks = width <= image.shape[1] and height <= image.shape[0]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def _upright_steps(path: Path) -> tuple[bool, bool, bool]:
+    """The row of `_UPRIGHT` for an image's EXIF orientation; nothing to do where it has none."""
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError):  # damaged EXIF says nothing
+        orientation = 1
+    return _UPRIGHT.get(orientation, (False, False, False))
 
 
 def _has_alpha(path: Path) -> bool:

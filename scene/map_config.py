@@ -69,3 +69,15 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
             }
         )
     write_json(Path(map_dir) / "cameras.json", entries)
+
+
+def longest_side(map_dir: Path | str) -> int | None:
+    """The longest side in pixels of the images that a map was made of; None without a cameras.json."""
+    path = Path(map_dir) / "cameras.json"
+    if not path.is_file():
+        return None
+    try:
+        sides = [int(entry[side]) for entry in read_json(path) for side in ("width", "height")]
+        return max(sides, default=None)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GSplatLocError(f"expected cameras in {path}, found {error!r}: train this map anew") from None

@@ -18,7 +18,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def room_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A part of the synthetic room in layout 1: 24 training and 6 test views of 192 x 160, made once a session."""
+    """A part of the synthetic room in layout 1, made once: 24 training and 6 test views of 192 x 160."""
     from datasets.room import RoomOptions, make_room
 
     folder = tmp_path_factory.mktemp("room")

@@ -1,5 +1,6 @@
 """What people see of a script: a progress bar, one-line errors and exit codes."""
 
+import errno
 import signal
 import sys
 import threading
@@ -12,6 +13,9 @@ from utils.errors import GSplatLocError
 
 Item = TypeVar("Item")
 
+# What the operating system refuses that a user can mend: no permission, no space, a file for a folder.
+_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR,
+             errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
 EXIT_USER_ERROR = 1  # something the user can fix; tyro exits with 2 on wrong usage
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells report
 
@@ -32,6 +36,11 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as in `train.py ... | head`
         sys.stderr.close()
+        sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        print(f"error: {error.strerror}: {error.filename or 'check the disk'}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     sys.exit(0)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gaussian_renderer import render
 from localization.evaluation import QueryResult, stage_error
 from localization.queries import QueryImage
+from localization.refine.rendering import shrunk
 from scene.gaussians import Gaussians
 from utils.io import atomic_path
 from visualization import images
@@ -32,7 +33,7 @@ class QueryPicture:
 
     name: str
     query: Image  # [H, W, 3]
-    render: Image | None  # [H, W, 3], the map at the estimated pose; None where there is no pose
+    render: Image | None  # [H, W, 3] of any size, the map at the estimated pose; None where there is no pose
     pixels: NDArray[np.floating]  # [M, 2] matched keypoints, image corner = 0
     inliers: NDArray[np.bool_]  # [M]
     translation_error_m: float | None  # None without ground truth, infinite without an estimate
@@ -113,7 +114,7 @@ def _picture(
     final = result.localization.final
     rendering = None
     if final.cam_from_world is not None:
-        rendering = images.to_image(render(gaussians, final.camera, final.cam_from_world).rgb)
+        rendering = images.to_image(render(gaussians, shrunk(final.camera, _PANEL), final.cam_from_world).rgb)
     stages = reversed(result.localization.stages.values())
     matches = next((stage.matches for stage in stages if stage.matches is not None), None)
     error = stage_error(result, None)

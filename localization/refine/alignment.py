@@ -70,7 +70,7 @@ class Alignment:
     table: FeatureTable | None  # of the first Q samples
     scales: Scales
     anchor: Tensor  # [6] xi of the estimate, 0 if it was rendered there
-    information: Tensor  # [6, 6] inverse covariance of the estimate, 0 where it is worth nothing
+    information: Tensor  # [6, 6] what the estimate's own evidence is worth, 0 for nothing
 
     def evaluate(self, parameters: Tensor) -> tuple[float, Tensor]:
         """Cost at (rho, phi, a, b) [8]; its gradient [8] with respect to a left perturbation and (a, b)."""

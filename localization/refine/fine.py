@@ -22,6 +22,7 @@ from localization.refine import Query, correspondence, rendering, reprojection
 from localization.refine.correspondence import Correspondences
 from localization.refine.reprojection import Observations
 from localization.result import Matches, PoseEstimate
+from localization.uncertainty import covariance_of
 from scene.cameras import Camera
 from scene.gaussians import Gaussians
 
@@ -141,13 +142,12 @@ def solve(
         pose, information = reprojection.minimise(camera, pose, joint)
     if not _evident(prior, pose, rendered, joint, options):
         return None
-    covariance = torch.linalg.pinv(information, hermitian=True)
     matches = _merged(prior, pose, rendered)
     return replace(
         prior,
         cam_from_world=pose,
         inliers=int(matches.inliers.sum()),
-        covariance=covariance,
+        covariance=covariance_of(information),
         matches=matches,
     )
 

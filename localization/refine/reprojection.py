@@ -76,7 +76,8 @@ def minimise(
     pose, information = cam_from_world, torch.eye(6, dtype=torch.float64)
     for _ in range(iterations):
         information, gradient = normal_equations(camera, pose, observations)
-        damping = 1e-9 * information.diagonal().max() * torch.eye(6, dtype=torch.float64)
+        # Without a single match in view there is no information: no step, rather than a singular system.
+        damping = (1e-9 * information.diagonal().max() + 1e-12) * torch.eye(6, dtype=torch.float64)
         step = -torch.linalg.solve(information + damping, gradient)
         pose = se3.se3_exp(step) @ pose
         if step.abs().max() < _CONVERGED:

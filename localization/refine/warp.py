@@ -8,6 +8,7 @@ itself is worth as a prior. The best iterate is kept; it is accepted only if it 
 own matches.
 """
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -20,11 +21,12 @@ from localization.refine import Query, rendering, reprojection
 from localization.refine.alignment import POSE, Alignment, Scales, feature_table
 from localization.refine.descent import descend, fit_exposure, image_motion
 from localization.result import PoseEstimate
+from localization.uncertainty import covariance_of, information_of
 from scene.gaussians import Gaussians
 from utils import se3
+from utils.errors import GSplatLocError
 
 _MIN_SAMPLES = 100  # fewer trusted pixels cannot hold a pose against the map's artefacts
-_OVERCONFIDENCE = 5.0  # actual over stated error, as matches share errors (4.5 measured on RedKitchen)
 _MAX_ERROR_GROWTH = 1.1  # of the median reprojection error of the estimate's own inliers
 _FREE_GROWTH_PX = 0.1  # growth that no one can call worse
 
@@ -46,6 +48,13 @@ class WarpOptions:
     min_alpha: float = 0.9  # a rendered pixel less opaque shows what is not mapped
     max_depth_step: float = 0.01  # relative second difference of inverse depth that is no edge yet
     effective: float = 1000.0  # independent observations that all pixels are worth: neighbours share errors
+
+    def __post_init__(self) -> None:
+        if not (0 < self.lr < math.inf) or self.iterations < 0:
+            raise GSplatLocError(
+                f"expected a positive step and no negative number of them, found {self.lr:g} and"
+                f" {self.iterations}: see --warp_lr and --warp_iters"
+            )
 
 
 class WarpRefiner:
@@ -106,8 +115,7 @@ def align(
     pose = se3.se3_exp(parameters[:POSE].double().cpu()) @ view.cam_from_world
     if not _explains_matches(prior, pose):
         return None
-    hessian = alignment.curvature(parameters).double().cpu()
-    covariance = torch.linalg.pinv(hessian, hermitian=True)[:POSE, :POSE]
+    covariance = covariance_of(alignment.curvature(parameters))[:POSE, :POSE]
     return replace(prior, cam_from_world=pose, covariance=covariance, improved=True)
 
 
@@ -119,7 +127,7 @@ def _levels(
         return options.blurs
     motion = image_motion(view.camera, rendering.lift(view, samples))
     square = torch.trace(motion @ prior.covariance.double().cpu()).clamp(min=0).item()
-    off_px = _OVERCONFIDENCE * view.camera.fx * square**0.5
+    off_px = view.camera.fx * square**0.5
     return options.blurs if off_px > options.blurs[-1] else options.blurs[-1:]
 
 
@@ -130,13 +138,6 @@ def _view_motion(view: rendering.Rendering, pose: Tensor) -> float:
     depth = middle[middle > 0].median().item() if bool((middle > 0).any()) else 1.0
     xi = se3.se3_log(pose @ se3.inverse(view.cam_from_world))
     return (torch.linalg.norm(xi[:3]) / depth + torch.linalg.norm(xi[3:])).item()
-
-
-def prior_information(prior: PoseEstimate) -> Tensor:
-    """Inverse covariance [6, 6] float64 of an estimate, zero where it states none."""
-    if prior.covariance is None:
-        return torch.zeros(POSE, POSE, dtype=torch.float64)
-    return torch.linalg.pinv(prior.covariance.double().cpu(), hermitian=True)
 
 
 def choose_samples(view: rendering.Rendering, options: WarpOptions) -> Tensor:
@@ -179,9 +180,8 @@ def _prepare(
         table = feature_table(query.dense.to(view.rgb), camera, points[:, chosen], descriptors)
     scales = Scales(options.feature_weight, options.effective)
     anchor = se3.se3_log(prior.pose() @ se3.inverse(view.cam_from_world)).to(grey)
-    alignment = Alignment(
-        camera, image, points, grey, table, scales, anchor, prior_information(prior).to(grey)
-    )
+    information = information_of(prior.covariance).to(grey)
+    alignment = Alignment(camera, image, points, grey, table, scales, anchor, information)
     return alignment.with_measured_noise(fit_exposure(alignment, parameters))
 
 

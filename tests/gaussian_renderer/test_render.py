@@ -64,7 +64,9 @@ def test_the_decoder_widens_rendered_features(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("change", [{"sh_in_python": True}, {"covariance_in_python": True}])
 @pytest.mark.parametrize("degree", [None, 1])
-def test_evaluation_in_python_changes_nothing(backend: str, change: dict[str, Any], degree: int | None) -> None:
+def test_evaluation_in_python_changes_nothing(
+    backend: str, change: dict[str, Any], degree: int | None
+) -> None:
     gaussians = make_map(dtype=torch.float64)
     pose, other = POSE.clone().requires_grad_(), POSE.clone().requires_grad_()
     plain = render(gaussians, CAMERA, pose, RenderOptions(backend=backend, sh_degree=degree))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 from safetensors.torch import save_file
 
@@ -49,3 +50,16 @@ def test_foreign_safetensors_are_a_user_error(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(GSplatLocError, match="no format name"):
         load_landmarks(tmp_path / "foreign.safetensors")
+
+
+def test_a_map_without_one_of_its_tensors_is_a_user_error(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "l.safetensors"
+    save_landmarks(world.landmarks, path)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata, tensors = (
+            file.metadata(),
+            {name: file.get_tensor(name) for name in ("positions", "lengths")},
+        )
+    save_file(tensors, path, metadata)
+    with pytest.raises(GSplatLocError, match="descriptors"):
+        load_landmarks(path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from localization.features import XFeatExtractor
+from localization.features import Features, XFeatExtractor
 from localization.landmarks import FILE_NAME, save_landmarks
 from localization.pipeline import Localizer, LocalizerOptions, make_refiners, map_bytes
 from localization.refine import Query
@@ -15,6 +15,7 @@ from localization.result import PoseEstimate, Status, pose_errors
 from scene.gaussians import Gaussians
 from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World
 from utils.errors import GSplatLocError
+from utils.io import write_json
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 NO_GAUSSIANS = Gaussians(
@@ -33,6 +34,18 @@ class CountingRefiner:
     def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
         self.queries.append(query)
         return replace(prior, elapsed_ms=7.0)
+
+
+class RecordingExtractor(FakeExtractor):
+    """Remembers the shapes of the images that it was given."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__(features)
+        self.shapes: list[tuple[int, ...]] = []
+
+    def extract(self, image: np.ndarray) -> Features:
+        self.shapes.append(image.shape)
+        return super().extract(image)
 
 
 def test_prior_finds_the_camera(world: World) -> None:
@@ -90,7 +103,7 @@ def test_refiners_need_gaussians(world: World) -> None:
         Localizer(world.landmarks, FakeExtractor(world.features), None, [CountingRefiner("fine")])
 
 
-@pytest.mark.parametrize("stages", [(), ("fine",), ("prior", "magic")])
+@pytest.mark.parametrize("stages", [(), ("fine",), ("prior", "magic"), ("prior", "warp", "warp")])
 def test_unknown_stages_are_a_user_error(stages: tuple[str, ...]) -> None:
     with pytest.raises(GSplatLocError, match="--stages"):
         make_refiners(LocalizerOptions(stages=stages))
@@ -115,3 +128,38 @@ def test_landmarks_alone_localize(world: World, tmp_path: Path) -> None:
     assert localizer.prior(world.features, CAMERA).ok
     assert map_bytes(tmp_path, options) == (tmp_path / FILE_NAME).stat().st_size
     assert landmarks.extractor != VERSION
+
+
+def test_a_large_image_is_shrunk_and_its_estimate_is_for_the_image_as_given(world: World) -> None:
+    """The extractor sees 640x480; the photo has twice that, and so have its camera and its matches."""
+    extractor = RecordingExtractor(world.features)
+    localizer = Localizer(world.landmarks, extractor, options=LocalizerOptions(max_side=640))
+    camera = CAMERA.resized(1280, 960)
+    estimate = localizer.localize(np.zeros((960, 1280, 3), np.uint8), camera).final
+    assert extractor.shapes == [(480, 640, 3)]
+    assert estimate.camera == camera
+    assert estimate.matches is not None
+    np.testing.assert_allclose(estimate.matches.pixels[0] / 2, world.pixels[0], atol=1e-4)
+    assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01
+
+
+def test_a_small_image_is_not_enlarged(world: World) -> None:
+    extractor = RecordingExtractor(world.features)
+    Localizer(world.landmarks, extractor, options=LocalizerOptions(max_side=1280)).localize(IMAGE, CAMERA)
+    assert extractor.shapes == [(480, 640, 3)]
+
+
+def test_the_size_of_the_mapping_images_is_that_of_large_queries(world: World, tmp_path: Path) -> None:
+    landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
+    save_landmarks(landmarks, tmp_path / FILE_NAME)
+    options = LocalizerOptions(stages=("prior",))
+    assert Localizer.load(tmp_path, options).options.max_side is None
+    write_json(tmp_path / "cameras.json", [{"width": 480, "height": 640}, {"width": 320, "height": 240}])
+    assert Localizer.load(tmp_path, options).options.max_side == 640
+
+
+def test_a_textureless_image_fails_with_a_status(world: World) -> None:
+    landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
+    for image in (IMAGE, np.full((1, 1, 3), 255, np.uint8)):
+        localization = Localizer(landmarks, XFeatExtractor()).localize(image)
+        assert localization.final.status is Status.TOO_FEW_MATCHES

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from localization.pnp import PnPOptions, estimate_pose, pixel_scale, pose_covariance, projection_jacobian
+from localization.pnp import PnPOptions, estimate_pose, pixel_scale, pose_information, projection_jacobian
 from localization.result import Status, pose_errors
+from localization.uncertainty import OBSERVATIONS_PER_ERROR
 from scene.cameras import Camera
 from tests.localization.world import CAMERA, TRUTH, World, make_world
 from utils import se3
+from utils.errors import GSplatLocError
 
 
 def test_exact_matches_give_the_exact_pose() -> None:
@@ -90,21 +92,43 @@ def test_jacobian_agrees_with_finite_differences(world: World) -> None:
         torch.testing.assert_close(analytic[:, :, axis], numeric, rtol=1e-6, atol=1e-5)
 
 
-def test_covariance_matches_the_spread_of_estimates() -> None:
+def test_information_matches_the_spread_of_estimates() -> None:
     """Mahalanobis distances of true poses to estimates have the mean of a chi-square with 6 degrees."""
     distances = []
     for seed in range(40):
         world = make_world(noise_px=1.0, outliers=0, seed=seed)
         estimate = estimate_pose(world.pixels, world.points, CAMERA, PnPOptions(loss_scale_px=10.0))
         xi = se3.se3_log(TRUTH @ se3.inverse(estimate.pose()))
-        assert estimate.covariance is not None
-        distances.append((xi @ torch.linalg.solve(estimate.covariance, xi)).item())
+        information = pose_information(estimate.pose(), CAMERA, world.pixels, world.points)
+        distances.append((xi @ information @ xi).item())
     assert 4.0 < np.mean(distances) < 9.0
 
 
-def test_covariance_scales_with_the_noise() -> None:
+def test_information_falls_with_the_square_of_the_noise() -> None:
     traces = []
     for noise in (0.5, 1.0):
         world = make_world(noise_px=noise, outliers=0)
-        traces.append(pose_covariance(TRUTH, CAMERA, world.pixels, world.points).trace().item())
-    assert traces[1] / traces[0] == pytest.approx(4.0, rel=1e-3)
+        traces.append(pose_information(TRUTH, CAMERA, world.pixels, world.points).trace().item())
+    assert traces[0] / traces[1] == pytest.approx(4.0, rel=1e-3)
+
+
+def test_the_stated_covariance_owns_up_to_shared_errors(world: World) -> None:
+    estimate = estimate_pose(world.pixels, world.points, CAMERA)
+    assert estimate.matches is not None and estimate.covariance is not None
+    kept = estimate.matches.inliers
+    information = pose_information(estimate.pose(), CAMERA, world.pixels[kept], world.points[kept])
+    expected = OBSERVATIONS_PER_ERROR * torch.eye(6, dtype=torch.float64)
+    torch.testing.assert_close(estimate.covariance @ information, expected)
+
+
+def test_points_on_one_ray_leave_the_pose_very_uncertain() -> None:
+    """All of them are one pixel, which a turn about the ray does not move."""
+    points = np.outer(np.linspace(1, 2, 50), [1.0, 1.0, 5.0])
+    estimate = estimate_pose(CAMERA.project(torch.from_numpy(points)).numpy(), points, CAMERA)
+    assert estimate.covariance is not None
+    assert estimate.covariance[3:, 3:].trace().sqrt().item() > 1.0  # radians
+
+
+def test_fewer_than_one_ransac_sample_is_a_user_error() -> None:
+    with pytest.raises(GSplatLocError, match="--ransac_iters"):
+        PnPOptions(max_iterations=0)

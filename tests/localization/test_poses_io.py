@@ -53,6 +53,12 @@ def test_missing_file_is_a_user_error(tmp_path: Path) -> None:
         read_poses(tmp_path / "none.txt")
 
 
-def test_names_with_spaces_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match="without spaces"):
-        write_poses(tmp_path / "p.txt", [PoseRecord("my photo.jpg", POSE)])
+@pytest.mark.parametrize("name", ["my photo 1.jpg", "50%.png", "50%20.png", "#1.jpg", "tab\tbed.png"])
+def test_any_name_survives(tmp_path: Path, name: str) -> None:
+    write_poses(tmp_path / "p.txt", [PoseRecord(name, POSE)])
+    assert set(read_poses(tmp_path / "p.txt")) == {name}
+
+
+def test_a_space_does_not_make_a_column(tmp_path: Path) -> None:
+    write_poses(tmp_path / "p.txt", [PoseRecord("my photo.jpg", POSE, 500.0)])
+    assert len((tmp_path / "p.txt").read_text().split()) == 9

@@ -85,7 +85,22 @@ def test_folder_without_images_is_a_user_error(tmp_path: Path) -> None:
         queries_in_folder(tmp_path)
 
 
-def test_broken_image_is_a_user_error(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_a_user_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(GSplatLocError, match="OpenCV"):
-        queries_in_folder(tmp_path)[0].load_image()
+    with pytest.raises(GSplatLocError, match=r"a\.jpg"):
+        queries_in_folder(tmp_path)
+
+
+def test_hidden_files_and_folders_named_like_images_are_left_out(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg")
+    (tmp_path / "._a.jpg").write_bytes(b"what macOS leaves")
+    (tmp_path / "album.jpg").mkdir()
+    assert [query.name for query in queries_in_folder(tmp_path)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("focal", [0.0, -500.0, float("nan"), float("inf")])
+def test_impossible_focal_lengths_are_a_user_error(focal: float) -> None:
+    with pytest.raises(GSplatLocError, match="positive focal length"):
+        Intrinsics(focal=focal)
+    with pytest.raises(GSplatLocError, match="positive focal length"):
+        Intrinsics(matrix=(500.0, focal, 320.0, 240.0))

@@ -18,7 +18,7 @@ Inputs = dict[str, Tensor]
 
 
 def make_inputs(count: int, channels: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Inputs:
-    """Gaussians of a few pixels around the view frustum, some outside of it, and a pose that is no identity."""
+    """Gaussians of a few pixels, in the view frustum and around it, and a pose that is not trivial."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
@@ -75,7 +75,9 @@ def gradients(render: Callable[..., RenderResult], inputs: Inputs, *args: object
     """Gradients of `weighted_sum` by every input."""
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in inputs.items()}
     weighted_sum(render(leaves, *args)).backward()
-    return {name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    return {
+        name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for name, leaf in leaves.items()
+    }
 
 
 def with_options(**changes: object) -> RenderOptions:

@@ -7,6 +7,7 @@ from typing import Any
 import diff_gaussian_rasterization as native
 import pytest
 import torch
+
 from tests.rasterizer.support import CAMERA, Inputs, make_inputs, render_native, with_options
 
 SETTINGS = native.RasterizerSettings(
@@ -53,7 +54,8 @@ def test_not_a_tensor(value: object) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(
-    "name", ["means", "quaternions", "scales", "opacities", "sh", "features", "screen_offsets", "cam_from_world"]
+    "name",
+    ["means", "quaternions", "scales", "opacities", "sh", "features", "screen_offsets", "cam_from_world"],
 )
 def test_not_finite(name: str, bad: float) -> None:
     inputs = make_inputs(20)
@@ -87,9 +89,7 @@ def test_extreme_numbers_neither_crash_nor_spread(name: str, factor: float) -> N
 
 def test_non_contiguous_inputs_are_handled() -> None:
     inputs = make_inputs(50)
-    strided = {
-        name: torch.stack([tensor, tensor * 0], -1)[..., 0] for name, tensor in inputs.items()
-    }
+    strided = {name: torch.stack([tensor, tensor * 0], -1)[..., 0] for name, tensor in inputs.items()}
     assert not strided["means"].is_contiguous()
     assert torch.equal(render_native(inputs).rgb, render_native(strided).rgb)
 

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
+from gaussian_renderer.options import RenderOptions
+from gaussian_renderer.reference import covariances
 from tests.rasterizer.support import (
     CAMERA,
     Inputs,
@@ -14,9 +17,6 @@ from tests.rasterizer.support import (
     weighted_sum,
     with_options,
 )
-
-from gaussian_renderer.options import RenderOptions
-from gaussian_renderer.reference import covariances
 
 FULL_SIZE = (CAMERA.height, CAMERA.width)
 EIGHTH = (9, 11)

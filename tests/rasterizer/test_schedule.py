@@ -6,9 +6,17 @@ import sys
 import diff_gaussian_rasterization as native
 import pytest
 import torch
-from tests.rasterizer.support import CAMERA, Inputs, gradients, make_inputs, render_native, weighted_sum, with_options
 
 from gaussian_renderer.options import RenderResult
+from tests.rasterizer.support import (
+    CAMERA,
+    Inputs,
+    gradients,
+    make_inputs,
+    render_native,
+    weighted_sum,
+    with_options,
+)
 
 _OPTIONS = with_options(feature_size=(9, 11), features_move_geometry=True)
 

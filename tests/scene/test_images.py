@@ -7,6 +7,7 @@ import numpy as np
 import pycolmap
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from scene.cameras import Camera
 from scene.images import (
@@ -15,9 +16,11 @@ from scene.images import (
     Lens,
     decode_depth,
     decode_rgb,
+    decode_upright,
     image_size,
     resize_rgb,
     undistorted_camera,
+    upright_size,
 )
 from utils.errors import GSplatLocError
 
@@ -145,3 +148,27 @@ def test_an_image_that_changed_size_since_reading_is_refused(tmp_path: Path) -> 
     path = save(tmp_path / "a.png", np.zeros((10, 10, 3), np.uint8))
     with pytest.raises(GSplatLocError, match="160x120"):
         ImageLoader(path, BARREL, 160, 120)()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+    stored = np.arange(40 * 60 * 3, dtype=np.uint32).reshape(40, 60, 3).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    upright = decode_upright(tmp_path / "a.png")
+    np.testing.assert_array_equal(upright, expected)
+    assert upright_size(tmp_path / "a.png") == (upright.shape[1], upright.shape[0])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16"])
+def test_any_kind_of_photo_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    if mode == "I;16":
+        cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 60), 128 * 257, np.uint16))
+    else:
+        Image.new("L", (60, 40), 255 if mode == "1" else 128).convert(mode).save(tmp_path / "a.png")
+    image = decode_upright(tmp_path / "a.png")
+    assert (image.shape, image.dtype) == ((40, 60, 3), np.uint8)
+    assert abs(int(image[20, 30, 0]) - (255 if mode == "1" else 128)) <= 1

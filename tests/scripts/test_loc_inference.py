@@ -5,12 +5,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+import loc_inference
 from arguments.localization import parse_localize_arguments
 from localization.features import XFeatExtractor
 from localization.landmarks import FILE_NAME, save_landmarks
@@ -21,6 +23,7 @@ from mapping.triangulation import TriangulationOptions, triangulate
 from scene import read_scene
 from scene.map_config import MapConfig, write_config
 from utils import se3
+from utils.console import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOCAL, WIDTH, HEIGHT = 300.0, 320, 256
@@ -87,6 +90,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     tracks = triangulate(views, keypoints, TriangulationOptions())
     save_landmarks(build_landmarks(views, tracks, extractor.version, LandmarkOptions()), model / FILE_NAME)
     write_config(model, MapConfig(str(scene), extractor=extractor.version))
+    for view in views:  # only the header is left: localization may not look at training images
+        view.image_path.write_bytes(view.image_path.read_bytes()[:64])
     return Place(scene, model, truths)
 
 
@@ -140,6 +145,24 @@ def test_folder_of_photos_is_localized_without_truth(place: Place) -> None:
         assert pose_errors(records[name].cam_from_world, truth)[0] < 0.05
 
 
+def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
+    place: Place, tmp_path: Path
+) -> None:
+    """Twice as large as the mapping images, a space in the name, and one that shows nothing."""
+    name, truth = next(iter(place.truths.items()))
+    photo = cv2.imread(str(place.scene / "test" / "rgb" / name))
+    cv2.imwrite(str(tmp_path / "IMG 1.png"), cv2.resize(photo, (2 * WIDTH, 2 * HEIGHT)))
+    cv2.imwrite(str(tmp_path / "blank.png"), np.full((30, 40), 200, np.uint8))
+    done = run("-m", place.model, "--stages", "prior", "--queries", tmp_path, "--max_side", WIDTH)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((place.model / "localization" / "metrics.json").read_text())
+    assert (figures["count"], figures["failed"]) == (2, 1)
+    records = read_poses(place.model / "localization" / "poses.txt")
+    assert list(records) == ["IMG 1.png"]
+    assert records["IMG 1.png"].focal == pytest.approx(2 * FOCAL, rel=0.1)
+    assert pose_errors(records["IMG 1.png"].cam_from_world, truth)[0] < 0.3
+
+
 def test_moved_scene_is_named_on_the_command_line(place: Place, tmp_path: Path) -> None:
     done = run("-m", place.model, "-s", tmp_path / "moved", "--stages", "prior")
     assert done.returncode == 1
@@ -152,6 +175,37 @@ def test_folder_without_a_map_exits_with_1_and_one_line(tmp_path: Path, extra: t
     assert done.returncode == 1
     assert done.stderr.startswith("error: expected a map")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ("--queries", "none"), ("--focal", 0, "--queries", "."), ("--device", "nonsense"), ("--top_k", 0),
+        ("--stages", "warp"), ("--warp_lr", -1), ("--ransac_iters", 0),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_are_one_line_and_exit_with_1(
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    extra: Any,
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "loc_inference.py",
+        "-m",
+        place.model,
+        "--quiet",
+        *(() if "--stages" in extra else ("--stages", "prior")),
+    ]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in (*words, *extra)])
+    with pytest.raises(SystemExit) as stop:
+        run_script(loc_inference.main)
+    captured = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert captured.startswith("error: expected") and captured.count("\n") == 1
 
 
 def test_wrong_usage_exits_with_2() -> None:

@@ -102,3 +102,10 @@ def test_quiet_prints_nothing(scene: Path, tmp_path: Path) -> None:
     result = run(scene, tmp_path, "--iterations", "2", "--quiet")
     assert result.returncode == 0
     assert result.stdout == "" and "%" not in result.stderr
+
+
+def test_a_port_serves_a_live_view(scene: Path, tmp_path: Path) -> None:
+    pytest.importorskip("viser")
+    result = run(scene, tmp_path, "--iterations", "12", "--port", "8317")
+    assert result.returncode == 0, result.stderr
+    assert "live view  http://127.0.0.1:" in result.stdout

@@ -2,11 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from utils.console import InterruptRequest, progress, run_script
 from utils.errors import GSplatLocError
+from utils.io import write_text
 
 
 def raising(error: BaseException) -> None:
@@ -24,6 +26,20 @@ def test_a_users_error_is_one_line_and_exit_code_one(capsys: pytest.CaptureFixtu
         run_script(lambda: raising(GSplatLocError("expected a,\n found b")))
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: expected a, found b\n"
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("no folder")
+    with pytest.raises(SystemExit) as stop:
+        run_script(lambda: write_text(tmp_path / "out" / "metrics.json", ""))
+    assert stop.value.code == 1
+    captured = capsys.readouterr().err
+    assert captured.startswith("error: ") and str(tmp_path / "out") in captured and captured.count("\n") == 1
+
+
+def test_other_system_errors_are_bugs() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run_script(lambda: os.close(9999))
 
 
 def test_a_bug_keeps_its_traceback() -> None:

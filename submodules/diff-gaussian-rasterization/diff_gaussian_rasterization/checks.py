@@ -92,7 +92,9 @@ def _check_type(name: str, tensor: Tensor, means: Tensor) -> None:
     if tensor.device.type != "cpu":
         raise ValueError(f"expected {name} on the CPU, found {tensor.device}: move it with .cpu()")
     if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != means.dtype:
-        raise TypeError(f"expected {name} in one dtype, float32 or float64 (means: {means.dtype}), found {tensor.dtype}")
+        raise TypeError(
+            f"expected {name} in one dtype, float32 or float64 (means: {means.dtype}), found {tensor.dtype}"
+        )
     if tensor.layout != torch.strided:
         raise TypeError(f"expected {name} to be a dense tensor, found {tensor.layout}")
 

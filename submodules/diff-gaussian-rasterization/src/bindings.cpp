@@ -27,28 +27,33 @@ V value(const nb::dict& settings, const char* name) {
 template <class T>
 splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays) {
   splat::Request<T> r{};
-  r.camera = {value<int>(settings, "width"), value<int>(settings, "height"), T(value<double>(settings, "fx")),
-              T(value<double>(settings, "fy")), T(value<double>(settings, "cx")), T(value<double>(settings, "cy")),
-              {}, {}, T(value<double>(settings, "near")), T(value<double>(settings, "low_pass")),
-              value<bool>(settings, "antialiased"), T(), T(), T(), T()};
+  r.camera = {value<int>(settings, "width"),
+              value<int>(settings, "height"),
+              T(value<double>(settings, "fx")),
+              T(value<double>(settings, "fy")),
+              T(value<double>(settings, "cx")),
+              T(value<double>(settings, "cy")),
+              {},
+              {},
+              T(value<double>(settings, "near")),
+              T(value<double>(settings, "low_pass")),
+              value<bool>(settings, "antialiased"),
+              T(),
+              T(),
+              T(),
+              T()};
   set_ray_limits(r.camera);
   const T* pose = pointer<const T>(arrays, "cam_from_world");
   for (int i = 0; i < 3; ++i) {
     for (int j = 0; j < 3; ++j) r.camera.rotation[3 * i + j] = pose[4 * i + j];
     r.camera.translation[i] = pose[4 * i + 3];
   }
-  r.in = {value<int64_t>(settings, "count"),
-          pointer<const T>(arrays, "means"),
-          pointer<const T>(arrays, "quaternions"),
-          pointer<const T>(arrays, "scales"),
-          pointer<const T>(arrays, "covariances"),
-          pointer<const T>(arrays, "opacities"),
-          pointer<const T>(arrays, "sh"),
-          pointer<const T>(arrays, "colors"),
-          pointer<const T>(arrays, "features"),
-          pointer<const T>(arrays, "screen_offsets"),
-          value<int>(settings, "sh_bases"),
-          value<int>(settings, "sh_degree"),
+  r.in = {value<int64_t>(settings, "count"),       pointer<const T>(arrays, "means"),
+          pointer<const T>(arrays, "quaternions"), pointer<const T>(arrays, "scales"),
+          pointer<const T>(arrays, "covariances"), pointer<const T>(arrays, "opacities"),
+          pointer<const T>(arrays, "sh"),          pointer<const T>(arrays, "colors"),
+          pointer<const T>(arrays, "features"),    pointer<const T>(arrays, "screen_offsets"),
+          value<int>(settings, "sh_bases"),        value<int>(settings, "sh_degree"),
           value<int>(settings, "channels")};
   r.feature_width = value<int>(settings, "feature_width");
   r.feature_height = value<int>(settings, "feature_height");
@@ -83,9 +88,10 @@ void backward(const splat::State<T>& state, const nb::dict& settings, const nb::
       pointer<const T>(d_outputs, "rgb"), pointer<const T>(d_outputs, "depth"),
       pointer<const T>(d_outputs, "alpha"), pointer<const T>(d_outputs, "features")};
   const splat::GaussianGradients<T> gradients = {
-      pointer<T>(d_inputs, "means"),     pointer<T>(d_inputs, "quaternions"), pointer<T>(d_inputs, "scales"),
-      pointer<T>(d_inputs, "covariances"), pointer<T>(d_inputs, "opacities"), pointer<T>(d_inputs, "sh"),
-      pointer<T>(d_inputs, "colors"),    pointer<T>(d_inputs, "features"),
+      pointer<T>(d_inputs, "means"),          pointer<T>(d_inputs, "quaternions"),
+      pointer<T>(d_inputs, "scales"),         pointer<T>(d_inputs, "covariances"),
+      pointer<T>(d_inputs, "opacities"),      pointer<T>(d_inputs, "sh"),
+      pointer<T>(d_inputs, "colors"),         pointer<T>(d_inputs, "features"),
       pointer<T>(d_inputs, "screen_offsets"), pointer<T>(d_inputs, "cam_from_world")};
   nb::gil_scoped_release release;
   splat::backward(request, state, images, d_images, gradients);
@@ -96,8 +102,9 @@ void bind(nb::module_& m, const char* state_name, const char* forward_name) {
   nb::class_<splat::State<T>>(m, state_name, "What a forward pass leaves for its backward pass.");
   m.def(forward_name, &forward<T>, nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
         "Fills `outputs` (rgb, depth, alpha, features, radii) and returns the state for `backward`.");
-  m.def("backward", &backward<T>, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
-        nb::arg("d_outputs"), nb::arg("d_inputs"), "Fills `d_inputs`, which must come zeroed.");
+  m.def("backward", &backward<T>, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
+        nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"),
+        "Fills `d_inputs`, which must come zeroed.");
 }
 
 }  // namespace

@@ -105,3 +105,13 @@ def test_noise_is_measured_per_coordinate() -> None:
     pose, points, pixels = _scene(2000, noise=1.7)
     errors = reprojection.errors_px(CAMERA, pose, reprojection.observe(pixels, points))
     assert reprojection.noise_px(errors) == pytest.approx(1.7, rel=0.05)
+
+
+def test_matches_behind_the_camera_move_nothing() -> None:
+    pose, points, pixels = _scene(20)
+    behind = (torch.tensor([[0.0, 0.0, -1.0]], dtype=torch.float64) - pose[:3, 3]) @ pose[:3, :3]
+    found, information = reprojection.minimise(
+        CAMERA, pose, reprojection.observe(pixels, behind.expand(20, 3))
+    )
+    torch.testing.assert_close(found, pose)
+    assert not information.any()

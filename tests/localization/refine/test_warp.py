@@ -10,6 +10,7 @@ import torch
 from localization.refine import Query
 from localization.refine.warp import WarpOptions, WarpRefiner
 from localization.result import Matches, PoseEstimate, Status, pose_errors
+from utils.errors import GSplatLocError
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees
@@ -77,6 +78,12 @@ def test_no_steps_are_no_improvement(room: Any) -> None:
     options = replace(FULL, iterations=0)
     estimate = WarpRefiner(options).refine(room.query, room.gaussians, room.prior(PERTURBATIONS[0]))
     assert not estimate.improved
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.0}, {"lr": float("nan")}, {"iterations": -1}])
+def test_impossible_steps_are_a_user_error(change: dict[str, Any]) -> None:
+    with pytest.raises(GSplatLocError, match="--warp_lr"):
+        WarpOptions(**change)
 
 
 def test_an_empty_map_is_rejected(room: Any) -> None:

@@ -5,8 +5,8 @@
 
 namespace splat {
 
-constexpr double kMaxAlpha = 0.99;           // keeps 1 / (1 - alpha) finite
-constexpr double kMinTransmittance = 1e-4;   // a pixel is finished before it would become darker than this
+constexpr double kMaxAlpha = 0.99;          // keeps 1 / (1 - alpha) finite
+constexpr double kMinTransmittance = 1e-4;  // a pixel is finished before it would become darker than this
 
 // alpha of a splat at an offset whose exponent is `power` = d^T conic d / 2.
 template <class S, class T>
@@ -31,9 +31,9 @@ SPLAT_HD Blend<S> blend(const S& alpha, const S& transmittance) {
           select(contributes, behind, select(visible, finished, transmittance))};
 }
 
-// dL/d(power) of a contributing splat. `value` is sum_c g_c c for this splat's colour and `rest` the same sum,
-// weighted, over everything behind it: dL/d(alpha) = T value - rest / (1 - alpha), d(alpha)/d(power) = -alpha.
-// Where alpha is clamped it does not depend on the power.
+// dL/d(power) of a contributing splat. `value` is sum_c g_c c for this splat's colour and `rest` the same
+// sum, weighted, over everything behind it: dL/d(alpha) = T value - rest / (1 - alpha), d(alpha)/d(power) =
+// -alpha. Where alpha is clamped it does not depend on the power.
 template <class S, class T>
 SPLAT_HD S power_adjoint(const S& alpha, const Blend<S>& b, const S& value, const S& rest) {
   const S d_power = rest * (alpha / (S(1) - alpha)) - b.weight * value;

@@ -9,14 +9,14 @@ constexpr double kFrustumMargin = 0.3;  // of half the field of view
 
 template <class T>
 struct Camera {
-  int width, height;      // pixels
-  T fx, fy, cx, cy;       // pixels
-  T rotation[9];          // cam_from_world, row-major
+  int width, height;  // pixels
+  T fx, fy, cx, cy;   // pixels
+  T rotation[9];      // cam_from_world, row-major
   T translation[3];
-  T near_plane;           // metres
-  T low_pass;             // pixels^2
-  bool antialiased;       // compensate opacity for the low-pass filter
-  T u_min, u_max;         // x/z range in which the projection's Jacobian follows the ray
+  T near_plane;      // metres
+  T low_pass;        // pixels^2
+  bool antialiased;  // compensate opacity for the low-pass filter
+  T u_min, u_max;    // x/z range in which the projection's Jacobian follows the ray
   T v_min, v_max;
 };
 

@@ -7,8 +7,8 @@ namespace splat {
 
 template <class S>
 struct Axes {
-  S rotation[9];             // row-major, world_from_gaussian
-  Quaternion<S> unit;        // the normalised quaternion
+  S rotation[9];       // row-major, world_from_gaussian
+  Quaternion<S> unit;  // the normalised quaternion
   S inverse_norm;
 };
 
@@ -19,9 +19,9 @@ SPLAT_HD Axes<S> axes_of(const Quaternion<S>& q) {
   const S inverse = S(1) / maximum(norm, S(1e-12));
   const S w = q.w * inverse, x = q.x * inverse, y = q.y * inverse, z = q.z * inverse;
   const S two(2), one(1);
-  return {{one - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y),
-           two * (x * y + w * z), one - two * (x * x + z * z), two * (y * z - w * x),
-           two * (x * z - w * y), two * (y * z + w * x), one - two * (x * x + y * y)},
+  return {{one - two * (y * y + z * z), two * (x * y - w * z), two * (x * z + w * y), two * (x * y + w * z),
+           one - two * (x * x + z * z), two * (y * z - w * x), two * (x * z - w * y), two * (y * z + w * x),
+           one - two * (x * x + y * y)},
           {w, x, y, z},
           inverse};
 }
@@ -59,12 +59,12 @@ SPLAT_HD void covariance_adjoint(const Axes<S>& axes, const Vec3<S>& scale, cons
   d_scale = {ds[0], ds[1], ds[2]};
   const S w = axes.unit.w, x = axes.unit.x, y = axes.unit.y, z = axes.unit.z;
   const S dw = two * (x * (dr[7] - dr[5]) + y * (dr[2] - dr[6]) + z * (dr[3] - dr[1]));
-  const S dx = two * (w * (dr[7] - dr[5]) + y * (dr[1] + dr[3]) + z * (dr[2] + dr[6]) -
-                      two * x * (dr[4] + dr[8]));
-  const S dy = two * (w * (dr[2] - dr[6]) + x * (dr[1] + dr[3]) + z * (dr[5] + dr[7]) -
-                      two * y * (dr[0] + dr[8]));
-  const S dz = two * (w * (dr[3] - dr[1]) + x * (dr[2] + dr[6]) + y * (dr[5] + dr[7]) -
-                      two * z * (dr[0] + dr[4]));
+  const S dx =
+      two * (w * (dr[7] - dr[5]) + y * (dr[1] + dr[3]) + z * (dr[2] + dr[6]) - two * x * (dr[4] + dr[8]));
+  const S dy =
+      two * (w * (dr[2] - dr[6]) + x * (dr[1] + dr[3]) + z * (dr[5] + dr[7]) - two * y * (dr[0] + dr[8]));
+  const S dz =
+      two * (w * (dr[3] - dr[1]) + x * (dr[2] + dr[6]) + y * (dr[5] + dr[7]) - two * z * (dr[0] + dr[4]));
   const S radial = w * dw + x * dx + y * dy + z * dz;
   d_quaternion = {(dw - w * radial) * axes.inverse_norm, (dx - x * radial) * axes.inverse_norm,
                   (dy - y * radial) * axes.inverse_norm, (dz - z * radial) * axes.inverse_norm};

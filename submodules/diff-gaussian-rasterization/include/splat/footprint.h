@@ -5,8 +5,8 @@
 
 namespace splat {
 
-constexpr double kMinAlpha = 1.0 / 255;         // a smaller contribution is skipped
-constexpr double kMinCompensationSq = 1e-6;     // floor of the squared compensation; no gradient below it
+constexpr double kMinAlpha = 1.0 / 255;      // a smaller contribution is skipped
+constexpr double kMinCompensationSq = 1e-6;  // floor of the squared compensation; no gradient below it
 
 template <class S>
 struct Footprint {
@@ -25,8 +25,7 @@ SPLAT_HD Footprint<S> footprint(const Sym2<S>& raw, T low_pass, bool antialiased
   f.filtered = {raw.xx + low_pass, raw.xy, raw.yy + low_pass};
   const S inverse = S(1) / f.det;
   f.conic = {f.filtered.yy * inverse, -f.filtered.xy * inverse, f.filtered.xx * inverse};
-  f.compensation =
-      antialiased ? square_root(maximum(f.sharp_det * inverse, S(T(kMinCompensationSq)))) : S(1);
+  f.compensation = antialiased ? square_root(maximum(f.sharp_det * inverse, S(T(kMinCompensationSq)))) : S(1);
   return f;
 }
 
@@ -55,14 +54,14 @@ SPLAT_HD Sym2<S> footprint_adjoint(const Sym2<S>& raw, const Footprint<S>& f, T 
 // One splat as the tile kernels read it: 16 numbers, one cache line in float.
 template <class T>
 struct alignas(sizeof(T) * 16) Splat {
-  T x, y;                    // pixels
+  T x, y;  // pixels
   T conic_xx, conic_xy, conic_yy;
-  T opacity;                 // compensated
-  T depth;                   // metres
+  T opacity;  // compensated
+  T depth;    // metres
   T red, green, blue;
-  T extent_x, extent_y;      // half the bounding box of the ellipse alpha >= 1/255; negative: not visible
-  T slope_x, reach_x;        // dx = slope_x dy +- reach_x sqrt(1 - (dy / extent_y)^2) bounds a row
-  T slope_y, reach_y;        // likewise dy for a column
+  T extent_x, extent_y;  // half the bounding box of the ellipse alpha >= 1/255; negative: not visible
+  T slope_x, reach_x;    // dx = slope_x dy +- reach_x sqrt(1 - (dy / extent_y)^2) bounds a row
+  T slope_y, reach_y;    // likewise dy for a column
 };
 
 struct Span {

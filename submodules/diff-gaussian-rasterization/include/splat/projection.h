@@ -7,11 +7,11 @@ namespace splat {
 
 template <class S>
 struct Projection {
-  Vec3<S> point;      // camera frame, metres
+  Vec3<S> point;  // camera frame, metres
   S inverse_z;
-  S ray_x, ray_y;     // x/z and y/z, clamped to the camera's ray limits
-  S to_image[6];      // J R, 2x3 row-major: d(pixel)/d(world), J taken at the clamped ray
-  Vec2<S> mean;       // pixels
+  S ray_x, ray_y;      // x/z and y/z, clamped to the camera's ray limits
+  S to_image[6];       // J R, 2x3 row-major: d(pixel)/d(world), J taken at the clamped ray
+  Vec2<S> mean;        // pixels
   Sym2<S> covariance;  // pixels^2, before the low-pass filter
 };
 

@@ -84,8 +84,8 @@ SPLAT_HD ViewDirection<S> view_direction(const Camera<T>& camera, const Vec3<S>&
 
 // Adds to d_mean and to the pose (through the camera centre) what the direction's gradient implies.
 template <class S, class T>
-SPLAT_HD void view_direction_adjoint(const Camera<T>& camera, const ViewDirection<S>& view, const Vec3<S>& d_unit,
-                                     Vec3<S>& d_mean, PoseGradient<S>& pose) {
+SPLAT_HD void view_direction_adjoint(const Camera<T>& camera, const ViewDirection<S>& view,
+                                     const Vec3<S>& d_unit, Vec3<S>& d_mean, PoseGradient<S>& pose) {
   const S along = dot(view.unit, d_unit);
   const Vec3<S> dv = {(d_unit.x - along * view.unit.x) * view.inverse_distance,
                       (d_unit.y - along * view.unit.y) * view.inverse_distance,

@@ -55,7 +55,8 @@ Columns touched_columns(const Raster<T>& raster, const Splat<T>& s, int row) {
   const float low = (span.low + float(s.x) - (kTile - 0.5f)) / kTile;
   const float high = (span.high + float(s.x) - 0.5f) / kTile;
   if (!(high >= 0.f && low <= float(raster.tiles_x - 1))) return {1, 0};
-  return {low > 0.f ? int(std::ceil(low)) : 0, high < float(raster.tiles_x - 1) ? int(high) : raster.tiles_x - 1};
+  return {low > 0.f ? int(std::ceil(low)) : 0,
+          high < float(raster.tiles_x - 1) ? int(high) : raster.tiles_x - 1};
 }
 
 struct Rows {
@@ -68,7 +69,8 @@ Rows touched_rows(const Raster<T>& raster, const Splat<T>& s) {
   const float low = (float(s.y - s.extent_y) - 0.01f - (kTile - 0.5f)) / kTile;
   const float high = (float(s.y + s.extent_y) + 0.01f - 0.5f) / kTile;
   if (!(high >= 0.f && low <= float(raster.tiles_y - 1))) return {1, 0};
-  return {low > 0.f ? int(std::ceil(low)) : 0, high < float(raster.tiles_y - 1) ? int(high) : raster.tiles_y - 1};
+  return {low > 0.f ? int(std::ceil(low)) : 0,
+          high < float(raster.tiles_y - 1) ? int(high) : raster.tiles_y - 1};
 }
 
 // Calls visit(row, columns) for every tile row that a splat touches.
@@ -91,8 +93,8 @@ struct TileSpan {
 constexpr int64_t kPrefetch = 8;  // Gaussians ahead: in depth order they lie scattered in memory
 
 [[noreturn]] void too_many(int64_t pairs, int64_t limit) {
-  throw std::length_error("the Gaussians touch " + std::to_string(pairs) + " tiles in all, more than max_pairs = " +
-                          std::to_string(limit) +
+  throw std::length_error("the Gaussians touch " + std::to_string(pairs) +
+                          " tiles in all, more than max_pairs = " + std::to_string(limit) +
                           ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
 }
 
@@ -192,9 +194,9 @@ TileLists bin(const Raster<T>& raster, const Splat<T>* splats, int64_t count,
 
 template std::vector<uint32_t> sort_by_depth(const float*, int64_t);
 template std::vector<uint32_t> sort_by_depth(const double*, int64_t);
-template TileLists bin(const Raster<float>&, const Splat<float>*, int64_t, const std::vector<uint32_t>&, int64_t,
-                       Team&);
-template TileLists bin(const Raster<double>&, const Splat<double>*, int64_t, const std::vector<uint32_t>&, int64_t,
-                       Team&);
+template TileLists bin(const Raster<float>&, const Splat<float>*, int64_t, const std::vector<uint32_t>&,
+                       int64_t, Team&);
+template TileLists bin(const Raster<double>&, const Splat<double>*, int64_t, const std::vector<uint32_t>&,
+                       int64_t, Team&);
 
 }  // namespace splat

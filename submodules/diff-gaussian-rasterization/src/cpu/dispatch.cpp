@@ -38,15 +38,14 @@ Isa choose() {
   if (isa == Isa::kPortable && name != "portable")
     throw std::invalid_argument("expected GSPLAT_ISA to be portable, avx2 or avx512, found " + name);
   if (!supported(isa))
-    throw std::invalid_argument("GSPLAT_ISA asks for " + name + ", which this processor or build does not have");
+    throw std::invalid_argument("GSPLAT_ISA asks for " + name +
+                                ", which this processor or build does not have");
   return isa;
 }
 
-#define SPLAT_KERNELS(ISA, TYPE, BYTES)                                                        \
-  {                                                                                            \
-    ISA::project_##TYPE, ISA::project_backward_##TYPE, ISA::render_##TYPE,                     \
-        ISA::render_backward_##TYPE, BYTES / int(sizeof(TYPE))                                 \
-  }
+#define SPLAT_KERNELS(ISA, TYPE, BYTES)                                                                \
+  {ISA::project_##TYPE, ISA::project_backward_##TYPE, ISA::render_##TYPE, ISA::render_backward_##TYPE, \
+   BYTES / int(sizeof(TYPE))}
 
 const Kernels<float> kFloat[] = {SPLAT_KERNELS(portable, float, 16),
 #if defined(SPLAT_X86)

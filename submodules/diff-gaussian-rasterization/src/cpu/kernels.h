@@ -8,9 +8,9 @@
 
 namespace splat {
 
-constexpr int kTile = 16;                       // pixels on a side
+constexpr int kTile = 16;  // pixels on a side
 constexpr int kTilePixels = kTile * kTile;
-constexpr int64_t kGaussianChunk = 1024;        // Gaussians per work item; a multiple of every lane count
+constexpr int64_t kGaussianChunk = 1024;  // Gaussians per work item; a multiple of every lane count
 constexpr int kMaxLanes = 16;
 
 // What one splat collects over the pixels of one tile. h is dL/d(power); dx, dy are pixel minus mean.
@@ -79,7 +79,7 @@ struct ProjectBackwardJob {
   const T* slots[2];             // [slots, kSlotSize]; null: no gradient comes through this raster's shapes
   int feature_raster;            // the raster that features came through, -1: no gradient to them
   const int64_t* feature_slot_begin;  // [N + 1]
-  const T* feature_slots;        // [slots, channels], of Gaussians that touch several tiles
+  const T* feature_slots;             // [slots, channels], of Gaussians that touch several tiles
 };
 
 // One tile of one raster.
@@ -88,22 +88,22 @@ struct Tile {
   const Splat<T>* splats;
   const uint32_t* entries;  // Gaussians that touch the tile, nearest first
   int64_t count;
-  int x, y;                 // of its corner, pixels
-  int width, height;        // of the image
-  bool color;               // rgb, depth and alpha are rendered
+  int x, y;           // of its corner, pixels
+  int width, height;  // of the image
+  bool color;         // rgb, depth and alpha are rendered
   T background[3];
-  const T* features_in;     // [N, channels] or null
+  const T* features_in;           // [N, channels] or null
   int channels, padded_channels;  // padded to whole vectors
-  T *rgb, *depth, *alpha;   // [3, height, width], [height, width]: outputs
-  T* features;              // [channels, height, width]
+  T *rgb, *depth, *alpha;         // [3, height, width], [height, width]: outputs
+  T* features;                    // [channels, height, width]
   // Backward only:
-  int64_t processed;        // entries that the forward pass looked at
+  int64_t processed;                                // entries that the forward pass looked at
   const T *d_rgb, *d_depth, *d_alpha, *d_features;  // null: zero
   const uint32_t* slot_ids;
-  T* slots;                 // null: the gradient stops at the features
-  T* d_features_in;         // [N, channels]; null: no gradient to the features
+  T* slots;                           // null: the gradient stops at the features
+  T* d_features_in;                   // [N, channels]; null: no gradient to the features
   const int64_t* slot_begin;          // [N + 1]
-  T* feature_slots;         // of Gaussians that touch several tiles
+  T* feature_slots;                   // of Gaussians that touch several tiles
   const int64_t* feature_slot_begin;  // [N + 1]
   bool features_move_geometry;
 };
@@ -112,13 +112,13 @@ struct Tile {
 template <class T>
 struct TileScratch {
   alignas(64) T transmittance[kTilePixels];
-  alignas(64) T color[4][kTilePixels];     // red, green, blue, depth; their gradients in backward
-  alignas(64) T constant[kTilePixels];     // the part of sum_c g_c c that is the same for every splat
-  alignas(64) T rest[kTilePixels];         // the weighted sum over what is still behind
+  alignas(64) T color[4][kTilePixels];  // red, green, blue, depth; their gradients in backward
+  alignas(64) T constant[kTilePixels];  // the part of sum_c g_c c that is the same for every splat
+  alignas(64) T rest[kTilePixels];      // the weighted sum over what is still behind
   alignas(64) T active_weight[kTilePixels + kMaxLanes];
   alignas(64) int32_t active_pixel[kTilePixels + kMaxLanes];
-  T* features;                             // [kTilePixels, padded_channels]: outputs, or their gradients
-  T* splat_features;                       // [2, padded_channels]: of one Gaussian, and their gradient
+  T* features;        // [kTilePixels, padded_channels]: outputs, or their gradients
+  T* splat_features;  // [2, padded_channels]: of one Gaussian, and their gradient
 };
 
 template <class T>

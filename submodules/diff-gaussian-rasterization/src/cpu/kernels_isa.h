@@ -3,18 +3,18 @@
 
 #include "kernels.h"
 
-#define SPLAT_DECLARE_KERNELS(ISA)                                                                        \
-  namespace splat {                                                                                       \
-  namespace ISA {                                                                                         \
-  int64_t project_float(const ProjectJob<float>&, int64_t, int64_t);                                      \
-  int64_t project_double(const ProjectJob<double>&, int64_t, int64_t);                                    \
-  void project_backward_float(const ProjectBackwardJob<float>&, int64_t, int64_t, double*);               \
-  void project_backward_double(const ProjectBackwardJob<double>&, int64_t, int64_t, double*);             \
-  int64_t render_float(const Tile<float>&, TileScratch<float>&);                                          \
-  int64_t render_double(const Tile<double>&, TileScratch<double>&);                                       \
-  void render_backward_float(const Tile<float>&, TileScratch<float>&);                                    \
-  void render_backward_double(const Tile<double>&, TileScratch<double>&);                                 \
-  }                                                                                                       \
+#define SPLAT_DECLARE_KERNELS(ISA)                                                            \
+  namespace splat {                                                                           \
+  namespace ISA {                                                                             \
+  int64_t project_float(const ProjectJob<float>&, int64_t, int64_t);                          \
+  int64_t project_double(const ProjectJob<double>&, int64_t, int64_t);                        \
+  void project_backward_float(const ProjectBackwardJob<float>&, int64_t, int64_t, double*);   \
+  void project_backward_double(const ProjectBackwardJob<double>&, int64_t, int64_t, double*); \
+  int64_t render_float(const Tile<float>&, TileScratch<float>&);                              \
+  int64_t render_double(const Tile<double>&, TileScratch<double>&);                           \
+  void render_backward_float(const Tile<float>&, TileScratch<float>&);                        \
+  void render_backward_double(const Tile<double>&, TileScratch<double>&);                     \
+  }                                                                                           \
   }
 
 #if defined(SPLAT_ISA)

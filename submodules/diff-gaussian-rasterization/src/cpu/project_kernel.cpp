@@ -117,7 +117,8 @@ SPLAT_LANE void lane_colors(const Camera<T>& camera, const Gaussians<T>& in, con
 // The splats of one raster for the lanes' Gaussians, colour excluded. Returns which are visible.
 template <class T>
 SPLAT_LANE Mask<T> lane_splats(const ProjectJob<T>& job, const Raster<T>& raster, const LaneGaussian<T>& g,
-                               const Projection<Vec<T>>& p, Mask<T> in_front, Vec<T>* fields, Vec<T>& radius) {
+                               const Projection<Vec<T>>& p, Mask<T> in_front, Vec<T>* fields,
+                               Vec<T>& radius) {
   using V = Vec<T>;
   const V zero(T(0)), one(T(1));
   const Footprint<V> f = footprint(scaled(p.covariance, raster), job.camera.low_pass, job.camera.antialiased);
@@ -133,9 +134,22 @@ SPLAT_LANE Mask<T> lane_splats(const ProjectJob<T>& job, const Raster<T>& raster
   const V middle = (f.filtered.xx + f.filtered.yy) * T(0.5);
   radius = reach * square_root(middle + square_root(maximum(middle * middle - f.det, zero)));
   const V shown_x = select(visible, extent_x, -one);
-  const V values[] = {x, y, f.conic.xx, f.conic.xy, f.conic.yy, opacity, p.point.z, zero, zero, zero,
-                      shown_x, extent_y, -f.conic.xy / f.conic.xx, reach / square_root(f.conic.xx),
-                      -f.conic.xy / f.conic.yy, reach / square_root(f.conic.yy)};
+  const V values[] = {x,
+                      y,
+                      f.conic.xx,
+                      f.conic.xy,
+                      f.conic.yy,
+                      opacity,
+                      p.point.z,
+                      zero,
+                      zero,
+                      zero,
+                      shown_x,
+                      extent_y,
+                      -f.conic.xy / f.conic.xx,
+                      reach / square_root(f.conic.xx),
+                      -f.conic.xy / f.conic.yy,
+                      reach / square_root(f.conic.yy)};
   for (int k = 0; k < 16; ++k) fields[k] = values[k];
   return visible;
 }
@@ -269,12 +283,14 @@ SPLAT_LANE void color_backward(const ProjectBackwardJob<T>& job, const LaneLoade
       store_column(job.out.sh, 3 * in.sh_bases, 3 * k + c, at.begin, seen, g[c] * basis[k]);
     }
   }
-  view_direction_adjoint(job.camera, view, sh_direction_adjoint(in.sh_degree, view.unit, against), d_mean, pose);
+  view_direction_adjoint(job.camera, view, sh_direction_adjoint(in.sh_degree, view.unit, against), d_mean,
+                         pose);
 }
 
 template <class T>
-SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, uint32_t seen, const LaneGaussian<T>& g,
-                                const Vec3<Vec<T>>& d_mean, const Sym3<Vec<T>>& d_covariance, Vec<T> d_opacity,
+SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, uint32_t seen,
+                                const LaneGaussian<T>& g, const Vec3<Vec<T>>& d_mean,
+                                const Sym3<Vec<T>>& d_covariance, Vec<T> d_opacity,
                                 const Vec2<Vec<T>>& d_offset) {
   using V = Vec<T>;
   const GaussianGradients<T>& out = job.out;
@@ -363,7 +379,8 @@ int64_t project_double(const ProjectJob<double>& job, int64_t begin, int64_t end
 void project_backward_float(const ProjectBackwardJob<float>& job, int64_t begin, int64_t end, double* pose) {
   project_backward_chunk(job, begin, end, pose);
 }
-void project_backward_double(const ProjectBackwardJob<double>& job, int64_t begin, int64_t end, double* pose) {
+void project_backward_double(const ProjectBackwardJob<double>& job, int64_t begin, int64_t end,
+                             double* pose) {
   project_backward_chunk(job, begin, end, pose);
 }
 

@@ -11,8 +11,12 @@ namespace {
 
 template <class T>
 Raster<T> raster_of(const Camera<T>& camera, int width, int height) {
-  return {width, height, (width + kTile - 1) / kTile, (height + kTile - 1) / kTile,
-          T(width) / camera.width, T(height) / camera.height};
+  return {width,
+          height,
+          (width + kTile - 1) / kTile,
+          (height + kTile - 1) / kTile,
+          T(width) / camera.width,
+          T(height) / camera.height};
 }
 
 int64_t chunks(int64_t gaussians) { return (gaussians + kGaussianChunk - 1) / kGaussianChunk; }
@@ -90,8 +94,8 @@ class Scratches {
   std::vector<T> features_;
 };
 
-// Where the feature slots of each Gaussian begin, [N + 1]. Most Gaussians touch one tile only; that tile writes
-// their gradient itself, and they need none.
+// Where the feature slots of each Gaussian begin, [N + 1]. Most Gaussians touch one tile only; that tile
+// writes their gradient itself, and they need none.
 std::vector<int64_t> shared_slots(const std::vector<int64_t>& slot_begin) {
   std::vector<int64_t> begin(slot_begin.size(), 0);
   for (size_t i = 0; i + 1 < slot_begin.size(); ++i) {
@@ -101,7 +105,9 @@ std::vector<int64_t> shared_slots(const std::vector<int64_t>& slot_begin) {
   return begin;
 }
 
-int team_size(int threads, int64_t gaussians) { return gaussians < kGaussianChunk ? 1 : std::max(1, threads); }
+int team_size(int threads, int64_t gaussians) {
+  return gaussians < kGaussianChunk ? 1 : std::max(1, threads);
+}
 
 }  // namespace
 

@@ -42,9 +42,14 @@ struct State {
     bool color, features;
   };
   std::vector<Layer> layers;  // the image, then the features unless they have its size
+
+  State() = default;
+  State(State&&) = default;
+  State(const State&) = delete;  // a vector of move-only layers would claim to be copyable
 };
 
-// Throws std::invalid_argument for a non-finite parameter, std::length_error for too many tile-Gaussian pairs.
+// Throws std::invalid_argument for a non-finite parameter, std::length_error for too many tile-Gaussian
+// pairs.
 template <class T>
 State<T> forward(const Request<T>& request, const Images<T>& out);
 

@@ -91,12 +91,12 @@ struct Vec {
   friend SPLAT_LANE Vec operator-(Vec a) { return -a.v; }
 
 #if defined(__AVX512F__)
-#define SPLAT_COMPARE(OP, CODE)                                                            \
-  friend SPLAT_LANE Mask<T> operator OP(Vec a, Vec b) {                                    \
-    if constexpr (sizeof(T) == 4)                                                          \
-      return {_mm512_cmp_ps_mask((__m512)a.v, (__m512)b.v, CODE)};                         \
-    else                                                                                   \
-      return {_mm512_cmp_pd_mask((__m512d)a.v, (__m512d)b.v, CODE)};                       \
+#define SPLAT_COMPARE(OP, CODE)                                      \
+  friend SPLAT_LANE Mask<T> operator OP(Vec a, Vec b) {              \
+    if constexpr (sizeof(T) == 4)                                    \
+      return {_mm512_cmp_ps_mask((__m512)a.v, (__m512)b.v, CODE)};   \
+    else                                                             \
+      return {_mm512_cmp_pd_mask((__m512d)a.v, (__m512d)b.v, CODE)}; \
   }
 #else
 #define SPLAT_COMPARE(OP, CODE) \
@@ -242,7 +242,8 @@ SPLAT_LANE void store_sums(const Vec<float>* v, float* out) {
   const Float4 a = folded(v[0].v), b = folded(v[1].v), c = folded(v[2].v), d = folded(v[3].v);
   const Float4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
   const Float4 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  const Float4 sums = __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  const Float4 sums =
+      __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
   std::memcpy(out, &sums, sizeof(sums));
 }
 
@@ -264,8 +265,9 @@ SPLAT_LANE double sum(Vec<double> a) {
   return f[0] + f[1];
 }
 
-// e^x for x <= 0, as 2^(n + f) with |f| <= 1/2: n goes into the exponent's bits, 2^f is a polynomial. Relative
-// error 1e-7 in float (a fit of degree 5), 2e-16 in double (Taylor, degree 12). Below the range it is ~0.
+// e^x for x <= 0, as 2^(n + f) with |f| <= 1/2: n goes into the exponent's bits, 2^f is a polynomial.
+// Relative error 1e-7 in float (a fit of degree 5), 2e-16 in double (Taylor, degree 12). Below the range it
+// is ~0.
 SPLAT_LANE Vec<float> exponential(Vec<float> x) {
   using V = Vec<float>;
   const V t = maximum(x * V(1.44269504f), V(-126.f));
@@ -293,9 +295,9 @@ SPLAT_LANE Vec<double> exponential(Vec<double> x) {
   const V shifted = t + V(6755399441055744.0);  // 1.5 * 2^52
   const V f = (t - (shifted - V(6755399441055744.0))) * V(0.6931471805599453);
   V p = V(1.0 / 479001600);
-  const double inverse_factorials[] = {1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
-                                       1.0 / 720,      1.0 / 120,     1.0 / 24,     1.0 / 6,     0.5,
-                                       1.0,            1.0};
+  const double inverse_factorials[] = {1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                                       1.0 / 5040,     1.0 / 720,     1.0 / 120,    1.0 / 24,
+                                       1.0 / 6,        0.5,           1.0,          1.0};
   for (const double c : inverse_factorials) p = p * f + V(c);
   V::Ints n;
   std::memcpy(&n, &shifted.v, sizeof(n));
