@@ -23,9 +23,7 @@ class PoseError:
 
     translation_m: float  # between the camera centres
     rotation_deg: float
-    cam_from_world_t_m: (
-        float  # |t_gt - t_est| of cam_from_world: the original GSplatLoc's "translation error"
-    )
+    cam_from_world_t_m: float  # |t_gt - t_est| of cam_from_world: "translation error" in the original code
 
 
 FAILED = PoseError(float("inf"), float("inf"), float("inf"))

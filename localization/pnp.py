@@ -33,6 +33,7 @@ class PnPOptions:
     loss_scale_px: float = 0.5  # of the Cauchy loss in the refinements; chosen likewise
     max_iterations: int = 20_000  # RANSAC samples at most (--ransac_iters; the paper's setting)
     min_inliers: int = 12  # fewer are not trusted
+    min_inlier_share: float = 0.05  # of all matches, likewise: photos of other places reach 0.034 by chance
     seed: int = 0  # of the samples: the same matches give the same pose
 
     def __post_init__(self) -> None:
@@ -151,7 +152,7 @@ def _solve_unknown_focal(matches: Matches, camera: Camera, options: PnPOptions) 
 def _judge(found: _Solution | None, matches: Matches, camera: Camera, options: PnPOptions) -> PoseEstimate:
     """A solver's answer as an estimate; too few inliers make it a failure."""
     count = 0 if found is None else int(found.inliers.sum())
-    if found is None or count < options.min_inliers:
+    if found is None or count < max(options.min_inliers, options.min_inlier_share * len(matches)):
         return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=count, matches=matches)
     camera = replace(camera, fx=camera.fx * found.focal_scale, fy=camera.fy * found.focal_scale)
     inliers = found.inliers

@@ -73,7 +73,7 @@ def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str
         localization = result.localization
         row = [result.name, str(localization.final.status)]
         row += [f"{localization.features_ms:.1f}", f"{localization.total_ms:.1f}"]
-        row.append(f"{localization.final.camera.fx:.3f}")
+        row.append(f"{localization.final.camera.fx:.3f}" if localization.final.ok else "")
         for stage in stages:
             row += _stage_columns(result, stage, localization.stages.get(stage))
         writer.writerow(row)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-
 from gaussian_renderer import RenderOptions
 from mapping.frames import FrameOptions
 from mapping.initialization import InitializationOptions
@@ -14,7 +12,6 @@ from mapping.optimizer import OptimizerOptions
 from mapping.schedule import ScheduleOptions
 from mapping.triangulation import TriangulationOptions
 from scene.densification import DensificationOptions
-from utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,6 @@ class RenderingOptions:
             covariance_in_python=self.convert_cov3D_python,
             backend=self.backend,
         )
-
-    def torch_device(self) -> torch.device:
-        """`device`, checked against this machine."""
-        if self.device not in ("cpu", "cuda"):
-            raise GSplatLocError(f"expected --device cpu or cuda, found '{self.device}'")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise GSplatLocError("expected a CUDA device for --device cuda, found none: use --device cpu")
-        return torch.device(self.device)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from scene.export import save_gaussians
 from scene.gaussians import Gaussians
 from scene.map_config import MapConfig, write_cameras, write_config
 from utils.console import log
+from utils.device import torch_device
 from utils.errors import GSplatLocError
 
 
@@ -106,7 +107,7 @@ class Mapper:
         gaussians = initialization.gaussians_from_points(
             points, options.initialization, options.schedule.sh_degree, features
         )
-        return replace(gaussians, feature_decoder=decoder).to(options.rendering.torch_device())
+        return replace(gaussians, feature_decoder=decoder).to(torch_device(options.rendering.device))
 
     def landmarks(self) -> Landmarks:
         """Points with descriptors for matching, of all training views."""
@@ -158,7 +159,7 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     start = options.output.start_checkpoint
     checkpoint = load_checkpoint(start) if start else None
-    device = options.rendering.torch_device()
+    device = torch_device(options.rendering.device)
     extractor = extractor or XFeatExtractor(device, options.descriptors.top_k)
     mapper, clock = Mapper(scene, output, options, extractor, config.scene.white_background), Clock()
     write_config(output, replace(config, extractor=extractor.version, top_k=extractor.top_k))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from scene.gaussians import Gaussians
@@ -12,19 +13,8 @@ from scene.ply import read_vertices, write_vertices
 from utils.errors import GSplatLocError
 from utils.io import atomic_path
 
-_REQUIRED: tuple[str, ...] = (
-    "x",
-    "y",
-    "z",
-    "f_dc_0",
-    "f_dc_1",
-    "f_dc_2",
-    "opacity",
-    "scale_0",
-    "scale_1",
-    "scale_2",
-)
-_REQUIRED += ("rot_0", "rot_1", "rot_2", "rot_3")
+_REQUIRED = ("x", "y", "z", *(f"f_dc_{i}" for i in range(3)), "opacity")
+_REQUIRED += (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 DECODER_NAME = "feature_decoder.safetensors"
 
 
@@ -71,8 +61,22 @@ def load_gaussians(map_dir: Path | str, iteration: int | None = None) -> Gaussia
     gaussians = read_ply(path)
     decoder = path.parent / DECODER_NAME
     if decoder.is_file():
-        gaussians.feature_decoder = load_file(decoder)["feature_decoder"]
+        gaussians.feature_decoder = _read_decoder(decoder, gaussians.features.shape[1])
     return gaussians
+
+
+def _read_decoder(path: Path, channels: int) -> torch.Tensor:
+    """The decoder [D, channels] of a map."""
+    try:
+        decoder = load_file(path)["feature_decoder"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise GSplatLocError(f"expected a feature decoder in {path}, found {error}: train anew") from None
+    if decoder.ndim != 2 or decoder.shape[1] != channels:
+        shape = "x".join(str(size) for size in decoder.shape)
+        raise GSplatLocError(
+            f"expected a decoder of {channels} channels in {path}, found {shape}: train anew"
+        )
+    return decoder
 
 
 def write_ply(path: Path | str, gaussians: Gaussians) -> None:
@@ -120,7 +124,7 @@ def read_ply(path: Path | str) -> Gaussians:
     if rest.shape[1] not in (0, 9, 24, 45, 72):
         raise GSplatLocError(f"expected 0, 9, 24, 45 or 72 f_rest_* in {path}, found {rest.shape[1]}")
     rest = rest.reshape(len(vertices), 3, rest.shape[1] // 3).transpose(1, 2)
-    return Gaussians(
+    gaussians = Gaussians(
         means=torch.from_numpy(positions),
         quaternions=columns("rot_"),
         log_scales=columns("scale_"),
@@ -128,3 +132,7 @@ def read_ply(path: Path | str) -> Gaussians:
         sh=torch.cat([base[:, None], rest], 1).contiguous(),
         features=columns("semantic_"),
     )
+    for name, tensor in gaussians.per_gaussian().items():
+        if not bool(tensor.isfinite().all()):
+            raise GSplatLocError(f"expected finite {name} in {path}, found NaN or infinity: train anew")
+    return gaussians

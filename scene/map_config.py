@@ -47,7 +47,10 @@ def read_config(map_dir: Path | str) -> MapConfig:
     if found != _FORMAT:
         raise GSplatLocError(f"expected format {_FORMAT} in {path}, found {found}: train this map anew")
     try:
-        return MapConfig(**(values | {"scene": SceneOptions(**values["scene"])}))
+        config = MapConfig(**(values | {"scene": SceneOptions(**values["scene"])}))
+        if not isinstance(config.source_path, str) or not isinstance(config.scene.resolution, int | None):
+            raise TypeError("a source_path that is no text, or a resolution that is no number")
+        return config
     except (KeyError, TypeError) as error:
         raise GSplatLocError(
             f"expected a map's settings in {path}, found {error}: train this map anew"

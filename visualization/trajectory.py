@@ -52,6 +52,8 @@ def test_cameras(map_dir: Path | str) -> list[PosedCamera]:
 def cameras_of_poses(path: Path | str, camera: Camera) -> list[PosedCamera]:
     """The poses of a file `name qw qx qy qz tx ty tz [focal]`, through `camera`, with their focal length."""
     records = read_poses(path).values()
+    if not records:
+        raise GSplatLocError(f"expected poses in {path}, found none: pass a file with a line per camera")
     return [PosedCamera(r.name, _with_focal(camera, r.focal), r.cam_from_world) for r in records]
 
 

@@ -35,7 +35,7 @@ _PASSES = 2  # noise and pose in turn: each is measured with the other
 class FineOptions:
     """How the photo is matched against a rendering. Pixels are those of the rendering, up to 640 px wide."""
 
-    rounds: int = 1  # renderings, each at the pose that the last one gave (paper: 5)
+    rounds: int = 2  # renderings, each at the pose that the last one gave (paper: 5; a third gains nothing)
     max_side: int = 800  # pixels: the longer side of the rendering; larger photos are compared at this size
     match: Literal["track", "keypoints", "map"] = "track"  # corners, XFeat keypoints of both, or feature map
     window_px: float = 64.0  # how far a pixel's partner may be from the pixel itself

@@ -69,6 +69,13 @@ def test_random_matches_have_no_consensus(focal_known: bool) -> None:
     assert not estimate.ok
 
 
+@pytest.mark.parametrize(("share", "ok"), [(0.7, True), (0.9, False)])
+def test_too_small_a_share_of_the_matches_is_no_consensus(world: World, share: float, ok: bool) -> None:
+    """160 of 200 matches agree. In a photo of another place a few in a hundred do, by chance."""
+    options = PnPOptions(min_inlier_share=share)
+    assert estimate_pose(world.pixels, world.points, CAMERA, options).ok is ok
+
+
 def test_thresholds_grow_with_the_image() -> None:
     """Twice the image with twice the noise has the same inliers."""
     world = make_world(noise_px=1.5)

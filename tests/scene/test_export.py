@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from scene import export
 from scene.gaussians import Gaussians
@@ -30,6 +31,24 @@ def test_a_map_comes_back_exactly(tmp_path: Path, count: int, degree: int, chann
     loaded = export.load_gaussians(tmp_path)
     for name, tensor in gaussians.parameters().items():
         assert torch.equal(tensor, loaded.parameters()[name]), name
+
+
+@pytest.mark.parametrize("decoder", [b"junk", None, torch.ones(64, 5)])
+def test_a_broken_decoder_is_a_users_error(tmp_path: Path, decoder: bytes | torch.Tensor | None) -> None:
+    path = export.save_gaussians(tmp_path, 7, make_gaussians(channels=4)).parent / export.DECODER_NAME
+    if isinstance(decoder, bytes):
+        path.write_bytes(decoder)
+    else:
+        save_file({"other": torch.ones(1)} if decoder is None else {"feature_decoder": decoder}, path)
+    with pytest.raises(GSplatLocError, match=export.DECODER_NAME):
+        export.load_gaussians(tmp_path)
+
+
+def test_parameters_that_are_not_finite_are_a_users_error(tmp_path: Path) -> None:
+    gaussians = make_gaussians()
+    gaussians.log_scales[2, 1] = torch.nan
+    with pytest.raises(GSplatLocError, match="log_scales"):
+        export.read_ply(export.save_gaussians(tmp_path, 7, gaussians))
 
 
 def test_the_decoder_is_saved_beside_the_map(tmp_path: Path) -> None:
@@ -94,7 +113,7 @@ def test_a_point_cloud_is_not_a_splat(tmp_path: Path) -> None:
 def test_a_file_cut_short_is_a_users_error(tmp_path: Path) -> None:
     path = export.save_gaussians(tmp_path, 1, make_gaussians())
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(GSplatLocError, match="cut short"):
+    with pytest.raises(GSplatLocError, match="early end-of-file"):
         export.read_ply(path)
 
 

@@ -69,6 +69,12 @@ def test_path_without_cameras_is_a_users_error() -> None:
         smooth_path([], 10)
 
 
+def test_pose_file_without_a_pose_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "poses.txt").write_text("# nothing was localized\n")
+    with pytest.raises(GSplatLocError, match="expected poses"):
+        cameras_of_poses(tmp_path / "poses.txt", CAMERA)
+
+
 def test_focal_length_of_a_pose_file_wins(tmp_path: Path) -> None:
     (tmp_path / "poses.txt").write_text("a 1 0 0 0 0 0 0 120\nb 1 0 0 0 0 0 0\n")
     first, second = cameras_of_poses(tmp_path / "poses.txt", CAMERA)

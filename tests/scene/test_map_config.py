@@ -1,0 +1,52 @@
+"""config.json and cameras.json of a map."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scene.map_config import MapConfig, config_path, longest_side, read_config, write_config
+from scene.readers.options import SceneOptions
+from utils.errors import GSplatLocError
+from utils.io import write_json
+
+
+def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
+    config = MapConfig("/scenes/kitchen", SceneOptions(eval=True, resolution=4), "cpu", "xfeat-1", 2048)
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == config
+
+
+def test_a_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match=r"run train\.py"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 0},
+        {"source_path": 5},
+        {"scene": {"resolution": "half"}},
+        {"scene": {"zoom": 2}},
+        {"new": 1},
+    ],
+)
+def test_settings_of_another_make_are_a_users_error(tmp_path: Path, change: dict) -> None:
+    write_config(tmp_path, MapConfig("/scenes/kitchen"))
+    values = json.loads(config_path(tmp_path).read_text())
+    write_json(config_path(tmp_path), values | change)
+    with pytest.raises(GSplatLocError, match="train this map anew"):
+        read_config(tmp_path)
+
+
+def test_longest_side_is_that_of_the_largest_image(tmp_path: Path) -> None:
+    assert longest_side(tmp_path) is None
+    write_json(tmp_path / "cameras.json", [{"width": 480, "height": 640}, {"width": 320, "height": 240}])
+    assert longest_side(tmp_path) == 640
+
+
+def test_cameras_of_another_tool_are_a_users_error(tmp_path: Path) -> None:
+    write_json(tmp_path / "cameras.json", [{"pose": 1}])
+    with pytest.raises(GSplatLocError, match="expected cameras"):
+        longest_side(tmp_path)
