@@ -23,7 +23,7 @@ from utils.console import run_script  # noqa: E402
 from utils.errors import GSplatLocError  # noqa: E402
 from utils.io import read_json  # noqa: E402
 
-# A short run over small pictures: everything that the preset does in 4,000 iterations happens earlier.
+# A short run over small pictures: everything that the preset does in more iterations happens earlier.
 _TRAINING = (
     "--preset cpu --iterations {iterations} --position_lr_max_steps {iterations}"
     " --test_iterations {iterations} --save_iterations {iterations} --pyramid 0.15 0.4 --sh_interval 500"
