@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.errors import GSplatLocError
+
 _HALF, _SIGMA = 5, 1.5  # pixels: half the window's width, its standard deviation
 _STRIP_PIXELS = 1 << 16  # of a strip: fifteen float32 planes of it are 4 MB
 _C1, _C2 = 0.01**2, 0.03**2  # for intensities in [0, 1]
@@ -25,6 +27,10 @@ class LossOptions:
     lambda_feature: float = 1.0  # weight of the L1 distance to XFeat's normalised maps (GSplatLoc)
     lambda_depth: float = 0.0  # weight of the L1 distance to measured depth, per metre; 0 = off
     feature_interval: int = 1  # iterations between two that train descriptors
+
+    def __post_init__(self) -> None:
+        if self.feature_interval < 1:
+            raise GSplatLocError(f"expected --feature_interval of at least 1, found {self.feature_interval}")
 
 
 def photometric_loss(rendered: Tensor, target: Tensor, lambda_dssim: float) -> Tensor:

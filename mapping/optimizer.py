@@ -18,7 +18,9 @@ class OptimizerOptions:
 
     position_lr_init: float = 1.6e-4  # at the first iteration, in units of the scene's extent
     position_lr_final: float = 1.6e-6  # at `position_lr_max_steps`; exponential in between
-    position_lr_delay_mult: float = 0.01  # the position rate starts at this fraction of its schedule
+    position_lr_delay_mult: float = (
+        0.01  # fraction of its schedule that the position rate starts at, if delayed
+    )
     position_lr_delay_steps: int = 0  # iterations over which that fraction rises to one; 0 = no delay
     position_lr_max_steps: int = 30_000  # iterations; the rate stays at its final value afterwards
     color_lr: float = 0.0025  # of the constant colour; higher harmonics have a twentieth

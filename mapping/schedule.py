@@ -28,6 +28,8 @@ class ScheduleOptions:
             raise GSplatLocError(f"expected --iterations of at least 0, found {self.iterations}")
         if not 0 <= self.sh_degree <= 3:
             raise GSplatLocError(f"expected --sh_degree from 0 to 3, found {self.sh_degree}")
+        if self.sh_interval < 1:
+            raise GSplatLocError(f"expected --sh_interval of at least 1, found {self.sh_interval}")
         if self.holdout == 1 or self.holdout < 0:
             raise GSplatLocError(f"expected --holdout 0 or at least 2, found {self.holdout}")
         if list(self.pyramid) != sorted(self.pyramid) or any(not 0 <= f <= 1 for f in self.pyramid):

@@ -85,7 +85,7 @@ class Trainer:
         """
         options = self._options
         training_log = TrainingLog(self._output, self.iteration)
-        started, figures = time.perf_counter(), {"loss": 0.0, "psnr": 0.0}
+        started, figures = time.perf_counter(), dict[str, float]()
         steps = options.schedule.iterations
         bar = ProgressBar(steps, "training", self.iteration, options.output.quiet)
         anomalies = torch.autograd.set_detect_anomaly(options.debug.detect_anomaly)
@@ -94,11 +94,11 @@ class Trainer:
                 self.iteration += 1
                 loss, psnr = self._step(self.iteration)
                 if psnr is not None:
-                    figures = _smoothed(figures, {"loss": loss.item(), "psnr": psnr}, self.iteration)
+                    figures = _smoothed(figures, {"loss": loss.item(), "psnr": psnr})
                     self._watch(figures)
                 count = len(self._optimizer)
-                loss_text, psnr_text = f"{figures['loss']:.4f}", f"{figures['psnr']:.2f}"
-                bar.advance(loss=loss_text, PSNR=psnr_text, Gaussians=str(count))
+                shown = {name: f"{value:.4g}" for name, value in figures.items()}
+                bar.advance(**shown, Gaussians=str(count))
                 if self.iteration % _LOG_INTERVAL == 0:
                     seconds = round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
@@ -124,10 +124,12 @@ class Trainer:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same scene; raises GSplatLocError where it is another's."""
-        if checkpoint.facts != self._facts():
+        facts = self._facts()
+        others = [name for name, value in facts.items() if checkpoint.facts.get(name) != value]
+        if others:
             raise GSplatLocError(
-                "expected a checkpoint of the same training views and kind of densification, found another's:"
-                " resume with the scene and the options that the run was started with"
+                f"expected a checkpoint of this run, found one with other {', '.join(others)}:"
+                " resume with the scene and the options that it was started with"
             )
         self.iteration = checkpoint.iteration
         self._optimizer = MapOptimizer.from_state(
@@ -141,14 +143,22 @@ class Trainer:
 
     def _facts(self) -> dict[str, object]:
         names = [view.name for view in self._data.train]
-        kind, exposure = self._options.densification.densification, self._options.rendering.exposure
-        return {"views": names, "densification": kind, "exposure": exposure}
+        options = self._options
+        return {
+            "views": names,
+            "densification": options.densification.densification,
+            "exposure": options.rendering.exposure,
+            "descriptors": options.descriptors.descriptors,
+            "channels": options.descriptors.speedup_channels if options.descriptors.speedup else None,
+            "sh_degree": options.schedule.sh_degree,
+            "seed": options.schedule.seed,
+        }
 
     def _step(self, iteration: int) -> tuple[Tensor, float | None]:
         """One iteration: the loss, and now and then the view's PSNR in dB."""
         upcoming = self._order.upcoming(1 + _LOOK_AHEAD)
         requests = [self._request(index, iteration + ahead) for ahead, index in enumerate(upcoming)]
-        self._loader.prefetch(requests[1:])
+        self._loader.prefetch(requests)
         index, frame = self._order.advance(), self._loader.load(requests[0])
         gaussians = self._optimizer.gaussians()
         offsets = torch.zeros(len(gaussians), 2, device=self._device, requires_grad=True)
@@ -263,7 +273,7 @@ def _dump(path: Path, gaussians: Gaussians, frame: Frame) -> None:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
 
 
-def _smoothed(old: dict[str, float], new: dict[str, float], iteration: int) -> dict[str, float]:
-    if iteration <= _STATS_INTERVAL:
+def _smoothed(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
+    if not old:
         return new
     return {key: _SMOOTHING * old[key] + (1 - _SMOOTHING) * new[key] for key in new}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scene.gaussians import Gaussians
 from utils import se3
+from utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,19 @@ class DensificationOptions:
     densification_interval: int = 100  # iterations between two edits
     densify_grad_threshold: float = 2e-4  # mean gradient by the projected centre, in normalised coordinates
     percent_dense: float = 0.01  # of the scene's extent: larger Gaussians are split, smaller ones cloned
-    opacity_reset_interval: int = 3_000  # iterations; adc only
+    opacity_reset_interval: int = 3_000  # iterations, 0 = never; adc only
     min_opacity: float = 0.005  # below it a Gaussian is dropped (adc) or moved elsewhere (mcmc)
     max_gaussians: int = 1_000_000  # cap on their number
     mcmc_noise: float = 5e5  # position noise in units of the position learning rate (Kheradmand et al. 2024)
     mcmc_opacity_weight: float = 0.01  # weight of the mean opacity in the loss; mcmc only
     mcmc_scale_weight: float = 0.01  # weight of the mean scale in the loss, per metre; mcmc only
+
+    def __post_init__(self) -> None:
+        if self.densification_interval < 1:
+            raise GSplatLocError(
+                f"expected --densification_interval of at least 1, found {self.densification_interval}:"
+                " to keep the set as it is, use --densification none"
+            )
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,8 @@ class AdaptiveDensityControl(FixedSet):
             edit = self._densify(iteration, gaussians, generator)
             self._restart(len(edit.gaussians), gaussians.device)
         # The last reset is left out: nothing would prune after it, and opacities need time to recover.
-        if iteration % options.opacity_reset_interval == 0 and iteration < options.densify_until_iter:
+        reset = options.opacity_reset_interval
+        if reset > 0 and iteration % reset == 0 and iteration < options.densify_until_iter:
             edit = self._reset_opacities(edit or _unchanged(gaussians))
         return edit
 
@@ -170,8 +179,9 @@ class AdaptiveDensityControl(FixedSet):
 
     def _densify(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit:
         large = gaussians.scales.amax(1) > self._options.percent_dense * self._extent
-        grow = self._chosen()
-        keep = ~self._prunable(iteration, gaussians) & ~(grow & large)
+        prune = self._prunable(iteration, gaussians)
+        grow = self._chosen() & ~prune
+        keep = ~prune & ~(grow & large)
         kept, clones = keep.nonzero()[:, 0], (grow & ~large).nonzero()[:, 0]
         halves = (grow & large).nonzero()[:, 0].repeat(self._SPLIT)
         parents = torch.cat([kept, clones, halves])
@@ -195,7 +205,7 @@ class AdaptiveDensityControl(FixedSet):
 
     def _prunable(self, iteration: int, gaussians: Gaussians) -> Tensor:
         drop = gaussians.opacities < self._options.min_opacity
-        if iteration > self._options.opacity_reset_interval:
+        if 0 < self._options.opacity_reset_interval < iteration:
             drop |= self._max_radii > self._MAX_RADIUS_PX
             drop |= gaussians.scales.amax(1) > self._MAX_EXTENT_FRACTION * self._extent
         return drop

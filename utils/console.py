@@ -49,15 +49,23 @@ def progress(
     iterable: Iterable[Item], total: int | None = None, desc: str = "", quiet: bool = False
 ) -> Iterator[Item]:
     """Iterate with a progress bar on stderr; `quiet` iterates silently."""
-    yield from tqdm(iterable, total=total, desc=desc, disable=quiet, dynamic_ncols=True)
+    yield from tqdm(
+        iterable, total=total, desc=desc, disable=quiet, dynamic_ncols=True, mininterval=_redraw_interval()
+    )
+
+
+def _redraw_interval() -> float:
+    """Seconds between two drawings of a bar: a log file wants a line now and then, not an animation."""
+    return 0.5 if sys.stderr.isatty() else 30.0
 
 
 class ProgressBar:
     """A progress bar that carries figures, for loops that are not plain iterations."""
 
     def __init__(self, total: int, desc: str, initial: int = 0, quiet: bool = False) -> None:
+        interval = _redraw_interval()
         self._bar = tqdm(
-            total=total, desc=desc, initial=initial, disable=quiet, dynamic_ncols=True, mininterval=0.5
+            total=total, desc=desc, initial=initial, disable=quiet, dynamic_ncols=True, mininterval=interval
         )
 
     def __enter__(self) -> "ProgressBar":

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 
 from mapping import trainer as trainer_module
 from mapping.feature_cache import FeatureCache
-from mapping.frames import FrameLoader
+from mapping.frames import FrameLoader, FrameOptions
 from mapping.initialization import InitializationOptions, gaussians_from_points, thinned
 from mapping.options import DebugOptions, DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
 from mapping.schedule import ScheduleOptions
 from mapping.train import placeholder_gaussians, split_holdout, train
 from mapping.trainer import Trainer, TrainingSet, Watcher
-from scene.cameras import Scene
+from scene.cameras import Scene, View
 from scene.checkpoint import load_checkpoint
 from scene.densification import DensificationOptions
 from scene.export import load_gaussians
@@ -74,15 +74,16 @@ def test_training_improves_held_out_views(tmp_path: Path, tiny_scene: Scene, ext
     assert trainer.quality is not None and trainer.quality.views == 2
 
 
+@pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("kind", ["adc", "mcmc", "none"])
 def test_a_resumed_run_ends_bit_by_bit_as_an_uninterrupted_one(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any, kind: Any
+    tmp_path: Path, tiny_scene: Scene, extractor: Any, kind: Any, backend: str
 ) -> None:
     settings = options(16)
     settings = replace(
         settings,
         densification=replace(settings.densification, densification=kind),
-        rendering=replace(settings.rendering, exposure=True),
+        rendering=replace(settings.rendering, exposure=True, backend=backend),
         losses=replace(settings.losses, lambda_depth=0.1, feature_interval=2),
         output=replace(settings.output, checkpoint_iterations=(9,)),
     )
@@ -101,8 +102,37 @@ def test_a_checkpoint_of_other_views_is_refused(tmp_path: Path, tiny_scene: Scen
     settings = options(2)
     checkpoint = make_trainer(tiny_scene, tmp_path, settings, extractor).checkpoint()
     fewer = replace(tiny_scene, train=tiny_scene.train[:4])
-    with pytest.raises(GSplatLocError, match="same training views"):
+    with pytest.raises(GSplatLocError, match="other views"):
         make_trainer(fewer, tmp_path, settings, extractor).resume(checkpoint)
+
+
+def test_a_checkpoint_of_other_descriptors_is_refused(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any
+) -> None:
+    checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
+    settings = options(2, descriptors=DescriptorOptions(descriptors="aggregated"))
+    with pytest.raises(GSplatLocError, match="other descriptors"):
+        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
+
+
+def test_every_image_is_decoded_once_an_epoch(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "_LOOK_AHEAD", 1)  # four steps stay within the first epoch
+    decoded: list[str] = []
+
+    def counting(view: View) -> View:
+        return replace(view, load_image=lambda: decoded.append(view.name) or view.load_image())
+
+    views = [counting(view) for view in tiny_scene.train]
+    colour_only = DescriptorOptions(descriptors="none")
+    settings = options(4, frames=FrameOptions(image_cache_mb=0), descriptors=colour_only)
+    settings = replace(settings, schedule=replace(settings.schedule, holdout=0))
+    trainer = make_trainer(replace(tiny_scene, train=views), tmp_path, settings, extractor)
+    for iteration in range(1, 5):
+        trainer._step(iteration)
+        trainer._loader._worker.submit(int).result()  # the decoding ahead is done
+    assert sorted(decoded) == sorted(set(decoded))
 
 
 def test_ctrl_c_saves_a_map_and_a_checkpoint(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:

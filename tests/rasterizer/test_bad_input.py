@@ -100,18 +100,43 @@ def test_expanded_upstream_gradients_are_handled() -> None:
     assert inputs["means"].grad is not None
 
 
+def test_upstream_gradients_with_a_graph_are_handled() -> None:
+    means = make_inputs(20)["means"].requires_grad_()
+    (gradient,) = torch.autograd.grad(call({"means": means}).rgb.square().sum(), means, create_graph=True)
+    assert bool(torch.isfinite(gradient).all())
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"width": 0}, {"height": -3}, {"width": 1 << 20, "height": 1 << 20}, {"fx": 0.0}, {"fy": math.nan},
         {"cx": math.inf}, {"near": -1.0}, {"low_pass": 0.0}, {"sh_degree": 4}, {"threads": 0},
         {"threads": 10**6}, {"background": (0.0, 1.0)}, {"background": (0.0, math.nan, 0.0)},
-        {"feature_width": -1}, {"feature_width": 1 << 30},
+        {"feature_width": -1}, {"feature_width": 1 << 30}, {"background": [0.0] * 4},
+        {"background": torch.zeros(2)}, {"background": []},
     ],
 )  # fmt: skip
 def test_settings_out_of_range(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         call({}, **changes)
+
+
+@pytest.mark.parametrize("name", ["width", "height", "feature_width", "feature_height", "max_pairs"])
+@pytest.mark.parametrize("value", [64.0, "64"])
+def test_sizes_that_are_not_integers(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"expected an integer {name}, found"):
+        call({}, **{name: value})
+
+
+@pytest.mark.parametrize("background", [[0.1, 0.2, 0.3], torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)])
+def test_any_sequence_of_three_is_a_background(background: Any) -> None:
+    assert torch.equal(call({}, background=background).rgb, call({}, background=(0.1, 0.2, 0.3)).rgb)
+
+
+@pytest.mark.parametrize("background", [None, 0.5, "red", torch.zeros(()), torch.zeros(3, 3), (None,) * 3])
+def test_background_that_is_not_numbers(background: Any) -> None:
+    with pytest.raises(TypeError, match="expected a background of 3 numbers"):
+        call({}, background=background)
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,22 @@ def test_a_fork_after_rendering_can_render() -> None:
         "raise SystemExit(os.waitpid(pid, 0)[1])\n"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
+def test_threads_that_cannot_start_are_done_without() -> None:
+    script = (
+        "import resource, torch, diff_gaussian_rasterization as d\n"
+        "m, eye = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)), torch.eye(4)\n"
+        "q = torch.tensor([[1., 0, 0, 0]]).expand(4000, 4)\n"
+        "def go(threads):\n"
+        "    s = d.RasterizerSettings(64, 48, 50., 50., 32., 24., threads=threads)\n"
+        "    return d.rasterize(m + 1, q, m / 9, m[:, 2], colors=m, cam_from_world=eye, settings=s).rgb\n"
+        "expected = go(1)\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        # Room for a few stacks of 8 MiB, not for 1023.
+        "limit = pages * resource.getpagesize() + (256 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "raise SystemExit(not torch.equal(go(1024), expected))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0

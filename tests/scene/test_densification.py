@@ -18,6 +18,7 @@ from scene.densification import (
     shared_opacity_and_scale,
 )
 from scene.gaussians import Gaussians
+from utils.errors import GSplatLocError
 
 OPTIONS = DensificationOptions(densify_from_iter=0, densification_interval=10, opacity_reset_interval=1000)
 EXTENT = 10.0  # metres: with percent_dense = 0.01, Gaussians above 0.1 m are split
@@ -106,6 +107,21 @@ def test_the_mean_is_over_the_iterations_that_saw_the_gaussian() -> None:
 def test_transparent_gaussians_are_dropped() -> None:
     edit = edit_of(control(OPTIONS, [0.0, 0.0]), gaussians([0.05, 0.05], [0.004, 0.5]))
     assert edit.parents.tolist() == [1]
+
+
+def test_a_transparent_gaussian_under_pull_leaves_no_copy() -> None:
+    before = gaussians([0.05, 0.4, 0.05], [0.004, 0.004, 0.5])
+    assert edit_of(control(OPTIONS, [1e-3, 1e-3, 0.0]), before).parents.tolist() == [2]
+
+
+def test_opacities_are_never_reset_at_an_interval_of_zero() -> None:
+    adc = control(replace(OPTIONS, opacity_reset_interval=0, densify_from_iter=500), [0.0])
+    assert all(adc.edit(iteration, gaussians([5.0]), generator()) is None for iteration in range(1, 500))
+
+
+def test_a_densification_interval_of_zero_is_a_users_error() -> None:
+    with pytest.raises(GSplatLocError, match="densification_interval"):
+        DensificationOptions(densification_interval=0)
 
 
 def test_large_ones_are_dropped_only_after_the_first_opacity_reset() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from torch import Tensor
@@ -96,11 +97,15 @@ def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | No
     assert means is not None
     return {
         **vars(settings),
-        "feature_width": settings.feature_width or settings.width,
-        "feature_height": settings.feature_height or settings.height,
-        "sh_degree": settings.sh_degree if sh is not None else 0,
+        "width": index(settings.width),
+        "height": index(settings.height),
+        "feature_width": index(settings.feature_width or settings.width),
+        "feature_height": index(settings.feature_height or settings.height),
+        "background": tuple(float(value) for value in settings.background),
+        "sh_degree": index(settings.sh_degree) if sh is not None else 0,
         "sh_bases": sh.shape[1] if sh is not None else 0,
         "channels": features.shape[1] if features is not None else 0,
         "count": means.shape[0],
-        "threads": settings.threads or min(torch.get_num_threads(), os.cpu_count() or 1),
+        "threads": index(settings.threads or min(torch.get_num_threads(), os.cpu_count() or 1)),
+        "max_pairs": index(settings.max_pairs),
     }

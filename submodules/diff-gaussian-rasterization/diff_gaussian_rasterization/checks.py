@@ -1,6 +1,8 @@
 """Everything that could crash native code is refused here, with what was expected and what was found."""
 
 import math
+import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +28,9 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
 
 
 def check_settings(settings: "RasterizerSettings") -> None:
-    """Raise ValueError for a camera that cannot be rendered."""
+    """Raise TypeError or ValueError for a camera that cannot be rendered."""
+    _check_integers(settings)
+    background = _background(settings.background)
     sizes = {
         "width x height": (settings.width, settings.height),
         "feature_width x feature_height": (
@@ -41,14 +45,34 @@ def check_settings(settings: "RasterizerSettings") -> None:
     for name, value in positive.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"expected a finite {name} > 0, found {value}")
-    if not all(math.isfinite(value) for value in (settings.cx, settings.cy, *settings.background)):
+    if not all(math.isfinite(value) for value in (settings.cx, settings.cy, *background)):
         raise ValueError("expected a finite principal point and background, found NaN or infinity")
-    if len(settings.background) != 3:
-        raise ValueError(f"expected a background of 3 numbers, found {len(settings.background)}")
     if not 0 <= settings.sh_degree <= 3:
         raise ValueError(f"expected sh_degree 0 to 3, found {settings.sh_degree}")
     if settings.threads is not None and not 1 <= settings.threads <= 1024:
         raise ValueError(f"expected 1 to 1024 threads, found {settings.threads}")
+
+
+def _check_integers(settings: "RasterizerSettings") -> None:
+    for name in ("width", "height", "feature_width", "feature_height", "sh_degree", "threads", "max_pairs"):
+        value = getattr(settings, name)
+        if value is None and name in ("feature_width", "feature_height", "threads"):
+            continue
+        try:
+            operator.index(value)
+        except TypeError:
+            raise TypeError(f"expected an integer {name}, found {value!r}") from None
+
+
+def _background(background: Sequence[float]) -> tuple[float, ...]:
+    try:
+        size = len(background)
+        numbers = tuple(float(value) for value in background)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: rows of a tensor
+        raise TypeError(f"expected a background of 3 numbers, found {background!r}") from None
+    if size != 3:
+        raise ValueError(f"expected a background of 3 numbers, found {size}")
+    return numbers
 
 
 def check_inputs(inputs: dict[str, Tensor | None], sh_degree: int) -> None:

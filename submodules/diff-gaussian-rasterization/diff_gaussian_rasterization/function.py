@@ -45,7 +45,9 @@ class RasterizeFunction(torch.autograd.Function):
         inputs = _plain(tensors)
         outputs = {"rgb": rgb, "features": features, "depth": depth, "alpha": alpha}
         d_outputs = {
-            name: grad.contiguous() for name, grad in zip(outputs, grads, strict=False) if grad is not None
+            name: grad.detach().contiguous()
+            for name, grad in zip(outputs, grads, strict=False)
+            if grad is not None
         }
         # Slot 0 of needs_input_grad belongs to the settings.
         wanted = dict(zip(_INPUTS, ctx.needs_input_grad[1:], strict=True))

@@ -57,7 +57,9 @@ splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays)
           value<int>(settings, "channels")};
   r.feature_width = value<int>(settings, "feature_width");
   r.feature_height = value<int>(settings, "feature_height");
-  const nb::tuple background = settings["background"];
+  const nb::handle given = settings["background"];
+  const nb::tuple background(given);  // converts any sequence
+  if (background.size() != 3) throw std::invalid_argument("expected a background of 3 numbers");
   for (int c = 0; c < 3; ++c) r.background[c] = T(nb::cast<double>(background[c]));
   r.features_move_geometry = value<bool>(settings, "features_move_geometry");
   r.threads = value<int>(settings, "threads");
@@ -75,8 +77,10 @@ template <class T>
 splat::State<T> forward(const nb::dict& settings, const nb::dict& inputs, const nb::dict& outputs) {
   const splat::Request<T> request = request_from<T>(settings, inputs);
   const splat::Images<T> images = images_from<T>(outputs);
+  // Reads the environment, which Python code may change as soon as the GIL is released.
+  const splat::Kernels<T>& kernels = splat::kernels<T>();
   nb::gil_scoped_release release;
-  return splat::forward(request, images);
+  return splat::forward(request, images, kernels);
 }
 
 template <class T>

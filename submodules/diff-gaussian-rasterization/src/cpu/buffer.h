@@ -1,6 +1,7 @@
 // Large arrays that are written before they are read.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -24,7 +25,7 @@ class Buffer {
   explicit Buffer(int64_t size) : size_(size) {
     if (size == 0) return;
     const size_t bytes = size_t(size) * sizeof(T);
-    const size_t alignment = bytes > kHuge ? kHugePage : 64;
+    const size_t alignment = bytes > kHuge ? kHugePage : std::max<size_t>(alignof(T), 64);
     T* data = static_cast<T*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
     if (!data) throw std::bad_alloc();
     data_.reset(data);

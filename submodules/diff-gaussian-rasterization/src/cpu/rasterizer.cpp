@@ -36,7 +36,7 @@ void project_all(const Request<T>& request, State<T>& state, T* depths, int32_t*
   std::vector<int64_t> invalid(chunks(request.in.count), -1);
   team.each(int64_t(invalid.size()), [&](int64_t chunk, int) {
     const int64_t begin = chunk * kGaussianChunk, end = std::min(begin + kGaussianChunk, request.in.count);
-    invalid[chunk] = kernels<T>().project(job, begin, end);
+    invalid[chunk] = state.kernels->project(job, begin, end);
   });
   for (const int64_t gaussian : invalid)
     if (gaussian >= 0)
@@ -47,7 +47,7 @@ void project_all(const Request<T>& request, State<T>& state, T* depths, int32_t*
 // The tiles of a layer with everything that does not depend on the direction of the pass.
 template <class T>
 Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer, const Images<T>& images,
-                int64_t index) {
+                int lanes, int64_t index) {
   Tile<T> tile{};
   const int64_t begin = layer.lists.tile_begin[index];
   tile.splats = layer.splats.data();
@@ -64,7 +64,6 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   if (layer.features) {
     tile.features_in = request.in.features;
     tile.channels = request.in.channels;
-    const int lanes = kernels<T>().lanes;
     tile.padded_channels = (tile.channels + lanes - 1) / lanes * lanes;
     tile.features = images.features;
   }
@@ -112,13 +111,14 @@ int team_size(int threads, int64_t gaussians) {
 }  // namespace
 
 template <class T>
-State<T> forward(const Request<T>& request, const Images<T>& out) {
+State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<T>& kernels) {
   const Camera<T>& camera = request.camera;
   const int64_t count = request.in.count;
   const bool features = request.in.features != nullptr;
   const bool shared =
       features && request.feature_width == camera.width && request.feature_height == camera.height;
   State<T> state;
+  state.kernels = &kernels;
   state.layers.push_back({raster_of(camera, camera.width, camera.height), {}, {}, true, shared});
   if (features && !shared)
     state.layers.push_back(
@@ -133,8 +133,8 @@ State<T> forward(const Request<T>& request, const Images<T>& out) {
     layer.lists = bin(layer.raster, layer.splats.data(), count, order, request.max_pairs, team);
     const int64_t tiles = int64_t(layer.lists.processed.size());
     team.each(tiles, [&](int64_t index, int member) {
-      const Tile<T> tile = tile_of<T>(request, layer, out, index);
-      layer.lists.processed[index] = kernels<T>().render(tile, scratches[member]);
+      const Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, index);
+      layer.lists.processed[index] = kernels.render(tile, scratches[member]);
     });
   }
   return state;
@@ -176,7 +176,7 @@ void backward(const Request<T>& request, const State<T>& state, const Images<T>&
       job.feature_slot_begin = feature_slot_begin.data();
     }
     team.each(int64_t(layer.lists.processed.size()), [&](int64_t index, int member) {
-      Tile<T> tile = tile_of<T>(request, layer, images, index);
+      Tile<T> tile = tile_of<T>(request, layer, images, state.kernels->lanes, index);
       tile.color = layer.color && (color || moves);
       tile.d_rgb = d_images.rgb;
       tile.d_depth = d_images.depth;
@@ -190,13 +190,13 @@ void backward(const Request<T>& request, const State<T>& state, const Images<T>&
         tile.feature_slot_begin = feature_slot_begin.data();
       }
       tile.features_move_geometry = moves;
-      kernels<T>().render_backward(tile, scratches[member]);
+      state.kernels->render_backward(tile, scratches[member]);
     });
   }
   std::vector<double> poses(12 * chunks(count), 0.0);
   team.each(chunks(count), [&](int64_t chunk, int) {
     const int64_t begin = chunk * kGaussianChunk, end = std::min(begin + kGaussianChunk, count);
-    kernels<T>().project_backward(job, begin, end, poses.data() + 12 * chunk);
+    state.kernels->project_backward(job, begin, end, poses.data() + 12 * chunk);
   });
   if (!out.pose) return;
   double pose[12] = {};
@@ -204,8 +204,8 @@ void backward(const Request<T>& request, const State<T>& state, const Images<T>&
   for (int k = 0; k < 12; ++k) out.pose[k] = T(pose[k]);
 }
 
-template State<float> forward(const Request<float>&, const Images<float>&);
-template State<double> forward(const Request<double>&, const Images<double>&);
+template State<float> forward(const Request<float>&, const Images<float>&, const Kernels<float>&);
+template State<double> forward(const Request<double>&, const Images<double>&, const Kernels<double>&);
 template void backward(const Request<float>&, const State<float>&, const Images<float>&,
                        const ImageGradients<float>&, const GaussianGradients<float>&);
 template void backward(const Request<double>&, const State<double>&, const Images<double>&,

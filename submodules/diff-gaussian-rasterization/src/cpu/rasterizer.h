@@ -42,16 +42,17 @@ struct State {
     bool color, features;
   };
   std::vector<Layer> layers;  // the image, then the features unless they have its size
+  const Kernels<T>* kernels = nullptr;
 
   State() = default;
   State(State&&) = default;
   State(const State&) = delete;  // a vector of move-only layers would claim to be copyable
 };
 
-// Throws std::invalid_argument for a non-finite parameter, std::length_error for too many tile-Gaussian
-// pairs.
+// Renders with `kernels`, which must outlive the state. Throws std::invalid_argument for a non-finite
+// parameter, std::length_error for too many tile-Gaussian pairs.
 template <class T>
-State<T> forward(const Request<T>& request, const Images<T>& out);
+State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<T>& kernels);
 
 // The gradients must come zeroed, except that `features` is written everywhere when the images have a feature
 // gradient. Those with null pointers are not computed.

@@ -1,9 +1,18 @@
 #include "team.h"
 
+#include <new>
+#include <system_error>
+
 namespace splat {
 
 Team::Team(int threads) {
-  for (int member = 1; member < threads; ++member) workers_.emplace_back([this, member] { work(member); });
+  workers_.reserve(threads - 1);
+  // Threads may run out; the calling thread and those that started do the work then.
+  try {
+    for (int member = 1; member < threads; ++member) workers_.emplace_back([this, member] { work(member); });
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 Team::~Team() {

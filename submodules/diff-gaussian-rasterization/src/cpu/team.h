@@ -14,7 +14,7 @@ namespace splat {
 
 class Team {
  public:
-  explicit Team(int threads);
+  explicit Team(int threads);  // threads >= 1; has fewer where the system refuses to start more
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
