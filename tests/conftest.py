@@ -1,9 +1,18 @@
 """Fixtures that every test folder may use."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the tests that press it, and the scripts that they start.
+
+    A shell starts its background jobs with SIGINT ignored, which children inherit.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -100,5 +100,9 @@ def test_view_serves_a_page_until_it_is_interrupted(map_dir: Path) -> None:
             time.sleep(0.5)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=20)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()  # leaving the block waits for it
+                raise
     assert process.returncode == 130
