@@ -20,18 +20,6 @@ struct Request {
   int64_t max_pairs;
 };
 
-template <class T>
-struct Images {
-  T *rgb, *depth, *alpha;  // [3, H, W], [H, W], [H, W]
-  T* features;             // [C, h, w] or null
-  int32_t* radii;          // [N]
-};
-
-template <class T>
-struct ImageGradients {
-  const T *rgb, *depth, *alpha, *features;  // null: zero
-};
-
 // What the forward pass leaves for the backward pass.
 template <class T>
 struct State {

@@ -1,0 +1,89 @@
+// The few things that CUDA's compiler and the host shim of the tests spell differently. Kernels are ordinary
+// CUDA C++: __global__, threadIdx, __syncthreads(), __shfl_sync(), __ballot_sync() and atomics mean the same
+// in both. Launches, shared memory, memory traffic and errors go through this header.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#if defined(SPLAT_SHIM)
+#include "shim.h"  // tests/cuda/shim: the same names, executed on the CPU
+#else
+#include <cuda_runtime.h>
+#endif
+
+namespace splat::cuda {
+
+constexpr unsigned kFullWarp = 0xffffffffu;
+constexpr int kWarp = 32;
+
+// A CUDA call or launch that failed; the message says what was asked for. Python sees RuntimeError.
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Launch {
+  const char* name;  // of the kernel, for messages
+  dim3 grid;
+  int threads;          // of a block
+  size_t shared_bytes;  // of block_shared<T>(): sizeof(T)
+  cudaStream_t stream;
+};
+
+inline std::string describe(const Launch& at) {
+  return std::string(at.name) + " with " + std::to_string(at.grid.x) + " x " + std::to_string(at.grid.y) +
+         " x " + std::to_string(at.grid.z) + " blocks of " + std::to_string(at.threads) + " threads and " +
+         std::to_string(at.shared_bytes) + " bytes of shared memory";
+}
+
+inline void check(cudaError_t status, const std::string& asked) {
+  if (status != cudaSuccess)
+    throw DeviceError("CUDA could not run " + asked + ": " + cudaGetErrorString(status));
+}
+
+#if !defined(SPLAT_SHIM)
+
+// The block's shared memory as one struct; the launch says its size.
+template <class T>
+__device__ __forceinline__ T& block_shared() {
+  extern __shared__ __align__(16) unsigned char splat_block_shared[];
+  return *reinterpret_cast<T*>(splat_block_shared);
+}
+
+template <class... Parameters, class... Arguments>
+void launch(const Launch& at, void (*kernel)(Parameters...), const Arguments&... arguments) {
+  if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
+  constexpr size_t kWithoutAsking = 48 << 10;
+  if (at.shared_bytes > kWithoutAsking)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(at.shared_bytes)),
+          describe(at));
+  kernel<<<at.grid, at.threads, at.shared_bytes, at.stream>>>(arguments...);
+  check(cudaGetLastError(), describe(at));
+}
+
+#endif
+
+// Work on the stream, in order with the kernels before and after.
+inline void clear(void* device, size_t bytes, cudaStream_t stream) {
+  if (bytes)
+    check(cudaMemsetAsync(device, 0, bytes, stream), "a fill of " + std::to_string(bytes) + " bytes");
+}
+
+// The one place where the host waits for the device.
+inline void read_back(void* host, const void* device, size_t bytes, cudaStream_t stream) {
+  const std::string asked = "a copy of " + std::to_string(bytes) + " bytes to the host";
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), asked);
+  check(cudaStreamSynchronize(stream), asked);
+}
+
+// Blocks of `each` items that cover `count`; throws where a grid cannot be that large.
+inline dim3 blocks_for(int64_t count, int each) {
+  const int64_t blocks = (count + each - 1) / each;
+  if (blocks > INT32_MAX)
+    throw DeviceError("expected fewer than 2^31 blocks, found " + std::to_string(blocks));
+  return dim3(unsigned(blocks));
+}
+
+}  // namespace splat::cuda
