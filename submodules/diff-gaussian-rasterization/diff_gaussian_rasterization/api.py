@@ -7,7 +7,7 @@ from operator import index
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import checks
+from diff_gaussian_rasterization import backends, checks
 from diff_gaussian_rasterization.function import RasterizeFunction
 
 
@@ -30,7 +30,12 @@ class RasterizerSettings:
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of rgb; the other outputs have none
     features_move_geometry: bool = False  # let the feature gradient reach more than the features
     threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
-    max_pairs: int = 1 << 26  # most (tile, Gaussian) pairs; each needs 48 bytes and more in backward
+    # Most (tile, Gaussian) pairs of an image. In float32 each takes 10 bytes in forward (on a GPU 24 and what
+    # sorting takes) and 64 more in backward, with features another 4 per channel.
+    max_pairs: int = 1 << 26
+    # Of feature products on a GPU: "float32" takes three tf32 products (2^-20), "tf32" one (2^-11). A CPU
+    # always computes in full.
+    feature_precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,12 @@ def rasterize(
     means [N, 3] world; quaternions [N, 4] wxyz of any norm and scales [N, 3], or covariances [N, 6] (xx xy
     xz yy yz zz); opacities [N] in [0, 1]; sh [N, K, 3] with K >= (sh_degree + 1)^2, or colors [N, 3];
     features [N, C]; cam_from_world [4, 4], whose gradient has its twelve upper entries; screen_offsets
-    [N, 2] are added to the projected means, in pixels. All float32 or all float64, on the CPU.
+    [N, 2] are added to the projected means, in pixels. All float32 on one GPU, which renders them on torch's
+    current stream, or all float32 or float64 on the CPU.
 
     Raises TypeError and ValueError for arguments that do not fit, ValueError for NaN or infinite parameters,
-    and MemoryError when the Gaussians cover more tiles than `settings.max_pairs` allows.
+    MemoryError when the Gaussians cover more tiles than `settings.max_pairs` allows, ImportError for tensors
+    on a GPU where the package was built without CUDA, and RuntimeError where CUDA fails.
     """
     inputs = {
         "means": means,
@@ -82,10 +89,13 @@ def rasterize(
     }
     checks.check_settings(settings)
     checks.check_inputs(inputs, settings.sh_degree)
+    backend = backends.backend_for(means.device)
+    if backend.checks_values:
+        checks.check_values(inputs)
     native = _native_settings(settings, inputs)
     if features is not None and features.shape[1] == 0:
         inputs["features"] = None
-    rgb, rendered, depth, alpha, radii = RasterizeFunction.apply(native, *inputs.values())
+    rgb, rendered, depth, alpha, radii = RasterizeFunction.apply(backend, native, *inputs.values())
     if features is not None and rendered is None:
         rendered = rgb.new_zeros(0, native["feature_height"], native["feature_width"])
     return Rasterization(rgb, rendered, depth, alpha, radii)
@@ -108,4 +118,5 @@ def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | No
         "count": means.shape[0],
         "threads": index(settings.threads or min(torch.get_num_threads(), os.cpu_count() or 1)),
         "max_pairs": index(settings.max_pairs),
+        "full_precision": settings.feature_precision == "float32",
     }

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 1 << 28  # of the image and of the feature map
 MAX_GAUSSIANS = 1 << 31
+MAX_PAIRS = 1 << 32  # their numbers have 32 bits
+FEATURE_PRECISIONS = ("float32", "tf32")
 # Sizes per Gaussian; None is free.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
     "means": (3,),
@@ -49,6 +51,13 @@ def check_settings(settings: "RasterizerSettings") -> None:
         raise ValueError("expected a finite principal point and background, found NaN or infinity")
     if not 0 <= settings.sh_degree <= 3:
         raise ValueError(f"expected sh_degree 0 to 3, found {settings.sh_degree}")
+    if not 0 <= settings.max_pairs < MAX_PAIRS:
+        raise ValueError(f"expected max_pairs from 0 to {MAX_PAIRS - 1}, found {settings.max_pairs}")
+    if settings.feature_precision not in FEATURE_PRECISIONS:
+        raise ValueError(
+            f"expected a feature_precision among {', '.join(FEATURE_PRECISIONS)},"
+            f" found {settings.feature_precision!r}"
+        )
     if settings.threads is not None and not 1 <= settings.threads <= 1024:
         raise ValueError(f"expected 1 to 1024 threads, found {settings.threads}")
 
@@ -76,14 +85,17 @@ def _background(background: Sequence[float]) -> tuple[float, ...]:
 
 
 def check_inputs(inputs: dict[str, Tensor | None], sh_degree: int) -> None:
-    """Raise TypeError or ValueError for tensors that are missing, or of a wrong type, device or shape."""
+    """Raise TypeError or ValueError for tensors that are missing, or of a wrong type, device or shape.
+
+    Looks at no numbers: on a GPU that would wait for it.
+    """
     means, pose, opacities = inputs["means"], inputs["cam_from_world"], inputs["opacities"]
     if means is None or pose is None or opacities is None:
         raise TypeError("expected means, opacities and cam_from_world, found None")
     _check_choices(inputs)
     for name, tensor in inputs.items():
         if tensor is not None:
-            _check_type(name, tensor, means)
+            check_like(name, tensor, "means", means)
     if means.ndim != 2:
         raise ValueError(f"expected means of shape [N, 3], found {list(means.shape)}")
     for name, shape in _SHAPES.items():
@@ -92,13 +104,18 @@ def check_inputs(inputs: dict[str, Tensor | None], sh_degree: int) -> None:
             _check_shape(name, tensor, (means.shape[0], *shape))
     if pose.shape != (4, 4):
         raise ValueError(f"expected cam_from_world of shape [4, 4], found {list(pose.shape)}")
-    if not bool(torch.isfinite(pose).all()):
-        raise ValueError("expected a finite cam_from_world, found NaN or infinity")
     if means.shape[0] >= MAX_GAUSSIANS:
         raise ValueError(f"expected fewer than {MAX_GAUSSIANS} Gaussians, found {means.shape[0]}")
     sh = inputs["sh"]
     if sh is not None and sh.shape[1] < (sh_degree + 1) ** 2:
         raise ValueError(f"expected sh with {(sh_degree + 1) ** 2} bases or more, found {sh.shape[1]}")
+
+
+def check_values(inputs: dict[str, Tensor | None]) -> None:
+    """Raise ValueError for NaN or infinity in the pose or the features; the kernels look at the rest."""
+    pose = inputs["cam_from_world"]
+    if pose is not None and not bool(torch.isfinite(pose).all()):
+        raise ValueError("expected a finite cam_from_world, found NaN or infinity")
     _check_features(inputs["features"])
 
 
@@ -110,14 +127,23 @@ def _check_choices(inputs: dict[str, Tensor | None]) -> None:
         raise TypeError("expected either quaternions and scales or covariances, found another combination")
 
 
-def _check_type(name: str, tensor: Tensor, means: Tensor) -> None:
+def check_like(name: str, tensor: Tensor, first_name: str, first: Tensor) -> None:
+    """Raise TypeError or ValueError where a tensor is not of the type and on the device of the first one."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"expected {name} to be a torch.Tensor, found {type(tensor).__name__}")
-    if tensor.device.type != "cpu":
-        raise ValueError(f"expected {name} on the CPU, found {tensor.device}: move it with .cpu()")
-    if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != means.dtype:
+    if tensor.device != first.device:
+        raise ValueError(
+            f"expected all tensors on one device, found {first_name} on {first.device} and {name} on"
+            f" {tensor.device}: move one with .to()"
+        )
+    if tensor.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"expected {name} on the CPU or a CUDA device, found {tensor.device}")
+    if tensor.device.type == "cuda" and tensor.dtype == torch.float64:
+        raise TypeError(f"expected {name} in float32 on a GPU, found float64, which is for the CPU")
+    if tensor.dtype not in (torch.float32, torch.float64) or tensor.dtype != first.dtype:
         raise TypeError(
-            f"expected {name} in one dtype, float32 or float64 (means: {means.dtype}), found {tensor.dtype}"
+            f"expected {name} in one dtype, float32 or float64 ({first_name}: {first.dtype}),"
+            f" found {tensor.dtype}"
         )
     if tensor.layout != torch.strided:
         raise TypeError(f"expected {name} to be a dense tensor, found {tensor.layout}")

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import _core
+from diff_gaussian_rasterization.backends import Backend
 
 _INPUTS = (
     "means",
@@ -19,19 +19,20 @@ _INPUTS = (
     "cam_from_world",
     "screen_offsets",
 )
-_FORWARD = {torch.float32: _core.forward_float32, torch.float64: _core.forward_float64}
 
 
 class RasterizeFunction(torch.autograd.Function):
-    """settings, then the tensors of `_INPUTS` (checked) -> rgb, features, depth, alpha, radii."""
+    """backend, settings, the tensors of `_INPUTS` (checked) -> rgb, features, depth, alpha, radii."""
 
     @staticmethod
-    def forward(ctx: Any, settings: dict[str, Any], *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any, backend: Backend, settings: dict[str, Any], *tensors: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         inputs = _plain(tensors)
         outputs = _allocate(settings, inputs)
-        state = _FORWARD[inputs["means"].dtype](settings, inputs, outputs)
+        state = backend.forward(settings, inputs, outputs)
         rgb, features, depth, alpha = (outputs[name] for name in ("rgb", "features", "depth", "alpha"))
-        ctx.settings, ctx.state = settings, state
+        ctx.backend, ctx.settings, ctx.state = backend, settings, state
         kept = features if settings["features_move_geometry"] else None
         ctx.save_for_backward(*tensors, rgb, kept, depth, alpha)
         ctx.mark_non_differentiable(outputs["radii"])
@@ -45,29 +46,36 @@ class RasterizeFunction(torch.autograd.Function):
         inputs = _plain(tensors)
         outputs = {"rgb": rgb, "features": features, "depth": depth, "alpha": alpha}
         d_outputs = {
-            name: grad.detach().contiguous()
-            for name, grad in zip(outputs, grads, strict=False)
-            if grad is not None
+            name: _native(grad) for name, grad in zip(outputs, grads, strict=False) if grad is not None
         }
-        # Slot 0 of needs_input_grad belongs to the settings.
-        wanted = dict(zip(_INPUTS, ctx.needs_input_grad[1:], strict=True))
-        d_inputs = {name: torch.zeros_like(inputs[name]) for name in _INPUTS if wanted[name]}
-        if "features" in d_inputs and "features" in d_outputs:
-            d_inputs["features"] = torch.empty_like(inputs["features"])  # written everywhere
+        # Slots 0 and 1 of needs_input_grad belong to the backend and the settings.
+        wanted = dict(zip(_INPUTS, ctx.needs_input_grad[2:], strict=True))
+        written = {"features"} if ctx.backend.writes_features and "features" in d_outputs else set()
+        d_inputs = {
+            name: torch.empty_like(inputs[name]) if name in written else torch.zeros_like(inputs[name])
+            for name in _INPUTS
+            if wanted[name]
+        }
         if wanted["cam_from_world"]:
             d_inputs["cam_from_world"] = rgb.new_zeros(12)
-        _core.backward(ctx.state, ctx.settings, inputs, _plain_dict(outputs), d_outputs, d_inputs)
+        ctx.backend.backward(ctx.state, ctx.settings, inputs, _plain_dict(outputs), d_outputs, d_inputs)
         if wanted["cam_from_world"]:
             d_inputs["cam_from_world"] = _pose_matrix(d_inputs["cam_from_world"])
-        return None, *(d_inputs.get(name) for name in _INPUTS)
+        return None, None, *(d_inputs.get(name) for name in _INPUTS)
 
 
 def _plain(tensors: tuple[Tensor | None, ...] | list[Tensor | None]) -> dict[str, Any]:
-    """Tensors by name, contiguous and without autograd, as DLPack wants them."""
+    """Tensors by name, as the extensions want them."""
     return {
-        name: None if tensor is None else tensor.detach().contiguous()
+        name: None if tensor is None else _native(tensor)
         for name, tensor in zip(_INPUTS, tensors, strict=True)
     }
+
+
+def _native(tensor: Tensor) -> Tensor:
+    """Without autograd, contiguous and aligned: kernels read up to 16 bytes at once."""
+    plain = tensor.detach().contiguous()
+    return plain if plain.data_ptr() % 16 == 0 else plain.clone()
 
 
 def _plain_dict(tensors: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
@@ -86,7 +94,7 @@ def _allocate(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Ten
         "features": None if features is None else allocate(shape),
         "depth": allocate(height, width),
         "alpha": allocate(height, width),
-        "radii": torch.empty(settings["count"], dtype=torch.int32),
+        "radii": means.new_empty(settings["count"], dtype=torch.int32),
     }
 
 

@@ -4,11 +4,16 @@
 
 #include <stdexcept>
 
+#include "alignment_bindings.h"
 #include "cpu/rasterizer.h"
+#include "settings.h"
+#include "training_bindings.h"
 
 namespace nb = nanobind;
 
 namespace {
+
+using splat::value;
 
 template <class T>
 T* pointer(const nb::dict& arrays, const char* name) {
@@ -19,30 +24,10 @@ T* pointer(const nb::dict& arrays, const char* name) {
   return nb::cast<nb::ndarray<T, nb::c_contig, nb::device::cpu>>(value).data();
 }
 
-template <class V>
-V value(const nb::dict& settings, const char* name) {
-  return nb::cast<V>(settings[name]);
-}
-
 template <class T>
 splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays) {
   splat::Request<T> r{};
-  r.camera = {value<int>(settings, "width"),
-              value<int>(settings, "height"),
-              T(value<double>(settings, "fx")),
-              T(value<double>(settings, "fy")),
-              T(value<double>(settings, "cx")),
-              T(value<double>(settings, "cy")),
-              {},
-              {},
-              T(value<double>(settings, "near")),
-              T(value<double>(settings, "low_pass")),
-              value<bool>(settings, "antialiased"),
-              T(),
-              T(),
-              T(),
-              T()};
-  set_ray_limits(r.camera);
+  r.camera = splat::camera_from<T>(settings);
   const T* pose = pointer<const T>(arrays, "cam_from_world");
   for (int i = 0; i < 3; ++i) {
     for (int j = 0; j < 3; ++j) r.camera.rotation[3 * i + j] = pose[4 * i + j];
@@ -57,10 +42,7 @@ splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays)
           value<int>(settings, "channels")};
   r.feature_width = value<int>(settings, "feature_width");
   r.feature_height = value<int>(settings, "feature_height");
-  const nb::handle given = settings["background"];
-  const nb::tuple background(given);  // converts any sequence
-  if (background.size() != 3) throw std::invalid_argument("expected a background of 3 numbers");
-  for (int c = 0; c < 3; ++c) r.background[c] = T(nb::cast<double>(background[c]));
+  splat::set_background(r.background, settings);
   r.features_move_geometry = value<bool>(settings, "features_move_geometry");
   r.threads = value<int>(settings, "threads");
   r.max_pairs = value<int64_t>(settings, "max_pairs");
@@ -126,5 +108,7 @@ NB_MODULE(_core, m) {
   });
   bind<float>(m, "StateFloat32", "forward_float32");
   bind<double>(m, "StateFloat64", "forward_float64");
+  splat::bind_training(m);
+  splat::bind_alignment(m);
   m.def("isa", &splat::isa_name, "The instruction set in use: portable, avx2 or avx512.");
 }

@@ -23,12 +23,10 @@ struct Blend {
 // A finished pixel keeps its transmittance with a negative sign: nothing contributes to it any more.
 template <class S, class T>
 SPLAT_HD Blend<S> blend(const S& alpha, const S& transmittance) {
-  const S behind = transmittance - transmittance * alpha;
-  const auto visible = alpha >= S(T(kMinAlpha));
-  const auto contributes = visible & (behind >= S(T(kMinTransmittance)));
-  const S finished = minimum(transmittance, -transmittance);
-  return {select(contributes, alpha * transmittance, S(0)),
-          select(contributes, behind, select(visible, finished, transmittance))};
+  const S weight = product(select(alpha >= S(T(kMinAlpha)), alpha, S(0)), transmittance);
+  const S behind = transmittance - weight;
+  const auto contributes = behind >= S(T(kMinTransmittance));
+  return {select(contributes, weight, S(0)), select(contributes, behind, negative(transmittance))};
 }
 
 // dL/d(power) of a contributing splat. `value` is sum_c g_c c for this splat's colour and `rest` the same
@@ -36,7 +34,7 @@ SPLAT_HD Blend<S> blend(const S& alpha, const S& transmittance) {
 // -alpha. Where alpha is clamped it does not depend on the power.
 template <class S, class T>
 SPLAT_HD S power_adjoint(const S& alpha, const Blend<S>& b, const S& value, const S& rest) {
-  const S d_power = rest * (alpha / (S(1) - alpha)) - b.weight * value;
+  const S d_power = rest * quotient(alpha, S(1) - alpha) - b.weight * value;
   const auto follows = (b.weight > S(0)) & (alpha < S(T(kMaxAlpha)));
   return select(follows, d_power, S(0));
 }

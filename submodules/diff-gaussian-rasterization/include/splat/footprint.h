@@ -71,7 +71,7 @@ struct Span {
 // Where the ellipse lies along one axis, over a strip [low, high] of the other axis (relative to its centre).
 // `slope` and `reach` are those of the wanted axis, `extent` is half the size across the strip and `tip` the
 // offset across the strip of the ellipse's extreme point. The boundary is concave: its maximum over the strip
-// is at the tip, or at the strip's side nearest to it.
+// is at the tip, or at the strip's side nearest to it. Two kernels that evaluate this get the same numbers.
 template <class T>
 SPLAT_HD Span strip_span(T slope, T reach, T extent, T tip, T low, T high) {
   low = low > -extent ? low : -extent;
@@ -80,12 +80,13 @@ SPLAT_HD Span strip_span(T slope, T reach, T extent, T tip, T low, T high) {
   const T at_high = tip < low ? low : (tip > high ? high : tip);
   const T at_low = -tip < low ? low : (-tip > high ? high : -tip);
   const T inverse = extent > 0 ? 1 / extent : T(0);
-  const T h = at_high * inverse, l = at_low * inverse;
-  const T rest_h = 1 - h * h, rest_l = 1 - l * l;
+  const T h = product(at_high, inverse), l = product(at_low, inverse);
+  const T rest_h = 1 - product(h, h), rest_l = 1 - product(l, l);
   // A hair wider than exact, against rounding: every pixel is tested on its own anyway.
-  const T slack = T(1e-2) + T(1e-4) * reach;
-  return {float(slope * at_low - reach * square_root(rest_l > 0 ? rest_l : T(0)) - slack),
-          float(slope * at_high + reach * square_root(rest_h > 0 ? rest_h : T(0)) + slack)};
+  const T slack = T(1e-2) + product(T(1e-4), reach);
+  const T below = product(reach, square_root(rest_l > 0 ? rest_l : T(0)));
+  const T above = product(reach, square_root(rest_h > 0 ? rest_h : T(0)));
+  return {float(product(slope, at_low) - below - slack), float(product(slope, at_high) + above + slack)};
 }
 
 }  // namespace splat

@@ -30,6 +30,41 @@ SPLAT_HD S minimum(S a, S b) {
   return select(a < b, a, b);
 }
 
+// -|a|
+template <class S>
+SPLAT_HD S negative(S a) {
+  return minimum(a, -a);
+}
+SPLAT_HD float negative(float a) { return -fabsf(a); }
+
+// A product that no compiler for GPUs fuses with a sum. What decides how many tiles a splat touches, or which
+// splats a pixel blends, is evaluated in two kernels and must be rounded alike in both.
+template <class S>
+SPLAT_HD S product(S a, S b) {
+  return a * b;
+}
+SPLAT_HD float product(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
+// A quotient to 2 ulp, for divisors of moderate size: a fraction of the instructions of an exact one on a
+// GPU.
+template <class S>
+SPLAT_HD S quotient(S a, S b) {
+  return a / b;
+}
+SPLAT_HD float quotient(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fdividef(a, b);
+#else
+  return a / b;
+#endif
+}
+
 template <class S>
 struct Vec2 {
   S x, y;

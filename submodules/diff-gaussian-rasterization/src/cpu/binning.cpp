@@ -1,10 +1,13 @@
 #include "binning.h"
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include "touched_tiles.h"
 
 namespace splat {
 namespace {
@@ -40,62 +43,91 @@ bool radix_pass(const std::vector<Item<Key>>& from, std::vector<Item<Key>>& to, 
   return true;
 }
 
-// Tile columns [first, last] that a splat touches in tile row `row`; empty when first > last.
-struct Columns {
-  int first, last;
-};
+constexpr int64_t kPrefetch = 32;  // Gaussians ahead: in depth order they lie scattered in memory
 
-template <class T>
-Columns touched_columns(const Raster<T>& raster, const Splat<T>& s, int row) {
-  const T top = T(row * kTile) + T(0.5) - s.y;
-  const Span span =
-      strip_span(s.slope_x, s.reach_x, s.extent_y, s.slope_y * s.extent_x, top, top + T(kTile - 1));
-  if (span.low > span.high) return {1, 0};
-  // A tile's pixel centres lie in [16 c + 0.5, 16 c + 15.5].
-  const float low = (span.low + float(s.x) - (kTile - 0.5f)) / kTile;
-  const float high = (span.high + float(s.x) - 0.5f) / kTile;
-  if (!(high >= 0.f && low <= float(raster.tiles_x - 1))) return {1, 0};
-  return {low > 0.f ? int(std::ceil(low)) : 0,
-          high < float(raster.tiles_x - 1) ? int(high) : raster.tiles_x - 1};
-}
-
-struct Rows {
-  int first, last;
-};
-
-template <class T>
-Rows touched_rows(const Raster<T>& raster, const Splat<T>& s) {
-  if (!(s.extent_x >= 0)) return {1, 0};
-  const float low = (float(s.y - s.extent_y) - 0.01f - (kTile - 0.5f)) / kTile;
-  const float high = (float(s.y + s.extent_y) + 0.01f - 0.5f) / kTile;
-  if (!(high >= 0.f && low <= float(raster.tiles_y - 1))) return {1, 0};
-  return {low > 0.f ? int(std::ceil(low)) : 0,
-          high < float(raster.tiles_y - 1) ? int(high) : raster.tiles_y - 1};
-}
-
-// Calls visit(row, columns) for every tile row that a splat touches.
-template <class T, class Visit>
-void for_touched_rows(const Raster<T>& raster, const Splat<T>& s, const Visit& visit) {
-  const Rows rows = touched_rows(raster, s);
-  for (int row = rows.first; row <= rows.last; ++row) {
-    const Columns columns = touched_columns(raster, s, row);
-    if (columns.first <= columns.last) visit(row, columns);
+// Calls visit(gaussian) for those of one member's stretch of the depth order.
+template <class Visit>
+void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touched, int64_t share,
+                    int64_t shares, const Visit& visit) {
+  const int64_t visible = int64_t(order.size()), end = visible * (share + 1) / shares;
+  for (int64_t i = visible * share / shares; i < end; ++i) {
+    if (i + kPrefetch < end) touched.prefetch(order[i + kPrefetch]);
+    visit(order[i]);
   }
 }
-
-// The tiles of one row that a Gaussian touches.
-struct TileSpan {
-  uint32_t gaussian;
-  int row;
-  Columns columns;
-};
-
-constexpr int64_t kPrefetch = 8;  // Gaussians ahead: in depth order they lie scattered in memory
 
 [[noreturn]] void too_many(int64_t pairs, int64_t limit) {
   throw std::length_error("the Gaussians touch " + std::to_string(pairs) +
                           " tiles in all, more than max_pairs = " + std::to_string(limit) +
                           ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
+}
+
+// Finds the touched tiles of all Gaussians and where their slots begin, [N + 1].
+template <class T>
+std::vector<int64_t> find_tiles(const Raster<T>& raster, const Splat<T>* splats, int64_t count,
+                                int64_t max_pairs, Team& team, TouchedTiles& touched) {
+  const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
+  std::vector<int64_t> slot_begin(count + 1, 0);
+  std::atomic<int64_t> found{0};
+  team.each(chunks, [&](int64_t chunk, int) {
+    // Beyond the limit only the count matters, for the message.
+    const bool keep = found.load(std::memory_order_relaxed) <= max_pairs;
+    found += touched.find(raster, splats, chunk, slot_begin.data() + 1, keep);
+  });
+  if (found > std::min<int64_t>(max_pairs, UINT32_MAX)) too_many(found, max_pairs);
+  touched.add_up();
+  team.each(chunks, [&](int64_t chunk, int) {
+    const int64_t end = std::min((chunk + 1) * kGaussianChunk, count);
+    for (int64_t i = chunk * kGaussianChunk; i < end; ++i) slot_begin[i + 1] += touched.chunk_slot(chunk);
+  });
+  return slot_begin;
+}
+
+// How many Gaussians of a member's stretch touch each tile, [tiles].
+template <class T>
+std::vector<int64_t> count_pairs(const Raster<T>& raster, const TouchedTiles& touched,
+                                 const std::vector<uint32_t>& order, int64_t share, int64_t shares) {
+  const int64_t stride = raster.tiles_x + 1;  // differences along a row: a range costs two increments
+  std::vector<int64_t> steps(stride * raster.tiles_y, 0), counts;
+  visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
+    touched.visit_rows(gaussian, [&](int row, Range columns) {
+      ++steps[row * stride + columns.first];
+      --steps[row * stride + columns.last + 1];
+    });
+  });
+  counts.reserve(int64_t(raster.tiles_x) * raster.tiles_y);
+  for (int row = 0; row < raster.tiles_y; ++row) {
+    int64_t running = 0;
+    for (int column = 0; column < raster.tiles_x; ++column)
+      counts.push_back(running += steps[row * stride + column]);
+  }
+  return counts;
+}
+
+// From how many pairs each member has in each tile, [members][tiles], to where it writes its next one: tile
+// by tile, and within a tile member by member, so the lists are the same whatever the number of members.
+// Returns the number of all.
+int64_t places(std::vector<std::vector<int64_t>>& counts, int64_t tiles) {
+  int64_t running = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (std::vector<int64_t>& own : counts) running += std::exchange(own[tile], running);
+  return running;
+}
+
+// Writes the pairs of a member's stretch; `next` says where those of each tile go.
+template <class T>
+void list_pairs(const Raster<T>& raster, const TouchedTiles& touched, const std::vector<uint32_t>& order,
+                int64_t share, int64_t shares, int64_t* next, const TileLists& lists) {
+  visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
+    uint32_t* position = lists.positions.data() + touched.slot(gaussian);
+    touched.visit_rows(gaussian, [&](int row, Range columns) {
+      for (int column = columns.first; column <= columns.last; ++column) {
+        const int64_t at = next[int64_t(row) * raster.tiles_x + column]++;
+        lists.entries[at] = gaussian;
+        *position++ = uint32_t(at);
+      }
+    });
+  });
 }
 
 }  // namespace
@@ -122,72 +154,22 @@ std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count) {
 template <class T>
 TileLists bin(const Raster<T>& raster, const Splat<T>* splats, int64_t count,
               const std::vector<uint32_t>& order, int64_t max_pairs, Team& team) {
-  const int64_t tiles = int64_t(raster.tiles_x) * raster.tiles_y;
-  const int64_t shares = team.size(), visible = int64_t(order.size());
-  const auto share_begin = [&](int64_t share) { return visible * share / shares; };
+  const int64_t tiles = int64_t(raster.tiles_x) * raster.tiles_y, shares = team.size();
+  TouchedTiles touched(count);
   TileLists lists;
-  lists.slot_begin.assign(count + 1, 0);
-  // Each member counts a stretch of the depth order. Whatever the number of members, the lists are the same.
-  std::vector<std::vector<int64_t>> counts(shares);
-  std::vector<std::vector<TileSpan>> spans(shares);
-  team.each(shares, [&](int64_t share, int) {
-    const int64_t begin = share_begin(share), end = share_begin(share + 1);
-    const int64_t stride = raster.tiles_x + 1;  // differences along a row: spans cost two increments
-    std::vector<int64_t> steps(stride * raster.tiles_y, 0);
-    spans[share].reserve(3 * (end - begin));
-    int64_t pairs = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      if (i + kPrefetch < end) __builtin_prefetch(splats + order[i + kPrefetch]);
-      const Splat<T>& s = splats[order[i]];
-      const int64_t before = pairs;
-      for_touched_rows(raster, s, [&](int row, Columns columns) {
-        ++steps[row * stride + columns.first];
-        --steps[row * stride + columns.last + 1];
-        pairs += columns.last - columns.first + 1;
-        // Beyond the limit only the count matters, for the message.
-        if (pairs <= max_pairs) spans[share].push_back({order[i], row, columns});
-      });
-      lists.slot_begin[order[i] + 1] = pairs - before;
-    }
-    counts[share].resize(tiles);
-    for (int row = 0; row < raster.tiles_y; ++row) {
-      int64_t running = 0;
-      for (int column = 0; column < raster.tiles_x; ++column)
-        counts[share][int64_t(row) * raster.tiles_x + column] = running += steps[row * stride + column];
-    }
-  });
-  for (int64_t i = 0; i < count; ++i) lists.slot_begin[i + 1] += lists.slot_begin[i];
-  const int64_t pairs = lists.slot_begin[count];
-  if (pairs > std::min<int64_t>(max_pairs, UINT32_MAX)) too_many(pairs, max_pairs);
-  lists.tile_begin.resize(tiles + 1);
-  int64_t running = 0;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    lists.tile_begin[tile] = running;
-    for (int64_t share = 0; share < shares; ++share) {
-      const int64_t own = counts[share][tile];
-      counts[share][tile] = running;  // from here on: where this member writes next
-      running += own;
-    }
-  }
-  lists.tile_begin[tiles] = running;
+  lists.slot_begin = find_tiles(raster, splats, count, max_pairs, team, touched);
+  std::vector<std::vector<int64_t>> next(shares);
+  team.each(shares,
+            [&](int64_t share, int) { next[share] = count_pairs(raster, touched, order, share, shares); });
+  const int64_t pairs = places(next, tiles);
+  lists.tile_begin = next[0];
+  lists.tile_begin.push_back(pairs);
   lists.entries = Buffer<uint32_t>(pairs);
-  lists.slot_ids = Buffer<uint32_t>(pairs);
+  lists.positions = Buffer<uint32_t>(pairs);
+  lists.hits = Buffer<uint16_t>(pairs);
   lists.processed.assign(tiles, 0);
   team.each(shares, [&](int64_t share, int) {
-    int64_t* next = counts[share].data();
-    int64_t slot = 0;
-    uint32_t gaussian = UINT32_MAX;
-    for (const TileSpan& span : spans[share]) {
-      if (span.gaussian != gaussian) {
-        gaussian = span.gaussian;
-        slot = lists.slot_begin[gaussian];
-      }
-      for (int column = span.columns.first; column <= span.columns.last; ++column) {
-        const int64_t at = next[int64_t(span.row) * raster.tiles_x + column]++;
-        lists.entries[at] = gaussian;
-        lists.slot_ids[at] = uint32_t(slot++);
-      }
-    }
+    list_pairs(raster, touched, order, share, shares, next[share].data(), lists);
   });
   return lists;
 }

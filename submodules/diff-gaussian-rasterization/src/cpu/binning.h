@@ -14,13 +14,15 @@ namespace splat {
 template <class T>
 std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count);
 
-// The tile lists of one raster. Every (tile, Gaussian) pair also has a slot, in which the backward pass
-// leaves its gradients; a Gaussian's slots are consecutive, so that their sum has a fixed order.
+// The tile lists of one raster. Its (tile, Gaussian) pairs lie tile by tile; every pair has a slot in which
+// the backward pass leaves its gradients. `positions` lists the pairs again, Gaussian by Gaussian and
+// ascending, so that the sum over a Gaussian's slots has a fixed order.
 struct TileLists {
   std::vector<int64_t> tile_begin;  // [tiles + 1]
   Buffer<uint32_t> entries;         // [pairs] Gaussians
-  Buffer<uint32_t> slot_ids;        // [pairs]
-  std::vector<int64_t> slot_begin;  // [N + 1]
+  Buffer<uint16_t> hits;            // [pairs] cells of the tile that the pair changed, bit by bit
+  std::vector<int64_t> slot_begin;  // [N + 1] into positions
+  Buffer<uint32_t> positions;       // [pairs]
   std::vector<int64_t> processed;   // [tiles] entries that the forward pass looked at
 };
 

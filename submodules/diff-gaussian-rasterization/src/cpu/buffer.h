@@ -14,8 +14,23 @@
 
 namespace splat {
 
-// An uninitialised array of a plain type, aligned for every vector. Beyond what malloc keeps for reuse, pages
-// are asked for in the largest size there is: faulting in 4 KiB pages can cost more than filling them.
+constexpr size_t kHuge = size_t(32) << 20;  // bytes: smaller ones malloc keeps for reuse
+constexpr size_t kHugePage = size_t(2) << 20;
+
+// Pages of a large array that nobody has written yet come in the largest size there is: faulting in 4 KiB
+// pages can cost more than filling them.
+inline void ask_for_huge_pages(void* data, size_t bytes) {
+#if defined(__linux__)
+  if (bytes <= kHuge) return;
+  const uintptr_t begin = (uintptr_t(data) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (uintptr_t(data) + bytes) / kHugePage * kHugePage;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a refusal changes nothing but speed
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+// An uninitialised array of a plain type, aligned for every vector.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -29,9 +44,7 @@ class Buffer {
     T* data = static_cast<T*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
     if (!data) throw std::bad_alloc();
     data_.reset(data);
-#if defined(__linux__)
-    if (bytes > kHuge) madvise(data, bytes, MADV_HUGEPAGE);  // a refusal changes nothing but speed
-#endif
+    ask_for_huge_pages(data, bytes);
   }
 
   T* data() const { return data_.get(); }
@@ -39,7 +52,6 @@ class Buffer {
   T& operator[](int64_t i) const { return data_.get()[i]; }
 
  private:
-  static constexpr size_t kHuge = size_t(32) << 20, kHugePage = size_t(2) << 20;
   struct Free {
     void operator()(T* data) const { std::free(data); }
   };

@@ -4,11 +4,15 @@
 #include <string>
 
 #include "kernels_isa.h"
+#include "training_kernels.h"
 
 SPLAT_DECLARE_KERNELS(portable)
+SPLAT_DECLARE_TRAINING_KERNELS(portable)
 #if defined(SPLAT_X86)
 SPLAT_DECLARE_KERNELS(avx2)
 SPLAT_DECLARE_KERNELS(avx512)
+SPLAT_DECLARE_TRAINING_KERNELS(avx2)
+SPLAT_DECLARE_TRAINING_KERNELS(avx512)
 #endif
 
 namespace splat {
@@ -58,6 +62,22 @@ const Kernels<double> kDouble[] = {SPLAT_KERNELS(portable, double, 16),
 #endif
 };
 
+#define SPLAT_TRAINING_KERNELS(ISA, TYPE) \
+  {ISA::photometric_scratch, ISA::photometric_##TYPE, ISA::adam_##TYPE}
+
+const TrainingKernels<float> kTrainingFloat[] = {SPLAT_TRAINING_KERNELS(portable, float),
+#if defined(SPLAT_X86)
+                                                 SPLAT_TRAINING_KERNELS(avx2, float),
+                                                 SPLAT_TRAINING_KERNELS(avx512, float)
+#endif
+};
+const TrainingKernels<double> kTrainingDouble[] = {SPLAT_TRAINING_KERNELS(portable, double),
+#if defined(SPLAT_X86)
+                                                   SPLAT_TRAINING_KERNELS(avx2, double),
+                                                   SPLAT_TRAINING_KERNELS(avx512, double)
+#endif
+};
+
 }  // namespace
 
 // The environment is read at every call: tests compare instruction sets within one process.
@@ -68,6 +88,15 @@ const Kernels<float>& kernels<float>() {
 template <>
 const Kernels<double>& kernels<double>() {
   return kDouble[int(choose())];
+}
+
+template <>
+const TrainingKernels<float>& training_kernels<float>() {
+  return kTrainingFloat[int(choose())];
+}
+template <>
+const TrainingKernels<double>& training_kernels<double>() {
+  return kTrainingDouble[int(choose())];
 }
 
 const char* isa_name() {

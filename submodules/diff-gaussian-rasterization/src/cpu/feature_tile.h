@@ -1,148 +1,195 @@
-// Features within one tile. A splat's contributing pixels are first packed into a list; then, channel block
-// by channel block, its features stay in registers while the pixels' rows [padded_channels] pass by.
+// Features within one tile: products of small dense matrices, cell by cell. W are the weights of the entries
+// of a batch that reach the cell, F their features, G the gradients of the cell's outputs: outputs += W^T F,
+// dF += W G, and the weights' own gradients are F G^T.
 #pragma once
 
-#include "kernels.h"
-#include "simd.h"
+#include <algorithm>
+
+#include "cells.h"
 
 namespace splat {
 namespace SPLAT_ISA {
 namespace {
 
-constexpr int kBlock = 4;  // channel vectors held in registers at once
+// Accumulators held in registers at once: channels of one vector of pixels, or vectors of channels of four
+// entries. AVX-512 has 32 registers, the others 16.
+constexpr int kChannelBlock = kVectorBytes == 64 ? 16 : 8;
+constexpr int kVectorBlock = kVectorBytes == 64 ? 4 : 2;
+constexpr int kEntryBlock = 4;
 
-// Appends the contributing pixels of a row to the scratch's active list.
+// Some entries of a batch, filled up to whole blocks with the zero entry behind its last.
+struct EntryList {
+  int count = 0;
+  uint8_t entry[kBatch + kEntryBlock];
+
+  SPLAT_LANE explicit EntryList(uint64_t entries) {
+    for (; entries; entries &= entries - 1) entry[count++] = uint8_t(__builtin_ctzll(entries));
+    while (count % kEntryBlock) entry[count++] = kBatch;
+  }
+};
+
+// Weights of one vector of pixels, as the forward pass meets them.
 template <class T>
-SPLAT_LANE int append_active(TileScratch<T>& scratch, int active, int pixel, Vec<T> weight) {
-  return active + pack(weight > Vec<T>(T(0)), weight, pixel, scratch.active_weight + active,
-                       scratch.active_pixel + active);
+struct WeightList {
+  alignas(64) T weights[kBatch * Vec<T>::kCount];
+  uint8_t entry[kBatch];
+  int count = 0;
+
+  // Keeps the entry only when `counts`, without a branch.
+  SPLAT_LANE void append(int k, Vec<T> weight, bool counts) {
+    weight.store(weights + count * Vec<T>::kCount);
+    entry[count] = uint8_t(k);
+    count += counts;
+  }
+};
+
+template <int Channels, class T>
+SPLAT_LANE void accumulate_block(const WeightList<T>& list, const T* rows, int stride, T* planes) {
+  using V = Vec<T>;
+  V total[Channels];
+  for (int c = 0; c < Channels; ++c) total[c] = V::load(planes + c * kCellPixels);
+  for (int i = 0; i < list.count; ++i) {
+    const V weight = V::load(list.weights + i * V::kCount);
+    const T* row = rows + list.entry[i] * stride;
+    for (int c = 0; c < Channels; ++c) total[c] = total[c] + weight * V(row[c]);
+  }
+  for (int c = 0; c < Channels; ++c) total[c].store(planes + c * kCellPixels);
 }
 
-// The features of a Gaussian as whole vectors: in place, or copied into padded memory.
+// planes[c] += sum over the list of weight * rows[entry][c], for one vector of pixels.
 template <class T>
-SPLAT_LANE const T* padded_features(const Tile<T>& tile, uint32_t gaussian, TileScratch<T>& scratch) {
-  const T* in = tile.features_in + int64_t(gaussian) * tile.channels;
-  if (tile.channels == tile.padded_channels) return in;
-  std::memcpy(scratch.splat_features, in, sizeof(T) * tile.channels);
-  return scratch.splat_features;
+void accumulate(const WeightList<T>& list, const Tile<T>& tile, const T* rows, T* planes) {
+  const int stride = tile.padded_channels;
+  int c = 0;
+  for (; c + kChannelBlock <= tile.channels; c += kChannelBlock)
+    accumulate_block<kChannelBlock>(list, rows + c, stride, planes + c * kCellPixels);
+  for (; c + 4 <= tile.channels; c += 4)
+    accumulate_block<4>(list, rows + c, stride, planes + c * kCellPixels);
+  for (; c < tile.channels; ++c) accumulate_block<1>(list, rows + c, stride, planes + c * kCellPixels);
+}
+
+template <int Vectors, class T>
+SPLAT_LANE void collect_block(const uint8_t* entry, const T* weights, const T* pixels, int stride,
+                              T* d_rows) {
+  using V = Vec<T>;
+  V total[kEntryBlock][Vectors];
+  for (int e = 0; e < kEntryBlock; ++e)
+    for (int k = 0; k < Vectors; ++k) total[e][k] = V::load(d_rows + entry[e] * stride + k * V::kCount);
+  for (int pixel = 0; pixel < kCellPixels; ++pixel) {
+    V g[Vectors];
+    for (int k = 0; k < Vectors; ++k) g[k] = V::load(pixels + pixel * stride + k * V::kCount);
+    for (int e = 0; e < kEntryBlock; ++e) {
+      const V weight(weights[entry[e] * kTilePixels + pixel]);
+      for (int k = 0; k < Vectors; ++k) total[e][k] = total[e][k] + weight * g[k];
+    }
+  }
+  for (int e = 0; e < kEntryBlock; ++e)
+    for (int k = 0; k < Vectors; ++k) total[e][k].store(d_rows + entry[e] * stride + k * V::kCount);
+}
+
+// d_rows[entry] += sum over the cell's pixels of weight * gradient.
+template <class T>
+void collect(const EntryList& list, const Tile<T>& tile, const TileScratch<T>& scratch, int cell) {
+  constexpr int n = Vec<T>::kCount;
+  const int stride = tile.padded_channels;
+  const T* weights = scratch.weights + cell * kCellPixels;
+  const T* pixels = scratch.pixels + int64_t(cell) * kCellPixels * stride;
+  for (int i = 0; i < list.count; i += kEntryBlock) {
+    const uint8_t* entry = list.entry + i;
+    int c = 0;
+    for (; c + kVectorBlock * n <= stride; c += kVectorBlock * n)
+      collect_block<kVectorBlock>(entry, weights, pixels + c, stride, scratch.d_rows + c);
+    for (; c < stride; c += n) collect_block<1>(entry, weights, pixels + c, stride, scratch.d_rows + c);
+  }
+}
+
+// weights[entry] = sum_c gradient[c] * rows[entry][c] at the cell's pixels: what the feature outputs want of
+// each weight.
+template <class T>
+void feature_values(const EntryList& list, const Tile<T>& tile, const TileScratch<T>& scratch, int cell) {
+  using V = Vec<T>;
+  const int stride = tile.padded_channels;
+  for (int place = 0; place < kCellPixels; place += V::kCount) {
+    const T* planes = scratch.planes + int64_t(cell) * kCellPixels * stride + place;
+    for (int i = 0; i < list.count; i += kEntryBlock) {
+      V total[kEntryBlock];
+      const T* rows[kEntryBlock];
+      for (int e = 0; e < kEntryBlock; ++e) {
+        total[e] = V(T(0));
+        rows[e] = scratch.rows + list.entry[i + e] * stride;
+      }
+      for (int c = 0; c < tile.channels; ++c) {
+        const V g = V::load(planes + c * kCellPixels);
+        for (int e = 0; e < kEntryBlock; ++e) total[e] = total[e] + g * V(rows[e][c]);
+      }
+      for (int e = 0; e < kEntryBlock; ++e)
+        total[e].store(scratch.weights + list.entry[i + e] * kTilePixels + cell * kCellPixels + place);
+    }
+  }
 }
 
 // Where one tile leaves the feature gradient of one of its entries.
 template <class T>
-SPLAT_LANE T* feature_gradient(const Tile<T>& tile, int64_t entry) {
+T* feature_gradient(const Tile<T>& tile, int64_t entry) {
   const uint32_t gaussian = tile.entries[entry];
-  const int64_t* begin = tile.slot_begin + gaussian;
-  if (begin[1] - begin[0] == 1) return tile.d_features_in + int64_t(gaussian) * tile.channels;
-  const int64_t slot = tile.feature_slot_begin[gaussian] + (tile.slot_ids[entry] - begin[0]);
-  return tile.feature_slots + slot * tile.channels;
-}
-
-// out[pixel] += weight * features, for `Vectors` channel vectors from channel `c`.
-template <int Vectors, class T>
-SPLAT_LANE void accumulate_block(const T* features, TileScratch<T>& scratch, int active, int stride, int c) {
-  using V = Vec<T>;
-  V feature[Vectors];
-  for (int k = 0; k < Vectors; ++k) feature[k] = V::load(features + c + k * V::kCount);
-  for (int i = 0; i < active; ++i) {
-    T* out = scratch.features + scratch.active_pixel[i] * stride + c;
-    const V weight(scratch.active_weight[i]);
-    for (int k = 0; k < Vectors; ++k)
-      (V::load(out + k * V::kCount) + weight * feature[k]).store(out + k * V::kCount);
-  }
-}
-
-template <class T>
-void accumulate(const T* features, TileScratch<T>& scratch, int active, int stride) {
-  constexpr int n = Vec<T>::kCount;
-  int c = 0;
-  for (; c + kBlock * n <= stride; c += kBlock * n)
-    accumulate_block<kBlock>(features, scratch, active, stride, c);
-  const int rest = (stride - c) / n;
-  if (rest == 3) accumulate_block<3>(features, scratch, active, stride, c);
-  if (rest == 2) accumulate_block<2>(features, scratch, active, stride, c);
-  if (rest == 1) accumulate_block<1>(features, scratch, active, stride, c);
-}
-
-// d_features = sum over active pixels of weight * d_out[pixel].
-template <int Vectors, class T>
-SPLAT_LANE void collect_block(T* d_features, const TileScratch<T>& scratch, int active, int stride, int c) {
-  using V = Vec<T>;
-  V total[Vectors];
-  for (int k = 0; k < Vectors; ++k) total[k] = V(T(0));
-  for (int i = 0; i < active; ++i) {
-    const T* d_out = scratch.features + scratch.active_pixel[i] * stride + c;
-    const V weight(scratch.active_weight[i]);
-    for (int k = 0; k < Vectors; ++k) total[k] = total[k] + weight * V::load(d_out + k * V::kCount);
-  }
-  for (int k = 0; k < Vectors; ++k) total[k].store(d_features + c + k * V::kCount);
-}
-
-template <class T>
-void collect(T* d_features, const TileScratch<T>& scratch, int active, int stride) {
-  constexpr int n = Vec<T>::kCount;
-  int c = 0;
-  for (; c + kBlock * n <= stride; c += kBlock * n)
-    collect_block<kBlock>(d_features, scratch, active, stride, c);
-  const int rest = (stride - c) / n;
-  if (rest == 3) collect_block<3>(d_features, scratch, active, stride, c);
-  if (rest == 2) collect_block<2>(d_features, scratch, active, stride, c);
-  if (rest == 1) collect_block<1>(d_features, scratch, active, stride, c);
-}
-
-// Collects straight into place, by way of padded memory when the channels are no whole vectors.
-template <class T>
-void collect_entry(const Tile<T>& tile, TileScratch<T>& scratch, int64_t entry, int active) {
-  T* out = feature_gradient(tile, entry);
-  if (tile.channels == tile.padded_channels) return collect(out, scratch, active, tile.padded_channels);
-  T* padded = scratch.splat_features + tile.padded_channels;
-  collect(padded, scratch, active, tile.padded_channels);
-  std::memcpy(out, padded, sizeof(T) * tile.channels);
-}
-
-// sum_c g_c f_c at the contributing pixels of a row.
-template <class T>
-SPLAT_LANE Vec<T> feature_values(const T* features, const TileScratch<T>& scratch, int stride, int pixel,
-                                 Vec<T> weight) {
-  using V = Vec<T>;
-  T values[V::kCount] = {};
-  for (uint32_t left = bits(weight > V(T(0))); left; left &= left - 1) {
-    const int lane = __builtin_ctz(left);
-    const T* g = scratch.features + (pixel + lane) * stride;
-    V total(T(0));
-    for (int c = 0; c < stride; c += V::kCount) total = total + V::load(g + c) * V::load(features + c);
-    values[lane] = sum(total);
-  }
-  return V::load(values);
+  const uint32_t* begin = tile.positions + tile.slot_begin[gaussian];
+  const uint32_t* end = tile.positions + tile.slot_begin[gaussian + 1];
+  if (end - begin == 1) return tile.d_features_in + int64_t(gaussian) * tile.channels;
+  const int64_t rank = std::lower_bound(begin, end, uint32_t(tile.first_pair + entry)) - begin;
+  return tile.feature_slots + (tile.feature_slot_begin[gaussian] + rank) * tile.channels;
 }
 
 template <class T>
 void write_features(const Tile<T>& tile, const TileScratch<T>& scratch) {
   const int64_t plane = int64_t(tile.width) * tile.height;
-  const int columns = tile.width - tile.x < kTile ? tile.width - tile.x : kTile;
-  const int rows = tile.height - tile.y < kTile ? tile.height - tile.y : kTile;
   for (int c = 0; c < tile.channels; ++c)
-    for (int y = 0; y < rows; ++y) {
-      T* out = tile.features + c * plane + int64_t(tile.y + y) * tile.width + tile.x;
-      for (int x = 0; x < columns; ++x) out[x] = scratch.features[(y * kTile + x) * tile.padded_channels + c];
-    }
+    store_plane(tile, scratch.planes + c * kCellPixels, tile.features + c * plane,
+                tile.padded_channels * kCellPixels);
 }
 
+// From planes to pixels, four channels of four pixels at a time.
+template <class T>
+void transpose_cells(const Tile<T>& tile, const TileScratch<T>& scratch) {
+  const int stride = tile.padded_channels;
+  for (int quad = 0; quad < kTilePixels / 4; ++quad) {
+    const int cell = quad / 4, place = quad % 4 * 4;
+    const T* from = scratch.planes + int64_t(cell) * stride * kCellPixels + place;
+    T* to = scratch.pixels + int64_t(cell * kCellPixels + place) * stride;
+    for (int c = 0; c < tile.channels; c += 4) {
+      Quad<T> q[4];
+      for (int i = 0; i < 4; ++i) std::memcpy(&q[i], from + (c + i) * kCellPixels, sizeof(q[i]));
+      const Quad<T> a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5);
+      const Quad<T> b = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
+      const Quad<T> d = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
+      const Quad<T> e = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
+      const Quad<T> pixels[] = {
+          __builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
+          __builtin_shufflevector(d, e, 0, 1, 4, 5), __builtin_shufflevector(d, e, 2, 3, 6, 7)};
+      for (int i = 0; i < 4; ++i) std::memcpy(to + i * stride + c, &pixels[i], sizeof(pixels[i]));
+    }
+  }
+}
+
+// Planes and pixels of the outputs' gradients, zeros outside the image.
 template <class T>
 void load_feature_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
+  using V = Vec<T>;
   const int64_t plane = int64_t(tile.width) * tile.height;
-  const int columns = tile.width - tile.x < kTile ? tile.width - tile.x : kTile;
-  const int rows = tile.height - tile.y < kTile ? tile.height - tile.y : kTile;
-  std::memset(scratch.features, 0, sizeof(T) * kTilePixels * tile.padded_channels);
-  for (int c = 0; c < tile.channels; ++c)
-    for (int y = 0; y < rows; ++y) {
-      const int64_t from = c * plane + int64_t(tile.y + y) * tile.width + tile.x;
-      for (int x = 0; x < columns; ++x) {
-        const int i = y * kTile + x;
-        const T g = tile.d_features[from + x];
-        scratch.features[i * tile.padded_channels + c] = g;
-        if (tile.features_move_geometry) scratch.rest[i] += g * tile.features[from + x];
-      }
+  const int stride = tile.padded_channels * kCellPixels;
+  if (tile.x + kTile > tile.width || tile.y + kTile > tile.height)
+    std::memset(scratch.planes, 0, sizeof(T) * kCells * stride);
+  for (int c = 0; c < tile.channels; ++c) {
+    T* planes = scratch.planes + c * kCellPixels;
+    load_plane(tile, tile.d_features + c * plane, planes, stride);
+    if (!tile.features_move_geometry) continue;
+    alignas(64) T shown[kTilePixels] = {};
+    load_plane(tile, tile.features + c * plane, shown);
+    for (int i = 0; i < kTilePixels; i += V::kCount) {
+      const V g = V::load(planes + i / kCellPixels * stride + i % kCellPixels);
+      (V::load(scratch.rest + i) + g * V::load(shown + i)).store(scratch.rest + i);
     }
+  }
+  if (tile.d_features_in) transpose_cells(tile, scratch);
 }
 
 }  // namespace

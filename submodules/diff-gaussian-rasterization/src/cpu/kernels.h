@@ -11,12 +11,16 @@ namespace splat {
 
 constexpr int kTile = 16;  // pixels on a side
 constexpr int kTilePixels = kTile * kTile;
-constexpr int64_t kGaussianChunk = 1024;  // Gaussians per work item; a multiple of every lane count
+constexpr int kCell = 4;  // pixels on a side; a tile's memory lies cell by cell, row by row within each
+constexpr int kCellPixels = kCell * kCell;
+constexpr int kCells = kTilePixels / kCellPixels;  // of a tile
+constexpr int kBatch = 64;                         // entries of a tile that pass its cells together
+constexpr int64_t kGaussianChunk = 1024;           // Gaussians per work item; a multiple of every lane count
 constexpr int kMaxLanes = 16;
 
 // What one splat collects over the pixels of one tile. h is dL/d(power); dx, dy are pixel minus mean.
-// Padded to whole groups of four.
-enum Slot { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth, kSlotSize = 12 };
+// Padded to whole cache lines: they are read in another order than written.
+enum Slot { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth, kSlots = 12, kSlotSize = 16 };
 
 template <class T>
 struct ProjectJob {
@@ -37,8 +41,10 @@ struct ProjectBackwardJob {
   int rasters;
   Raster<T> raster[2];
   const Splat<T>* splats[2];
-  const int64_t* slot_begin[2];  // [N + 1] each: a Gaussian's slots are consecutive
-  const T* slots[2];             // [slots, kSlotSize]; null: no gradient comes through this raster's shapes
+  const int64_t* slot_begin[2];  // [N + 1] each, into positions
+  const uint32_t* positions[2];  // [pairs]: of each Gaussian's pairs, one after the other
+  const uint16_t* hits[2];       // [pairs]: 0 where the pair has no gradient
+  const T* slots[2];             // [pairs, kSlotSize]; null: no gradient comes through this raster's shapes
   int feature_raster;            // the raster that features came through, -1: no gradient to them
   const int64_t* feature_slot_begin;  // [N + 1]
   const T* feature_slots;             // [slots, channels], of Gaussians that touch several tiles
@@ -50,6 +56,7 @@ struct Tile {
   const Splat<T>* splats;
   const uint32_t* entries;  // Gaussians that touch the tile, nearest first
   int64_t count;
+  uint16_t* hits;     // [count] the cells that each entry changed, bit by bit: left by the forward pass
   int x, y;           // of its corner, pixels
   int width, height;  // of the image
   bool color;         // rgb, depth and alpha are rendered
@@ -61,26 +68,40 @@ struct Tile {
   // Backward only:
   int64_t processed;                                // entries that the forward pass looked at
   const T *d_rgb, *d_depth, *d_alpha, *d_features;  // null: zero
-  const uint32_t* slot_ids;
-  T* slots;                           // null: the gradient stops at the features
+  T* slots;                           // [count, kSlotSize]; null: the gradient stops at the features
   T* d_features_in;                   // [N, channels]; null: no gradient to the features
+  int64_t first_pair;                 // of the tile, among those of all tiles
   const int64_t* slot_begin;          // [N + 1]
+  const uint32_t* positions;          // [pairs]
   T* feature_slots;                   // of Gaussians that touch several tiles
   const int64_t* feature_slot_begin;  // [N + 1]
   bool features_move_geometry;
 };
 
-// Per-thread memory for one tile.
+// What blending needs of a splat, with the conic's halves taken.
+template <class T>
+struct Brush {
+  T x, y, half_xx, xy, half_yy, opacity, depth, red, green, blue;
+};
+
+// Per-thread memory for one tile. A batch has room for one entry more, which stays zero: lists are filled up
+// with it to whole blocks.
 template <class T>
 struct TileScratch {
+  alignas(64) T x[kTilePixels];  // pixel centres
+  alignas(64) T y[kTilePixels];
   alignas(64) T transmittance[kTilePixels];
   alignas(64) T color[4][kTilePixels];  // red, green, blue, depth; their gradients in backward
   alignas(64) T constant[kTilePixels];  // the part of sum_c g_c c that is the same for every splat
   alignas(64) T rest[kTilePixels];      // the weighted sum over what is still behind
-  alignas(64) T active_weight[kTilePixels + kMaxLanes];
-  alignas(64) int32_t active_pixel[kTilePixels + kMaxLanes];
-  T* features;        // [kTilePixels, padded_channels]: outputs, or their gradients
-  T* splat_features;  // [2, padded_channels]: of one Gaussian, and their gradient
+  Brush<T> brushes[kBatch];
+  uint16_t hits[kBatch];
+  // Of features, each null unless there are any:
+  T* planes;   // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
+  T* pixels;   // [kCells, kCellPixels, padded_channels]: the gradients again
+  T* rows;     // [kBatch + 1, padded_channels]: the features of a batch
+  T* d_rows;   // [kBatch + 1, padded_channels]: their gradients
+  T* weights;  // [kBatch + 1, kTilePixels]
 };
 
 template <class T>

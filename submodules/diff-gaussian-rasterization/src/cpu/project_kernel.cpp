@@ -1,9 +1,11 @@
 // Projection of Gaussians and its adjoint, several Gaussians at a time. Compiled once per instruction set.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "kernels_isa.h"
 #include "simd.h"
+#include "slots.h"
 #include "splat/covariance.h"
 #include "splat/projection.h"
 #include "splat/sh.h"
@@ -114,16 +116,17 @@ SPLAT_LANE void lane_colors(const Camera<T>& camera, const Gaussians<T>& in, con
     for (int c = 0; c < 3; ++c) rgb[c] = rgb[c] + basis[k] * at(in.sh, 3 * in.sh_bases, 3 * k + c);
 }
 
-// The splats of one raster for the lanes' Gaussians, colour excluded. Returns which are visible.
+// The splats of one raster for the lanes' Gaussians, colour excluded; `plain_reach_sq` is reach_squared() of
+// their own opacity. Returns which are visible.
 template <class T>
 SPLAT_LANE Mask<T> lane_splats(const ProjectJob<T>& job, const Raster<T>& raster, const LaneGaussian<T>& g,
-                               const Projection<Vec<T>>& p, Mask<T> in_front, Vec<T>* fields,
-                               Vec<T>& radius) {
+                               const Projection<Vec<T>>& p, Mask<T> in_front, Vec<T> plain_reach_sq,
+                               Vec<T>* fields, Vec<T>& radius) {
   using V = Vec<T>;
   const V zero(T(0)), one(T(1));
   const Footprint<V> f = footprint(scaled(p.covariance, raster), job.camera.low_pass, job.camera.antialiased);
   const V opacity = g.opacity * f.compensation;
-  const V reach_sq = reach_squared(opacity);
+  const V reach_sq = job.camera.antialiased ? reach_squared(opacity) : plain_reach_sq;
   const V reach = square_root(maximum(reach_sq, zero));
   const V x = p.mean.x * raster.scale_x, y = p.mean.y * raster.scale_y;
   const V extent_x = reach * square_root(f.filtered.xx), extent_y = reach * square_root(f.filtered.yy);
@@ -179,8 +182,9 @@ int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
     if (job.in.offsets) finite = finite & is_finite(at(job.in.offsets, 2, 0) + at(job.in.offsets, 2, 1));
     V fields[2][16], radius[2];
     Mask<T> visible[2];
+    const V reach_sq = job.camera.antialiased ? V(T(0)) : reach_squared(g.opacity);
     for (int r = 0; r < job.rasters; ++r)
-      visible[r] = lane_splats(job, job.raster[r], g, p, in_front, fields[r], radius[r]);
+      visible[r] = lane_splats(job, job.raster[r], g, p, in_front, reach_sq, fields[r], radius[r]);
     const Mask<T> anywhere = job.rasters == 2 ? visible[0] | visible[1] : visible[0];
     if (any(visible[0])) {
       V* rgb = fields[0] + color_field;
@@ -200,26 +204,6 @@ int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
     }
   }
   return invalid;
-}
-
-// The sums over a Gaussian's slots, lane by lane, always in slot order.
-template <class T>
-SPLAT_LANE void sum_slots(const int64_t* slot_begin, const T* slots, int64_t i, int lanes, Vec<T>* sums) {
-  T total[kSlotSize][Vec<T>::kCount] = {};
-  for (int l = 0; l < lanes; ++l)
-    for (int64_t s = slot_begin[i + l]; s < slot_begin[i + l + 1]; ++s)
-      for (int k = 0; k < kSlotSize; ++k) total[k][l] += slots[s * kSlotSize + k];
-  for (int k = 0; k < kSlotSize; ++k) sums[k] = Vec<T>::load(total[k]);
-}
-
-// The lanes whose Gaussians have a slot in any raster: all others keep their zero gradients.
-template <class T>
-SPLAT_LANE uint32_t seen_lanes(const ProjectBackwardJob<T>& job, int64_t i, int lanes) {
-  uint32_t seen = 0;
-  for (int r = 0; r < job.rasters; ++r)
-    for (int l = 0; job.slots[r] && l < lanes; ++l)
-      seen |= uint32_t(job.slot_begin[r][i + l] != job.slot_begin[r][i + l + 1]) << l;
-  return seen;
 }
 
 template <class T>
@@ -314,22 +298,6 @@ SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, uin
   for (int k = 0; k < 3; ++k) store_column(out.scales, 3, k, i, seen, scale[k]);
 }
 
-// Sums the feature slots. A Gaussian that touches one tile has its gradient already.
-template <class T>
-void feature_gradients(const ProjectBackwardJob<T>& job, int64_t begin, int64_t end) {
-  const int channels = job.in.channels;
-  const int64_t* touched = job.slot_begin[job.feature_raster];
-  for (int64_t i = begin; i < end; ++i) {
-    if (touched[i + 1] - touched[i] == 1) continue;
-    T* out = job.out.features + i * channels;
-    for (int c = 0; c < channels; ++c) out[c] = 0;
-    for (int64_t s = job.feature_slot_begin[i]; s < job.feature_slot_begin[i + 1]; ++s) {
-      const T* slot = job.feature_slots + s * channels;
-      for (int c = 0; c < channels; ++c) out[c] += slot[c];
-    }
-  }
-}
-
 template <class T>
 void project_backward_chunk(const ProjectBackwardJob<T>& job, int64_t begin, int64_t end, double* pose_sum) {
   using V = Vec<T>;
@@ -351,8 +319,8 @@ void project_backward_chunk(const ProjectBackwardJob<T>& job, int64_t begin, int
     PoseGradient<V> own = {};
     for (int r = 0; r < job.rasters; ++r) {
       if (!job.slots[r]) continue;
-      V sums[kSlotSize];
-      sum_slots(job.slot_begin[r], job.slots[r], i, lanes, sums);
+      V sums[kSlots];
+      sum_slots(job, r, i, lanes, sums);
       add_screen_gradient(job, job.raster[r], p, g.opacity, sums, d_pixel, d_image, d_opacity);
       if (r > 0) continue;
       d_depth = sums[kDDepth];

@@ -52,7 +52,7 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   const int64_t begin = layer.lists.tile_begin[index];
   tile.splats = layer.splats.data();
   tile.entries = layer.lists.entries.data() + begin;
-  tile.slot_ids = layer.lists.slot_ids.data() + begin;
+  tile.hits = layer.lists.hits.data() + begin;
   tile.count = layer.lists.tile_begin[index + 1] - begin;
   tile.processed = layer.lists.processed[index];
   tile.x = int(index % layer.raster.tiles_x) * kTile;
@@ -64,7 +64,8 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   if (layer.features) {
     tile.features_in = request.in.features;
     tile.channels = request.in.channels;
-    tile.padded_channels = (tile.channels + lanes - 1) / lanes * lanes;
+    const int whole = std::max(lanes, kCell);  // vectors, and quads of channels
+    tile.padded_channels = (tile.channels + whole - 1) / whole * whole;
     tile.features = images.features;
   }
   tile.rgb = images.rgb;
@@ -73,24 +74,30 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   return tile;
 }
 
-// Scratch for every member of a team, feature tiles included.
+// Scratch for every member of a team, features included.
 template <class T>
 class Scratches {
  public:
   Scratches(int members, int channels) : scratches_(new TileScratch<T>[members]) {
     const int64_t padded = (channels + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
-    const int64_t each = padded * (kTilePixels + 2);
-    features_.resize(each * members);
+    const int64_t tile = kTilePixels * padded, rows = (kBatch + 1) * padded;
+    const int64_t each = channels ? 2 * tile + 2 * rows + (kBatch + 1) * kTilePixels : 0;
+    features_ = Buffer<T>(each * members);
+    std::fill_n(features_.data(), each * members, T(0));
     for (int m = 0; m < members; ++m) {
-      scratches_[m].features = features_.data() + each * m;
-      scratches_[m].splat_features = scratches_[m].features + padded * kTilePixels;
+      T* next = features_.data() + each * m;
+      scratches_[m].planes = next;
+      scratches_[m].pixels = next += tile;
+      scratches_[m].rows = next += tile;
+      scratches_[m].d_rows = next += rows;
+      scratches_[m].weights = next + rows;
     }
   }
   TileScratch<T>& operator[](int member) { return scratches_[member]; }
 
  private:
   std::unique_ptr<TileScratch<T>[]> scratches_;
-  std::vector<T> features_;
+  Buffer<T> features_;
 };
 
 // Where the feature slots of each Gaussian begin, [N + 1]. Most Gaussians touch one tile only; that tile
@@ -102,6 +109,15 @@ std::vector<int64_t> shared_slots(const std::vector<int64_t>& slot_begin) {
     begin[i + 1] = begin[i] + (own > 1 ? own : 0);
   }
   return begin;
+}
+
+// Calls body(tile, member) for every tile, handed out in runs of neighbours, which share memory.
+template <class Body>
+void each_tile(Team& team, int64_t tiles, const Body& body) {
+  const int64_t run = tiles >= 64 * team.size() ? 4 : 1;
+  team.each((tiles + run - 1) / run, [&](int64_t index, int member) {
+    for (int64_t tile = index * run; tile < std::min((index + 1) * run, tiles); ++tile) body(tile, member);
+  });
 }
 
 int team_size(int threads, int64_t gaussians) {
@@ -128,11 +144,14 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
   const Buffer<T> depths(count);
   project_all(request, state, depths.data(), out.radii, team);
   const std::vector<uint32_t> order = sort_by_depth(depths.data(), count);
+  if (features)
+    ask_for_huge_pages(out.features,
+                       sizeof(T) * request.in.channels * request.feature_width * request.feature_height);
   Scratches<T> scratches(team.size(), features ? request.in.channels : 0);
   for (auto& layer : state.layers) {
     layer.lists = bin(layer.raster, layer.splats.data(), count, order, request.max_pairs, team);
     const int64_t tiles = int64_t(layer.lists.processed.size());
-    team.each(tiles, [&](int64_t index, int member) {
+    each_tile(team, tiles, [&](int64_t index, int member) {
       const Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, index);
       layer.lists.processed[index] = kernels.render(tile, scratches[member]);
     });
@@ -164,6 +183,8 @@ void backward(const Request<T>& request, const State<T>& state, const Images<T>&
     job.raster[r] = layer.raster;
     job.splats[r] = layer.splats.data();
     job.slot_begin[r] = layer.lists.slot_begin.data();
+    job.positions[r] = layer.lists.positions.data();
+    job.hits[r] = layer.lists.hits.data();
     const bool geometry = (layer.color && color) || moves;
     if (!geometry && !needs_features) continue;
     if (geometry) slots[r] = Buffer<T>(pairs * kSlotSize);
@@ -175,17 +196,20 @@ void backward(const Request<T>& request, const State<T>& state, const Images<T>&
       job.feature_slots = feature_slots.data();
       job.feature_slot_begin = feature_slot_begin.data();
     }
-    team.each(int64_t(layer.lists.processed.size()), [&](int64_t index, int member) {
+    each_tile(team, int64_t(layer.lists.processed.size()), [&](int64_t index, int member) {
       Tile<T> tile = tile_of<T>(request, layer, images, state.kernels->lanes, index);
       tile.color = layer.color && (color || moves);
       tile.d_rgb = d_images.rgb;
       tile.d_depth = d_images.depth;
       tile.d_alpha = d_images.alpha;
       tile.d_features = by_features ? d_images.features : nullptr;
-      tile.slots = slots[r].data();
+      const int64_t first_pair = layer.lists.tile_begin[index];
+      if (geometry) tile.slots = slots[r].data() + first_pair * kSlotSize;
       if (needs_features) {
         tile.d_features_in = out.features;
+        tile.first_pair = first_pair;
         tile.slot_begin = layer.lists.slot_begin.data();
+        tile.positions = layer.lists.positions.data();
         tile.feature_slots = feature_slots.data();
         tile.feature_slot_begin = feature_slot_begin.data();
       }

@@ -1,8 +1,8 @@
-// Blending of one tile and its adjoint, a vector of pixels of one row at a time. Compiled once per
-// instruction set.
+// Blending of one tile and its adjoint. Entries pass in batches. Forward, cell by cell: a vector of pixels
+// stays in registers while the batch's splats pass by. Backward, splat by splat: its sums stay in registers
+// while it visits its cells. Compiled once per instruction set.
 #include "feature_tile.h"
 #include "kernels_isa.h"
-#include "simd.h"
 // after simd.h: the blending functions call its exponential()
 #include "splat/blend.h"
 
@@ -10,190 +10,206 @@ namespace splat {
 namespace SPLAT_ISA {
 namespace {
 
-constexpr int64_t kFinishedCheck = 16;  // entries between two looks at whether every pixel is finished
-
-// A strip of a tile, one vector wide: the rows of it that a splat may reach, and the terms of the exponent
-// that all of them share: power = base + dy (slope + dy half_yy).
 template <class T>
-struct Strip {
-  int first, last;  // rows within the tile; empty when first > last
-  Vec<T> dx, base, slope;
-  T half_yy;
-};
-
-template <class T>
-SPLAT_LANE Strip<T> strip_of(const Tile<T>& tile, const Splat<T>& s, int column) {
-  Strip<T> strip;
-  const T left = T(tile.x + column) + T(0.5) - s.x;
-  const Span span = strip_span(s.slope_y, s.reach_y, s.extent_x, s.slope_x * s.extent_y, left,
-                               left + T(Vec<T>::kCount - 1));
-  strip.first = 1, strip.last = 0;
-  if (span.low > span.high) return strip;
-  const float top = float(s.y) - float(tile.y) - 0.5f;  // of the splat's centre, in rows
-  const float low = span.low + top, high = span.high + top;
-  if (!(high >= 0.f && low <= float(kTile - 1))) return strip;
-  const int first = low > 0.f ? int(low) : 0;
-  strip.first = first + (low > float(first));  // ceil
-  strip.last = high < float(kTile - 1) ? int(high) : kTile - 1;
-  strip.dx = Vec<T>::indices() + Vec<T>(left);
-  strip.base = strip.dx * strip.dx * Vec<T>(T(0.5) * s.conic_xx);
-  strip.slope = strip.dx * Vec<T>(s.conic_xy);
-  strip.half_yy = T(0.5) * s.conic_yy;
-  return strip;
+SPLAT_LANE Brush<T> brush_of(const Splat<T>& s) {
+  return {s.x,     s.y,   T(0.5) * s.conic_xx, s.conic_xy, T(0.5) * s.conic_yy, s.opacity, s.depth, s.red,
+          s.green, s.blue};
 }
 
 template <class T>
-SPLAT_LANE Vec<T> row_alpha(const Strip<T>& strip, const Splat<T>& s, T dy) {
-  const Vec<T> power = strip.base + Vec<T>(dy) * (strip.slope + Vec<T>(dy * strip.half_yy));
+SPLAT_LANE Vec<T> alpha_at(const Brush<T>& s, Vec<T> dx, Vec<T> dy) {
+  const Vec<T> power = dx * (dx * Vec<T>(s.half_xx) + dy * Vec<T>(s.xy)) + dy * (dy * Vec<T>(s.half_yy));
   return splat_alpha<Vec<T>, T>(s.opacity, power);
 }
 
-// Pixels outside the image start out finished.
+// Where the pixels are; those outside the image start out finished. Returns the cells within the image.
 template <class T>
-void start(const Tile<T>& tile, TileScratch<T>& scratch) {
+uint32_t start(const Tile<T>& tile, TileScratch<T>& scratch) {
+  uint32_t alive = 0;
   for (int i = 0; i < kTilePixels; ++i) {
-    const bool inside = tile.x + i % kTile < tile.width && tile.y + i / kTile < tile.height;
+    const int cell = i / kCellPixels, place = i % kCellPixels;
+    const int x = tile.x + cell % kCellsAcross * kCell + place % kCell;
+    const int y = tile.y + cell / kCellsAcross * kCell + place / kCell;
+    const bool inside = x < tile.width && y < tile.height;
+    scratch.x[i] = T(x) + T(0.5);
+    scratch.y[i] = T(y) + T(0.5);
     scratch.transmittance[i] = inside ? T(1) : T(-1);
+    alive |= uint32_t(inside) << cell;
+  }
+  return alive;
+}
+
+// Splats and their features lie scattered in memory: fetch some of those of the next batch.
+template <class T>
+SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t begin, int64_t end, bool features) {
+  for (int64_t entry = begin; entry < end && entry < tile.count; ++entry) {
+    const int64_t gaussian = tile.entries[entry];
+    __builtin_prefetch(tile.splats + gaussian);
+    if (sizeof(Splat<T>) > 64) __builtin_prefetch((const char*)(tile.splats + gaussian) + 64);
+    if (!features) continue;
+    const char* row = (const char*)(tile.features_in + gaussian * tile.channels);
+    for (int64_t byte = 0; byte < int64_t(sizeof(T)) * tile.channels; byte += 64)
+      __builtin_prefetch(row + byte, 0, 2);
   }
 }
 
 template <class T>
-bool all_finished(const TileScratch<T>& scratch) {
-  Vec<T> largest = Vec<T>::load(scratch.transmittance);
-  for (int i = Vec<T>::kCount; i < kTilePixels; i += Vec<T>::kCount)
-    largest = maximum(largest, Vec<T>::load(scratch.transmittance + i));
-  return !any(largest > Vec<T>(T(0)));
+SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, uint32_t gaussian, int k) {
+  std::memcpy(scratch.rows + k * tile.padded_channels, tile.features_in + int64_t(gaussian) * tile.channels,
+              sizeof(T) * tile.channels);
 }
 
-// Splats and their features lie scattered in memory: fetch those of the entries to come.
-template <bool Features, class T>
-SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t entry) {
-  if (entry + 4 < tile.count) __builtin_prefetch(tile.splats + tile.entries[entry + 4]);
-  if (!Features || entry + 2 >= tile.count) return;
-  const char* features = (const char*)(tile.features_in + int64_t(tile.entries[entry + 2]) * tile.channels);
-  for (int64_t byte = 0; byte < int64_t(sizeof(T)) * tile.channels; byte += 64)
-    __builtin_prefetch(features + byte);
-}
-
-template <class T>
-SPLAT_LANE void add(T* to, Vec<T> value) {
-  (Vec<T>::load(to) + value).store(to);
-}
-
-// One splat over the tile: forward. The splat is a copy, which no store into the scratch can change.
+// One vector of pixels and the entries of a batch that reach its cell. False when every pixel is finished.
 template <bool Color, bool Features, class T>
-SPLAT_LANE int render_splat(const Tile<T>& tile, const Splat<T> s, TileScratch<T>& scratch) {
+SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int first, uint64_t entries) {
   using V = Vec<T>;
-  int active = 0;
-  const T first_dy = T(tile.y) + T(0.5) - s.y;
-  for (int column = 0; column < kTile; column += V::kCount) {
-    const Strip<T> strip = strip_of(tile, s, column);
-    for (int row = strip.first; row <= strip.last; ++row) {
-      const int pixel = row * kTile + column;
-      const V alpha = row_alpha(strip, s, first_dy + T(row));
-      const Blend<V> b = blend<V, T>(alpha, V::load(scratch.transmittance + pixel));
-      b.transmittance.store(scratch.transmittance + pixel);
-      if constexpr (Color) {
-        add(scratch.color[0] + pixel, b.weight * V(s.red));
-        add(scratch.color[1] + pixel, b.weight * V(s.green));
-        add(scratch.color[2] + pixel, b.weight * V(s.blue));
-        add(scratch.color[3] + pixel, b.weight * V(s.depth));
-      }
-      if constexpr (Features) active = append_active(scratch, active, pixel, b.weight);
+  const int cell = first / kCellPixels;
+  const V x = V::load(scratch.x + first), y = V::load(scratch.y + first);
+  V transmittance = V::load(scratch.transmittance + first);
+  V color[4];
+  for (int c = 0; Color && c < 4; ++c) color[c] = V::load(scratch.color[c] + first);
+  WeightList<T> list;
+  for (; entries; entries &= entries - 1) {
+    const int k = __builtin_ctzll(entries);
+    const Brush<T>& s = scratch.brushes[k];
+    const Blend<V> b = blend<V, T>(alpha_at(s, x - V(s.x), y - V(s.y)), transmittance);
+    const bool changed = any(b.transmittance < transmittance);
+    transmittance = b.transmittance;
+    scratch.hits[k] = uint16_t(scratch.hits[k] | changed << cell);
+    if constexpr (Color) {
+      color[0] = color[0] + b.weight * V(s.red);
+      color[1] = color[1] + b.weight * V(s.green);
+      color[2] = color[2] + b.weight * V(s.blue);
+      color[3] = color[3] + b.weight * V(s.depth);
     }
+    if constexpr (Features) list.append(k, b.weight, changed);
   }
-  return active;
+  transmittance.store(scratch.transmittance + first);
+  for (int c = 0; Color && c < 4; ++c) color[c].store(scratch.color[c] + first);
+  if constexpr (Features) {
+    T* planes = scratch.planes + int64_t(cell) * tile.padded_channels * kCellPixels + first % kCellPixels;
+    accumulate(list, tile, scratch.rows, planes);
+  }
+  return any(transmittance > V(T(0)));
+}
+
+// The entries [begin, begin + count): returns which of the cells `alive` still have unfinished pixels.
+template <bool Color, bool Features, class T>
+uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int count,
+                      uint32_t alive) {
+  CellLists lists;
+  for (int k = 0; k < count; ++k) {
+    const uint32_t gaussian = tile.entries[begin + k];
+    const Splat<T>& s = tile.splats[gaussian];
+    const uint32_t cells = touched_cells(s, tile.x, tile.y) & alive;
+    lists.add(k, cells);
+    scratch.brushes[k] = brush_of(s);
+    scratch.hits[k] = 0;
+    if (Features && cells) copy_features(tile, scratch, gaussian, k);
+  }
+  uint64_t entries[kCells];
+  lists.store(entries);
+  for (int cell = 0; cell < kCells; ++cell) {
+    constexpr int each = kBatch / kCells;
+    const int64_t next = begin + kBatch + cell * each;
+    prefetch(tile, next, next + each, Features);
+    if (!entries[cell]) continue;
+    bool unfinished = false;
+    for (int place = 0; place < kCellPixels; place += Vec<T>::kCount)
+      unfinished |= render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, entries[cell]);
+    if (!unfinished) alive &= ~(1u << cell);
+  }
+  std::memcpy(tile.hits + begin, scratch.hits, sizeof(*tile.hits) * count);
+  return alive;
 }
 
 template <class T>
-void write_color(const Tile<T>& tile, const TileScratch<T>& scratch) {
-  const int64_t plane = int64_t(tile.width) * tile.height;
-  for (int i = 0; i < kTilePixels; ++i) {
-    const int x = tile.x + i % kTile, y = tile.y + i / kTile;
-    if (x >= tile.width || y >= tile.height) continue;
-    const int64_t p = int64_t(y) * tile.width + x;
-    const T t = scratch.transmittance[i] < 0 ? -scratch.transmittance[i] : scratch.transmittance[i];
-    const T alpha = T(1) - t;
-    for (int c = 0; c < 3; ++c) tile.rgb[c * plane + p] = scratch.color[c][i] + t * tile.background[c];
-    tile.alpha[p] = alpha;
-    tile.depth[p] = alpha > 0 ? scratch.color[3][i] / alpha : T(0);
+void write_color(const Tile<T>& tile, TileScratch<T>& scratch) {
+  using V = Vec<T>;
+  alignas(64) T alphas[kTilePixels];
+  for (int i = 0; i < kTilePixels; i += V::kCount) {
+    const V t = -negative(V::load(scratch.transmittance + i)), alpha = V(T(1)) - t;
+    for (int c = 0; c < 3; ++c)
+      (V::load(scratch.color[c] + i) + t * V(tile.background[c])).store(scratch.color[c] + i);
+    const V depth = V::load(scratch.color[3] + i);
+    select(alpha > V(T(0)), depth / alpha, V(T(0))).store(scratch.color[3] + i);
+    alpha.store(alphas + i);
   }
+  const int64_t plane = int64_t(tile.width) * tile.height;
+  for (int c = 0; c < 3; ++c) store_plane(tile, scratch.color[c], tile.rgb + c * plane);
+  store_plane(tile, scratch.color[3], tile.depth);
+  store_plane(tile, alphas, tile.alpha);
 }
 
 template <bool Color, bool Features, class T>
 int64_t render_tile(const Tile<T>& tile, TileScratch<T>& scratch) {
-  start(tile, scratch);
+  uint32_t alive = start(tile, scratch);
   if constexpr (Color) std::memset(scratch.color, 0, sizeof(scratch.color));
-  if constexpr (Features) {
-    std::memset(scratch.features, 0, sizeof(T) * kTilePixels * tile.padded_channels);
-    std::memset(scratch.splat_features, 0, sizeof(T) * tile.padded_channels);
-  }
+  if constexpr (Features) std::memset(scratch.planes, 0, sizeof(T) * kTilePixels * tile.padded_channels);
+  prefetch(tile, 0, kBatch, Features);
   int64_t e = 0;
-  for (; e < tile.count; ++e) {
-    if (e % kFinishedCheck == 0 && all_finished(scratch)) break;
-    prefetch<Features>(tile, e);
-    const uint32_t gaussian = tile.entries[e];
-    const int active = render_splat<Color, Features>(tile, tile.splats[gaussian], scratch);
-    if (Features && active)
-      accumulate(padded_features(tile, gaussian, scratch), scratch, active, tile.padded_channels);
+  for (; e < tile.count && alive; e += kBatch) {
+    const int count = int(tile.count - e < kBatch ? tile.count - e : kBatch);
+    alive = render_batch<Color, Features>(tile, scratch, e, count, alive);
   }
   if constexpr (Color) write_color(tile, scratch);
   if constexpr (Features) write_features(tile, scratch);
+  if (e >= tile.count) return tile.count;
+  std::memset(tile.hits + e, 0, sizeof(*tile.hits) * (tile.count - e));
   return e;
 }
 
-// Loads the gradients of a tile's pixels. With weights w_i and per-splat values v_i = sum_c g_c c_i the loss
-// is, to first order, sum_i w_i v_i: `constant` is the part of v that all splats share, `rest` that sum.
+// Loads the gradients of the outputs into scratch: g_c per channel, the constant part of sum_c g_c c, and the
+// weighted sum of all of it behind the camera.
 template <class T>
 void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
+  using V = Vec<T>;
   const int64_t plane = int64_t(tile.width) * tile.height;
+  alignas(64) T alphas[kTilePixels] = {}, shown[kTilePixels] = {};
   std::memset(scratch.color, 0, sizeof(scratch.color));
-  for (int i = 0; i < kTilePixels; ++i) {
-    const int x = tile.x + i % kTile, y = tile.y + i / kTile;
-    scratch.constant[i] = scratch.rest[i] = 0;
-    if (x >= tile.width || y >= tile.height) continue;
-    const int64_t p = int64_t(y) * tile.width + x;
-    const T alpha = tile.alpha[p];
-    T constant = tile.d_alpha ? tile.d_alpha[p] : T(0), rest = constant * alpha;
-    for (int c = 0; c < 3 && tile.d_rgb; ++c) {
-      // rgb = sum w c + (1 - alpha) background, alpha = sum w
-      const T g = tile.d_rgb[c * plane + p], shown = tile.rgb[c * plane + p];
-      scratch.color[c][i] = g;
-      constant -= g * tile.background[c];
-      rest += g * (shown - tile.background[c]);
+  load_plane(tile, tile.alpha, alphas);
+  if (tile.d_alpha) load_plane(tile, tile.d_alpha, scratch.constant);
+  for (int i = 0; i < kTilePixels; i += V::kCount)
+    (V::load(scratch.constant + i) * V::load(alphas + i)).store(scratch.rest + i);
+  for (int c = 0; c < 3 && tile.d_rgb; ++c) {
+    // rgb = sum w c + (1 - alpha) background, alpha = sum w
+    const V background(tile.background[c]);
+    load_plane(tile, tile.d_rgb + c * plane, scratch.color[c]);
+    load_plane(tile, tile.rgb + c * plane, shown);
+    for (int i = 0; i < kTilePixels; i += V::kCount) {
+      const V g = V::load(scratch.color[c] + i);
+      (V::load(scratch.constant + i) - g * background).store(scratch.constant + i);
+      (V::load(scratch.rest + i) + g * (V::load(shown + i) - background)).store(scratch.rest + i);
     }
-    if (tile.d_depth && alpha > 0) {
-      // depth = sum w z / sum w: v = g (z - depth) / alpha, whose weighted sum is zero
-      const T g = tile.d_depth[p] / alpha;
-      scratch.color[3][i] = g;
-      constant -= g * tile.depth[p];
-    }
-    scratch.constant[i] = constant;
-    scratch.rest[i] = rest;
+  }
+  if (!tile.d_depth) return;
+  load_plane(tile, tile.d_depth, scratch.color[3]);
+  load_plane(tile, tile.depth, shown);
+  for (int i = 0; i < kTilePixels; i += V::kCount) {
+    // depth = sum w z / sum w: v = g (z - depth) / alpha, whose weighted sum is zero
+    const V alpha = V::load(alphas + i);
+    const V g = select(alpha > V(T(0)), V::load(scratch.color[3] + i) / alpha, V(T(0)));
+    g.store(scratch.color[3] + i);
+    (V::load(scratch.constant + i) - g * V::load(shown + i)).store(scratch.constant + i);
   }
 }
 
-// One splat over the tile: backward. Front to back again, so that the weights are those of the forward pass.
+// One splat over the cells that it hit: backward. Front to back again, so that the weights are those of the
+// forward pass. `weights` [kTilePixels] come with the features' wishes and leave as weights.
 template <bool Color, bool Features, bool FeatureGeometry, class T>
-SPLAT_LANE int render_splat_backward(const Tile<T>& tile, const Splat<T> s, const T* features,
-                                     TileScratch<T>& scratch, T* slot) {
+SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s, uint32_t cells, T* weights,
+                                      T* slot) {
   using V = Vec<T>;
   constexpr bool kGeometry = Color || FeatureGeometry;
-  int active = 0;
-  const T first_dy = T(tile.y) + T(0.5) - s.y;
-  V sums[kSlotSize];
+  V sums[kSlots];
   for (V& each : sums) each = V(T(0));
-  for (int column = 0; column < kTile; column += V::kCount) {
-    const Strip<T> strip = strip_of(tile, s, column);
-    // dx is the same in every row: sum h, h dy and h dy^2 over rows first.
-    V h0(T(0)), h1(T(0)), h2(T(0));
-    for (int row = strip.first; row <= strip.last; ++row) {
-      const int pixel = row * kTile + column;
-      const T dy = first_dy + T(row);
-      const V alpha = row_alpha(strip, s, dy);
+  for (; cells; cells &= cells - 1) {
+    const int corner = __builtin_ctz(cells) * kCellPixels;
+    for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount) {
+      const V dx = V::load(scratch.x + pixel) - V(s.x), dy = V::load(scratch.y + pixel) - V(s.y);
+      const V alpha = alpha_at(s, dx, dy);
       const Blend<V> b = blend<V, T>(alpha, V::load(scratch.transmittance + pixel));
       b.transmittance.store(scratch.transmittance + pixel);
-      if constexpr (Features) active = append_active(scratch, active, pixel, b.weight);
       if constexpr (kGeometry) {
         V value = V::load(scratch.constant + pixel);
         if constexpr (Color) {
@@ -205,64 +221,66 @@ SPLAT_LANE int render_splat_backward(const Tile<T>& tile, const Splat<T> s, cons
           sums[kDBlue] = sums[kDBlue] + b.weight * blue;
           sums[kDDepth] = sums[kDDepth] + b.weight * depth;
         }
-        if constexpr (FeatureGeometry)
-          value = value + feature_values(features, scratch, tile.padded_channels, pixel, b.weight);
+        if constexpr (FeatureGeometry) value = value + V::load(weights + pixel);
         const V rest = V::load(scratch.rest + pixel) - b.weight * value;
         rest.store(scratch.rest + pixel);
-        const V h = power_adjoint<V, T>(alpha, b, value, rest);
-        h0 = h0 + h;
-        h1 = h1 + h * V(dy);
-        h2 = h2 + h * V(dy * dy);
+        const V h = power_adjoint<V, T>(alpha, b, value, rest), hx = h * dx, hy = h * dy;
+        sums[kH] = sums[kH] + h;
+        sums[kHx] = sums[kHx] + hx;
+        sums[kHy] = sums[kHy] + hy;
+        sums[kHxx] = sums[kHxx] + hx * dx;
+        sums[kHxy] = sums[kHxy] + hx * dy;
+        sums[kHyy] = sums[kHyy] + hy * dy;
       }
-    }
-    if (kGeometry && strip.first <= strip.last) {
-      const V h0x = h0 * strip.dx;
-      sums[kH] = sums[kH] + h0;
-      sums[kHx] = sums[kHx] + h0x;
-      sums[kHy] = sums[kHy] + h1;
-      sums[kHxx] = sums[kHxx] + h0x * strip.dx;
-      sums[kHxy] = sums[kHxy] + h1 * strip.dx;
-      sums[kHyy] = sums[kHyy] + h2;
+      if constexpr (Features) b.weight.store(weights + pixel);
     }
   }
   if constexpr (kGeometry)
-    for (int k = 0; k < kSlotSize; k += 4) store_sums(sums + k, slot + k);
-  return active;
+    for (int k = 0; k < kSlots; k += 4) store_sums(sums + k, slot + k);
 }
 
-// Entries that the forward pass did not reach have no gradient.
-template <class T>
-void clear_slots(const Tile<T>& tile) {
-  for (int64_t e = tile.processed; e < tile.count; ++e) {
-    const int64_t slot = tile.slot_ids[e];
-    if (tile.slots) std::memset(tile.slots + slot * kSlotSize, 0, sizeof(T) * kSlotSize);
-    if (tile.d_features_in) std::memset(feature_gradient(tile, e), 0, sizeof(T) * tile.channels);
+template <bool Color, bool Features, bool FeatureGeometry, class T>
+void render_batch_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int count) {
+  CellLists lists;
+  if constexpr (Features) {
+    for (int k = 0; k < count; ++k) {
+      const uint32_t cells = tile.hits[begin + k];
+      lists.add(k, cells);
+      if (FeatureGeometry && cells) copy_features(tile, scratch, tile.entries[begin + k], k);
+    }
   }
+  uint64_t entries[kCells];
+  lists.store(entries);
+  for (int cell = 0; FeatureGeometry && cell < kCells; ++cell)
+    feature_values(EntryList(entries[cell]), tile, scratch, cell);
+  for (int k = 0; k < count; ++k) {
+    prefetch(tile, begin + k + 8, begin + k + 9, false);
+    const int64_t entry = begin + k;
+    if (tile.hits[entry])
+      render_splat_backward<Color, Features, FeatureGeometry>(
+          scratch, brush_of(tile.splats[tile.entries[entry]]), tile.hits[entry],
+          scratch.weights + k * kTilePixels, tile.slots + entry * kSlotSize);
+  }
+  if (!Features || !tile.d_features_in) return;
+  std::memset(scratch.d_rows, 0, sizeof(T) * count * tile.padded_channels);
+  for (int cell = 0; cell < kCells; ++cell) collect(EntryList(entries[cell]), tile, scratch, cell);
+  for (int k = 0; k < count; ++k)
+    if (tile.hits[begin + k])
+      std::memcpy(feature_gradient(tile, begin + k), scratch.d_rows + k * tile.padded_channels,
+                  sizeof(T) * tile.channels);
 }
 
 template <bool Color, bool Features, bool FeatureGeometry, class T>
 void render_tile_backward(const Tile<T>& tile, TileScratch<T>& scratch) {
   start(tile, scratch);
-  if constexpr (Color) {
-    load_color_gradients(tile, scratch);
-  } else {
-    std::memset(scratch.constant, 0, sizeof(scratch.constant));
-    std::memset(scratch.rest, 0, sizeof(scratch.rest));
+  std::memset(scratch.constant, 0, sizeof(scratch.constant));
+  std::memset(scratch.rest, 0, sizeof(scratch.rest));
+  if constexpr (Color) load_color_gradients(tile, scratch);
+  if constexpr (Features) load_feature_gradients(tile, scratch);
+  for (int64_t e = 0; e < tile.processed; e += kBatch) {
+    const int count = int(tile.processed - e < kBatch ? tile.processed - e : kBatch);
+    render_batch_backward<Color, Features, FeatureGeometry>(tile, scratch, e, count);
   }
-  if constexpr (Features) {
-    load_feature_gradients(tile, scratch);
-    std::memset(scratch.splat_features, 0, sizeof(T) * 2 * tile.padded_channels);
-  }
-  for (int64_t e = 0; e < tile.processed; ++e) {
-    prefetch<FeatureGeometry>(tile, e);
-    const uint32_t gaussian = tile.entries[e];
-    const int64_t slot = tile.slot_ids[e];
-    const T* features = FeatureGeometry ? padded_features(tile, gaussian, scratch) : nullptr;
-    const int active = render_splat_backward<Color, Features, FeatureGeometry>(
-        tile, tile.splats[gaussian], features, scratch, tile.slots + slot * kSlotSize);
-    if (Features && tile.d_features_in) collect_entry(tile, scratch, e, active);
-  }
-  clear_slots(tile);
 }
 
 template <class T>

@@ -44,6 +44,13 @@ struct Lanes {
   typedef typename IntOf<T>::type Ints __attribute__((vector_size(kVectorBytes)));
 };
 
+// Four numbers, whatever the vector.
+template <class T>
+struct QuadOf {
+  typedef T type __attribute__((vector_size(4 * sizeof(T))));
+  typedef typename IntOf<T>::type Ints __attribute__((vector_size(4 * sizeof(T))));
+};
+
 // Which lanes: a predicate register with AVX-512, all-ones integers elsewhere.
 template <class T>
 struct Mask {
@@ -146,31 +153,6 @@ SPLAT_LANE uint32_t bits(Mask<T> mask) {
   for (int i = 0; i < Vec<T>::kCount; ++i) result |= uint32_t(mask.m[i] & 1) << i;
   return result;
 #endif
-}
-
-// Writes the lanes of `values` that are in `mask`, packed, with `first` + their numbers; returns how many.
-// A whole vector may be written to each array.
-template <class T>
-SPLAT_LANE int pack(Mask<T> mask, Vec<T> values, int32_t first, T* packed, int32_t* numbers) {
-  const uint32_t m = bits(mask);
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) {
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i number = _mm512_add_epi32(lane, _mm512_set1_epi32(first));
-    _mm512_storeu_ps(packed, _mm512_maskz_compress_ps(__mmask16(m), (__m512)values.v));
-    _mm512_storeu_si512(numbers, _mm512_maskz_compress_epi32(__mmask16(m), number));
-    return __builtin_popcount(m);
-  }
-#endif
-  T lanes[Vec<T>::kCount];
-  values.store(lanes);
-  int count = 0;
-  for (uint32_t left = m; left; left &= left - 1, ++count) {
-    const int lane = __builtin_ctz(left);
-    packed[count] = lanes[lane];
-    numbers[count] = first + lane;
-  }
-  return count;
 }
 
 template <class T>

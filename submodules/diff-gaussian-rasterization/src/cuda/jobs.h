@@ -80,7 +80,7 @@ struct RenderJob {
   float background[3];
   const float* features;  // [N, channels], null: none rendered
   int channels;
-  bool full_precision;  // of the feature products: three tf32 products (2^-22) instead of one (2^-11)
+  bool full_precision;  // of the feature products: three tf32 products (2^-20) instead of one (2^-11)
   Images<float> images;
 };
 void render(const RenderJob& job, cudaStream_t stream);
@@ -92,8 +92,10 @@ struct RenderBackwardJob {
   ImageGradients<float> d;      // null: zero
   float* slots;                 // [pairs, kSlotSize], null: the gradient stops at the features
   float* feature_slots;         // [pairs, channels], null: no gradient to the features
+  uint8_t* written;             // [pairs] which rows of `feature_slots` are; the others stand for zeros
 };
-// Writes every slot, zeros for entries that the forward pass did not reach. Sums are in a fixed order: the
+// Writes every slot, zeros for entries that the forward pass did not reach, but only those rows of features
+// that some warp has: in a dense scene most pairs lie behind what is opaque. Sums are in a fixed order: the
 // gradients are the same in every run.
 void render_backward(const RenderBackwardJob& job, cudaStream_t stream);
 
@@ -107,6 +109,7 @@ struct ProjectBackwardJob {
   const float* slots[2];       // null: no gradient comes through this raster's shapes
   int feature_raster;          // the raster that features came through, -1: no gradient to them
   const float* feature_slots;  // [pairs, channels]
+  const uint8_t* written;      // [pairs]
   GaussianGradients<float> out;
 };
 // Writes the gradients of the visible Gaussians (those of the others must come zeroed) and the pose's, [12].

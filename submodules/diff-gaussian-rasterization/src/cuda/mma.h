@@ -10,6 +10,13 @@
 
 namespace splat::cuda {
 
+// Without such tensor cores the products are float's own: their factors stay whole.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kTensorCores = false;
+#else
+constexpr bool kTensorCores = true;  // also in the host shim, which computes as they do
+#endif
+
 // The nearest number with tf32's 10 bits of mantissa, ties away from zero.
 __device__ __forceinline__ float to_tf32(float a) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
@@ -27,20 +34,31 @@ struct Split {
   float high, low;
 };
 __device__ __forceinline__ Split split(float a) {
+  if constexpr (!kTensorCores) return {a, 0.f};
   const float high = to_tf32(a);
   return {high, to_tf32(a - high)};
 }
 
-// All 32 lanes of a warp together. The inputs must be tf32 numbers already.
+// The same to 2^-21 |a| in fewer instructions, for products that take both parts: the high one is cut off,
+// not rounded. A product without low times low is then right to 2^-20. NaN stays NaN.
+__device__ __forceinline__ Split split_both(float a) {
+  if constexpr (!kTensorCores) return {a, 0.f};
+  const float high = __uint_as_float(__float_as_uint(a) & 0xffffe000u);
+  return {high, __uint_as_float((__float_as_uint(a - high) + 0x1000u) & 0xffffe000u)};
+}
+
+// All 32 lanes of a warp together. The inputs must be tf32 numbers already. Volatile: what needs all lanes
+// must not be moved to where only some of them use the result.
 __device__ __forceinline__ void mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
         "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 #else
-  // Without such tensor cores, and in the host shim: the same product through shuffles.
+  // The same product through shuffles.
   const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   for (int k = 0; k < 8; ++k) {
     const int column = k % 4, upper = k / 4;
@@ -54,6 +72,11 @@ __device__ __forceinline__ void mma(float (&d)[4], const float (&a)[4], const fl
     d[3] += high_row * right;
   }
 #endif
+}
+
+// Likewise for the low part of one of the factors, where there is one.
+__device__ __forceinline__ void mma_low(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  if constexpr (kTensorCores) mma(d, a, b);
 }
 
 }  // namespace splat::cuda

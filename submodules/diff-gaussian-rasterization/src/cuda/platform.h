@@ -12,6 +12,9 @@
 #include "shim.h"  // tests/cuda/shim: the same names, executed on the CPU
 #else
 #include <cuda_runtime.h>
+#if defined(__CUDACC__)
+#include <cuda_pipeline.h>  // __pipeline_memcpy_async() and its kin
+#endif
 #endif
 
 namespace splat::cuda {
@@ -39,16 +42,22 @@ inline std::string describe(const Launch& at) {
 }
 
 inline void check(cudaError_t status, const std::string& asked) {
-  if (status != cudaSuccess)
-    throw DeviceError("CUDA could not run " + asked + ": " + cudaGetErrorString(status));
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // CUDA remembers it as well: the next launch shall not be blamed for it
+  throw DeviceError("CUDA could not run " + asked + ": " + cudaGetErrorString(status));
 }
 
-#if !defined(SPLAT_SHIM)
+#if defined(SPLAT_SHIM)
+}  // namespace splat::cuda
+#include "shim_launch.h"  // launch() and block_shared() of the shim
+namespace splat::cuda {
+#elif defined(__CUDACC__)  // the Python bindings are compiled without CUDA's compiler
 
 // The block's shared memory as one struct; the launch says its size.
 template <class T>
 __device__ __forceinline__ T& block_shared() {
-  extern __shared__ __align__(16) unsigned char splat_block_shared[];
+  static_assert(alignof(T) <= 128);
+  extern __shared__ __align__(128) unsigned char splat_block_shared[];
   return *reinterpret_cast<T*>(splat_block_shared);
 }
 
@@ -56,14 +65,26 @@ template <class... Parameters, class... Arguments>
 void launch(const Launch& at, void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
   constexpr size_t kWithoutAsking = 48 << 10;
+  cudaError_t status = cudaSuccess;
   if (at.shared_bytes > kWithoutAsking)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(at.shared_bytes)),
-          describe(at));
-  kernel<<<at.grid, at.threads, at.shared_bytes, at.stream>>>(arguments...);
-  check(cudaGetLastError(), describe(at));
+    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(at.shared_bytes));
+  if (status == cudaSuccess) {
+    kernel<<<at.grid, at.threads, at.shared_bytes, at.stream>>>(arguments...);
+    status = cudaGetLastError();
+  }
+  if (status != cudaSuccess) check(status, describe(at));  // the text only where it is needed
 }
 
 #endif
+
+// The most shared memory that a block may ask for on the current device: 64 KB on sm_75, 99 to 227 KB since.
+inline size_t most_shared_bytes() {
+  const char* asked = "a query of the device's shared memory";
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device), asked);
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), asked);
+  return size_t(bytes);
+}
 
 // Work on the stream, in order with the kernels before and after.
 inline void clear(void* device, size_t bytes, cudaStream_t stream) {

@@ -15,6 +15,7 @@ struct Request {
   bool full_precision;  // of the feature products
   int multiprocessors;  // of the device: what a raster's tiles must fill
   int64_t max_pairs;
+  Counts* found;  // on the host: where to leave what was counted, for messages; or null
 };
 
 // What the forward pass leaves for the backward pass: pointers into the caller's memory.

@@ -1,0 +1,61 @@
+"""Who runs a pass: the CPU or a GPU, by where the tensors are."""
+
+from typing import Any, Protocol
+
+import torch
+
+from diff_gaussian_rasterization import _core
+from diff_gaussian_rasterization.cuda import CudaBackend
+from diff_gaussian_rasterization.training import CpuTraining, Training
+
+
+class Backend(Training, Protocol):
+    """Runs forward and backward passes over tensors by name, checked and contiguous."""
+
+    checks_values: bool  # whether Python looks for NaN in the inputs
+    writes_features: bool  # whether the gradient of features may come uninitialised
+
+    def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
+        """Fill `outputs`; returns the state for `backward`."""
+        ...
+
+    def backward(
+        self,
+        state: Any,
+        settings: dict[str, Any],
+        inputs: dict[str, Any],
+        outputs: dict[str, Any],
+        d_outputs: dict[str, Any],
+        d_inputs: dict[str, Any],
+    ) -> None:
+        """Fill `d_inputs`, which come zeroed."""
+        ...
+
+
+class CpuBackend(CpuTraining):
+    """Runs passes on the CPU, in float32 or float64."""
+
+    checks_values = True
+    writes_features = True
+
+    def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
+        single = inputs["means"].dtype == torch.float32
+        run = _core.forward_float32 if single else _core.forward_float64
+        state: object = run(settings, inputs, outputs)
+        return state
+
+    def backward(
+        self,
+        state: Any,
+        settings: dict[str, Any],
+        inputs: dict[str, Any],
+        outputs: dict[str, Any],
+        d_outputs: dict[str, Any],
+        d_inputs: dict[str, Any],
+    ) -> None:
+        _core.backward(state, settings, inputs, outputs, d_outputs, d_inputs)
+
+
+def backend_for(device: torch.device) -> Backend:
+    """The backend for tensors on `device`. ImportError for a GPU where the package was built without CUDA."""
+    return CudaBackend(device) if device.type == "cuda" else CpuBackend()

@@ -1,0 +1,127 @@
+"""The CUDA half: which module, which memory, which stream. Arrays cross as addresses, so nothing waits."""
+
+from contextlib import AbstractContextManager
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diff_gaussian_rasterization.training import CudaTraining
+
+BUILD = "GSPLAT_CUDA=ON pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization"
+
+
+def has_cuda() -> bool:
+    """Whether this package was built with its CUDA half; says nothing about the machine."""
+    try:
+        extension()
+    except ImportError:
+        return False
+    return True
+
+
+@cache
+def extension() -> ModuleType:
+    """The compiled CUDA half. Raises ImportError that says how to build it."""
+    try:
+        return import_module("diff_gaussian_rasterization._cuda")
+    except ImportError as error:
+        raise ImportError(
+            f"expected a rasterizer with CUDA for tensors on a GPU, found one for the CPU ({error}): build it"
+            f" with `{BUILD}`, or move the tensors with .cpu()"
+        ) from error
+
+
+class Memory:
+    """What C++ code allocates on a device, from torch's caching allocator; freed with this object."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._blocks: list[Tensor] = []
+
+    def __call__(self, count: int) -> int:
+        """The address of `count` bytes."""
+        try:
+            block = torch.empty(count, dtype=torch.uint8, device=self._device)
+        except torch.cuda.OutOfMemoryError as error:  # the name that torch 2.4 has as well
+            error.add_note(f"asked for {count} bytes on {self._device}")
+            raise
+        self._blocks.append(block)
+        return block.data_ptr()
+
+    def keep(self, addresses: list[int]) -> None:
+        """Free the blocks that hold none of these addresses. Work on them may still be under way: torch hands
+        them out again on the same stream only."""
+
+        def holds(block: Tensor) -> bool:
+            begin, size = block.data_ptr(), block.numel()
+            return any(begin <= address < begin + size for address in addresses)
+
+        self._blocks = [block for block in self._blocks if holds(block)]
+
+
+class CudaBackend(CudaTraining):
+    """Runs passes on one GPU, on torch's current stream of it."""
+
+    checks_values = False  # the kernels do, and report it with the one count that the host waits for
+    writes_features = False  # the gradient of features must come zeroed, like the others
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.module = extension()
+
+    def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
+        """Fill `outputs`; returns the state for `backward`."""
+        memory = self.memory()
+        with self.current():
+            state = self.module.forward(
+                self._settings(settings), addresses(inputs), addresses(outputs), memory, self.stream()
+            )
+        memory.keep(state.kept())
+        return state, memory
+
+    def backward(
+        self,
+        state: Any,
+        settings: dict[str, Any],
+        inputs: dict[str, Any],
+        outputs: dict[str, Any],
+        d_outputs: dict[str, Any],
+        d_inputs: dict[str, Any],
+    ) -> None:
+        """Add to `d_inputs`, which must come zeroed."""
+        tensors = (addresses(group) for group in (inputs, outputs, d_outputs, d_inputs))
+        with self.current():
+            self.module.backward(state[0], self._settings(settings), *tensors, self.memory(), self.stream())
+
+    def memory(self) -> Any:
+        """A new allocator for one pass: `Memory`, or what a test puts in its place."""
+        return Memory(self.device)
+
+    def current(self) -> AbstractContextManager[object]:
+        """Makes the device the current one, as kernel launches want it."""
+        return torch.cuda.device(self.device)
+
+    def stream(self) -> int:
+        """The handle of the caller's stream."""
+        return torch.cuda.current_stream(self.device).cuda_stream
+
+    def multiprocessors(self) -> int:
+        """How many blocks of a kernel run at once, in units of what fits on one multiprocessor."""
+        return _multiprocessors(self.device)
+
+    def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return settings | {"multiprocessors": self.multiprocessors()}
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def addresses(tensors: dict[str, Tensor | None]) -> dict[str, int]:
+    """The tensors' addresses by name; those that are None are left out."""
+    return {name: tensor.data_ptr() for name, tensor in tensors.items() if tensor is not None}

@@ -1,0 +1,69 @@
+// Alignment, as Python calls it; shapes have been checked there.
+#include "alignment_bindings.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+
+#include <array>
+#include <optional>
+
+#include "cpu/alignment_kernel.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <class T>
+using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+
+// `numbers`: fx fy cx cy, rotation and translation row by row [12], gain, bias, sigma.
+template <class T>
+std::array<double, splat::kAlignmentSums> normal_equations(int residual, Array<const T> points,
+                                                           Array<const T> reference, Array<const T> image,
+                                                           const std::array<double, 19>& numbers,
+                                                           std::optional<Array<const T>> slopes,
+                                                           std::optional<Array<T>> residuals, int threads) {
+  splat::AlignmentJob<T> job{};
+  job.residual = splat::Residual(residual);
+  job.count = int64_t(points.shape(1));
+  job.points = points.data();
+  job.reference = reference.data();
+  job.image = image.data();
+  job.height = int(image.shape(0));
+  job.width = int(image.shape(1));
+  job.channels = image.ndim() > 2 ? int(image.shape(2)) : 1;
+  job.fx = T(numbers[0]);
+  job.fy = T(numbers[1]);
+  job.cx = T(numbers[2]);
+  job.cy = T(numbers[3]);
+  for (int i = 0; i < 3; ++i) {
+    for (int k = 0; k < 3; ++k) job.rotation[3 * i + k] = T(numbers[4 + 4 * i + k]);
+    job.translation[i] = T(numbers[7 + 4 * i]);
+  }
+  job.gain = T(numbers[16]);
+  job.bias = T(numbers[17]);
+  job.sigma = T(numbers[18]);
+  job.slopes = slopes ? slopes->data() : nullptr;
+  job.residuals = residuals ? residuals->data() : nullptr;
+  std::array<double, splat::kAlignmentSums> sums;
+  nb::gil_scoped_release release;
+  splat::normal_equations(job, threads, sums.data());
+  return sums;
+}
+
+}  // namespace
+
+namespace splat {
+
+void bind_alignment(nb::module_& m) {
+  const char* doc = "Upper triangle of J^T W J [36], J^T W r [8], cost, samples in view; fills `residuals`.";
+  m.def("normal_equations_float32", &::normal_equations<float>, nb::arg("residual"), nb::arg("points"),
+        nb::arg("reference"), nb::arg("image"), nb::arg("numbers"), nb::arg("slopes").none(),
+        nb::arg("residuals").none(), nb::arg("threads"), doc);
+  m.def("normal_equations_float64", &::normal_equations<double>, nb::arg("residual"), nb::arg("points"),
+        nb::arg("reference"), nb::arg("image"), nb::arg("numbers"), nb::arg("slopes").none(),
+        nb::arg("residuals").none(), nb::arg("threads"), doc);
+}
+
+}  // namespace splat

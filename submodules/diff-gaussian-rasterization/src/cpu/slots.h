@@ -1,0 +1,82 @@
+// The sums over what the tiles left in the slots of each Gaussian, always in the same order. Compiled once
+// per instruction set.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "simd.h"
+
+namespace splat {
+namespace SPLAT_ISA {
+namespace {
+
+// A Gaussian's slots lie scattered in memory: fetch those of the lanes from Gaussian i on, and which of those
+// behind them have any.
+template <class T>
+SPLAT_LANE void prefetch_slots(const ProjectBackwardJob<T>& job, int r, int64_t i) {
+  const int64_t n = Vec<T>::kCount, count = job.in.count;
+  const uint32_t* positions = job.positions[r];
+  const int64_t* begin = job.slot_begin[r];
+  const int64_t first = begin[std::min(i, count)], middle = begin[std::min(i + n, count)];
+  const int64_t last = begin[std::min(i + 2 * n, count)];
+  for (int64_t s = middle; s < last; ++s) __builtin_prefetch(job.hits[r] + positions[s]);
+  for (int64_t s = first; s < middle; ++s) {
+    if (!job.hits[r][positions[s]]) continue;
+    const char* slot = (const char*)(job.slots[r] + int64_t(positions[s]) * kSlotSize);
+    __builtin_prefetch(slot);
+    if (sizeof(T) * kSlots > 64) __builtin_prefetch(slot + 64);
+  }
+}
+
+// The sums over the slots of the lanes' Gaussians in raster r, always in the same order.
+template <class T>
+SPLAT_LANE void sum_slots(const ProjectBackwardJob<T>& job, int r, int64_t i, int lanes, Vec<T>* sums) {
+  T total[Vec<T>::kCount][kSlots] = {};
+  prefetch_slots(job, r, i + lanes);
+  for (int l = 0; l < lanes; ++l)
+    for (int64_t s = job.slot_begin[r][i + l]; s < job.slot_begin[r][i + l + 1]; ++s) {
+      const int64_t pair = job.positions[r][s];
+      if (!job.hits[r][pair]) continue;
+      for (int k = 0; k < kSlots; ++k) total[l][k] += job.slots[r][pair * kSlotSize + k];
+    }
+  T column[Vec<T>::kCount];
+  for (int k = 0; k < kSlots; ++k) {
+    for (int l = 0; l < Vec<T>::kCount; ++l) column[l] = total[l][k];
+    sums[k] = Vec<T>::load(column);
+  }
+}
+
+// The lanes whose Gaussians have a slot in any raster: all others keep their zero gradients.
+template <class T>
+SPLAT_LANE uint32_t seen_lanes(const ProjectBackwardJob<T>& job, int64_t i, int lanes) {
+  uint32_t seen = 0;
+  for (int r = 0; r < job.rasters; ++r)
+    for (int l = 0; job.slots[r] && l < lanes; ++l)
+      seen |= uint32_t(job.slot_begin[r][i + l] != job.slot_begin[r][i + l + 1]) << l;
+  return seen;
+}
+
+// Sums the feature slots. A Gaussian whose only pair has a gradient has it already.
+template <class T>
+void feature_gradients(const ProjectBackwardJob<T>& job, int64_t begin, int64_t end) {
+  const int channels = job.in.channels;
+  const int64_t* slot_begin = job.slot_begin[job.feature_raster];
+  const uint32_t* positions = job.positions[job.feature_raster];
+  const uint16_t* hits = job.hits[job.feature_raster];
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t pairs = slot_begin[i + 1] - slot_begin[i];
+    if (pairs == 1 && hits[positions[slot_begin[i]]]) continue;
+    T* out = job.out.features + i * channels;
+    for (int c = 0; c < channels; ++c) out[c] = 0;
+    for (int64_t rank = 0; pairs > 1 && rank < pairs; ++rank) {
+      if (!hits[positions[slot_begin[i] + rank]]) continue;
+      const T* slot = job.feature_slots + (job.feature_slot_begin[i] + rank) * channels;
+      for (int c = 0; c < channels; ++c) out[c] += slot[c];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace SPLAT_ISA
+}  // namespace splat

@@ -1,0 +1,160 @@
+// The Python module of the CUDA half. With SPLAT_SHIM the tests build the same module for the CPU.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "python.h"
+#include "rasterizer.h"
+#include "settings.h"
+#include "training_bindings.h"
+
+#if defined(SPLAT_SHIM)
+#include "shim_bindings.h"
+#endif
+
+namespace nb = nanobind;
+
+namespace splat::cuda {
+namespace {
+
+Gaussians<float> gaussians_from(const nb::dict& settings, const nb::dict& arrays) {
+  return {value<int64_t>(settings, "count"),
+          address<const float>(arrays, "means"),
+          address<const float>(arrays, "quaternions"),
+          address<const float>(arrays, "scales"),
+          address<const float>(arrays, "covariances"),
+          address<const float>(arrays, "opacities"),
+          address<const float>(arrays, "sh"),
+          address<const float>(arrays, "colors"),
+          address<const float>(arrays, "features"),
+          address<const float>(arrays, "screen_offsets"),
+          value<int>(settings, "sh_bases"),
+          value<int>(settings, "sh_degree"),
+          value<int>(settings, "channels")};
+}
+
+Request request_from(const nb::dict& settings, const nb::dict& arrays) {
+  Request request{};
+  request.camera = camera_from<float>(settings);
+  request.pose = address<const float>(arrays, "cam_from_world");
+  request.in = gaussians_from(settings, arrays);
+  request.feature_width = value<int>(settings, "feature_width");
+  request.feature_height = value<int>(settings, "feature_height");
+  set_background(request.background, settings);
+  request.features_move_geometry = value<bool>(settings, "features_move_geometry");
+  request.full_precision = value<bool>(settings, "full_precision");
+  request.multiprocessors = value<int>(settings, "multiprocessors");
+  request.max_pairs = value<int64_t>(settings, "max_pairs");
+  return request;
+}
+
+Images<float> images_from(const nb::dict& arrays) {
+  return {address<float>(arrays, "rgb"), address<float>(arrays, "depth"), address<float>(arrays, "alpha"),
+          address<float>(arrays, "features"), address<int32_t>(arrays, "radii")};
+}
+
+// To what the caller's allocator raised, what the memory was for.
+void add_note(nb::python_error& error, const Request& request, const int64_t* pairs, int rasters) {
+  std::string note = "in rasterizing " + std::to_string(request.in.count) + " Gaussians";
+  for (int r = 0; r < rasters; ++r)
+    note += (r ? " and " : " with ") + std::to_string(pairs[r]) + " (tile, Gaussian) pairs";
+  error.value().attr("add_note")(note);
+}
+
+State forward_from(const nb::dict& settings, const nb::dict& inputs, const nb::dict& outputs,
+                   const nb::callable& callback, uintptr_t stream) {
+  Request request = request_from(settings, inputs);
+  const Images<float> images = images_from(outputs);
+  Counts found{};
+  request.found = &found;
+  try {
+    nb::gil_scoped_release release;
+    return forward(request, images, allocate_by(callback), stream_from(stream));
+  } catch (nb::python_error& error) {
+    add_note(error, request, found.pairs, found.pairs[1] ? 2 : 1);
+    throw;
+  }
+}
+
+void backward_from(const State& state, const nb::dict& settings, const nb::dict& inputs,
+                   const nb::dict& outputs, const nb::dict& d_outputs, const nb::dict& d_inputs,
+                   const nb::callable& callback, uintptr_t stream) {
+  const Request request = request_from(settings, inputs);
+  const Images<float> images = images_from(outputs);
+  const ImageGradients<float> d_images = {
+      address<const float>(d_outputs, "rgb"), address<const float>(d_outputs, "depth"),
+      address<const float>(d_outputs, "alpha"), address<const float>(d_outputs, "features")};
+  const GaussianGradients<float> gradients = {
+      address<float>(d_inputs, "means"),          address<float>(d_inputs, "quaternions"),
+      address<float>(d_inputs, "scales"),         address<float>(d_inputs, "covariances"),
+      address<float>(d_inputs, "opacities"),      address<float>(d_inputs, "sh"),
+      address<float>(d_inputs, "colors"),         address<float>(d_inputs, "features"),
+      address<float>(d_inputs, "screen_offsets"), address<float>(d_inputs, "cam_from_world")};
+  try {
+    nb::gil_scoped_release release;
+    backward(request, state, images, d_images, gradients, allocate_by(callback), stream_from(stream));
+  } catch (nb::python_error& error) {
+    const int64_t pairs[2] = {state.layers[0].lists.pairs, state.layers[1].lists.pairs};
+    add_note(error, request, pairs, state.count);
+    throw;
+  }
+}
+
+// The addresses that a backward pass reads: the rest of what the forward pass allocated can go.
+std::vector<uintptr_t> kept(const State& state) {
+  std::vector<const void*> pointers = {state.order};
+  for (int r = 0; r < state.count; ++r) {
+    const State::Layer& layer = state.layers[r];
+    pointers.insert(pointers.end(), {layer.splats, layer.lists.entries, layer.lists.slot_ids,
+                                     layer.lists.slot_begin, layer.lists.tile_begin, layer.lists.processed});
+  }
+  std::vector<uintptr_t> addresses;
+  for (const void* pointer : pointers)
+    if (pointer) addresses.push_back(reinterpret_cast<uintptr_t>(pointer));
+  return addresses;
+}
+
+}  // namespace
+}  // namespace splat::cuda
+
+#if !defined(SPLAT_MODULE)
+#define SPLAT_MODULE _cuda
+#endif
+
+NB_MODULE(SPLAT_MODULE, m) {
+  using namespace splat::cuda;
+  // A graph that is alive when the interpreter ends keeps its state: that is no leak.
+  nb::set_leak_warnings(false);
+  m.doc() = "Rasterization of 3D Gaussians on a GPU; see the Python package around it.";
+  nb::register_exception_translator([](const std::exception_ptr& error, void*) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::length_error& e) {
+      PyErr_SetString(PyExc_MemoryError, e.what());
+    }
+  });
+  nb::class_<State>(m, "State", "What a forward pass leaves for its backward pass.")
+      .def("kept", &kept, "The addresses that `backward` reads.")
+      .def_prop_ro("tiles", [](const State& state) {
+        std::vector<int> tiles;
+        for (int r = 0; r < state.count; ++r) tiles.push_back(state.layers[r].raster.tile);
+        return tiles;
+      });
+  m.def(
+      "forward", &forward_from, nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
+      nb::arg("allocate"), nb::arg("stream"),
+      "Fills `outputs` (rgb, depth, alpha, features, radii) and returns the state for `backward`. Arrays are "
+      "addresses; allocate(bytes) returns one.");
+  m.def("backward", &backward_from, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
+        nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("allocate"), nb::arg("stream"),
+        "Adds to `d_inputs`, which must come zeroed.");
+  bind_training(m);
+#if defined(SPLAT_SHIM)
+  shim::bind(m);
+#endif
+}

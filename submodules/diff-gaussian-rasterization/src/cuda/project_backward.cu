@@ -1,0 +1,343 @@
+// From gradient slots to the caller's gradients: a thread per visible Gaussian sums its slots and walks the
+// projection back, a warp per Gaussian sums its features. Every sum has a fixed order.
+#include "color_backward.h"
+#include "gaussian.h"
+#include "jobs.h"
+
+namespace splat::cuda {
+namespace {
+
+constexpr int kThreads = 128;  // of a block that projects back
+constexpr int kWarps = kThreads / kWarp;
+constexpr int64_t kManySlots = 64;  // from here on a Gaussian's slots are summed by its whole warp
+constexpr int kPose = 12;
+
+// --- slots ---
+
+__device__ __forceinline__ void add_slot(const float* slots, int64_t slot, float (&sums)[kSlotSize]) {
+  const float4* row = reinterpret_cast<const float4*>(slots + slot * kSlotSize);
+#pragma unroll
+  for (int k = 0; k < kSlotSize; k += 4) {
+    const float4 part = row[k / 4];
+    sums[k] += part.x, sums[k + 1] += part.y, sums[k + 2] += part.z, sums[k + 3] += part.w;
+  }
+}
+
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  for (int other = kWarp / 2; other > 0; other /= 2) value += __shfl_xor_sync(kFullWarp, value, other);
+  return value;
+}
+
+// The sums over the slots of this lane's Gaussian, of rank `rank`; all lanes of a warp together. A Gaussian
+// that fills the view may have thousands of slots, which no other lane shall have to wait for.
+__device__ __forceinline__ void sum_slots(const float* slots, const int64_t* slot_begin, int64_t rank,
+                                          bool exists, float (&sums)[kSlotSize]) {
+  for (float& sum : sums) sum = 0.f;
+  const int64_t begin = exists ? slot_begin[rank] : 0, end = exists ? slot_begin[rank + 1] : 0;
+  const bool alone = end - begin < kManySlots;
+  for (int64_t slot = begin; alone && slot < end; ++slot) add_slot(slots, slot, sums);
+  const int lane = threadIdx.x % kWarp;
+  for (unsigned many = __ballot_sync(kFullWarp, !alone); many; many &= many - 1) {
+    const int owner = __ffs(many) - 1;
+    const int64_t last = slot_begin[rank - lane + owner + 1];
+    float share[kSlotSize] = {};
+    for (int64_t slot = slot_begin[rank - lane + owner] + lane; slot < last; slot += kWarp)
+      add_slot(slots, slot, share);
+#pragma unroll
+    for (int k = 0; k < kSlotSize; ++k) {
+      const float total = warp_sum(share[k]);
+      if (lane == owner) sums[k] = total;
+    }
+  }
+}
+
+// --- geometry ---
+
+struct ScreenGradient {
+  Vec2<float> mean;  // by the camera's pixels
+  Sym2<float> covariance;
+  float opacity;
+};
+
+// From the moments of one raster to the gradients by projected mean, covariance and opacity.
+__device__ __forceinline__ void add_screen_gradient(const Camera<float>& camera, const Raster<float>& raster,
+                                                    const Projection<float>& p, float opacity,
+                                                    const float* sums, ScreenGradient& d) {
+  const Sym2<float> raw = scaled(p.covariance, raster);
+  const Footprint<float> f = footprint(raw, camera.low_pass, camera.antialiased);
+  const float dx = -(f.conic.xx * sums[kHx] + f.conic.xy * sums[kHy]);
+  const float dy = -(f.conic.xy * sums[kHx] + f.conic.yy * sums[kHy]);
+  const Sym2<float> d_conic = {0.5f * sums[kHxx], sums[kHxy], 0.5f * sums[kHyy]};
+  const float effective = opacity * f.compensation;
+  float by_opacity = effective > 0.f ? -sums[kH] / effective : 0.f;
+  const Sym2<float> back = scaled(
+      footprint_adjoint(raw, f, camera.low_pass, camera.antialiased, opacity, d_conic, by_opacity), raster);
+  d.mean = {d.mean.x + dx * raster.scale_x, d.mean.y + dy * raster.scale_y};
+  d.covariance = {d.covariance.xx + back.xx, d.covariance.xy + back.xy, d.covariance.yy + back.yy};
+  d.opacity += by_opacity;
+}
+
+// The projection of a visible Gaussian, again.
+__device__ __forceinline__ Projection<float> projection_of(const Camera<float>& camera,
+                                                           const Gaussians<float>& in, int64_t i,
+                                                           const Gaussian& g) {
+  Projection<float> p = project(camera, camera_point(camera, g.mean), g.covariance);
+  if (in.offsets) p.mean = {p.mean.x + in.offsets[2 * i], p.mean.y + in.offsets[2 * i + 1]};
+  return p;
+}
+
+__device__ __forceinline__ void store(float* array, int64_t i, const Vec3<float>& v) {
+  if (!array) return;
+  array[3 * i] = v.x, array[3 * i + 1] = v.y, array[3 * i + 2] = v.z;
+}
+
+__device__ __forceinline__ void store_gradients(const ProjectBackwardJob& job, int64_t i, const Gaussian& g,
+                                                const Vec3<float>& d_mean, const Sym3<float>& d_covariance,
+                                                const ScreenGradient& d) {
+  const GaussianGradients<float>& out = job.out;
+  store(out.means, i, d_mean);
+  if (out.opacities) out.opacities[i] = d.opacity;
+  if (out.offsets) out.offsets[2 * i] = d.mean.x, out.offsets[2 * i + 1] = d.mean.y;
+  if (job.forward.in.covariances) {
+    if (!out.covariances) return;
+    store(out.covariances, 2 * i, {d_covariance.xx, d_covariance.xy, d_covariance.xz});
+    store(out.covariances, 2 * i + 1, {d_covariance.yy, d_covariance.yz, d_covariance.zz});
+    return;
+  }
+  if (!out.quaternions && !out.scales) return;
+  Quaternion<float> dq;
+  Vec3<float> ds;
+  covariance_adjoint(g.axes, g.scale, d_covariance, dq, ds);
+  store(out.scales, i, ds);
+  if (!out.quaternions) return;
+  float* q = out.quaternions + 4 * i;
+  q[0] = dq.w, q[1] = dq.x, q[2] = dq.y, q[3] = dq.z;
+}
+
+// --- the pose ---
+
+// Leaves the sum of a block's pose gradients in column `blockIdx.x` of partials [12, blocks].
+__device__ __forceinline__ void reduce_pose(const PoseGradient<float>& own, float (*warps)[kPose],
+                                            double* partials) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int k = 0; k < kPose; ++k) {
+    const float total = warp_sum(k < 9 ? own.rotation[k % 9] : own.translation[k % 3]);
+    if (lane == 0) warps[warp][k] = total;
+  }
+  __syncthreads();
+  if (threadIdx.x >= kPose) return;
+  double total = 0.0;
+  for (int w = 0; w < kWarps; ++w) total += double(warps[w][threadIdx.x]);
+  partials[int64_t(threadIdx.x) * gridDim.x + blockIdx.x] = total;
+}
+
+constexpr int kPoseThreads = 256;
+struct PoseShared {
+  double warps[kPoseThreads / kWarp];
+};
+
+// Block k adds up row k of partials [12, count].
+__global__ void __launch_bounds__(kPoseThreads) sum_pose(const double* partials, int64_t count, float* pose) {
+  PoseShared& shared = block_shared<PoseShared>();
+  double own = 0.0;
+  for (int64_t i = threadIdx.x; i < count; i += kPoseThreads) own += partials[blockIdx.x * count + i];
+  own = warp_sum(own);
+  if (threadIdx.x % kWarp == 0) shared.warps[threadIdx.x / kWarp] = own;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  double total = 0.0;
+  for (const double each : shared.warps) total += each;
+  pose[blockIdx.x] = float(total);
+}
+
+// --- one Gaussian ---
+
+template <int kDegree>
+struct GaussianShared {
+  Rows<kColorRow<kDegree>> rows[kWarps];
+  float pose[kWarps][kPose];
+};
+
+// Whether a Gaussian has a slot in any raster: all others keep their zero gradients.
+__device__ __forceinline__ bool has_slots(const ProjectBackwardJob& job, int64_t rank) {
+  bool seen = false;
+  for (int r = 0; r < job.forward.rasters; ++r)
+    seen |= job.slots[r] && job.slot_begin[r][rank] != job.slot_begin[r][rank + 1];
+  return seen;
+}
+
+// Slots, colours and shapes one after the other: little of one lives on in the next. Lanes to spare compute
+// something harmless.
+template <int kDegree>
+__global__ void __launch_bounds__(kThreads, 4)
+    gaussian_backward(ProjectBackwardJob job, double* pose_partials) {
+  GaussianShared<kDegree>& shared = block_shared<GaussianShared<kDegree>>();
+  const Gaussians<float>& in = job.forward.in;
+  const int64_t rank = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  const bool exists = rank < job.visible, seen = exists && has_slots(job, rank);
+  const int64_t i = job.order[exists ? rank : 0];
+  const Camera<float> camera = posed(job.forward.camera, job.forward.pose);
+  Vec3<float> d_mean = {};
+  PoseGradient<float> d_pose = {};
+  float sums[2][kSlotSize] = {};
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    if (job.slots[r]) sum_slots(job.slots[r], job.slot_begin[r], rank, exists, sums[r]);
+  if (job.slots[0])
+    color_backward<kDegree>(camera, job, seen ? uint32_t(i) : UINT32_MAX, load_mean(in, i), sums[0] + kDRed,
+                            shared.rows[threadIdx.x / kWarp], d_mean, d_pose);
+  const Gaussian g = load_gaussian(in, i);
+  const Projection<float> p = projection_of(camera, in, i, g);
+  ScreenGradient d = {};
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    if (job.slots[r]) add_screen_gradient(camera, job.forward.raster[r].raster, p, g.opacity, sums[r], d);
+  const Sym3<float> d_covariance = project_adjoint(camera, g.mean, g.covariance, p, d.mean, d.covariance,
+                                                   sums[0][kDDepth], d_mean, d_pose);
+  if (seen) store_gradients(job, i, g, d_mean, d_covariance, d);
+  if (!pose_partials) return;
+  reduce_pose(seen ? d_pose : PoseGradient<float>{}, shared.pose, pose_partials);
+}
+
+// --- features ---
+
+constexpr int kFeatureWarps = 8;
+constexpr int64_t kManyRows = 64;  // from here on a Gaussian's rows are summed by its whole block
+
+// As many neighbouring channels as a lane adds up at a time.
+template <int kWidth>
+struct alignas(4 * kWidth) Channels {
+  float at[kWidth];
+};
+
+template <int kWidth>
+struct FeatureShared {
+  Channels<kWidth> warps[kFeatureWarps][kWarp];
+};
+
+struct FeatureSum {
+  const uint32_t* order;
+  int64_t visible;
+  const int64_t* slot_begin;
+  const float* rows;       // [pairs, channels]
+  const uint8_t* written;  // [pairs] whether a row is; zeros otherwise
+  int channels;
+  float* out;  // [N, channels]
+};
+
+// Rows first, first + step ... before `last` of those written, at channels c ... of them; all lanes of a warp
+// together. Their flags come first, so that several rows can be on their way at once.
+template <int kWidth>
+__device__ __forceinline__ Channels<kWidth> sum_rows(const FeatureSum& sum, int64_t first, int64_t last,
+                                                     int step, int c) {
+  Channels<kWidth> total = {};
+  const int lane = threadIdx.x % kWarp;
+  const float* column = sum.rows + (c < sum.channels ? c : 0);  // lanes to spare compute something harmless
+  for (; first < last; first += kWarp * step) {
+    const int64_t own = first + lane * step;
+    unsigned written = __ballot_sync(kFullWarp, own < last && sum.written[own]);
+    const int count = __popc(written);
+#pragma unroll 4
+    for (int i = 0; i < count; ++i, written &= written - 1) {
+      const int64_t row = first + (__ffs(int(written)) - 1) * step;
+      const auto part = *reinterpret_cast<const Channels<kWidth>*>(column + row * sum.channels);
+      for (int k = 0; k < kWidth; ++k) total.at[k] += part.at[k];
+    }
+  }
+  return total;
+}
+
+template <int kWidth>
+__device__ __forceinline__ void store_features(const FeatureSum& sum, int64_t rank, int c,
+                                               const Channels<kWidth>& total) {
+  if (c < sum.channels)
+    *reinterpret_cast<Channels<kWidth>*>(sum.out + int64_t(sum.order[rank]) * sum.channels + c) = total;
+}
+
+// All warps of the block for one Gaussian: each takes every eighth row.
+template <int kWidth>
+__device__ void sum_long(const FeatureSum& sum, int64_t rank, FeatureShared<kWidth>& shared) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  for (int c = 0; c < sum.channels; c += kWidth * kWarp) {
+    const int own = c + kWidth * lane;
+    shared.warps[warp][lane] =
+        sum_rows<kWidth>(sum, sum.slot_begin[rank] + warp, sum.slot_begin[rank + 1], kFeatureWarps, own);
+    __syncthreads();
+    if (warp == 0) {
+      Channels<kWidth> total = {};
+      for (int w = 0; w < kFeatureWarps; ++w)
+        for (int k = 0; k < kWidth; ++k) total.at[k] += shared.warps[w][lane].at[k];
+      store_features(sum, rank, own, total);
+    }
+    __syncthreads();
+  }
+}
+
+template <int kWidth>
+__global__ void __launch_bounds__(kFeatureWarps* kWarp) feature_backward(FeatureSum sum) {
+  FeatureShared<kWidth>& shared = block_shared<FeatureShared<kWidth>>();
+  const int64_t first = int64_t(blockIdx.x) * kFeatureWarps;
+  const int64_t rank = first + threadIdx.x / kWarp;
+  if (rank < sum.visible) {
+    const int64_t begin = sum.slot_begin[rank], end = sum.slot_begin[rank + 1];
+    if (end - begin < kManyRows)
+      for (int c = 0; c < sum.channels; c += kWidth * kWarp) {
+        const int own = c + kWidth * int(threadIdx.x % kWarp);
+        store_features(sum, rank, own, sum_rows<kWidth>(sum, begin, end, 1, own));
+      }
+  }
+  for (int64_t each = first; each < first + kFeatureWarps && each < sum.visible; ++each)
+    if (sum.slot_begin[each + 1] - sum.slot_begin[each] >= kManyRows) sum_long(sum, each, shared);
+}
+
+// --- launches ---
+
+template <int kDegree>
+void launch_gaussians(const ProjectBackwardJob& job, double* pose_partials, cudaStream_t stream) {
+  launch({"gaussian_backward", blocks_for(job.visible, kThreads), kThreads, sizeof(GaussianShared<kDegree>),
+          stream},
+         gaussian_backward<kDegree>, job, pose_partials);
+}
+
+void launch_gaussians(const ProjectBackwardJob& job, double* pose_partials, cudaStream_t stream) {
+  const int degree = job.forward.in.colors ? kGivenColors : job.forward.in.sh_degree;
+  if (degree == kGivenColors) return launch_gaussians<kGivenColors>(job, pose_partials, stream);
+  if (degree == 0) return launch_gaussians<0>(job, pose_partials, stream);
+  if (degree == 1) return launch_gaussians<1>(job, pose_partials, stream);
+  if (degree == 2) return launch_gaussians<2>(job, pose_partials, stream);
+  launch_gaussians<3>(job, pose_partials, stream);
+}
+
+template <int kWidth>
+void launch_features(const FeatureSum& sum, cudaStream_t stream) {
+  launch({"feature_backward", blocks_for(sum.visible, kFeatureWarps), kFeatureWarps * kWarp,
+          sizeof(FeatureShared<kWidth>), stream},
+         feature_backward<kWidth>, sum);
+}
+
+}  // namespace
+
+void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cudaStream_t stream) {
+  if (job.feature_raster >= 0 && job.out.features) {
+    const int channels = job.forward.in.channels;
+    const FeatureSum sum = {job.order,         job.visible, job.slot_begin[job.feature_raster],
+                            job.feature_slots, job.written, channels,
+                            job.out.features};
+    // 64 channels are 32 lanes of two; an odd row would leave the next one unaligned.
+    if (channels % 2 == 0 && channels > kWarp)
+      launch_features<2>(sum, stream);
+    else
+      launch_features<1>(sum, stream);
+  }
+  const int64_t blocks = blocks_for(job.visible, kThreads).x;
+  double* partials = job.out.pose ? allocate<double>(memory, kPose * blocks) : nullptr;
+  if (job.slots[0] || job.slots[1]) launch_gaussians(job, partials, stream);
+  if (!job.out.pose) return;
+  const int64_t summed = job.slots[0] || job.slots[1] ? blocks : 0;
+  launch({"sum_pose", dim3(kPose), kPoseThreads, sizeof(PoseShared), stream}, sum_pose,
+         static_cast<const double*>(partials), summed, job.out.pose);
+}
+
+}  // namespace splat::cuda

@@ -1,0 +1,51 @@
+// What the two halves of the rendering's adjoint share: moments.cu for the shapes and colours of splats,
+// features.cu for their features.
+#pragma once
+
+#include "mma.h"
+#include "warp_tile.h"
+
+namespace splat::cuda {
+
+// The sums over each tile's pixels, as jobs.h says.
+void render_backward_moments(const RenderBackwardJob& job, cudaStream_t stream);
+void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream);
+
+// Sums over pixels are matrix products of a warp: eight splats by its 32 pixels, four products of eight
+// pixels (one row of them) each. A row of `at` is what one splat does to the pixels; the padding keeps
+// both the store of a row and the load of a fragment free of bank conflicts.
+constexpr int kGroup = 8;
+struct GroupRows {
+  float at[kGroup][kWarp + 4];
+};
+
+// Where a lane stands in the fragments of mma.h.
+struct FragmentLane {
+  int g, t;
+};
+__device__ __forceinline__ FragmentLane fragment_lane() {
+  const int lane = threadIdx.x % kWarp;
+  return {lane / 4, lane % 4};
+}
+
+// The entries of the block's tile that the forward pass looked at, and all of them.
+struct TileRange {
+  int64_t begin;
+  int processed, count;
+};
+__device__ __forceinline__ TileRange tile_range(const TileLists& lists) {
+  const int64_t begin = lists.tile_begin[blockIdx.x];
+  return {begin, lists.processed[blockIdx.x], int(lists.tile_begin[blockIdx.x + 1] - begin)};
+}
+
+// A pixel outside the image counts as finished.
+__device__ __forceinline__ bool inside(const Raster<float>& raster, int x, int y) {
+  return x < raster.width && y < raster.height;
+}
+
+__device__ __forceinline__ float pixel_alpha(const WarpSplat& s, const WarpPixels& pixels) {
+  const float dx = float(pixels.x) + 0.5f - s.x, dy = float(pixels.y) + 0.5f - s.y;
+  return warp_alpha(s, column_exponent(s, dx), dy);
+}
+
+}  // namespace splat::cuda

@@ -1,0 +1,214 @@
+// The gradient of features: over the pixels of a tile, weight of a splat times gradient of a channel. A
+// matrix product, on tensor cores.
+//
+// A warp multiplies only the splats that reach its own pixels, gathered in eights, with the gradients of
+// these pixels, which stay in its registers as fragments. That is a third of the work of a product of
+// everything with everything, and each weight is read once instead of once per warp. The price is a sum over
+// the warps, in order, in shared memory.
+#include "render_backward.h"
+
+namespace splat::cuda {
+namespace {
+
+// Three products of the high and low parts of both factors leave room for half the channels.
+template <bool kPrecise>
+constexpr int kTiles = kPrecise ? 2 : 4;  // of 16 channels
+constexpr int kTileChannels = 16;
+constexpr int kRows = 16;  // splats per warp whose sums fit in shared memory
+
+template <int kWarps, bool kPrecise>
+struct FeatureShared {
+  static constexpr int kStride =
+      kTiles<kPrecise> * kTileChannels + 4;  // keeps fragments off each other's banks
+  WarpStage stages[kWarps];
+  GroupRows w[kWarps];
+  alignas(16) float sums[kWarps][kRows][kStride];
+  unsigned reached[kWarps];  // by each warp: the entries of the batch that it has sums of
+};
+
+// What the products take of a number; the low part only where they are precise.
+template <bool kPrecise>
+__device__ __forceinline__ Split factor(float a) {
+  if constexpr (kPrecise) return split_both(a);
+  return {to_tf32(a), 0.f};
+}
+
+// The gradients of a warp's pixels: 16 channels by 8 pixels per fragment.
+template <bool kPrecise>
+struct Gradients {
+  float high[kTiles<kPrecise>][kWarpHeight][4];
+  float low[kPrecise ? kTiles<kPrecise> : 1][kPrecise ? kWarpHeight : 1][4];
+};
+
+template <bool kPrecise>
+__device__ __forceinline__ Gradients<kPrecise> load_gradients(const RenderBackwardJob& job, int first,
+                                                              const WarpPixels& pixels) {
+  const Raster<float>& raster = job.forward.raster.raster;
+  const FragmentLane at = fragment_lane();
+  Gradients<kPrecise> g;
+#pragma unroll
+  for (int i = 0; i < kTiles<kPrecise> * kWarpHeight * 4; ++i) {
+    const int tile = i / (kWarpHeight * 4), row = i / 4 % kWarpHeight, k = i % 4;
+    const int c = first + kTileChannels * tile + at.g + 8 * (k % 2);
+    const int x = pixels.left + at.t + 4 * (k / 2), y = pixels.top + row;
+    const bool given = c < job.forward.channels && inside(raster, x, y);
+    const Split parts =
+        factor<kPrecise>(given ? job.d.features[(int64_t(c) * raster.height + y) * raster.width + x] : 0.f);
+    g.high[tile][row][k] = parts.high;
+    if constexpr (kPrecise) g.low[tile][row][k] = parts.low;
+  }
+  return g;
+}
+
+// Leaves in sums[splat][channel] the product of eight splats' weights with the gradients; all lanes of a warp
+// together. Rows of splats that are not there hold anything: they only reach sums that nobody reads.
+template <bool kPrecise, int kStride>
+__device__ __forceinline__ void leave_group(const GroupRows& w, const Gradients<kPrecise>& gradients,
+                                            int channels, int count, float (*sums)[kStride]) {
+  const FragmentLane at = fragment_lane();
+  float d[kTiles<kPrecise>][4] = {};
+#pragma unroll
+  for (int row = 0; row < kWarpHeight; ++row) {
+    const float* left = &w.at[at.g][kWarpWidth * row + at.t];
+    const Split w0 = factor<kPrecise>(left[0]), w1 = factor<kPrecise>(left[4]);
+#pragma unroll
+    for (int tile = 0; tile < kTiles<kPrecise>; ++tile) {
+      if (tile * kTileChannels >= channels) break;
+      mma(d[tile], gradients.high[tile][row], {w0.high, w1.high});
+      if constexpr (kPrecise) {
+        mma_low(d[tile], gradients.high[tile][row], {w0.low, w1.low});
+        mma_low(d[tile], gradients.low[tile][row], {w0.high, w1.high});
+      }
+    }
+  }
+  __syncwarp();  // before the rows are those of other splats
+#pragma unroll
+  for (int i = 0; i < kTiles<kPrecise> * 4; ++i) {
+    const int splat = 2 * at.t + i % 2, c = i / 4 * kTileChannels + at.g + 8 * (i / 2 % 2);
+    if (splat < count) sums[splat][c] = d[i / 4][i % 4];
+  }
+}
+
+// Eight splats at a time, unrolled: their rows and records lie at fixed distances.
+template <bool kPrecise, int kStride>
+__device__ __forceinline__ void blend_features(const WarpSplat* splats, int count, const WarpPixels& pixels,
+                                               const Gradients<kPrecise>& gradients, int channels,
+                                               GroupRows& w, float& transmittance, float (*sums)[kStride]) {
+  for (int first = 0; first < count; first += kGroup) {
+    const int size = min(kGroup, count - first);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      if (i == size) break;
+      const Blend<float> b = blend<float, float>(pixel_alpha(splats[first + i], pixels), transmittance);
+      transmittance = b.transmittance;
+      w.at[i][threadIdx.x % kWarp] = b.weight;
+    }
+    __syncwarp();
+    leave_group<kPrecise, kStride>(w, gradients, channels, size, sums + first);
+  }
+}
+
+__device__ __forceinline__ void store_channels(float* row, int c, int channels, const float4& total) {
+  if (channels % 4 == 0) {
+    *reinterpret_cast<float4*>(row + c) = total;
+    return;
+  }
+  const float part[] = {total.x, total.y, total.z, total.w};
+  for (int k = 0; k < 4; ++k)
+    if (c + k < channels) row[c + k] = part[k];
+}
+
+// Channels [first, first + width) of a job.
+struct Chunk {
+  int first, width;
+};
+
+// Adds up the warps' sums of entries [begin, end) of a batch, four channels per thread. Entries that no warp
+// has sums of are left out.
+template <int kWarps, bool kPrecise>
+__device__ __forceinline__ void write_slots(const RenderBackwardJob& job,
+                                            const FeatureShared<kWarps, kPrecise>& shared,
+                                            const uint32_t* slot_ids, int begin, int end, Chunk chunk) {
+  constexpr int kQuads = kTiles<kPrecise> * kTileChannels / 4;
+  const int channels = job.forward.channels;
+  for (int item = kQuads * begin + threadIdx.x; item < kQuads * end; item += kWarps * kWarp) {
+    const int entry = item / kQuads, c = item % kQuads * 4;
+    if (c >= chunk.width) continue;
+    float4 total = {0.f, 0.f, 0.f, 0.f};
+    bool any = false;
+    for (int warp = 0; warp < kWarps; ++warp) {
+      const unsigned reached = shared.reached[warp];
+      if (!(reached >> entry & 1)) continue;
+      any = true;
+      const float* sums = shared.sums[warp][__popc(reached & ((1u << entry) - 1))];
+      const float4 own = *reinterpret_cast<const float4*>(sums + c);
+      total.x += own.x, total.y += own.y, total.z += own.z, total.w += own.w;
+    }
+    if (!any) continue;
+    const int64_t slot = slot_ids[entry];
+    store_channels(job.feature_slots + slot * channels, chunk.first + c, channels, total);
+    if (chunk.first + c == 0) job.written[slot] = 1;  // alike in every chunk
+  }
+}
+
+// 16 warps per multiprocessor, of up to 128 registers, half of which hold gradients.
+template <int kWarps, bool kPrecise>
+__global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(RenderBackwardJob job) {
+  using Shared = FeatureShared<kWarps, kPrecise>;
+  Shared& shared = block_shared<Shared>();
+  constexpr int kWidth = kTiles<kPrecise> * kTileChannels;
+  const int first = int(blockIdx.y) * kWidth;
+  const WarpPixels pixels = warp_pixels<1>(job.forward.raster);
+  const Gradients<kPrecise> gradients = load_gradients<kPrecise>(job, first, pixels);
+  const Chunk chunk = {first, min(kWidth, job.forward.channels - first)};
+  const int warp = threadIdx.x / kWarp;
+  const TileLists& lists = job.forward.lists;
+  const TileRange range = tile_range(lists);
+  float transmittance = inside(job.forward.raster.raster, pixels.x, pixels.y) ? 1.f : -1.f;
+  ListWalk walk(lists.entries + range.begin, range.processed, job.forward.splats, shared.stages[warp]);
+  while (walk.end() < range.processed) {
+    const int begin = walk.end();
+    unsigned reached = walk.advance(pixels, kWarpHeight);
+    if (__all_sync(kFullWarp, transmittance < 0.f)) reached = 0;
+    // A batch that leaves some warp with too many sums goes in two halves. The barrier also waits until the
+    // sums of the batch before have been read.
+    const bool halves = __syncthreads_or(__popc(reached) > kRows);
+    for (int half = 0; half <= int(halves); ++half) {
+      const unsigned own = halves ? reached & (0xffffu << kRows * half) : reached;
+      if (half) __syncthreads();
+      blend_features<kPrecise, Shared::kStride>(walk.survivors() + (half ? __popc(reached & 0xffffu) : 0),
+                                                __popc(own), pixels, gradients, chunk.width, shared.w[warp],
+                                                transmittance, shared.sums[warp]);
+      if (threadIdx.x % kWarp == 0) shared.reached[warp] = own;
+      __syncthreads();
+      const int count = walk.end() - begin;
+      write_slots(job, shared, lists.slot_ids + range.begin + begin, kRows * half,
+                  halves && half == 0 ? min(kRows, count) : count, chunk);
+    }
+  }
+}
+
+template <int kWarps, bool kPrecise>
+void launch_features(const RenderBackwardJob& job, cudaStream_t stream) {
+  const Raster<float>& raster = job.forward.raster.raster;
+  constexpr int kWidth = kTiles<kPrecise> * kTileChannels;
+  const unsigned chunks = unsigned(job.forward.channels + kWidth - 1) / kWidth;
+  launch({"features_backward", dim3(unsigned(raster.tiles_x) * unsigned(raster.tiles_y), chunks),
+          kWarps * kWarp, sizeof(FeatureShared<kWarps, kPrecise>), stream},
+         features_backward<kWarps, kPrecise>, job);
+}
+
+}  // namespace
+
+void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream) {
+  clear(job.written, size_t(job.forward.lists.pairs), stream);
+  const bool large = job.forward.raster.tile == kLargeTile;
+  // A GPU without room for 64 channels (sm_75) has no tf32 either, so full precision costs it nothing.
+  const bool fits = sizeof(FeatureShared<8, false>) <= most_shared_bytes();
+  if (large && (job.forward.full_precision || !fits)) return launch_features<8, true>(job, stream);
+  if (large) return launch_features<8, false>(job, stream);
+  if (job.forward.full_precision) return launch_features<2, true>(job, stream);
+  launch_features<2, false>(job, stream);
+}
+
+}  // namespace splat::cuda

@@ -1,0 +1,33 @@
+// What selftest.cu offers to test_shim.py.
+#pragma once
+
+#include "mma.h"
+
+namespace splat::cuda::selftest {
+
+// The ways in which run_broken() breaks the rules.
+enum class Fault {
+  kDivergentBarrier,      // part of a block, and part of a warp, at __syncthreads
+  kTwoBarriers,           // two branches, each with its own __syncthreads
+  kNotInMask,             // a lane calls with a mask that leaves it out
+  kMissingLane,           // some lanes of the mask wait elsewhere
+  kDifferentCollectives,  // a shuffle meets a ballot
+  kReadsOutsideMask,      // a shuffle reads a lane that takes no part
+  kSharedTooSmall,        // the kernel's shared memory is larger than the launch's
+  kSharedOverrun,         // writes behind its shared memory
+  kWritesBehind,          // writes behind its output
+};
+
+void run_sum_blocks(const float* in, float* out, int64_t count, int threads, bool barrier);
+void run_warp_functions(uint32_t* out);
+void run_half_warps(uint32_t* out);
+void run_histogram(const int32_t* in, int64_t count, int threads, int32_t* bins, float* sum,
+                   uint32_t* largest);
+void run_arrivals(int32_t* next, int32_t* out, int blocks, int threads);
+// `wait`: for the asynchronous copy of `in` [32] to shared memory before it is read, as one must.
+void run_pipeline(const float* in, float* out, bool wait);
+void run_broken(Fault fault, float* out, int threads, size_t shared_bytes);
+void run_multiply(const float* a, const float* b, float* d, bool full);
+Split run_split(float a);
+
+}  // namespace splat::cuda::selftest

@@ -1,0 +1,113 @@
+"""The CUDA half on the host shim: tensors on the CPU go to the real kernels, which run there as fibers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from diff_gaussian_rasterization import backends
+from diff_gaussian_rasterization.cuda import CudaBackend
+from torch import Tensor
+
+from gaussian_renderer.options import RenderOptions, RenderResult
+from scene.cameras import Camera
+from tests.rasterizer.support import CAMERA, Inputs, render_native
+
+# Threads and blocks in order, in reverse, and at random: what differs between them is a race.
+ORDERS = (0, 1, 2, 3)
+LARGE_TILES, SMALL_TILES = 1, 1 << 20  # multiprocessors that the images of these tests can and cannot fill
+
+
+class ShimBackend(CudaBackend):
+    """`CudaBackend` with the kernels compiled for the CPU, memory that notices overruns, and no stream."""
+
+    def __init__(self, module: ModuleType, multiprocessors: int) -> None:
+        self.module = module
+        self.count = multiprocessors
+        self.memories: list[Any] = []
+        self.states: list[Any] = []  # of the passes so far
+
+    def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
+        state = super().forward(settings, inputs, outputs)
+        self.states.append(state[0])
+        return state
+
+    def memory(self) -> Any:
+        """Poisoned memory with canaries; `check` looks at them."""
+        memory = ShimMemory(self.module)
+        self.memories.append(memory)
+        return memory
+
+    def current(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def stream(self) -> int:
+        return 0
+
+    def multiprocessors(self) -> int:
+        return self.count
+
+    def check(self) -> None:
+        """Raise where a kernel wrote beside its memory."""
+        for memory in self.memories:
+            memory.check()
+
+
+class ShimMemory:
+    """One pass's memory. What the backward pass may not read becomes NaN again."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._memory = module.Memory()
+
+    def __call__(self, count: int) -> int:
+        return int(self._memory(count))
+
+    def keep(self, addresses: list[int]) -> None:
+        self._memory.check()
+        self._memory.poison_except(addresses)
+
+    def check(self) -> None:
+        self._memory.check()
+
+
+@contextmanager
+def on_shim(
+    module: ModuleType,
+    order: int = 0,
+    multiprocessors: int = LARGE_TILES,
+    backend: type[ShimBackend] = ShimBackend,
+) -> Iterator[Any]:
+    """Within, the package's functions take float32 tensors on the CPU to the shim; gives the backend."""
+    used = backend(module, multiprocessors)
+    module.set_order(order)
+    module.reset_statistics()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "backend_for", lambda device: used)
+        yield used
+    module.set_order(0)
+    used.check()
+
+
+def shim_renderer(
+    module: ModuleType, order: int = 0, multiprocessors: int = LARGE_TILES
+) -> Callable[..., RenderResult]:
+    """`render_native` on the shim."""
+
+    def render(inputs: Inputs, options: RenderOptions | None = None, camera: Camera = CAMERA) -> RenderResult:
+        with on_shim(module, order, multiprocessors):
+            return render_native(inputs, options, camera)
+
+    return render
+
+
+def single(inputs: Inputs) -> Inputs:
+    """The inputs in float32, which is all that a GPU takes."""
+    return {name: tensor.float() for name, tensor in inputs.items()}
+
+
+def address(tensor: Tensor) -> int:
+    """For functions of the shim's modules; the tensor must outlive the call."""
+    assert tensor.is_contiguous() and tensor.device == torch.device("cpu")
+    return tensor.data_ptr()
