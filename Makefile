@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := submodules/diff-gaussian-rasterization
 NATIVE_SOURCES := $(shell find $(NATIVE) -type f -not -path '*/build/*' -not -path '*/__pycache__/*')
-CPP_SOURCES := $(filter %.h %.cpp %.cu %.cuh,$(NATIVE_SOURCES))
+CPP_SOURCES := $(filter %.h %.cpp %.cu,$(NATIVE_SOURCES) $(wildcard tests/cuda/shim/*))
 
-.PHONY: help setup demo test lint format bench accuracy clean
+.PHONY: help setup demo test test-cuda lint format bench accuracy clean
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
 	@echo "make demo      build a textured room, map it, localize in it, write a report (under 6 minutes, 2 cores)"
-	@echo "make test      lint and run every test"
+	@echo "make test      lint, run every test, and fail where a kernel has become 25 % slower"
+	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make format    let ruff and clang-format rewrite the sources"
 	@echo "make bench     rasterizer timings as ratios to this machine's matrix rate"
@@ -33,6 +34,10 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest
+	$(BIN)/python benchmarks/suite.py --quick
+
+test-cuda: setup
+	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
 
 lint: setup
 	$(BIN)/ruff check .

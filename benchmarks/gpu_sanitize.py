@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""A few small forward and backward passes of every kind, for compute-sanitizer to look at.
+
+    compute-sanitizer --tool memcheck python benchmarks/gpu_sanitize.py [--device cuda]
+
+Run it with PYTORCH_NO_CUDA_MEMORY_CACHING=1: torch's caching allocator hides overruns within its blocks.
+Sizes are small, as a sanitizer makes kernels a hundred times slower, and ragged, as overruns live at borders.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import diff_gaussian_rasterization as native  # noqa: E402
+
+from benchmarks.raster_scenes import cube  # noqa: E402
+from gaussian_renderer.device import rendering_device  # noqa: E402
+from mapping import losses  # noqa: E402
+from mapping.optimizer import MapOptimizer, OptimizerOptions  # noqa: E402
+from scene.gaussians import Gaussians  # noqa: E402
+from utils.console import run_script  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One rendering and its gradients."""
+
+    gaussians: int
+    width: int
+    height: int
+    channels: int
+    feature_size: tuple[int, int]  # (width, height)
+    moves_geometry: bool = False
+    degree: int | None = None  # of spherical harmonics; None = colours
+    antialiased: bool = False
+    precision: str = "float32"
+
+
+PASSES = (
+    Pass(1, 1, 1, 1, (1, 1)),
+    Pass(257, 45, 37, 3, (45, 37), moves_geometry=True),
+    Pass(257, 45, 37, 64, (5, 4), degree=3),
+    Pass(1000, 130, 70, 64, (130, 70), moves_geometry=True, antialiased=True),
+    Pass(1000, 130, 70, 100, (33, 17), moves_geometry=True, degree=1),
+    Pass(1000, 130, 70, 64, (130, 70), precision="tf32"),
+    Pass(5000, 320, 200, 17, (40, 25)),
+)
+
+
+def render(case: Pass, device: torch.device) -> float:
+    """Render forward and backward; the sum of all absolute gradients, so that every one is read."""
+    inputs: dict[str, Tensor] = cube(case.gaussians)
+    generator = torch.Generator().manual_seed(1)
+    inputs["features"] = torch.randn(case.gaussians, case.channels, generator=generator)
+    inputs["scales"] *= 4  # lists longer than a block
+    if case.degree is not None:
+        del inputs["colors"]
+        inputs["sh"] = torch.randn(case.gaussians, (case.degree + 1) ** 2, 3, generator=generator)
+    leaves = {name: tensor.to(device).requires_grad_() for name, tensor in inputs.items()}
+    wanted = {"feature_precision": case.precision} if case.precision != "float32" else {}
+    settings = native.RasterizerSettings(
+        case.width, case.height, 0.8 * case.width, 0.9 * case.width, 0.4 * case.width, 0.6 * case.height,
+        *case.feature_size, features_move_geometry=case.moves_geometry, antialiased=case.antialiased,
+        sh_degree=case.degree or 0, **wanted,
+    )  # fmt: skip
+    result = native.rasterize(**leaves, settings=settings)
+    images = [
+        image for image in (result.rgb, result.depth, result.alpha, result.features) if image is not None
+    ]
+    torch.autograd.backward([image.square().sum() for image in images])
+    gradients = [leaf.grad for leaf in leaves.values() if leaf.grad is not None]
+    return float(sum(gradient.abs().sum() for gradient in gradients))
+
+
+def step(device: torch.device) -> float:
+    """The photometric loss of an image of odd size, and an optimiser's step."""
+    generator = torch.Generator().manual_seed(2)
+    rendered = torch.rand(3, 61, 83, generator=generator).to(device).requires_grad_()
+    target = torch.rand(3, 61, 83, generator=generator).to(device)
+    losses.photometric_loss(rendered, target, 0.2).backward()
+    scene = cube(257)
+    gaussians = Gaussians(
+        scene["means"], scene["quaternions"], scene["scales"].log(), torch.logit(scene["opacities"], 1e-6),
+        scene["colors"][:, None].repeat(1, 4, 1), scene["features"],
+    )  # fmt: skip
+    optimizer = MapOptimizer(gaussians.to(device), OptimizerOptions(), 1.0)
+    for iteration in (1, 2):
+        parameters = optimizer.gaussians()
+        sum(tensor.square().sum() for tensor in parameters.parameters().values()).backward()
+        optimizer.step(iteration)
+    assert rendered.grad is not None
+    return float(rendered.grad.abs().sum() + optimizer.gaussians().means.detach().abs().sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    device = rendering_device(parser.parse_args().device)
+    for case in PASSES:
+        print(f"{case}: {render(case, device):.6g}")
+    print(f"loss and optimizer: {step(device):.6g}")
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    print("all passes ran")
+
+
+if __name__ == "__main__":
+    run_script(main)
