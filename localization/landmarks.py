@@ -12,7 +12,8 @@ from utils.errors import GSplatLocError
 from utils.io import atomic_path
 
 FILE_NAME = "landmarks.safetensors"
-_FORMAT = "gsplatloc-landmarks-1"
+_FORMAT = "gsplatloc-landmarks-2"
+_LEVELS = 127  # of a descriptor's largest component in the file
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Landmarks:
     """M landmarks, the most often observed first."""
 
     positions: Tensor  # [M, 3] float32, world
-    descriptors: Tensor  # [M, 64] float32, L2-normalised (fp16 in the file)
+    descriptors: Tensor  # [M, 64] float32, L2-normalised (8 bits per component in the file)
     directions: Tensor  # [M, 3] float32, mean unit vector towards the cameras that saw it; its length <= 1
+    distances: Tensor  # [M, 2] float32, of the nearest and the farthest of these cameras
     lengths: Tensor  # [M] int32, mapping views that saw it
     extractor: str  # `XFeatExtractor.version` of the descriptors: others do not compare with them
 
@@ -34,6 +36,7 @@ class Landmarks:
             positions=self.positions.to(device),
             descriptors=self.descriptors.to(device),
             directions=self.directions.to(device),
+            distances=self.distances.to(device),
             lengths=self.lengths.to(device),
         )
 
@@ -43,18 +46,25 @@ class Landmarks:
             self.positions[index],
             self.descriptors[index],
             self.directions[index],
+            self.distances[index],
             self.lengths[index],
             self.extractor,
         )
 
 
 def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
-    """Write `landmarks` as safetensors, atomically; descriptors and directions in half precision."""
+    """Write `landmarks` as safetensors, atomically, 90 bytes each; docs/results.md has what rounding costs.
+
+    A descriptor is rounded to 127 levels of its largest component. Its length is known to be one, so that no
+    scale need be kept.
+    """
+    largest = landmarks.descriptors.abs().amax(1, keepdim=True).clamp(min=1e-6)
     tensors = {
         "positions": landmarks.positions.float(),
-        "descriptors": landmarks.descriptors.half(),
+        "descriptors": (landmarks.descriptors * (_LEVELS / largest)).round().to(torch.int8),
         "directions": landmarks.directions.half(),
-        "lengths": landmarks.lengths.int(),
+        "distances": landmarks.distances.bfloat16(),  # the range of single precision: units may be anything
+        "lengths": landmarks.lengths.clamp(max=torch.iinfo(torch.int16).max).short(),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -72,7 +82,9 @@ def load_landmarks(path: Path | str) -> Landmarks:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except safetensors.SafetensorError as error:
         raise GSplatLocError(f"expected landmarks in {path}, found {error}: run train.py again") from None
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") == "gsplatloc-landmarks-1":  # written before distances were kept
+        tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(len(tensors["positions"]), 1)
+    elif metadata.get("format") != _FORMAT:
         found = metadata.get("format", "no format name")
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: run train.py again")
     try:
@@ -80,7 +92,8 @@ def load_landmarks(path: Path | str) -> Landmarks:
             positions=tensors["positions"],
             descriptors=torch.nn.functional.normalize(tensors["descriptors"].float(), dim=1),
             directions=tensors["directions"].float(),
-            lengths=tensors["lengths"],
+            distances=tensors["distances"].float(),
+            lengths=tensors["lengths"].int(),
             extractor=metadata["extractor"],
         )
     except KeyError as error:

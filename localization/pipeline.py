@@ -7,40 +7,53 @@ from pathlib import Path
 
 import numpy as np
 
-from localization.features import Features, XFeatExtractor
+from gaussian_renderer.device import rendering_device
+from localization.features import Features, Keypoints, XFeatExtractor
+from localization.guided import GuidedOptions, guided_pairs, refine
 from localization.landmarks import FILE_NAME, Landmarks, load_landmarks
-from localization.matching import mutual_nearest
-from localization.pnp import PnPOptions, estimate_pose
+from localization.matching import Pairs, mutual_nearest
+from localization.pnp import PnPOptions, estimate_pose, pixel_scale
 from localization.queries import centered_camera
 from localization.refine import Query, Refiner
 from localization.refine.fine import FineOptions, FineRefiner
+from localization.refine.lm import LmOptions, LmRefiner
 from localization.refine.rendering import shrunk
 from localization.refine.warp import WarpOptions, WarpRefiner
-from localization.result import Localization, PoseEstimate
+from localization.result import Localization, Matches, PoseEstimate
+from localization.retrieval import divide
 from scene.cameras import Camera
 from scene.export import load_gaussians, ply_path, saved_iterations
 from scene.gaussians import Gaussians
 from scene.images import resize_rgb
 from scene.map_config import longest_side
-from utils.device import torch_device
 from utils.errors import GSplatLocError
 
 PRIOR = "prior"
-STAGES = (PRIOR, "fine", "warp")
+_LARGE = 2  # shortlists that a map must exceed: a vote costs a sixteenth of what comparing all does
+STAGES = (PRIOR, "fine", "warp", "lm")
+DEFAULT_STAGES = (PRIOR, "lm")  # as accurate as `fine` in a third of its time: localization/refine/lm.py
 
 
 @dataclass(frozen=True)
 class LocalizerOptions:
     """Which stages run, and how."""
 
-    stages: tuple[str, ...] = STAGES  # in this order; the first is always "prior"
+    stages: tuple[str, ...] = DEFAULT_STAGES  # in this order; the first is always "prior"
     top_k: int = 2048  # keypoints per query image
+    first_k: int = 1024  # the strongest of them, which are compared with every landmark shortlisted
+    sure: float = (
+        0.25  # share of their matches that must agree on a pose: otherwise all keypoints are compared
+    )
+    shortlist: int = 16_384  # landmarks that keypoints are compared with; larger maps are voted on first
     max_side: int | None = None  # pixels: larger images are looked at in this size; None = the map's own
     min_similarity: float = 0.7  # cosine between a keypoint and its landmark
     pnp: PnPOptions = field(default_factory=PnPOptions)
+    guided: GuidedOptions = field(default_factory=GuidedOptions)
     fine: FineOptions = field(default_factory=FineOptions)
     warp: WarpOptions = field(default_factory=WarpOptions)
-    device: str = "cpu"
+    lm: LmOptions = field(default_factory=LmOptions)
+    device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
+    quiet: bool = True  # do not say what `auto` came to
 
 
 class Localizer:
@@ -72,6 +85,8 @@ class Localizer:
         self.gaussians = gaussians
         self.refiners = tuple(refiners)
         self.options = options or LocalizerOptions()
+        large = len(landmarks) > _LARGE * self.options.shortlist
+        self._places = divide(landmarks) if large else None
 
     @classmethod
     def load(
@@ -80,7 +95,7 @@ class Localizer:
         """The localizer of a map that train.py wrote; Gaussians are read only where a stage needs them."""
         options = options or LocalizerOptions()
         options = replace(options, max_side=options.max_side or longest_side(map_dir))
-        device = torch_device(options.device)
+        device = rendering_device(options.device, quiet=options.quiet)
         refiners = make_refiners(options)
         landmarks = load_landmarks(Path(map_dir) / FILE_NAME).to(device)
         gaussians = load_gaussians(map_dir, iteration).to(device) if refiners else None
@@ -118,12 +133,55 @@ class Localizer:
     def prior(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
         """The pose from matches between keypoints and landmarks."""
         start = time.perf_counter()
-        keypoints = features.keypoints
-        pairs = mutual_nearest(keypoints.descriptors, self.landmarks.descriptors, self.options.min_similarity)
-        pixels = keypoints.xy[pairs.index_a].double().cpu().numpy()
-        points = self.landmarks.positions[pairs.index_b].double().cpu().numpy()
-        estimate = estimate_pose(pixels, points, camera, self.options.pnp, focal_known)
+        keypoints, landmarks = features.keypoints, self._shortlist(features.keypoints)
+        estimate = self._look(keypoints, landmarks, camera, focal_known)
+        if estimate.ok and self.options.guided.radius_px > 0:
+            estimate = self._look_again(estimate, keypoints, landmarks, focal_known)
         return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
+
+    def _look(
+        self, keypoints: Keypoints, landmarks: Landmarks, camera: Camera, focal_known: bool
+    ) -> PoseEstimate:
+        """The pose from the strongest keypoints, or from all where these hardly agree.
+
+        In a view unlike those mapped, a wrong pose once gathered more of the strongest than the right one.
+        """
+        for count in (self.options.first_k, len(keypoints)):
+            some = keypoints.select(slice(0, count))
+            pairs = mutual_nearest(some.descriptors, landmarks.descriptors, self.options.min_similarity)
+            matches = _matches(keypoints, landmarks, pairs)
+            estimate = estimate_pose(matches.pixels, matches.points, camera, self.options.pnp, focal_known)
+            sure = estimate.ok and estimate.inliers >= self.options.sure * len(matches)
+            if sure or count >= len(keypoints):
+                break
+        return estimate
+
+    def _shortlist(self, keypoints: Keypoints) -> Landmarks:
+        """The landmarks that these keypoints may be of: all of them, unless the map is large."""
+        if self._places is None or not len(keypoints):
+            return self.landmarks
+        return self.landmarks.select(self._places.shortlist(keypoints.descriptors, self.options.shortlist))
+
+    def _look_again(
+        self, first: PoseEstimate, keypoints: Keypoints, landmarks: Landmarks, focal_known: bool
+    ) -> PoseEstimate:
+        """`first` with all keypoints, matched where its landmarks must appear; itself if they are fewer."""
+        guided, pnp, scale = self.options.guided, self.options.pnp, pixel_scale(first.camera)
+        radius = guided.radius_px * scale
+        pairs = guided_pairs(first, keypoints, landmarks, radius, guided.min_similarity)
+        if len(pairs) < first.inliers:
+            return first
+        matches = _matches(keypoints, landmarks, pairs)
+        if focal_known:
+            return refine(first, matches, pnp.max_error_px * scale)
+        second = estimate_pose(matches.pixels, matches.points, first.camera, pnp, focal_known)
+        return second if second.ok else first
+
+
+def _matches(keypoints: Keypoints, landmarks: Landmarks, pairs: Pairs) -> Matches:
+    pixels = keypoints.xy[pairs.index_a].double().cpu().numpy()
+    points = landmarks.positions[pairs.index_b].double().cpu().numpy()
+    return Matches(pixels, points, np.zeros(len(pixels), bool))
 
 
 def make_refiners(options: LocalizerOptions) -> list[Refiner]:
@@ -138,6 +196,7 @@ def make_refiners(options: LocalizerOptions) -> list[Refiner]:
     makers: dict[str, Callable[[], Refiner]] = {
         "fine": lambda: FineRefiner(options.fine),
         "warp": lambda: WarpRefiner(options.warp),
+        "lm": lambda: LmRefiner(options.lm),
     }
     return [makers[stage]() for stage in options.stages[1:]]
 

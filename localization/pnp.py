@@ -4,6 +4,7 @@ Known focal length: PoseLib (P3P of Persson & Nordberg 2018 inside LO-RANSAC). U
 LO-RANSAC, then pose and focal length refined together.
 """
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,12 @@ import pycolmap
 import torch
 from torch import Tensor
 
+from localization.evidence import (
+    POSE_PARAMETERS,
+    chance_anywhere,
+    log10_expected,
+    log10_false_alarms,
+)
 from localization.result import Matches, PoseEstimate, Status
 from localization.uncertainty import covariance_of
 from scene.cameras import Camera
@@ -20,7 +27,7 @@ from utils import se3
 from utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs
-_MIN_ITERATIONS = 1_000  # RANSAC samples, even when the first look perfect (PoseLib's default)
+_MIN_ITERATIONS = 100  # RANSAC samples, even when the first look perfect; local optimisation needs few
 _LEAST_NOISE_PX = 0.05  # of a match: none is exact, whatever the residuals of a few say
 _REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
 
@@ -32,8 +39,7 @@ class PnPOptions:
     max_error_px: float = 8.0  # reprojection error of an inlier; chosen on held-out views of RedKitchen
     loss_scale_px: float = 0.5  # of the Cauchy loss in the refinements; chosen likewise
     max_iterations: int = 20_000  # RANSAC samples at most (--ransac_iters; the paper's setting)
-    min_inliers: int = 12  # fewer are not trusted
-    min_inlier_share: float = 0.05  # of all matches, likewise: photos of other places reach 0.034 by chance
+    max_false_alarms: float = 1e-3  # poses expected from wrong matches alone; more evidence is none
     seed: int = 0  # of the samples: the same matches give the same pose
 
     def __post_init__(self) -> None:
@@ -41,6 +47,11 @@ class PnPOptions:
             raise GSplatLocError(
                 f"expected at least one RANSAC sample, found {self.max_iterations}: see --ransac_iters"
             )
+
+    def enough(self, count: int, camera: Camera, parameters: int) -> bool:
+        """Whether `count` matches could prove a pose if all of them agreed."""
+        chance = chance_anywhere(camera, self.max_error_px * pixel_scale(camera))
+        return log10_expected(count, count, chance, parameters) <= math.log10(self.max_false_alarms)
 
 
 def pixel_scale(camera: Camera) -> float:
@@ -64,11 +75,12 @@ def estimate_pose(
     start = time.perf_counter()
     pixels, points = np.ascontiguousarray(pixels, np.float64), np.ascontiguousarray(points, np.float64)
     matches = Matches(pixels, points, np.zeros(len(pixels), bool))
-    if len(pixels) < max(_MIN_SAMPLE, options.min_inliers):
+    parameters = POSE_PARAMETERS + (0 if focal_known else 1)
+    if not options.enough(len(pixels), camera, parameters):
         estimate = PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
     else:
         solve = _solve_known_focal if focal_known else _solve_unknown_focal
-        estimate = _judge(solve(matches, camera, options), matches, camera, options)
+        estimate = _judge(solve(matches, camera, options), matches, camera, options, parameters)
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
 
@@ -149,22 +161,27 @@ def _solve_unknown_focal(matches: Matches, camera: Camera, options: PnPOptions) 
     return _Solution(cam_from_world, pinhole.focal_length / camera.fx, np.array(found["inlier_mask"], bool))
 
 
-def _judge(found: _Solution | None, matches: Matches, camera: Camera, options: PnPOptions) -> PoseEstimate:
-    """A solver's answer as an estimate; too few inliers make it a failure."""
-    count = 0 if found is None else int(found.inliers.sum())
-    if found is None or count < max(options.min_inliers, options.min_inlier_share * len(matches)):
-        return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=count, matches=matches)
+def _judge(
+    found: _Solution | None, matches: Matches, camera: Camera, options: PnPOptions, parameters: int
+) -> PoseEstimate:
+    """A solver's answer as an estimate; what wrong matches would often reach, too, is a failure."""
+    if found is None:
+        return PoseEstimate(Status.NO_CONSENSUS, camera, matches=matches)
     camera = replace(camera, fx=camera.fx * found.focal_scale, fy=camera.fy * found.focal_scale)
-    inliers = found.inliers
+    inliers, max_error = found.inliers, options.max_error_px * pixel_scale(camera)
+    agreeing = replace(matches, inliers=inliers)
+    alarms = log10_false_alarms(agreeing, found.cam_from_world, camera, max_error, parameters)
+    if alarms > math.log10(options.max_false_alarms):
+        return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=int(inliers.sum()), matches=matches)
     return PoseEstimate(
         status=Status.OK,
         camera=camera,
         cam_from_world=found.cam_from_world,
-        inliers=count,
+        inliers=int(inliers.sum()),
         covariance=covariance_of(
             pose_information(found.cam_from_world, camera, matches.pixels[inliers], matches.points[inliers])
         ),
-        matches=replace(matches, inliers=inliers),
+        matches=agreeing,
     )
 
 

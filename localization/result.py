@@ -58,6 +58,19 @@ class PoseEstimate:
             matches = replace(matches, pixels=matches.pixels * scale)
         return replace(self, camera=self.camera.resized(width, height), matches=matches)
 
+    @property
+    def expected_translation_m(self) -> float | None:
+        """Root of the mean squared error of the camera centre that the covariance states.
+
+        The left perturbation exp(xi) moves the centre by -R^T rho: as far as rho is long.
+        """
+        return None if self.covariance is None else self.covariance[:3, :3].trace().sqrt().item()
+
+    @property
+    def expected_rotation_deg(self) -> float | None:
+        """Likewise of the rotation."""
+        return None if self.covariance is None else self.covariance[3:, 3:].trace().sqrt().rad2deg().item()
+
     def pose(self) -> Tensor:
         """`cam_from_world` of a successful estimate; asking a failed one is a bug."""
         if self.cam_from_world is None:

@@ -64,7 +64,8 @@ def _pose_records(results: Sequence[QueryResult]) -> list[PoseRecord]:
 
 def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str:
     """One row per query: status, inliers, errors in m and degrees, milliseconds, after every stage."""
-    columns = ["status", "inliers", "improved", "translation_error_m", "rotation_error_deg", "ms"]
+    columns = ["status", "inliers", "improved", "translation_error_m", "rotation_error_deg"]
+    columns += ["expected_translation_m", "expected_rotation_deg", "ms"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [f"{stage}_{column}" for stage in stages for column in columns]
@@ -85,6 +86,9 @@ def _stage_columns(result: QueryResult, stage: str, estimate: PoseEstimate | Non
     error = stage_error(result, stage)
     errors = [f"{error.translation_m:.6f}", f"{error.rotation_deg:.6f}"] if error else ["", ""]
     if estimate is None:
-        return ["skipped", "0", "", *errors, ""]
+        return ["skipped", "0", "", *errors, "", "", ""]
+    stated = [estimate.expected_translation_m, estimate.expected_rotation_deg]
+    expected = ["" if value is None else f"{value:.6f}" for value in stated]
     improved = str(estimate.improved).lower()
-    return [str(estimate.status), str(estimate.inliers), improved, *errors, f"{estimate.elapsed_ms:.1f}"]
+    elapsed = f"{estimate.elapsed_ms:.1f}"
+    return [str(estimate.status), str(estimate.inliers), improved, *errors, *expected, elapsed]

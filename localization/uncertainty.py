@@ -12,9 +12,12 @@ OBSERVATIONS_PER_ERROR = 25.0  # that share one: deviations are 5 times those of
 _LEAST_SHARE = 1e-12  # of an axis's own information: less is none, and its variance huge instead of infinite
 
 
-def covariance_of(information: Tensor) -> Tensor:
-    """Covariance [K, K] float64 of parameters whose information matrix was summed as if errors were apart."""
-    return OBSERVATIONS_PER_ERROR * _inverse(information.double().cpu())
+def covariance_of(information: Tensor, per_error: float = OBSERVATIONS_PER_ERROR) -> Tensor:
+    """Covariance [K, K] float64 of parameters whose information matrix was summed as if errors were apart.
+
+    `per_error` observations share an error.
+    """
+    return per_error * _inverse(information.double().cpu())
 
 
 def information_of(covariance: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from utils import se3
 class LandmarkOptions:
     """Which tracks become landmarks."""
 
-    max_landmarks: int = 50_000  # the longest tracks are kept; 150 bytes each in the file
+    max_landmarks: int = 50_000  # the longest tracks are kept; 90 bytes each in the file
     min_length: int = 3  # views
 
 
@@ -33,19 +33,29 @@ def build_landmarks(
     lengths = torch.from_numpy(tracks.lengths)
     order = lengths.argsort(descending=True, stable=True)
     order = order[lengths[order] >= options.min_length][: options.max_landmarks]
+    directions, distances = _viewpoints(views, tracks)
     return Landmarks(
         positions=torch.from_numpy(tracks.positions).float()[order],
         descriptors=tracks.descriptors[order],
-        directions=_mean_directions(views, tracks)[order],
+        directions=directions[order],
+        distances=distances[order],
         lengths=lengths[order].int(),
         extractor=extractor_version,
     )
 
 
-def _mean_directions(views: Sequence[View], tracks: Tracks) -> Tensor:
-    """Mean unit vector [M, 3] from each point to the cameras that observed it."""
+def _viewpoints(views: Sequence[View], tracks: Tracks) -> tuple[Tensor, Tensor]:
+    """From where each point was observed.
+
+    Mean unit vector [M, 3] to the cameras, and distances [M, 2] of the nearest and the farthest.
+    """
     centers = se3.camera_center(torch.stack([view.cam_from_world for view in views]))
     track = torch.from_numpy(tracks.observed_track)
     towards = centers[torch.from_numpy(tracks.observed_view)] - torch.from_numpy(tracks.positions)[track]
     total = torch.zeros(len(tracks), 3, dtype=torch.float64).index_add_(0, track, F.normalize(towards, dim=1))
-    return (total / torch.from_numpy(tracks.lengths)[:, None].clamp(min=1)).float()
+    distance = towards.norm(dim=1)
+    zero = torch.zeros(len(tracks), dtype=torch.float64)
+    nearest = zero.scatter_reduce(0, track, distance, "amin", include_self=False)
+    farthest = zero.scatter_reduce(0, track, distance, "amax", include_self=False)
+    mean = total / torch.from_numpy(tracks.lengths)[:, None].clamp(min=1)
+    return mean.float(), torch.stack([nearest, farthest], 1).float()

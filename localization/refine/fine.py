@@ -60,12 +60,10 @@ class FineRefiner:
         render_options: RenderOptions | None = None,
         extractor: XFeatExtractor | None = None,
     ):
-        """`extractor` is used, and made if not given, where keypoints of the rendering are matched."""
+        """`extractor` is used where keypoints of the rendering are matched: made then, if not given."""
         self.options = options or FineOptions()
         self.render_options = render_options or RenderOptions()
         self.extractor = extractor
-        if extractor is None and self.options.match == "keypoints":
-            self.extractor = XFeatExtractor()
 
     @torch.no_grad()
     def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
@@ -107,9 +105,11 @@ class FineRefiner:
         if options.match == "map" and view.features is not None:
             size = (view.camera.width, view.camera.height)
             return correspondence.match_map(keypoints, view.features, size, window, options.min_cosine)
-        assert self.extractor is not None  # made by __init__
+        if self.extractor is None:
+            self.extractor = XFeatExtractor(view.rgb.device)
         image = (view.rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         found = self.extractor.extract(image).keypoints
+        found = replace(found, xy=found.xy.to(keypoints.xy), descriptors=found.descriptors.to(keypoints.xy))
         return correspondence.match_keypoints(keypoints, found, window, options.min_cosine)
 
 

@@ -26,6 +26,12 @@ class Rendering:
     alpha: Tensor  # [H, W] in [0, 1]
     features: Tensor | None = None  # [D, h, w], not normalised
 
+    def to(self, device: torch.device | str) -> "Rendering":
+        """The same with its images on `device`."""
+        images = {name: getattr(self, name) for name in ("rgb", "depth", "alpha", "features")}
+        moved = {name: image.to(device) for name, image in images.items() if image is not None}
+        return replace(self, **moved)
+
     @property
     def grey(self) -> Tensor:
         """Luma [H, W] in [0, 1]."""

@@ -89,9 +89,11 @@ class WarpRefiner:
     def _render(self, query: Query, gaussians: Gaussians, pose: Tensor) -> rendering.Rendering:
         options = self.options
         size = (query.dense.shape[1], query.dense.shape[2]) if options.feature_samples else None
-        return rendering.render_map(
+        view = rendering.render_map(
             gaussians, query.camera, pose, self.render_options, options.max_side, size
         )
+        # Hundreds of small steps in a row follow, each waiting for the last: no work for a GPU.
+        return view.to("cpu")
 
 
 def align(

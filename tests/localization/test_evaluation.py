@@ -12,6 +12,7 @@ from localization.evaluation import (
     PoseError,
     QueryResult,
     accuracy,
+    calibration,
     evaluate_poses,
     metrics,
     pose_error,
@@ -180,3 +181,24 @@ def test_published_averages_are_reproduced(published: dict[str, list[Accuracy]],
 def test_published_figures_per_scene_are_reproduced(published: dict[str, list[Accuracy]]) -> None:
     found = tuple(round(100 * scene.recall["5cm_5deg"], 1) for scene in published["hloc"])
     assert found == pytest.approx(HLOC_PER_SCENE, abs=0.051)
+
+
+def test_calibration_compares_stated_with_found_errors() -> None:
+    """Ten queries that state 1 cm and are off by 2, ten that state 10 cm and are off by 5."""
+    results = []
+    for number in range(20):
+        stated, found = (0.01, 0.02) if number % 2 else (0.1, 0.05)
+        estimate = PoseEstimate(
+            Status.OK, CAMERA, moved(TRUTH, found, 0.1), covariance=torch.eye(6).double() * stated**2 / 3
+        )
+        results.append(QueryResult(f"{number}", Localization({"prior": estimate}), TRUTH))
+    failed = PoseEstimate(Status.NO_CONSENSUS, CAMERA)
+    results.append(QueryResult("failed", Localization({"prior": failed}), TRUTH))
+    first, second = calibration(results, bins=2)
+    assert (first.count, second.count) == (10, 10)
+    assert (first.stated_translation_m, second.stated_translation_m) == pytest.approx((0.01, 0.1))
+    assert second.found_translation_m / first.found_translation_m == pytest.approx(2.5)
+
+
+def test_nothing_localized_has_no_calibration() -> None:
+    assert calibration([]) == []

@@ -60,8 +60,10 @@ def make_world(noise_px: float = 0.5, outliers: int = 40, seed: int = 0) -> Worl
     noisy = pixels + noise_px * torch.randn(seen, 2, generator=generator, dtype=torch.float64)
     noisy[:outliers] = torch.rand(outliers, 2, generator=generator, dtype=torch.float64) * 440 + 20
     keypoints = Keypoints(noisy.float(), descriptors[:seen].clone(), torch.ones(seen))
+    towards = se3.camera_center(TRUTH) - positions
+    distances = towards.norm(dim=1, keepdim=True) * torch.tensor([0.9, 1.1])
     landmarks = Landmarks(
-        positions.float(), descriptors, _unit(torch.randn(seen + unseen, 3, generator=generator)),
+        positions.float(), descriptors, _unit(towards).float(), distances.float(),
         torch.full((seen + unseen,), 5, dtype=torch.int32), VERSION,
     )  # fmt: skip
     return World(landmarks, Features(keypoints, torch.zeros(64, 60, 80)))

@@ -1,0 +1,83 @@
+"""Whether matches prove a pose: the expected number of poses that as many matches would fit by chance.
+
+A-contrario reasoning (Moisan & Stival, "A probabilistic criterion to detect rigid point matches between two
+images", IJCV 2004): assume that every match is wrong, and ask how many poses would still collect so many
+inliers. Far less than one says that the matches are not all wrong. No share of inliers has to be chosen.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from localization.result import Matches
+from scene.cameras import Camera
+
+POSE_PARAMETERS = 6
+_SHUFFLES = 32  # of points against pixels: 32 * 500 pairs tell a chance of 1e-3 to a quarter
+_PER_SAMPLE = 4  # poses that three matches can have (P3P)
+_CELLS_PER_ROW = 1 << 20  # more than any image has
+
+
+def log10_false_alarms(
+    matches: Matches, cam_from_world: Tensor, camera: Camera, max_error_px: float, parameters: int
+) -> float:
+    """Expected number, as log10, of poses with as many of `matches` within `max_error_px` by chance.
+
+    `parameters` were fitted to the inliers (6 for a pose, more with intrinsics): as many matches are taken
+    for spent, since refinement can make them agree whatever they are. That is stricter than the three of a
+    minimal sample, and photos of other places need it. Matches closer together than a threshold's width are
+    not independent and count once.
+    """
+    side = 2 * max_error_px
+    total = _occupied_cells(matches.pixels, side)
+    agreeing = _occupied_cells(matches.pixels[matches.inliers], side)
+    chance = max(
+        chance_anywhere(camera, max_error_px),
+        _chance_of_shuffled(matches, cam_from_world, camera, max_error_px),
+    )
+    return log10_expected(total, agreeing, chance, parameters)
+
+
+def log10_expected(total: int, agreeing: int, chance: float, parameters: int) -> float:
+    """log10 of 4 (n - s) C(n, k) C(k, s) p^(k - s): n matches, k that agree, s parameters, p their chance."""
+    if agreeing <= parameters:
+        return math.inf
+    tests = _PER_SAMPLE * (total - parameters)
+    ways = _log10_choose(total, agreeing) + _log10_choose(agreeing, parameters)
+    return math.log10(tests) + ways + (agreeing - parameters) * math.log10(min(chance, 1.0))
+
+
+def chance_anywhere(camera: Camera, max_error_px: float) -> float:
+    """Probability that a pixel drawn anywhere in the image is within `max_error_px` of a given one."""
+    return min(1.0, math.pi * max_error_px**2 / (camera.width * camera.height))
+
+
+def _chance_of_shuffled(
+    matches: Matches, cam_from_world: Tensor, camera: Camera, max_error_px: float
+) -> float:
+    """Share of inliers among pixels paired with the points of other matches.
+
+    A camera far from everything sees all points in one spot, and texture attracts keypoints and landmarks
+    alike: there, wrong matches agree more often than anywhere.
+    """
+    points = torch.from_numpy(matches.points)
+    in_cam = points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
+    projections, in_front = camera.project(in_cam).numpy(), (in_cam[:, 2] > 0).numpy()
+    rng, count = np.random.default_rng(0), len(matches)
+    shifts = rng.choice(np.arange(1, count), min(_SHUFFLES, count - 1), replace=False)
+    hits = 0
+    for shift in shifts:
+        distance = np.linalg.norm(np.roll(projections, shift, axis=0) - matches.pixels, axis=1)
+        hits += int(((distance < max_error_px) & np.roll(in_front, shift)).sum())
+    return hits / max(count * len(shifts), 1)
+
+
+def _occupied_cells(pixels: np.ndarray, side: float) -> int:
+    cells = np.floor(pixels / side).astype(np.int64)
+    return len(np.unique(cells[:, 1] * _CELLS_PER_ROW + cells[:, 0]))
+
+
+def _log10_choose(n: int, k: int) -> float:
+    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(10)
