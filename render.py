@@ -4,9 +4,9 @@
 from pathlib import Path
 
 from arguments.render import RenderArguments, parse_render_arguments
+from gaussian_renderer.device import rendering_device
 from scene.export import load_gaussians
 from utils.console import log, run_script
-from utils.device import torch_device
 from utils.errors import GSplatLocError
 from visualization.rendering import ImageOptions, render_looks, write_looks
 from visualization.trajectory import (
@@ -20,7 +20,8 @@ from visualization.trajectory import (
 
 def main() -> None:
     arguments = parse_render_arguments()
-    gaussians = load_gaussians(arguments.model_path, arguments.iteration).to(torch_device(arguments.device))
+    device = rendering_device(arguments.device)
+    gaussians = load_gaussians(arguments.model_path, arguments.iteration).to(device)
     cameras = find_cameras(arguments)
     options = ImageOptions(arguments.depth, arguments.features, arguments.video, arguments.fps)
     folder = output_folder(arguments)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from arguments.command_line import parse
-from localization.pipeline import STAGES, LocalizerOptions
+from localization.pipeline import DEFAULT_STAGES, LocalizerOptions
 from localization.pnp import PnPOptions
 from localization.queries import Intrinsics
 from localization.refine.warp import WarpOptions
@@ -30,8 +30,8 @@ class LocalizeArguments:
     """focal length of the images in --queries, pixels; unset = EXIF's, else estimated per image"""
     intrinsics: tuple[float, float, float, float] | None = None
     """fx fy cx cy of the images in --queries, pixels; wins over --focal"""
-    stages: tuple[str, ...] = STAGES
-    """stages to run, in order, starting with prior"""
+    stages: tuple[str, ...] = DEFAULT_STAGES
+    """stages to run, in order, starting with prior: fine, warp and lm refine it"""
     iteration: int | None = None
     """iteration of the map to refine against; unset = the latest"""
     top_k: int = LocalizerOptions.top_k
@@ -47,7 +47,7 @@ class LocalizeArguments:
     pictures: bool = True
     """draw the worst five and three typical queries: photo, rendering, difference, matched keypoints"""
     device: str = LocalizerOptions.device
-    """device of the network and the map: cpu, or cuda where there is one"""
+    """device of the network and the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
     quiet: bool = False
     """print nothing but errors"""
 
@@ -59,6 +59,7 @@ class LocalizeArguments:
             pnp=PnPOptions(max_iterations=self.ransac_iters),
             warp=WarpOptions(lr=self.warp_lr, iterations=self.warp_iters),
             device=self.device,
+            quiet=self.quiet,
         )
 
     def known_intrinsics(self) -> Intrinsics:

@@ -36,8 +36,8 @@ class RenderArguments:
     """write film.mp4 of all of them side by side"""
     fps: int = 30
     """frames per second of the film"""
-    device: str = "cpu"
-    """device of the map: cpu, or cuda where there is one"""
+    device: str = "auto"
+    """device of the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
 
 
 @dataclass(frozen=True)

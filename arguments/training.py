@@ -68,7 +68,7 @@ class TrainArguments:
 
     scene: OmitArgPrefixes[SceneArguments]
     preset: Preset = "paper"
-    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 15,000 iterations on a GPU. Flags win over
+    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU. Flags win over
     it"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)
     initialization: OmitArgPrefixes[InitializationOptions] = field(default_factory=InitializationOptions)

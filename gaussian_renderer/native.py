@@ -2,6 +2,7 @@
 
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 from gaussian_renderer.options import RenderOptions, RenderResult, Splats
@@ -38,6 +39,38 @@ def rasterize(
         cam_from_world=cam_from_world, settings=settings, screen_offsets=screen_offsets,
     )  # fmt: skip
     return RenderResult(result.rgb, result.depth, result.alpha, result.features, result.radii)
+
+
+def cuda_problem() -> str | None:
+    """Why the native rasterizer cannot work on a GPU; None where it can."""
+    try:
+        package = _package()
+    except GSplatLocError as error:
+        return str(error)
+    if package.has_cuda():
+        return None
+    return f"the native rasterizer was built without CUDA; {_INSTALL} with GSPLAT_CUDA=ON in the environment"
+
+
+def package_for(tensor: Tensor) -> ModuleType | None:
+    """The native package where it is installed and computes on tensors like this one, None where not."""
+    try:
+        package = _package()
+    except GSplatLocError:
+        return None
+    if tensor.device.type == "cpu":
+        return package if tensor.dtype in (torch.float32, torch.float64) else None
+    supported = tensor.is_cuda and tensor.dtype == torch.float32 and package.has_cuda()
+    return package if supported else None
+
+
+def alignment() -> ModuleType | None:
+    """The native package's `alignment`, the normal equations of image alignment; None where not installed."""
+    try:
+        from diff_gaussian_rasterization import alignment
+    except ImportError:
+        return None
+    return alignment
 
 
 def _package() -> ModuleType:

@@ -38,6 +38,11 @@ class ExposureModel:
     def load_state(self, state: dict[str, Tensor]) -> None:
         with torch.no_grad():
             self._affine.copy_(state["affine"])
-        moments = {key: value.clone() for key, value in state.items() if key != "affine"}
+        # Adam counts its steps on the CPU, wherever the parameters are.
+        moments = {
+            key: value.clone() if key == "step" else value.to(self._affine.device, copy=True)
+            for key, value in state.items()
+            if key != "affine"
+        }
         if moments:
             self._adam.state[self._affine] = moments

@@ -13,6 +13,7 @@ from torch import Tensor
 from mapping.feature_cache import FeatureCache
 from scene.cameras import Camera, View
 from scene.images import resize_rgb
+from utils.device import AUTO, torch_device
 from utils.errors import GSplatLocError
 
 
@@ -20,24 +21,17 @@ from utils.errors import GSplatLocError
 class FrameOptions:
     """Where training images are kept."""
 
-    data_device: str = "cpu"  # memory that holds decoded images: cpu, or cuda where there is one
+    data_device: str = "auto"  # memory that holds decoded images: cpu, cuda, or auto, where training runs
     image_cache_mb: int = 1024  # MB of decoded images, depth and feature maps; others are decoded again
 
-    @property
-    def device(self) -> torch.device:
-        """`data_device`, checked against what this machine and this torch can do."""
+    def device(self, training: torch.device) -> torch.device:
+        """`data_device` for a run on the device `training`, checked against what this machine has."""
+        if self.data_device == AUTO:
+            return training
         try:
-            device = torch.device(self.data_device)
-        except RuntimeError:
-            device = torch.device("meta")
-        if device.type not in ("cpu", "cuda"):
-            raise GSplatLocError(f"expected --data_device cpu or cuda, found '{self.data_device}'")
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise GSplatLocError(
-                "expected a CUDA device for --data_device cuda, found none: use --data_device cpu,"
-                " or install a torch built for CUDA"
-            )
-        return device
+            return torch_device(self.data_device)
+        except GSplatLocError as error:
+            raise GSplatLocError(f"--data_device: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class FrameLoader:
     """
 
     def __init__(self, options: FrameOptions, features: FeatureCache | None, device: torch.device) -> None:
-        self._store, self._device, self._features = options.device, device, features
+        self._store, self._device, self._features = options.device(device), device, features
         self._capacity = options.image_cache_mb * 1_000_000
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._kept_bytes = 0
@@ -113,10 +107,14 @@ class FrameLoader:
         return Frame(
             view=request.view,
             camera=request.camera,
-            rgb=parts["rgb"].to(self._device).permute(2, 0, 1).float().div_(255),
-            features=None if features is None else features.to(self._device).float(),
-            depth=None if depth is None else depth.to(self._device),
+            rgb=_unit_range(self._here(parts["rgb"])),
+            features=None if features is None else self._here(features).float(),
+            depth=None if depth is None else self._here(depth),
         )
+
+    def _here(self, tensor: Tensor) -> Tensor:
+        # Only copies to a GPU are in order with what follows: from one to the CPU it must be waited for.
+        return tensor.to(self._device, non_blocking=self._device.type == "cuda")
 
     def _parts(self, request: Request) -> dict[str, Callable[[], np.ndarray]]:
         """How to decode each array that a request needs, by its key in the cache."""
@@ -135,13 +133,20 @@ class FrameLoader:
             self._kept.move_to_end(key)
             return self._kept[key]
         pending = self._pending.pop(key, None)
-        tensor = torch.from_numpy(pending.result() if pending else decode()).to(self._store)
+        tensor = self._stored(pending.result() if pending else decode())
         if tensor.nbytes <= self._capacity:
             self._kept[key] = tensor
             self._kept_bytes += tensor.nbytes
         while self._kept_bytes > self._capacity:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
         return tensor
+
+    def _stored(self, array: np.ndarray) -> Tensor:
+        """`array` where frames are kept. A GPU copies from pinned memory without making the host wait."""
+        tensor = torch.from_numpy(array)
+        if "cuda" in (self._store.type, self._device.type):
+            tensor = tensor.pin_memory()
+        return tensor.to(self._store, non_blocking=True)
 
 
 def decode_depth(view: View, camera: Camera) -> np.ndarray:
@@ -157,3 +162,9 @@ def decode_depth(view: View, camera: Camera) -> np.ndarray:
 
 def _decode_rgb(view: View, camera: Camera) -> np.ndarray:
     return np.ascontiguousarray(resize_rgb(view.load_image(), camera.width, camera.height))
+
+
+def _unit_range(rgb: Tensor) -> Tensor:
+    """[H, W, 3] uint8 -> [3, H, W] float32 in [0, 1], converted where it lies: bytes travel, not floats."""
+    planes = rgb.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    return planes.div_(255)

@@ -18,7 +18,7 @@ from scene.densification import DensificationOptions
 class RenderingOptions:
     """How the map is rendered while it trains."""
 
-    device: str = "cpu"  # that trains: cpu, or cuda where there is one
+    device: str = "auto"  # that trains: auto (a GPU where one can be used), cpu, cuda or cuda:N
     backend: str = "native"  # rasterizer: native, or reference (slow, readable PyTorch)
     antialiased: bool = False  # scale opacity by what the low-pass filter spread (Mip-Splatting)
     convert_SHs_python: bool = False  # evaluate colours in PyTorch instead of in the rasterizer

@@ -20,7 +20,9 @@ class ScheduleOptions:
     feature_sized: bool = False  # train on images of the feature map's size, as --resolution 0 asks for
     train_pixels: int = 0  # per image; larger images are shrunk to it for training; 0 = no limit
     pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution doubles, up to full size
-    holdout: int = 0  # every N-th training view is kept out of training, for evaluation; 0 = none
+    # Every N-th training view is kept out of the training of Gaussians, to measure their images; 0 = none.
+    # Landmarks are of all training views all the same: a pose found for such a view says little.
+    holdout: int = 0
     seed: int = 0  # of the order of views and of all sampling
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from gaussian_renderer.device import rendering_device
 from localization.features import XFeatExtractor
 from localization.landmarks import FILE_NAME as LANDMARKS_NAME
 from localization.landmarks import Landmarks, save_landmarks
@@ -27,7 +28,6 @@ from scene.export import save_gaussians
 from scene.gaussians import Gaussians
 from scene.map_config import MapConfig, write_cameras, write_config
 from utils.console import log
-from utils.device import torch_device
 from utils.errors import GSplatLocError
 
 
@@ -77,11 +77,12 @@ class Mapper:
         output: Path,
         options: MappingOptions,
         extractor: Extractor,
+        device: torch.device,
         white_background: bool = False,
     ) -> None:
         if not scene.train:
             raise GSplatLocError(f"expected training views in {scene.root}, found none: check --source_path")
-        self.scene, self.output, self.options = scene, output, options
+        self.scene, self.output, self.options, self.device = scene, output, options, device
         self.quiet = options.output.quiet
         cache_dir = options.descriptors.cache_dir
         self.cache = FeatureCache(Path(cache_dir) if cache_dir else output / "cache" / "features", extractor)
@@ -93,7 +94,8 @@ class Mapper:
     def tracks(self) -> Tracks:
         """Points triangulated from the keypoints of all training views with the scene's poses."""
         views = self.scene.train
-        return triangulate(views, CachedKeypoints(self.cache, views), self.options.triangulation)
+        keypoints = CachedKeypoints(self.cache, views)
+        return triangulate(views, keypoints, self.options.triangulation, self.device)
 
     def initial_gaussians(self) -> Gaussians:
         """What training starts from, on the training device."""
@@ -107,7 +109,7 @@ class Mapper:
         gaussians = initialization.gaussians_from_points(
             points, options.initialization, options.schedule.sh_degree, features
         )
-        return replace(gaussians, feature_decoder=decoder).to(torch_device(options.rendering.device))
+        return replace(gaussians, feature_decoder=decoder).to(self.device)
 
     def landmarks(self) -> Landmarks:
         """Points with descriptors for matching, of all training views."""
@@ -159,9 +161,12 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     start = options.output.start_checkpoint
     checkpoint = load_checkpoint(start) if start else None
-    device = torch_device(options.rendering.device)
+    rendering = options.rendering
+    device = rendering_device(rendering.device, rendering.backend, options.output.quiet)
+    options.frames.device(device)  # raises now what would be raised minutes from now
     extractor = extractor or XFeatExtractor(device, options.descriptors.top_k)
-    mapper, clock = Mapper(scene, output, options, extractor, config.scene.white_background), Clock()
+    mapper = Mapper(scene, output, options, extractor, device, config.scene.white_background)
+    clock = Clock()
     write_config(output, replace(config, extractor=extractor.version, top_k=extractor.top_k))
     write_cameras(output, scene.train)
     mapper.cache.prepare(scene.train, options.output.quiet)

@@ -65,6 +65,8 @@ class Trainer:
         self._data, self._loader, self._options, self._output = data, loader, options, output
         self._watcher = watcher
         self._device = gaussians.device
+        # Uploaded once: a copy of sixteen numbers per iteration would make the host wait for the GPU.
+        self._poses = torch.stack([view.cam_from_world for view in data.train]).to(gaussians.means)
         self._render_options = options.rendering.render_options(data.white_background)
         self._optimizer = MapOptimizer(gaussians, options.optimizer, data.extent)
         self._densification = make_densification(options.densification, data.extent, len(gaussians))
@@ -163,7 +165,7 @@ class Trainer:
         gaussians = self._optimizer.gaussians()
         offsets = torch.zeros(len(gaussians), 2, device=self._device, requires_grad=True)
         with self._dump_on_failure(iteration, gaussians, frame):
-            result = self._render(iteration, gaussians, frame, offsets)
+            result = self._render(iteration, index, gaussians, frame, offsets)
             loss = self._loss(iteration, index, gaussians, frame, result)
             loss.backward()
         psnr = losses.psnr(result.rgb.detach(), frame.rgb) if iteration % _STATS_INTERVAL == 0 else None
@@ -181,11 +183,13 @@ class Trainer:
             depth=options.losses.lambda_depth > 0,
         )
 
-    def _render(self, iteration: int, gaussians: Gaussians, frame: Frame, offsets: Tensor) -> RenderResult:
+    def _render(
+        self, iteration: int, index: int, gaussians: Gaussians, frame: Frame, offsets: Tensor
+    ) -> RenderResult:
         size = None if frame.features is None else (frame.features.shape[1], frame.features.shape[2])
         degree = self._options.schedule.degree(iteration)
         options = replace(self._render_options, sh_degree=degree, feature_size=size)
-        return render(gaussians, frame.camera, frame.view.cam_from_world, options, offsets)
+        return render(gaussians, frame.camera, self._poses[index], options, offsets)
 
     def _loss(
         self, iteration: int, index: int, gaussians: Gaussians, frame: Frame, result: RenderResult
@@ -202,7 +206,7 @@ class Trainer:
 
     def _update(self, iteration: int, frame: Frame, result: RenderResult, offsets: Tensor) -> None:
         """Step the parameters, then the set of Gaussians."""
-        self._optimizer.step(iteration)
+        self._optimizer.step(iteration, result.radii > 0)
         if self._exposure:
             self._exposure.step()
         gaussians = self._optimizer.gaussians()

@@ -56,9 +56,15 @@ class Tracks:
 
 
 def triangulate(
-    views: Sequence[View], keypoints: Sequence[Keypoints], options: TriangulationOptions | None = None
+    views: Sequence[View],
+    keypoints: Sequence[Keypoints],
+    options: TriangulationOptions | None = None,
+    device: torch.device | str = "cpu",
 ) -> Tracks:
-    """Tracks of `keypoints` (one entry per view) over views with known poses; empty where nothing matches."""
+    """Tracks of `keypoints` (one entry per view) over views with known poses; empty where nothing matches.
+
+    Descriptors are compared on `device`; keypoints and tracks are on the CPU, where COLMAP works.
+    """
     options = options or TriangulationOptions()
     keypoints = list(keypoints)  # read once: they may come from a cache on disk
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +72,7 @@ def triangulate(
         database_path = Path(folder) / "database.db"
         with pycolmap.Database.open(database_path) as database:
             _write_views(database, reconstruction)
-            for a, b, matches in _verified_matches(views, keypoints, options):
+            for a, b, matches in _verified_matches(views, keypoints, options, torch.device(device)):
                 _write_matches(database, a, b, matches)
         output = Path(folder) / "points"
         output.mkdir()
@@ -116,13 +122,14 @@ def epipolar_distances(a: View, b: View, xy_a: np.ndarray, xy_b: np.ndarray) -> 
 
 
 def _verified_matches(
-    views: Sequence[View], keypoints: Sequence[Keypoints], options: TriangulationOptions
+    views: Sequence[View], keypoints: Sequence[Keypoints], options: TriangulationOptions, device: torch.device
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """(a, b, matches [K, 2] of keypoint indices) for every pair with enough matches that fit the poses."""
     pixels = [found.xy.numpy().astype(np.float64) for found in keypoints]
+    descriptors = [found.descriptors.to(device) for found in keypoints]
     for a, b in select_pairs(views, options):
-        pairs = mutual_nearest(keypoints[a].descriptors, keypoints[b].descriptors, options.min_similarity)
-        index_a, index_b = pairs.index_a.numpy(), pairs.index_b.numpy()
+        pairs = mutual_nearest(descriptors[a], descriptors[b], options.min_similarity)
+        index_a, index_b = pairs.index_a.cpu().numpy(), pairs.index_b.cpu().numpy()
         distances = epipolar_distances(views[a], views[b], pixels[a][index_a], pixels[b][index_b])
         keep = distances < options.max_epipolar_px * _pixel_scale([views[a], views[b]])
         if keep.sum() >= options.min_matches:

@@ -146,8 +146,9 @@ class AdaptiveDensityControl(FixedSet):
             self.load_state({name: tensor.to(device) for name, tensor in self.state().items()})
         visible = observation.radii > 0
         # Pixels to normalised device coordinates, which span 2 over the image: the threshold's unit.
-        half_size = observation.screen_gradients.new_tensor([observation.width / 2, observation.height / 2])
-        self._gradient_sum += torch.linalg.norm(observation.screen_gradients * half_size, dim=1) * visible
+        along_x, along_y = observation.screen_gradients.unbind(1)
+        pull = torch.hypot(along_x * (observation.width / 2), along_y * (observation.height / 2))
+        self._gradient_sum += pull * visible
         self._seen += visible
         self._max_radii = torch.maximum(self._max_radii, observation.radii.float())
 
@@ -315,5 +316,12 @@ def _samples(gaussians: Gaussians, generator: torch.Generator) -> Tensor:
 
 
 def _normal(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Standard normal numbers, drawn on the generator's device so that every device gets the same."""
-    return torch.randn(shape, generator=generator, device=generator.device).to(device)
+    """Standard normal numbers on `device`, reproducible from `generator`.
+
+    Where they would have to travel, only a seed is drawn from it: millions of numbers would take longer to
+    draw on a CPU and to copy than a training iteration.
+    """
+    if generator.device != device:
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(shape, generator=generator, device=device)

@@ -4,15 +4,38 @@ import torch
 
 from utils.errors import GSplatLocError
 
+AUTO = "auto"  # a GPU where there is one that can be used, else the CPU
+
+
+def gpu_problem() -> str | None:
+    """Why torch cannot use a GPU here; None where it can."""
+    if torch.cuda.is_available():
+        return None
+    return "torch sees no GPU" if torch.version.cuda else "this torch was built without CUDA"
+
 
 def torch_device(name: str) -> torch.device:
-    """The device called `name`: cpu, or cuda where there is one. Anything else is a `GSplatLocError`."""
+    """The device called `name`: cpu, cuda or cuda:N, or what `auto` stands for on this machine.
+
+    CUDA devices come with their index, so that they compare equal to their tensors'. Raises `GSplatLocError`
+    for any other name and for a GPU that is not there.
+    """
+    problem = gpu_problem()
+    if name == AUTO:
+        name = "cpu" if problem else "cuda"
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise GSplatLocError(f"expected a device cpu or cuda, found '{name}': see --device")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise GSplatLocError("expected a CUDA device, found none on this machine: use --device cpu")
-    return device
+        raise GSplatLocError(f"expected a device auto, cpu, cuda or cuda:N, found '{name}': see --device")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if problem:
+        raise GSplatLocError(f"expected a GPU for device {name}, found none ({problem}): use --device cpu")
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise GSplatLocError(
+            f"expected a GPU below cuda:{torch.cuda.device_count()}, found '{name}': see --device"
+        )
+    return torch.device("cuda", index)

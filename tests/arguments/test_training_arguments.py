@@ -33,6 +33,7 @@ FLAGS = [
     ("--start_checkpoint", "a.safetensors", "output", "start_checkpoint", "a.safetensors"),
     ("--quiet", None, "output", "quiet", True),
     ("--feature_lr", "0.01", "optimizer", "feature_lr", 0.01),
+    ("--sparse_adam", None, "optimizer", "sparse_adam", True),
     ("--opacity_lr", "0.01", "optimizer", "opacity_lr", 0.01),
     ("--scaling_lr", "0.01", "optimizer", "scaling_lr", 0.01),
     ("--rotation_lr", "0.01", "optimizer", "rotation_lr", 0.01),
@@ -102,7 +103,8 @@ def test_a_preset_changes_a_group_of_settings_and_flags_win_over_it() -> None:
     assert cpu.preset == "cpu" and cpu.descriptors.descriptors == "aggregated" and cpu.schedule.holdout > 0
     mixed = parse_train_arguments([*REQUIRED, "--iterations", "77", "--preset=cpu"])
     assert mixed.schedule.iterations == 77 and mixed.descriptors == cpu.descriptors
-    assert parse_train_arguments([*REQUIRED, "--preset", "gpu"]).rendering.device == "cuda"
+    gpu = parse_train_arguments([*REQUIRED, "--preset", "gpu"])
+    assert gpu.rendering.device == "cuda" and gpu.schedule.iterations == 7_000
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,16 @@ def test_memory_does_not_grow_with_the_number_of_images() -> None:
 
 def test_a_device_that_is_not_there_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(GSplatLocError, match="--data_device cpu"):
+    with pytest.raises(GSplatLocError, match="--data_device"):
         FrameLoader(FrameOptions(data_device="cuda"), None, CPU)
     with pytest.raises(GSplatLocError, match="found 'disk'"):
         FrameLoader(FrameOptions(data_device="disk"), None, CPU)
+
+
+def test_images_live_where_training_runs_unless_told_otherwise() -> None:
+    gpu = torch.device("cuda", 1)
+    assert FrameOptions().device(gpu) == gpu
+    assert FrameOptions(data_device="cpu").device(gpu) == CPU
 
 
 def test_an_image_that_cannot_be_decoded_fails_where_it_is_needed() -> None:

@@ -65,6 +65,11 @@ def test_directions_point_at_the_cameras() -> None:
     torch.testing.assert_close(landmarks.directions[0], (first + second) / 2)
 
 
+def test_distances_are_those_of_the_nearest_and_the_farthest_camera() -> None:
+    landmarks = build_landmarks(VIEWS, make_tracks([3]), "v1")
+    torch.testing.assert_close(landmarks.distances, torch.tensor([[1.0, 5.0**0.5]]))
+
+
 def test_no_tracks_give_no_landmarks() -> None:
     empty = Tracks(
         np.zeros((0, 3)), np.zeros((0, 3), np.uint8), torch.zeros(0, 64), np.zeros(0, np.int64), np.zeros(0),

@@ -1,10 +1,13 @@
 """The terms of the loss against their definitions."""
 
+from types import ModuleType
+
 import pytest
 import torch
 from torch import Tensor
 
-from mapping import losses
+from gaussian_renderer import native
+from mapping import losses, reference
 
 
 def random_image(seed: int, height: int = 17, width: int = 23, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -31,19 +34,34 @@ def ssim_by_definition(x: Tensor, y: Tensor) -> float:
     return total / x.numel()
 
 
-def test_ssim_is_its_definition() -> None:
+@pytest.mark.parametrize("implementation", [losses, reference])
+def test_ssim_is_its_definition(implementation: ModuleType) -> None:
     x, y = random_image(0), random_image(1)
-    assert losses.ssim(x, y).item() == pytest.approx(ssim_by_definition(x, y), rel=1e-9)
+    assert implementation.ssim(x, y).item() == pytest.approx(ssim_by_definition(x, y), rel=1e-9)
 
 
-def test_ssim_of_an_image_with_itself_is_one() -> None:
-    assert losses.ssim(random_image(2), random_image(2)).item() == pytest.approx(1)
+@pytest.mark.parametrize("implementation", [losses, reference])
+def test_ssim_of_an_image_with_itself_is_one(implementation: ModuleType) -> None:
+    assert implementation.ssim(random_image(2), random_image(2)).item() == pytest.approx(1)
 
 
-def test_ssims_gradient_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_STRIP_PIXELS", 1)  # strips of 20 rows: the seam is tested too
+def test_ssims_gradient_is_that_of_finite_differences() -> None:
     x, y = random_image(3, 24, 4).requires_grad_(), random_image(4, 24, 4)
     assert torch.autograd.gradcheck(lambda image: losses.ssim(image, y), (x,), eps=1e-6, atol=1e-7)
+
+
+def test_the_native_package_takes_what_it_can() -> None:
+    package = pytest.importorskip("diff_gaussian_rasterization")
+    for dtype in (torch.float32, torch.float64):
+        assert native.package_for(torch.zeros(1, dtype=dtype)) is package
+    assert native.package_for(torch.zeros(1, dtype=torch.bfloat16)) is None
+
+
+def test_half_precision_is_left_to_torch() -> None:
+    x, y = random_image(3), random_image(4)
+    low = losses.photometric_loss(x.bfloat16(), y.bfloat16(), 0.2)
+    assert low.dtype == torch.bfloat16
+    assert low.item() == pytest.approx(losses.photometric_loss(x, y, 0.2).item(), rel=0.05)
 
 
 def test_photometric_loss_weighs_both_terms() -> None:

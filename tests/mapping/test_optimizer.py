@@ -1,10 +1,12 @@
 """Adam over a map: rates, moments that follow edits, and its state."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from gaussian_renderer import native
 from mapping.optimizer import MapOptimizer, OptimizerOptions, position_rate
 from scene.densification import Edit
 from scene.gaussians import Gaussians
@@ -135,3 +137,55 @@ def test_it_goes_on_from_its_state_bit_by_bit(decoder: bool) -> None:
         step(other, iteration)
     for name, tensor in optimizer.state().items():
         assert torch.equal(tensor, other.state()[name]), name
+
+
+def test_a_run_is_that_of_torchs_adam() -> None:
+    ours = MapOptimizer(gaussians(), OPTIONS, 1.0)
+    theirs = {
+        name: p.clone().requires_grad_() for name, p in gaussians().per_gaussian().items() if name != "sh"
+    }
+    rates = {
+        "means": 0.0,
+        "quaternions": 0.001,
+        "log_scales": 0.005,
+        "opacity_logits": 0.05,
+        "features": 0.001,
+    }
+    adam = torch.optim.Adam(
+        [{"params": [theirs[name]], "lr": rate} for name, rate in rates.items()], eps=1e-15
+    )
+    for iteration in range(5):
+        adam.param_groups[0]["lr"] = ours.position_lr(iteration)
+        for name, leaf in theirs.items():
+            leaf.grad = torch.full_like(leaf, 0.1 * iteration) + leaf.detach()
+            getattr(ours.gaussians(), name).backward(leaf.grad)
+        ours.step(iteration)
+        adam.step()
+    for name, leaf in theirs.items():
+        assert torch.allclose(getattr(ours.gaussians(), name), leaf, rtol=1e-5, atol=1e-7), name
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_sparse_adam_leaves_what_is_not_visible(sparse: bool) -> None:
+    optimizer = MapOptimizer(gaussians(decoder=True), replace(OPTIONS, sparse_adam=sparse), 1.0)
+    visible = torch.tensor([True, False, True, False])
+    for iteration in range(2):
+        loss(optimizer).backward()
+        optimizer.step(iteration, visible)
+    before, after = gaussians(decoder=True).parameters(), optimizer.gaussians().parameters()
+    for name in gaussians().per_gaussian():
+        moved = (before[name] != after[name]).reshape(4, -1).any(1)
+        assert torch.equal(moved, visible if sparse else torch.ones(4, dtype=torch.bool)), name
+    assert not torch.equal(before["feature_decoder"], after["feature_decoder"])
+
+
+def test_without_the_native_package_torch_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    finals = []
+    for package in (native.package_for, lambda tensor: None):
+        monkeypatch.setattr(native, "package_for", package)
+        optimizer = MapOptimizer(gaussians(), OPTIONS, 1.0)
+        for iteration in range(3):
+            step(optimizer, iteration)
+        finals.append(optimizer.gaussians().parameters())
+    for name, tensor in finals[0].items():
+        assert torch.allclose(tensor, finals[1][name], rtol=1e-5, atol=1e-7), name

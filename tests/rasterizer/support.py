@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import diff_gaussian_rasterization
 import torch
 from torch import Tensor
 
@@ -82,3 +83,9 @@ def gradients(render: Callable[..., RenderResult], inputs: Inputs, *args: object
 
 def with_options(**changes: object) -> RenderOptions:
     return replace(RenderOptions(), **changes)  # type: ignore[arg-type]
+
+
+def available_isas() -> list[str]:
+    """The instruction sets of this processor, as GSPLAT_ISA names them."""
+    names = ["portable", "avx2", "avx512"]
+    return names[: names.index(diff_gaussian_rasterization.isa()) + 1]

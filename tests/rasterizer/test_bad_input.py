@@ -42,8 +42,14 @@ def test_wrong_dtype(name: str, dtype: torch.dtype) -> None:
 
 
 def test_wrong_device() -> None:
-    with pytest.raises(ValueError, match="on the CPU, found meta"):
+    with pytest.raises(ValueError, match="one device, found means on cpu and scales on meta"):
         call({"scales": torch.empty(20, 3, dtype=torch.float64, device="meta")})
+
+
+def test_unknown_device() -> None:
+    inputs = {name: tensor.to("meta") for name, tensor in make_inputs(20).items()}
+    with pytest.raises(ValueError, match="expected means on the CPU or a CUDA device, found meta"):
+        call(inputs)
 
 
 @pytest.mark.parametrize("value", [[1.0, 2.0], "means", 3.0])

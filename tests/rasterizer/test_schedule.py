@@ -11,6 +11,7 @@ from gaussian_renderer.options import RenderResult
 from tests.rasterizer.support import (
     CAMERA,
     Inputs,
+    available_isas,
     gradients,
     make_inputs,
     render_native,
@@ -19,12 +20,6 @@ from tests.rasterizer.support import (
 )
 
 _OPTIONS = with_options(feature_size=(9, 11), features_move_geometry=True)
-
-
-def available_isas() -> list[str]:
-    return ["portable", *([] if native.isa() == "portable" else ["avx2"])] + (
-        ["avx512"] if native.isa() == "avx512" else []
-    )
 
 
 def render_with_threads(threads: int, inputs: Inputs) -> tuple[RenderResult, Inputs]:

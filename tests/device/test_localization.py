@@ -1,0 +1,104 @@
+"""Localization with network, landmarks and map on a (simulated) GPU gives what it gives on a CPU."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from localization.features import XFeatExtractor
+from localization.landmarks import FILE_NAME, save_landmarks
+from localization.matching import mutual_nearest
+from localization.pipeline import Localizer, LocalizerOptions
+from localization.refine import Query
+from localization.refine.fine import FineOptions, FineRefiner
+from localization.refine.lm import LmRefiner
+from localization.refine.warp import WarpRefiner
+from localization.result import pose_errors
+from scene.export import save_gaussians
+from tests.device.simulated import DEVICE, SimulatedGpu
+from tests.localization.refine.conftest import Room, room  # noqa: F401
+from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, make_world
+
+
+def photo() -> np.ndarray:
+    """Blobs and edges that XFeat finds keypoints on."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 255, (15, 20, 3), np.uint8)
+    return np.repeat(np.repeat(coarse, 16, 0), 16, 1)
+
+
+def test_features_are_extracted_where_the_network_is(gpu: SimulatedGpu) -> None:
+    there, here = (XFeatExtractor(device).extract(photo()) for device in ("cuda", "cpu"))
+    for tensor in (there.dense, there.keypoints.xy, there.keypoints.descriptors, there.keypoints.scores):
+        assert tensor.device == DEVICE
+    assert len(here.keypoints) > 50
+    torch.testing.assert_close(there.keypoints.xy.cpu(), here.keypoints.xy, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("block", [None, 64])
+def test_descriptors_are_matched_as_on_a_cpu(gpu: SimulatedGpu, block: int | None) -> None:
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.nn.functional.normalize(torch.randn(n, 64, generator=generator), dim=1) for n in (200, 300))
+    b[:100] = a[:100]
+    here = mutual_nearest(a, b, 0.1, block)
+    gpu.waits.clear()
+    there = mutual_nearest(a.pin_memory().to("cuda", non_blocking=True), gpu.upload(b), 0.1, block)
+    assert [wait.operation for wait in gpu.waits] == ["nonzero"]
+    assert torch.equal(there.index_a.cpu(), here.index_a) and torch.equal(there.index_b.cpu(), here.index_b)
+
+
+def on_gpu(query: Query) -> Query:
+    keypoints = query.keypoints
+    moved = replace(
+        keypoints, xy=keypoints.xy.to("cuda"), descriptors=keypoints.descriptors.to("cuda"),
+        scores=keypoints.scores.to("cuda"),
+    )  # fmt: skip
+    return replace(query, keypoints=moved, dense=query.dense.to("cuda"))
+
+
+REFINERS = {
+    "fine by tracks": lambda: FineRefiner(),
+    "fine by keypoints": lambda: FineRefiner(FineOptions(match="keypoints", min_inliers=1)),
+    "fine by the feature map": lambda: FineRefiner(FineOptions(match="map", min_inliers=10)),
+    "warp": lambda: WarpRefiner(),
+    "lm": lambda: LmRefiner(),
+}
+
+
+@pytest.mark.parametrize("name", REFINERS)
+def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, name: str) -> None:  # noqa: F811
+    prior = room.prior([0.01, -0.008, 0.012, 0.002, 0.003, -0.002])
+    here = REFINERS[name]().refine(room.query, room.gaussians, prior)
+    there = REFINERS[name]().refine(on_gpu(room.query), room.gaussians.to("cuda"), prior)
+    assert there.improved == here.improved
+    assert max(pose_errors(there.pose(), here.pose())) < 1e-3
+
+
+def test_the_prior_is_that_of_a_cpu(gpu: SimulatedGpu) -> None:
+    world = make_world()
+    here = Localizer(world.landmarks, FakeExtractor(world.features)).prior(world.features, CAMERA)
+    keypoints = world.features.keypoints
+    keypoints = replace(keypoints, xy=keypoints.xy.to("cuda"), descriptors=keypoints.descriptors.to("cuda"))
+    moved = replace(world.features, keypoints=keypoints)
+    there = Localizer(world.landmarks.to("cuda"), FakeExtractor(moved)).prior(moved, CAMERA)
+    assert torch.equal(there.pose(), here.pose()) and pose_errors(here.pose(), TRUTH)[0] < 0.05
+
+
+@pytest.mark.parametrize("focal_known", [True, False])
+def test_a_localizer_is_loaded_and_used(
+    gpu: SimulatedGpu,
+    room: Room,  # noqa: F811
+    tmp_path: Path,
+    focal_known: bool,
+) -> None:
+    world: World = make_world()
+    landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
+    save_landmarks(landmarks, tmp_path / FILE_NAME)
+    save_gaussians(tmp_path, 1, room.gaussians)
+    localizer: Any = Localizer.load(tmp_path, LocalizerOptions(device="auto"))
+    assert localizer.landmarks.positions.device == localizer.gaussians.device == DEVICE
+    camera = room.query.camera if focal_known else None
+    assert set(localizer.localize(room.query.image, camera).stages) >= {"prior"}
