@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gaussian_renderer.device import rendering_device
+from localization.distortion import undistort_image, undistort_pixels
 from localization.features import Features, Keypoints, XFeatExtractor
 from localization.guided import GuidedOptions, guided_pairs, refine
 from localization.landmarks import FILE_NAME, Landmarks, load_landmarks
@@ -105,9 +107,10 @@ class Localizer:
     def localize(self, image: np.ndarray, camera: Camera | None = None) -> Localization:
         """The pose of an undistorted image [H, W, 3] uint8 RGB.
 
-        Without a camera its focal length is estimated and the principal point is the centre. Refinements are
-        skipped when the prior fails: its status says why. An image larger than `max_side` is shrunk to meet
-        descriptors made at that scale; estimates are for the image as given.
+        Without a camera the image may be distorted radially: that and the focal length are estimated, the
+        principal point is the centre. Refinements are skipped when the prior fails: its status says why. An
+        image larger than `max_side` is shrunk to meet descriptors made at that scale; estimates are for the
+        image as given.
         """
         height, width = image.shape[:2]
         if camera is not None and (camera.width, camera.height) != (width, height):
@@ -122,6 +125,11 @@ class Localizer:
         features_ms = 1000 * (time.perf_counter() - start)
         estimate = self.prior(features, guess, focal_known=camera is not None)
         stages = {PRIOR: estimate}
+        if estimate.ok and self.refiners and estimate.distortion != 0:
+            start = time.perf_counter()
+            image = undistort_image(image, estimate.camera, estimate.distortion)
+            features = self.extractor.extract(image)
+            features_ms += 1000 * (time.perf_counter() - start)
         if estimate.ok and self.gaussians is not None:
             query = Query(image, estimate.camera, features.keypoints, features.dense)
             for refiner in self.refiners:
@@ -168,7 +176,11 @@ class Localizer:
         """`first` with all keypoints, matched where its landmarks must appear; itself if they are fewer."""
         guided, pnp, scale = self.options.guided, self.options.pnp, pixel_scale(first.camera)
         radius = guided.radius_px * scale
-        pairs = guided_pairs(first, keypoints, landmarks, radius, guided.min_similarity)
+        seen = keypoints
+        if first.distortion != 0:
+            xy = undistort_pixels(keypoints.xy.cpu().numpy(), first.camera, first.distortion)
+            seen = replace(keypoints, xy=torch.from_numpy(xy).to(keypoints.xy))
+        pairs = guided_pairs(first, seen, landmarks, radius, guided.min_similarity)
         if len(pairs) < first.inliers:
             return first
         matches = _matches(keypoints, landmarks, pairs)

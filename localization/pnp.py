@@ -1,7 +1,7 @@
 """The pose of a camera from 2D-3D matches: LO-RANSAC, non-linear refinement, covariance.
 
 Known focal length: PoseLib (P3P of Persson & Nordberg 2018 inside LO-RANSAC). Unknown: COLMAP's P4PF inside
-LO-RANSAC, then pose and focal length refined together.
+LO-RANSAC, then pose, focal length and, where it shows, radial distortion refined together.
 """
 
 import math
@@ -14,6 +14,7 @@ import pycolmap
 import torch
 from torch import Tensor
 
+from localization.distortion import find_distortion, undistort_pixels
 from localization.evidence import (
     POSE_PARAMETERS,
     chance_anywhere,
@@ -68,8 +69,9 @@ def estimate_pose(
 ) -> PoseEstimate:
     """The pose that most matches of `pixels` [M, 2] and world `points` [M, 3], both float64, agree on.
 
-    With `focal_known=False` the camera's focal length is ignored and estimated. A failure is a status, never
-    an exception.
+    With `focal_known=False` the camera's focal length is ignored and estimated, and radial distortion with
+    it: the pixels of the estimate's matches are then a pinhole camera's. A failure is a status, never an
+    exception.
     """
     options = options or PnPOptions()
     start = time.perf_counter()
@@ -120,6 +122,7 @@ class _Solution:
     cam_from_world: Tensor  # [4, 4] float64
     focal_scale: float  # by which the camera's focal lengths are multiplied
     inliers: np.ndarray  # [M] bool
+    distortion: float = 0.0  # radial, of pixels as they are
 
 
 def _solve_known_focal(matches: Matches, camera: Camera, options: PnPOptions) -> _Solution | None:
@@ -156,9 +159,21 @@ def _solve_unknown_focal(matches: Matches, camera: Camera, options: PnPOptions) 
     )
     if found is None:
         return None
-    rigid = found["cam_from_world"]
+    rigid, focal, inliers, distortion = (
+        found["cam_from_world"],
+        pinhole.focal_length,
+        found["inlier_mask"],
+        0.0,
+    )
+    agreeing = replace(matches, inliers=np.array(inliers, bool))
+    radial = find_distortion(
+        rigid, pinhole, agreeing, options.max_error_px * scale, options.loss_scale_px * scale
+    )
+    if radial is not None:
+        rigid, focal, inliers = radial.cam_from_world, radial.focal, radial.inliers
+        distortion = radial.distortion
     cam_from_world = _matrix(rigid.rotation.matrix(), rigid.translation)
-    return _Solution(cam_from_world, pinhole.focal_length / camera.fx, np.array(found["inlier_mask"], bool))
+    return _Solution(cam_from_world, focal / camera.fx, np.array(inliers, bool), distortion)
 
 
 def _judge(
@@ -168,6 +183,8 @@ def _judge(
     if found is None:
         return PoseEstimate(Status.NO_CONSENSUS, camera, matches=matches)
     camera = replace(camera, fx=camera.fx * found.focal_scale, fy=camera.fy * found.focal_scale)
+    if found.distortion != 0:
+        matches = replace(matches, pixels=undistort_pixels(matches.pixels, camera, found.distortion))
     inliers, max_error = found.inliers, options.max_error_px * pixel_scale(camera)
     agreeing = replace(matches, inliers=inliers)
     alarms = log10_false_alarms(agreeing, found.cam_from_world, camera, max_error, parameters)
@@ -176,6 +193,7 @@ def _judge(
     return PoseEstimate(
         status=Status.OK,
         camera=camera,
+        distortion=found.distortion,
         cam_from_world=found.cam_from_world,
         inliers=int(inliers.sum()),
         covariance=covariance_of(
