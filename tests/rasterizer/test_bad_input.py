@@ -65,7 +65,7 @@ def test_not_a_tensor(value: object) -> None:
 )
 def test_not_finite(name: str, bad: float) -> None:
     inputs = make_inputs(20)
-    # The Gaussian in the middle of the view: colours of invisible ones are never looked at.
+    # The Gaussian in the middle of the view: colours and features of invisible ones are never looked at.
     inputs["means"][0] = torch.tensor([0.1, 0.3, 2.2], dtype=torch.float64)
     inputs[name].view(-1)[0] = bad
     with pytest.raises(ValueError, match="finite"):

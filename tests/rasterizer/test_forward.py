@@ -71,6 +71,15 @@ def test_many_screens_of_large_opaque_gaussians_terminate_early_like_the_referen
     assert_close(render_native(inputs, options), render_reference(inputs, options), 1e-11)
 
 
+def test_gaussians_over_many_rows_of_tiles_match_the_reference() -> None:
+    """More rows of tiles than are found several splats at a time."""
+    camera = CAMERA.resized(40, 300)
+    inputs = make_inputs(60)
+    inputs["scales"] = inputs["scales"] * 4
+    options = with_options(feature_size=(300, 20))
+    assert_close(render_native(inputs, options, camera), render_reference(inputs, options, camera), 1e-11)
+
+
 def test_elongated_gaussians_match_in_float32() -> None:
     inputs = make_inputs(40)
     inputs["scales"][:, 0] *= 20

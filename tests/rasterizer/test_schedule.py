@@ -43,6 +43,28 @@ def test_results_do_not_depend_on_the_thread_count(count: int) -> None:
         assert torch.equal(one_gradients[name], two_gradients[name]), name
 
 
+def test_results_over_many_tiles_do_not_depend_on_the_thread_count() -> None:
+    """As above, where both the image and the feature map have more tiles than there are threads."""
+    inputs, camera = make_inputs(5000, 8, dtype=torch.float32), CAMERA.resized(320, 240)
+    options = with_options(feature_size=(60, 80))
+
+    def render(leaves: Inputs) -> RenderResult:
+        return render_native(leaves, options, camera)
+
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append((render(inputs), gradients(render, inputs)))
+    finally:
+        torch.set_num_threads(before)
+    (one, one_gradients), (two, two_gradients) = results
+    for name in ("rgb", "depth", "alpha", "features", "radii"):
+        assert torch.equal(getattr(one, name), getattr(two, name)), name
+    for name in inputs:
+        assert torch.equal(one_gradients[name], two_gradients[name]), name
+
+
 @pytest.mark.parametrize("dtype,relative", [(torch.float32, 1e-4), (torch.float64, 1e-11)])
 def test_every_instruction_set_agrees(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, relative: float
@@ -87,6 +109,24 @@ def test_a_million_gaussians() -> None:
     grad = inputs["means"].grad
     assert bool(torch.isfinite(result.rgb).all()) and result.radii.count_nonzero() > 100_000
     assert grad is not None and bool(torch.isfinite(grad).all())
+
+
+def test_feature_gradients_too_large_for_malloc_to_keep() -> None:
+    """Beyond 32 MiB they are pages that come zeroed; those of half the channels are smaller than that."""
+    count, channels = 9_000, 1_000
+    inputs = make_inputs(count, channels, dtype=torch.float32)
+    halves = [inputs | {"features": half} for half in inputs["features"].split(channels // 2, 1)]
+    options = with_options(feature_size=(5, 6))
+
+    def gradient(inputs: Inputs) -> torch.Tensor:
+        features = inputs["features"].clone().requires_grad_()
+        rendered = render_native(inputs | {"features": features}, options).features
+        assert rendered is not None
+        return torch.autograd.grad(rendered.square().sum(), features)[0]
+
+    whole = gradient(inputs)
+    assert whole.nbytes > 32 << 20 and 0 < whole.count_nonzero() < whole.numel()
+    assert torch.equal(whole, torch.cat([gradient(half) for half in halves], 1))
 
 
 def test_a_million_screen_filling_gaussians_are_a_memory_error() -> None:

@@ -71,9 +71,10 @@ def rasterize(
     [N, 2] are added to the projected means, in pixels. All float32 on one GPU, which renders them on torch's
     current stream, or all float32 or float64 on the CPU.
 
-    Raises TypeError and ValueError for arguments that do not fit, ValueError for NaN or infinite parameters,
-    MemoryError when the Gaussians cover more tiles than `settings.max_pairs` allows, ImportError for tensors
-    on a GPU where the package was built without CUDA, and RuntimeError where CUDA fails.
+    Raises TypeError and ValueError for arguments that do not fit, ValueError for NaN or infinite parameters
+    (colours and features: of visible Gaussians), MemoryError when the Gaussians cover more tiles than
+    `settings.max_pairs` allows, ImportError for tensors on a GPU where the package was built without CUDA,
+    and RuntimeError where CUDA fails.
     """
     inputs = {
         "means": means,

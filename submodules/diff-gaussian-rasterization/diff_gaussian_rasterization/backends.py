@@ -6,6 +6,7 @@ import torch
 
 from diff_gaussian_rasterization import _core
 from diff_gaussian_rasterization.cuda import CudaBackend
+from diff_gaussian_rasterization.memory import comes_fresh
 from diff_gaussian_rasterization.training import CpuTraining, Training
 
 
@@ -13,7 +14,7 @@ class Backend(Training, Protocol):
     """Runs forward and backward passes over tensors by name, checked and contiguous."""
 
     checks_values: bool  # whether Python looks for NaN in the inputs
-    writes_features: bool  # whether the gradient of features may come uninitialised
+    writes_features: bool  # whether the gradient of features may come uninitialised while it is small
 
     def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
         """Fill `outputs`; returns the state for `backward`."""
@@ -28,7 +29,7 @@ class Backend(Training, Protocol):
         d_outputs: dict[str, Any],
         d_inputs: dict[str, Any],
     ) -> None:
-        """Fill `d_inputs`, which come zeroed."""
+        """Fill `d_inputs`, which come zeroed; with `writes_features`, features only where they come fresh."""
         ...
 
 
@@ -53,7 +54,9 @@ class CpuBackend(CpuTraining):
         d_outputs: dict[str, Any],
         d_inputs: dict[str, Any],
     ) -> None:
-        _core.backward(state, settings, inputs, outputs, d_outputs, d_inputs)
+        features = d_inputs.get("features")
+        zeroed = features is None or comes_fresh(features)
+        _core.backward(state, settings, inputs, outputs, d_outputs, d_inputs, zeroed)
 
 
 def backend_for(device: torch.device) -> Backend:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diff_gaussian_rasterization.backends import Backend
+from diff_gaussian_rasterization.memory import comes_fresh, zeros_like
 
 _INPUTS = (
     "means",
@@ -51,11 +52,7 @@ class RasterizeFunction(torch.autograd.Function):
         # Slots 0 and 1 of needs_input_grad belong to the backend and the settings.
         wanted = dict(zip(_INPUTS, ctx.needs_input_grad[2:], strict=True))
         written = {"features"} if ctx.backend.writes_features and "features" in d_outputs else set()
-        d_inputs = {
-            name: torch.empty_like(inputs[name]) if name in written else torch.zeros_like(inputs[name])
-            for name in _INPUTS
-            if wanted[name]
-        }
+        d_inputs = {name: _gradient_like(inputs[name], name in written) for name in _INPUTS if wanted[name]}
         if wanted["cam_from_world"]:
             d_inputs["cam_from_world"] = rgb.new_zeros(12)
         ctx.backend.backward(ctx.state, ctx.settings, inputs, _plain_dict(outputs), d_outputs, d_inputs)
@@ -80,6 +77,11 @@ def _native(tensor: Tensor) -> Tensor:
 
 def _plain_dict(tensors: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
     return {name: None if tensor is None else tensor.detach() for name, tensor in tensors.items()}
+
+
+def _gradient_like(tensor: Tensor, written: bool) -> Tensor:
+    """Memory for a gradient: zeros, or anything where all of it is `written` and zeros would cost time."""
+    return torch.empty_like(tensor) if written and not comes_fresh(tensor) else zeros_like(tensor)
 
 
 def _allocate(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Tensor | None]:

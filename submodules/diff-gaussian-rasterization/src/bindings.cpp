@@ -67,7 +67,8 @@ splat::State<T> forward(const nb::dict& settings, const nb::dict& inputs, const 
 
 template <class T>
 void backward(const splat::State<T>& state, const nb::dict& settings, const nb::dict& inputs,
-              const nb::dict& outputs, const nb::dict& d_outputs, const nb::dict& d_inputs) {
+              const nb::dict& outputs, const nb::dict& d_outputs, const nb::dict& d_inputs,
+              bool features_zeroed) {
   const splat::Request<T> request = request_from<T>(settings, inputs);
   const splat::Images<T> images = images_from<T>(outputs);
   const splat::ImageGradients<T> d_images = {
@@ -80,7 +81,7 @@ void backward(const splat::State<T>& state, const nb::dict& settings, const nb::
       pointer<T>(d_inputs, "colors"),         pointer<T>(d_inputs, "features"),
       pointer<T>(d_inputs, "screen_offsets"), pointer<T>(d_inputs, "cam_from_world")};
   nb::gil_scoped_release release;
-  splat::backward(request, state, images, d_images, gradients);
+  splat::backward(request, state, images, d_images, gradients, features_zeroed);
 }
 
 template <class T>
@@ -89,8 +90,8 @@ void bind(nb::module_& m, const char* state_name, const char* forward_name) {
   m.def(forward_name, &forward<T>, nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
         "Fills `outputs` (rgb, depth, alpha, features, radii) and returns the state for `backward`.");
   m.def("backward", &backward<T>, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
-        nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"),
-        "Fills `d_inputs`, which must come zeroed.");
+        nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("features_zeroed"),
+        "Fills `d_inputs`, which must come zeroed, the features as `features_zeroed` says.");
 }
 
 }  // namespace

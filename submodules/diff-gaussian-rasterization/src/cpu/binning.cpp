@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -43,15 +44,16 @@ bool radix_pass(const std::vector<Item<Key>>& from, std::vector<Item<Key>>& to, 
   return true;
 }
 
-constexpr int64_t kPrefetch = 32;  // Gaussians ahead: in depth order they lie scattered in memory
+constexpr int64_t kPrefetch = 16;  // Gaussians ahead: in depth order they lie scattered in memory
 
-// Calls visit(gaussian) for those of one member's stretch of the depth order.
+// Calls visit(gaussian) for those of one share, a stretch of the depth order.
 template <class Visit>
 void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touched, int64_t share,
                     int64_t shares, const Visit& visit) {
   const int64_t visible = int64_t(order.size()), end = visible * (share + 1) / shares;
   for (int64_t i = visible * share / shares; i < end; ++i) {
-    if (i + kPrefetch < end) touched.prefetch(order[i + kPrefetch]);
+    if (i + 2 * kPrefetch < end) touched.prefetch_place(order[i + 2 * kPrefetch]);
+    if (i + kPrefetch < end) touched.prefetch_tiles(order[i + kPrefetch]);
     visit(order[i]);
   }
 }
@@ -62,76 +64,7 @@ void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touc
                           ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
 }
 
-// Finds the touched tiles of all Gaussians and where their slots begin, [N + 1].
-template <class T>
-std::vector<int64_t> find_tiles(const Raster<T>& raster, const Splat<T>* splats, int64_t count,
-                                int64_t max_pairs, Team& team, TouchedTiles& touched) {
-  const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
-  std::vector<int64_t> slot_begin(count + 1, 0);
-  std::atomic<int64_t> found{0};
-  team.each(chunks, [&](int64_t chunk, int) {
-    // Beyond the limit only the count matters, for the message.
-    const bool keep = found.load(std::memory_order_relaxed) <= max_pairs;
-    found += touched.find(raster, splats, chunk, slot_begin.data() + 1, keep);
-  });
-  if (found > std::min<int64_t>(max_pairs, UINT32_MAX)) too_many(found, max_pairs);
-  touched.add_up();
-  team.each(chunks, [&](int64_t chunk, int) {
-    const int64_t end = std::min((chunk + 1) * kGaussianChunk, count);
-    for (int64_t i = chunk * kGaussianChunk; i < end; ++i) slot_begin[i + 1] += touched.chunk_slot(chunk);
-  });
-  return slot_begin;
-}
-
-// How many Gaussians of a member's stretch touch each tile, [tiles].
-template <class T>
-std::vector<int64_t> count_pairs(const Raster<T>& raster, const TouchedTiles& touched,
-                                 const std::vector<uint32_t>& order, int64_t share, int64_t shares) {
-  const int64_t stride = raster.tiles_x + 1;  // differences along a row: a range costs two increments
-  std::vector<int64_t> steps(stride * raster.tiles_y, 0), counts;
-  visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
-    touched.visit_rows(gaussian, [&](int row, Range columns) {
-      ++steps[row * stride + columns.first];
-      --steps[row * stride + columns.last + 1];
-    });
-  });
-  counts.reserve(int64_t(raster.tiles_x) * raster.tiles_y);
-  for (int row = 0; row < raster.tiles_y; ++row) {
-    int64_t running = 0;
-    for (int column = 0; column < raster.tiles_x; ++column)
-      counts.push_back(running += steps[row * stride + column]);
-  }
-  return counts;
-}
-
-// From how many pairs each member has in each tile, [members][tiles], to where it writes its next one: tile
-// by tile, and within a tile member by member, so the lists are the same whatever the number of members.
-// Returns the number of all.
-int64_t places(std::vector<std::vector<int64_t>>& counts, int64_t tiles) {
-  int64_t running = 0;
-  for (int64_t tile = 0; tile < tiles; ++tile)
-    for (std::vector<int64_t>& own : counts) running += std::exchange(own[tile], running);
-  return running;
-}
-
-// Writes the pairs of a member's stretch; `next` says where those of each tile go.
-template <class T>
-void list_pairs(const Raster<T>& raster, const TouchedTiles& touched, const std::vector<uint32_t>& order,
-                int64_t share, int64_t shares, int64_t* next, const TileLists& lists) {
-  visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
-    uint32_t* position = lists.positions.data() + touched.slot(gaussian);
-    touched.visit_rows(gaussian, [&](int row, Range columns) {
-      for (int column = columns.first; column <= columns.last; ++column) {
-        const int64_t at = next[int64_t(row) * raster.tiles_x + column]++;
-        lists.entries[at] = gaussian;
-        *position++ = uint32_t(at);
-      }
-    });
-  });
-}
-
-}  // namespace
-
+// Gaussians with depth >= 0, nearest first; equal depths keep their order.
 template <class T>
 std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count) {
   using Key = typename KeyOf<T>::type;
@@ -151,34 +84,137 @@ std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count) {
   return order;
 }
 
+// One raster while it is binned.
 template <class T>
-TileLists bin(const Raster<T>& raster, const Splat<T>* splats, int64_t count,
-              const std::vector<uint32_t>& order, int64_t max_pairs, Team& team) {
-  const int64_t tiles = int64_t(raster.tiles_x) * raster.tiles_y, shares = team.size();
-  TouchedTiles touched(count);
+struct Bins {
+  Splatted<T> in;
+  TouchedTiles touched;
   TileLists lists;
-  lists.slot_begin = find_tiles(raster, splats, count, max_pairs, team, touched);
-  std::vector<std::vector<int64_t>> next(shares);
-  team.each(shares,
-            [&](int64_t share, int) { next[share] = count_pairs(raster, touched, order, share, shares); });
-  const int64_t pairs = places(next, tiles);
-  lists.tile_begin = next[0];
+  std::atomic<int64_t> found{0};           // pairs
+  std::vector<std::vector<int64_t>> next;  // [shares][tiles] where the next pair of each share goes
+
+  Bins(const Splatted<T>& raster, int64_t count, int64_t shares) : in(raster), touched(count), next(shares) {
+    lists.slot_begin = Buffer<int64_t>(count + 1);
+    lists.slot_begin[0] = 0;
+  }
+  int64_t tiles() const { return int64_t(in.raster.tiles_x) * in.raster.tiles_y; }
+};
+
+template <class T>
+using AllBins = std::vector<std::unique_ptr<Bins<T>>>;
+
+// Sorts by depth while it finds the tiles that the Gaussians touch.
+template <class T>
+std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int64_t count, int64_t max_pairs,
+                                    const Kernels<T>& kernels, Team& team) {
+  const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
+  std::vector<uint32_t> order;
+  team.each(1 + chunks * int64_t(all.size()), [&](int64_t item, int) {
+    if (item == 0) {
+      order = sort_by_depth(depths, count);
+      return;
+    }
+    Bins<T>& bins = *all[(item - 1) / chunks];
+    // Beyond the limit only the count matters, for the message.
+    const bool keep = bins.found.load(std::memory_order_relaxed) <= max_pairs;
+    bins.found += bins.touched.find(bins.in.raster, bins.in.splats, kernels, (item - 1) % chunks,
+                                    bins.lists.slot_begin.data() + 1, keep);
+  });
+  for (const auto& bins : all)
+    if (bins->found > std::min<int64_t>(max_pairs, UINT32_MAX)) too_many(bins->found, max_pairs);
+  return order;
+}
+
+// From where a Gaussian's slots begin in its chunk to where they begin among all, [N + 1].
+template <class T>
+void place_slots(Bins<T>& bins, int64_t chunk) {
+  int64_t* begin = bins.lists.slot_begin.data();
+  const int64_t end = std::min((chunk + 1) * kGaussianChunk, int64_t(bins.lists.slot_begin.size()) - 1);
+  for (int64_t i = chunk * kGaussianChunk; i < end; ++i) begin[i + 1] += bins.touched.chunk_slot(chunk);
+}
+
+// How many Gaussians of a share touch each tile, [tiles].
+std::vector<int64_t> count_pairs(int64_t tiles, const TouchedTiles& touched,
+                                 const std::vector<uint32_t>& order, int64_t share, int64_t shares) {
+  std::vector<int64_t> counts(tiles, 0);
+  visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
+    for (const uint32_t tile : touched.of(gaussian)) ++counts[tile];
+  });
+  return counts;
+}
+
+// From how many pairs each share has in each tile, [shares][tiles], to where its next one goes: tile by tile,
+// and within a tile share by share, so the lists are the same whatever the number of shares.
+// Returns the number of all.
+int64_t places(std::vector<std::vector<int64_t>>& counts, int64_t tiles) {
+  int64_t running = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (std::vector<int64_t>& own : counts) running += std::exchange(own[tile], running);
+  return running;
+}
+
+// Makes room for the pairs once they have been counted.
+template <class T>
+void allocate(Bins<T>& bins) {
+  const int64_t pairs = places(bins.next, bins.tiles());
+  TileLists& lists = bins.lists;
+  lists.tile_begin = bins.next[0];
   lists.tile_begin.push_back(pairs);
   lists.entries = Buffer<uint32_t>(pairs);
   lists.positions = Buffer<uint32_t>(pairs);
   lists.hits = Buffer<uint16_t>(pairs);
-  lists.processed.assign(tiles, 0);
-  team.each(shares, [&](int64_t share, int) {
-    list_pairs(raster, touched, order, share, shares, next[share].data(), lists);
+  lists.processed.assign(bins.tiles(), 0);
+}
+
+// Writes the pairs of a share; `next` says where those of each tile go.
+void list_pairs(const TouchedTiles& touched, const std::vector<uint32_t>& order, int64_t share,
+                int64_t shares, int64_t* next, const TileLists& lists) {
+  visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
+    uint32_t* position = lists.positions.data() + touched.slot(gaussian);
+    for (const uint32_t tile : touched.of(gaussian)) {
+      const int64_t at = next[tile]++;
+      lists.entries[at] = gaussian;
+      *position++ = uint32_t(at);
+    }
   });
+}
+
+}  // namespace
+
+template <class T>
+std::vector<TileLists> bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count,
+                           int64_t max_pairs, const Kernels<T>& kernels, Team& team) {
+  // Near Gaussians touch more tiles: with two stretches for each member nobody waits long for the first.
+  const int64_t shares = team.size() == 1 ? 1 : 2 * team.size();
+  const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
+  AllBins<T> all;
+  for (const Splatted<T>& raster : rasters) all.push_back(std::make_unique<Bins<T>>(raster, count, shares));
+  const int64_t layers = int64_t(all.size());
+  const std::vector<uint32_t> order = sort_and_find(all, depths, count, max_pairs, kernels, team);
+  for (const auto& bins : all) bins->touched.add_up();
+  // Slots are placed by the way, while whoever is done counts.
+  team.each(layers * (shares + chunks), [&](int64_t item, int) {
+    Bins<T>& bins = *all[item % layers];
+    const int64_t share = item / layers;
+    if (share < shares)
+      bins.next[share] = count_pairs(bins.tiles(), bins.touched, order, share, shares);
+    else
+      place_slots(bins, share - shares);
+  });
+  for (const auto& bins : all) allocate(*bins);
+  team.each(layers * shares, [&](int64_t item, int) {
+    Bins<T>& bins = *all[item % layers];
+    const int64_t share = item / layers;
+    list_pairs(bins.touched, order, share, shares, bins.next[share].data(), bins.lists);
+  });
+  std::vector<TileLists> lists;
+  for (const auto& bins : all) lists.push_back(std::move(bins->lists));
   return lists;
 }
 
-template std::vector<uint32_t> sort_by_depth(const float*, int64_t);
-template std::vector<uint32_t> sort_by_depth(const double*, int64_t);
-template TileLists bin(const Raster<float>&, const Splat<float>*, int64_t, const std::vector<uint32_t>&,
-                       int64_t, Team&);
-template TileLists bin(const Raster<double>&, const Splat<double>*, int64_t, const std::vector<uint32_t>&,
-                       int64_t, Team&);
+template std::vector<TileLists> bin(const std::vector<Splatted<float>>&, const float*, int64_t, int64_t,
+                                    const Kernels<float>&, Team&);
+template std::vector<TileLists> bin(const std::vector<Splatted<double>>&, const double*, int64_t, int64_t,
+                                    const Kernels<double>&, Team&);
 
 }  // namespace splat

@@ -10,9 +10,12 @@
 
 namespace splat {
 
-// Gaussians with depth >= 0, nearest first; equal depths keep their order.
+// The projected Gaussians of one raster.
 template <class T>
-std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count);
+struct Splatted {
+  Raster<T> raster;
+  const Splat<T>* splats;  // [N]
+};
 
 // The tile lists of one raster. Its (tile, Gaussian) pairs lie tile by tile; every pair has a slot in which
 // the backward pass leaves its gradients. `positions` lists the pairs again, Gaussian by Gaussian and
@@ -21,14 +24,15 @@ struct TileLists {
   std::vector<int64_t> tile_begin;  // [tiles + 1]
   Buffer<uint32_t> entries;         // [pairs] Gaussians
   Buffer<uint16_t> hits;            // [pairs] cells of the tile that the pair changed, bit by bit
-  std::vector<int64_t> slot_begin;  // [N + 1] into positions
+  Buffer<int64_t> slot_begin;       // [N + 1] into positions
   Buffer<uint32_t> positions;       // [pairs]
   std::vector<int64_t> processed;   // [tiles] entries that the forward pass looked at
 };
 
-// Throws std::length_error when there are more than `max_pairs` pairs.
+// Bins every raster of a view; Gaussians with a depth below 0 are in none. Throws std::length_error when a
+// raster has more than `max_pairs` pairs.
 template <class T>
-TileLists bin(const Raster<T>& raster, const Splat<T>* splats, int64_t count,
-              const std::vector<uint32_t>& order, int64_t max_pairs, Team& team);
+std::vector<TileLists> bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count,
+                           int64_t max_pairs, const Kernels<T>& kernels, Team& team);
 
 }  // namespace splat

@@ -47,9 +47,9 @@ Isa choose() {
   return isa;
 }
 
-#define SPLAT_KERNELS(ISA, TYPE, BYTES)                                                                \
-  {ISA::project_##TYPE, ISA::project_backward_##TYPE, ISA::render_##TYPE, ISA::render_backward_##TYPE, \
-   BYTES / int(sizeof(TYPE))}
+#define SPLAT_KERNELS(ISA, TYPE, BYTES)                                      \
+  {ISA::project_##TYPE, ISA::project_backward_##TYPE, ISA::find_rows_##TYPE, \
+   ISA::render_##TYPE,  ISA::render_backward_##TYPE,  BYTES / int(sizeof(TYPE))}
 
 const Kernels<float> kFloat[] = {SPLAT_KERNELS(portable, float, 16),
 #if defined(SPLAT_X86)

@@ -3,8 +3,6 @@
 // dF += W G, and the weights' own gradients are F G^T.
 #pragma once
 
-#include <algorithm>
-
 #include "cells.h"
 
 namespace splat {
@@ -128,15 +126,16 @@ void feature_values(const EntryList& list, const Tile<T>& tile, const TileScratc
   }
 }
 
-// Where one tile leaves the feature gradient of one of its entries.
+// Where one tile leaves the feature gradient of one of its entries: the next slot, unless no other tile has
+// any.
 template <class T>
-T* feature_gradient(const Tile<T>& tile, int64_t entry) {
+T* feature_gradient(const Tile<T>& tile, TileScratch<T>& scratch, int64_t entry) {
   const uint32_t gaussian = tile.entries[entry];
-  const uint32_t* begin = tile.positions + tile.slot_begin[gaussian];
-  const uint32_t* end = tile.positions + tile.slot_begin[gaussian + 1];
-  if (end - begin == 1) return tile.d_features_in + int64_t(gaussian) * tile.channels;
-  const int64_t rank = std::lower_bound(begin, end, uint32_t(tile.first_pair + entry)) - begin;
-  return tile.feature_slots + (tile.feature_slot_begin[gaussian] + rank) * tile.channels;
+  if (tile.slot_begin[gaussian + 1] - tile.slot_begin[gaussian] == 1)
+    return tile.d_features_in + int64_t(gaussian) * tile.channels;
+  const int64_t slot = tile.first_feature_slot + scratch.used_slots++;
+  tile.feature_slot_of[entry] = uint32_t(slot);
+  return tile.feature_slots + slot * tile.channels;
 }
 
 template <class T>

@@ -46,8 +46,19 @@ struct ProjectBackwardJob {
   const uint16_t* hits[2];       // [pairs]: 0 where the pair has no gradient
   const T* slots[2];             // [pairs, kSlotSize]; null: no gradient comes through this raster's shapes
   int feature_raster;            // the raster that features came through, -1: no gradient to them
-  const int64_t* feature_slot_begin;  // [N + 1]
-  const T* feature_slots;             // [slots, channels], of Gaussians that touch several tiles
+  const uint32_t* feature_slot_of;  // [pairs] of those with a hit whose Gaussians touch several tiles
+  const T* feature_slots;           // [slots, channels]
+  bool features_zeroed;             // so that only the gradients of Gaussians with a hit need writing
+};
+
+// The rows of tiles that each of a block of splats touches, and the columns in the first few of them.
+struct TileRows {
+  static constexpr int kSplats = 64, kRows = 6;
+  struct Columns {
+    int32_t first[kSplats], last[kSplats];  // empty where first > last
+  };
+  int32_t first[kSplats], count[kSplats];  // of the rows
+  Columns columns[kRows];
 };
 
 // One tile of one raster.
@@ -68,13 +79,12 @@ struct Tile {
   // Backward only:
   int64_t processed;                                // entries that the forward pass looked at
   const T *d_rgb, *d_depth, *d_alpha, *d_features;  // null: zero
-  T* slots;                           // [count, kSlotSize]; null: the gradient stops at the features
-  T* d_features_in;                   // [N, channels]; null: no gradient to the features
-  int64_t first_pair;                 // of the tile, among those of all tiles
-  const int64_t* slot_begin;          // [N + 1]
-  const uint32_t* positions;          // [pairs]
-  T* feature_slots;                   // of Gaussians that touch several tiles
-  const int64_t* feature_slot_begin;  // [N + 1]
+  T* slots;                    // [count, kSlotSize]; null: the gradient stops at the features
+  T* d_features_in;            // [N, channels]; null: no gradient to the features
+  const int64_t* slot_begin;   // [N + 1]
+  uint32_t* feature_slot_of;   // [count] written for Gaussians that touch several tiles
+  T* feature_slots;            // [slots, channels] of all tiles
+  int64_t first_feature_slot;  // of the tile
   bool features_move_geometry;
 };
 
@@ -97,11 +107,13 @@ struct TileScratch {
   Brush<T> brushes[kBatch];
   uint16_t hits[kBatch];
   // Of features, each null unless there are any:
-  T* planes;   // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
-  T* pixels;   // [kCells, kCellPixels, padded_channels]: the gradients again
-  T* rows;     // [kBatch + 1, padded_channels]: the features of a batch
-  T* d_rows;   // [kBatch + 1, padded_channels]: their gradients
-  T* weights;  // [kBatch + 1, kTilePixels]
+  T* planes;                    // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
+  T* pixels;                    // [kCells, kCellPixels, padded_channels]: the gradients again
+  T* rows;                      // [kBatch + 1, padded_channels]: the features of a batch
+  T* d_rows;                    // [kBatch + 1, padded_channels]: their gradients
+  T* weights;                   // [kBatch + 1, kTilePixels]
+  int64_t used_slots;           // of features, by the tile so far: backward only
+  bool features_finite = true;  // of all that the forward pass has read
 };
 
 template <class T>
@@ -110,6 +122,8 @@ struct Kernels {
   int64_t (*project)(const ProjectJob<T>&, int64_t begin, int64_t end);
   // Writes the gradients of Gaussians [begin, end) and their sum for the pose, [12].
   void (*project_backward)(const ProjectBackwardJob<T>&, int64_t begin, int64_t end, double* pose);
+  // Finds the tiles that `count` <= TileRows::kSplats splats touch.
+  void (*find_rows)(const Raster<T>&, const Splat<T>*, int count, TileRows&);
   // Returns the number of entries looked at before every pixel was finished.
   int64_t (*render)(const Tile<T>&, TileScratch<T>&);
   void (*render_backward)(const Tile<T>&, TileScratch<T>&);

@@ -10,6 +10,8 @@
   int64_t project_double(const ProjectJob<double>&, int64_t, int64_t);                        \
   void project_backward_float(const ProjectBackwardJob<float>&, int64_t, int64_t, double*);   \
   void project_backward_double(const ProjectBackwardJob<double>&, int64_t, int64_t, double*); \
+  void find_rows_float(const Raster<float>&, const Splat<float>*, int, TileRows&);            \
+  void find_rows_double(const Raster<double>&, const Splat<double>*, int, TileRows&);         \
   int64_t render_float(const Tile<float>&, TileScratch<float>&);                              \
   int64_t render_double(const Tile<double>&, TileScratch<double>&);                           \
   void render_backward_float(const Tile<float>&, TileScratch<float>&);                        \

@@ -1,10 +1,12 @@
 #include "rasterizer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace splat {
 namespace {
@@ -42,6 +44,15 @@ void project_all(const Request<T>& request, State<T>& state, T* depths, int32_t*
     if (gaussian >= 0)
       throw std::invalid_argument("expected finite parameters, found NaN or infinity in Gaussian " +
                                   std::to_string(gaussian) + ": remove it or lower the learning rate");
+}
+
+template <class T>
+void bin_all(const Request<T>& request, State<T>& state, const T* depths, Team& team) {
+  std::vector<Splatted<T>> rasters;
+  for (const auto& layer : state.layers) rasters.push_back({layer.raster, layer.splats.data()});
+  std::vector<TileLists> lists =
+      bin(rasters, depths, request.in.count, request.max_pairs, *state.kernels, team);
+  for (size_t r = 0; r < lists.size(); ++r) state.layers[r].lists = std::move(lists[r]);
 }
 
 // The tiles of a layer with everything that does not depend on the direction of the pass.
@@ -100,29 +111,153 @@ class Scratches {
   Buffer<T> features_;
 };
 
-// Where the feature slots of each Gaussian begin, [N + 1]. Most Gaussians touch one tile only; that tile
-// writes their gradient itself, and they need none.
-std::vector<int64_t> shared_slots(const std::vector<int64_t>& slot_begin) {
-  std::vector<int64_t> begin(slot_begin.size(), 0);
-  for (size_t i = 0; i + 1 < slot_begin.size(); ++i) {
-    const int64_t own = slot_begin[i + 1] - slot_begin[i];
-    begin[i + 1] = begin[i] + (own > 1 ? own : 0);
-  }
-  return begin;
-}
+// What tiles leave of the features' gradients. Most Gaussians touch one tile only: that tile writes their
+// gradient itself, and they need no slot.
+template <class T>
+struct FeatureSlots {
+  std::vector<int64_t> tile_begin;  // [tiles] the first slot of each tile
+  Buffer<uint32_t> slot_of;         // [pairs]
+  Buffer<T> slots;                  // [slots, channels]
 
-// Calls body(tile, member) for every tile, handed out in runs of neighbours, which share memory.
-template <class Body>
-void each_tile(Team& team, int64_t tiles, const Body& body) {
-  const int64_t run = tiles >= 64 * team.size() ? 4 : 1;
-  team.each((tiles + run - 1) / run, [&](int64_t index, int member) {
-    for (int64_t tile = index * run; tile < std::min((index + 1) * run, tiles); ++tile) body(tile, member);
+  FeatureSlots() = default;
+  FeatureSlots(const TileLists& lists, int channels, Team& team)
+      : tile_begin(lists.processed.size()), slot_of(lists.entries.size()) {
+    team.each(int64_t(tile_begin.size()), [&](int64_t tile, int) {
+      const uint16_t* hits = lists.hits.data() + lists.tile_begin[tile];
+      tile_begin[tile] =
+          std::count_if(hits, hits + lists.processed[tile], [](uint16_t cells) { return cells != 0; });
+    });
+    int64_t running = 0;
+    for (int64_t& tile : tile_begin) running += std::exchange(tile, running);
+    slots = Buffer<T>(running * channels);
+  }
+};
+
+// Calls body(layer, tile, member) for every tile of every layer. The tiles of a small image come first: each
+// takes long, and whoever ends with one would keep the others waiting. Those of a large one are handed out in
+// runs of neighbours, which share memory.
+template <class T, class Body>
+void each_tile(Team& team, const State<T>& state, const Body& body) {
+  struct Runs {
+    int layer;
+    int64_t tiles, length, end;  // `end` counts the runs of the layers before as well
+  };
+  std::vector<Runs> all;
+  for (int layer = int(state.layers.size()) - 1; layer >= 0; --layer) {
+    const int64_t tiles = int64_t(state.layers[layer].lists.processed.size());
+    const int64_t length = tiles >= 64 * team.size() ? 4 : 1, before = all.empty() ? 0 : all.back().end;
+    all.push_back({layer, tiles, length, before + (tiles + length - 1) / length});
+  }
+  team.each(all.back().end, [&](int64_t item, int member) {
+    const Runs& runs = item < all[0].end ? all[0] : all[1];
+    const int64_t run = item < all[0].end ? item : item - all[0].end, first = run * runs.length;
+    for (int64_t tile = first; tile < std::min(first + runs.length, runs.tiles); ++tile)
+      body(runs.layer, tile, member);
   });
 }
 
 int team_size(int threads, int64_t gaussians) {
   return gaussians < kGaussianChunk ? 1 : std::max(1, threads);
 }
+
+// What the backward pass of one layer has to compute, and where its tiles leave it.
+template <class T>
+struct LayerGradients {
+  bool features;        // their gradient comes through this layer
+  bool moves;           // and reaches more than the features
+  bool geometry;        // shapes and colours get a gradient
+  bool needs_features;  // the features themselves do
+  Buffer<T> slots;
+  FeatureSlots<T> feature_slots;
+};
+
+template <class T>
+class BackwardPass {
+ public:
+  BackwardPass(const Request<T>& request, const State<T>& state, const Images<T>& images,
+               const ImageGradients<T>& d_images, const GaussianGradients<T>& out, Team& team)
+      : request_(request), state_(state), images_(images), d_images_(d_images), out_(out) {
+    for (const auto& layer : state.layers) layers_.push_back(prepared(layer, team));
+  }
+
+  // Renders every tile backward.
+  void render(Team& team) const {
+    Scratches<T> scratches(team.size(), request_.in.features ? request_.in.channels : 0);
+    each_tile(team, state_, [&](int layer, int64_t index, int member) {
+      if (layers_[layer].geometry || layers_[layer].needs_features)
+        state_.kernels->render_backward(tile(layer, index), scratches[member]);
+    });
+  }
+
+  // What remains to be done by Gaussian.
+  ProjectBackwardJob<T> job(bool features_zeroed) const {
+    ProjectBackwardJob<T> job{};
+    job.camera = request_.camera;
+    job.in = request_.in;
+    job.out = out_;
+    job.rasters = int(layers_.size());
+    job.feature_raster = -1;
+    job.features_zeroed = features_zeroed;
+    for (int r = 0; r < job.rasters; ++r) {
+      const auto& layer = state_.layers[r];
+      job.raster[r] = layer.raster;
+      job.splats[r] = layer.splats.data();
+      job.slot_begin[r] = layer.lists.slot_begin.data();
+      job.positions[r] = layer.lists.positions.data();
+      job.hits[r] = layer.lists.hits.data();
+      job.slots[r] = layers_[r].slots.data();
+      if (!layers_[r].needs_features) continue;
+      job.feature_raster = r;
+      job.feature_slot_of = layers_[r].feature_slots.slot_of.data();
+      job.feature_slots = layers_[r].feature_slots.slots.data();
+    }
+    return job;
+  }
+
+ private:
+  using Layer = typename State<T>::Layer;
+
+  bool color() const { return d_images_.rgb || d_images_.depth || d_images_.alpha; }
+
+  LayerGradients<T> prepared(const Layer& layer, Team& team) const {
+    LayerGradients<T> own{};
+    own.features = layer.features && d_images_.features;
+    own.moves = own.features && request_.features_move_geometry;
+    own.geometry = (layer.color && color()) || own.moves;
+    own.needs_features = own.features && out_.features;
+    if (own.geometry) own.slots = Buffer<T>(layer.lists.entries.size() * kSlotSize);
+    if (own.needs_features) own.feature_slots = FeatureSlots<T>(layer.lists, request_.in.channels, team);
+    return own;
+  }
+
+  Tile<T> tile(int r, int64_t index) const {
+    const Layer& layer = state_.layers[r];
+    const LayerGradients<T>& own = layers_[r];
+    Tile<T> tile = tile_of<T>(request_, layer, images_, state_.kernels->lanes, index);
+    tile.color = layer.color && (color() || own.moves);
+    tile.d_rgb = d_images_.rgb;
+    tile.d_depth = d_images_.depth;
+    tile.d_alpha = d_images_.alpha;
+    tile.d_features = own.features ? d_images_.features : nullptr;
+    tile.features_move_geometry = own.moves;
+    const int64_t first_pair = layer.lists.tile_begin[index];
+    if (own.geometry) tile.slots = own.slots.data() + first_pair * kSlotSize;
+    if (!own.needs_features) return tile;
+    tile.d_features_in = out_.features;
+    tile.slot_begin = layer.lists.slot_begin.data();
+    tile.feature_slot_of = own.feature_slots.slot_of.data() + first_pair;
+    tile.feature_slots = own.feature_slots.slots.data();
+    tile.first_feature_slot = own.feature_slots.tile_begin[index];
+    return tile;
+  }
+
+  const Request<T>& request_;
+  const State<T>& state_;
+  const Images<T>& images_;
+  const ImageGradients<T>& d_images_;
+  const GaussianGradients<T>& out_;
+  std::vector<LayerGradients<T>> layers_;
+};
 
 }  // namespace
 
@@ -143,80 +278,30 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
   Team team(team_size(request.threads, count));
   const Buffer<T> depths(count);
   project_all(request, state, depths.data(), out.radii, team);
-  const std::vector<uint32_t> order = sort_by_depth(depths.data(), count);
+  bin_all(request, state, depths.data(), team);
   if (features)
     ask_for_huge_pages(out.features,
                        sizeof(T) * request.in.channels * request.feature_width * request.feature_height);
   Scratches<T> scratches(team.size(), features ? request.in.channels : 0);
-  for (auto& layer : state.layers) {
-    layer.lists = bin(layer.raster, layer.splats.data(), count, order, request.max_pairs, team);
-    const int64_t tiles = int64_t(layer.lists.processed.size());
-    each_tile(team, tiles, [&](int64_t index, int member) {
-      const Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, index);
-      layer.lists.processed[index] = kernels.render(tile, scratches[member]);
-    });
-  }
+  each_tile(team, state, [&](int index, int64_t tile_index, int member) {
+    auto& layer = state.layers[index];
+    const Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, tile_index);
+    layer.lists.processed[tile_index] = kernels.render(tile, scratches[member]);
+  });
+  for (int member = 0; member < team.size(); ++member)
+    if (!scratches[member].features_finite)
+      throw std::invalid_argument("expected finite features, found NaN or infinity: remove those Gaussians");
   return state;
 }
 
 template <class T>
 void backward(const Request<T>& request, const State<T>& state, const Images<T>& images,
-              const ImageGradients<T>& d_images, const GaussianGradients<T>& out) {
+              const ImageGradients<T>& d_images, const GaussianGradients<T>& out, bool features_zeroed) {
   const int64_t count = request.in.count;
-  const bool color = d_images.rgb || d_images.depth || d_images.alpha;
   Team team(team_size(request.threads, count));
-  Scratches<T> scratches(team.size(), request.in.features ? request.in.channels : 0);
-  ProjectBackwardJob<T> job{};
-  job.camera = request.camera;
-  job.in = request.in;
-  job.out = out;
-  job.rasters = int(state.layers.size());
-  Buffer<T> slots[2], feature_slots;
-  std::vector<int64_t> feature_slot_begin;
-  job.feature_raster = -1;
-  for (int r = 0; r < job.rasters; ++r) {
-    const auto& layer = state.layers[r];
-    const int64_t pairs = int64_t(layer.lists.entries.size());
-    const bool by_features = layer.features && d_images.features;
-    const bool moves = by_features && request.features_move_geometry;
-    const bool needs_features = by_features && out.features;
-    job.raster[r] = layer.raster;
-    job.splats[r] = layer.splats.data();
-    job.slot_begin[r] = layer.lists.slot_begin.data();
-    job.positions[r] = layer.lists.positions.data();
-    job.hits[r] = layer.lists.hits.data();
-    const bool geometry = (layer.color && color) || moves;
-    if (!geometry && !needs_features) continue;
-    if (geometry) slots[r] = Buffer<T>(pairs * kSlotSize);
-    job.slots[r] = slots[r].data();
-    if (needs_features) {
-      feature_slot_begin = shared_slots(layer.lists.slot_begin);
-      feature_slots = Buffer<T>(feature_slot_begin[count] * request.in.channels);
-      job.feature_raster = r;
-      job.feature_slots = feature_slots.data();
-      job.feature_slot_begin = feature_slot_begin.data();
-    }
-    each_tile(team, int64_t(layer.lists.processed.size()), [&](int64_t index, int member) {
-      Tile<T> tile = tile_of<T>(request, layer, images, state.kernels->lanes, index);
-      tile.color = layer.color && (color || moves);
-      tile.d_rgb = d_images.rgb;
-      tile.d_depth = d_images.depth;
-      tile.d_alpha = d_images.alpha;
-      tile.d_features = by_features ? d_images.features : nullptr;
-      const int64_t first_pair = layer.lists.tile_begin[index];
-      if (geometry) tile.slots = slots[r].data() + first_pair * kSlotSize;
-      if (needs_features) {
-        tile.d_features_in = out.features;
-        tile.first_pair = first_pair;
-        tile.slot_begin = layer.lists.slot_begin.data();
-        tile.positions = layer.lists.positions.data();
-        tile.feature_slots = feature_slots.data();
-        tile.feature_slot_begin = feature_slot_begin.data();
-      }
-      tile.features_move_geometry = moves;
-      state.kernels->render_backward(tile, scratches[member]);
-    });
-  }
+  const BackwardPass<T> pass(request, state, images, d_images, out, team);
+  pass.render(team);
+  const ProjectBackwardJob<T> job = pass.job(features_zeroed);
   std::vector<double> poses(12 * chunks(count), 0.0);
   team.each(chunks(count), [&](int64_t chunk, int) {
     const int64_t begin = chunk * kGaussianChunk, end = std::min(begin + kGaussianChunk, count);
@@ -231,8 +316,8 @@ void backward(const Request<T>& request, const State<T>& state, const Images<T>&
 template State<float> forward(const Request<float>&, const Images<float>&, const Kernels<float>&);
 template State<double> forward(const Request<double>&, const Images<double>&, const Kernels<double>&);
 template void backward(const Request<float>&, const State<float>&, const Images<float>&,
-                       const ImageGradients<float>&, const GaussianGradients<float>&);
+                       const ImageGradients<float>&, const GaussianGradients<float>&, bool);
 template void backward(const Request<double>&, const State<double>&, const Images<double>&,
-                       const ImageGradients<double>&, const GaussianGradients<double>&);
+                       const ImageGradients<double>&, const GaussianGradients<double>&, bool);
 
 }  // namespace splat

@@ -42,10 +42,10 @@ struct State {
 template <class T>
 State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<T>& kernels);
 
-// The gradients must come zeroed, except that `features` is written everywhere when the images have a feature
-// gradient. Those with null pointers are not computed.
+// The gradients must come zeroed. Those of features need not: all of them are written when the images have a
+// feature gradient, or only those that are not zero where `features_zeroed`. Null pointers are not computed.
 template <class T>
 void backward(const Request<T>& request, const State<T>& state, const Images<T>& images,
-              const ImageGradients<T>& d_images, const GaussianGradients<T>& out);
+              const ImageGradients<T>& d_images, const GaussianGradients<T>& out, bool features_zeroed);
 
 }  // namespace splat

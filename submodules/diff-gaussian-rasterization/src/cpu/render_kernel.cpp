@@ -53,10 +53,22 @@ SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t begin, int64_t end, bool f
   }
 }
 
+// Into a row of the batch; padding stays zero. Adds what is zero unless a feature is NaN or infinite.
 template <class T>
-SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, uint32_t gaussian, int k) {
-  std::memcpy(scratch.rows + k * tile.padded_channels, tile.features_in + int64_t(gaussian) * tile.channels,
-              sizeof(T) * tile.channels);
+SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, uint32_t gaussian, int k,
+                              Vec<T>& suspicion) {
+  using V = Vec<T>;
+  const T* from = tile.features_in + int64_t(gaussian) * tile.channels;
+  T* to = scratch.rows + k * tile.padded_channels;
+  int c = 0;
+  for (; c + V::kCount <= tile.channels; c += V::kCount) {
+    const V values = V::load(from + c);
+    values.store(to + c);
+    suspicion = suspicion + values * V(T(0));
+  }
+  if (c == tile.channels) return;
+  std::memcpy(to + c, from + c, sizeof(T) * (tile.channels - c));
+  suspicion = suspicion + V::load(to + c) * V(T(0));
 }
 
 // One vector of pixels and the entries of a batch that reach its cell. False when every pixel is finished.
@@ -98,6 +110,7 @@ template <bool Color, bool Features, class T>
 uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int count,
                       uint32_t alive) {
   CellLists lists;
+  Vec<T> suspicion(T(0));
   for (int k = 0; k < count; ++k) {
     const uint32_t gaussian = tile.entries[begin + k];
     const Splat<T>& s = tile.splats[gaussian];
@@ -105,8 +118,9 @@ uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begi
     lists.add(k, cells);
     scratch.brushes[k] = brush_of(s);
     scratch.hits[k] = 0;
-    if (Features && cells) copy_features(tile, scratch, gaussian, k);
+    if (Features && cells) copy_features(tile, scratch, gaussian, k, suspicion);
   }
+  if (Features && any(!(suspicion == Vec<T>(T(0))))) scratch.features_finite = false;
   uint64_t entries[kCells];
   lists.store(entries);
   for (int cell = 0; cell < kCells; ++cell) {
@@ -242,11 +256,12 @@ SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s,
 template <bool Color, bool Features, bool FeatureGeometry, class T>
 void render_batch_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int count) {
   CellLists lists;
+  Vec<T> ignored(T(0));
   if constexpr (Features) {
     for (int k = 0; k < count; ++k) {
       const uint32_t cells = tile.hits[begin + k];
       lists.add(k, cells);
-      if (FeatureGeometry && cells) copy_features(tile, scratch, tile.entries[begin + k], k);
+      if (FeatureGeometry && cells) copy_features(tile, scratch, tile.entries[begin + k], k, ignored);
     }
   }
   uint64_t entries[kCells];
@@ -266,7 +281,7 @@ void render_batch_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t
   for (int cell = 0; cell < kCells; ++cell) collect(EntryList(entries[cell]), tile, scratch, cell);
   for (int k = 0; k < count; ++k)
     if (tile.hits[begin + k])
-      std::memcpy(feature_gradient(tile, begin + k), scratch.d_rows + k * tile.padded_channels,
+      std::memcpy(feature_gradient(tile, scratch, begin + k), scratch.d_rows + k * tile.padded_channels,
                   sizeof(T) * tile.channels);
 }
 
@@ -277,6 +292,7 @@ void render_tile_backward(const Tile<T>& tile, TileScratch<T>& scratch) {
   std::memset(scratch.rest, 0, sizeof(scratch.rest));
   if constexpr (Color) load_color_gradients(tile, scratch);
   if constexpr (Features) load_feature_gradients(tile, scratch);
+  scratch.used_slots = 0;
   for (int64_t e = 0; e < tile.processed; e += kBatch) {
     const int count = int(tile.processed - e < kBatch ? tile.processed - e : kBatch);
     render_batch_backward<Color, Features, FeatureGeometry>(tile, scratch, e, count);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels.h"
 #include "simd.h"
@@ -57,6 +58,26 @@ SPLAT_LANE uint32_t seen_lanes(const ProjectBackwardJob<T>& job, int64_t i, int 
   return seen;
 }
 
+// Slots lie scattered: fetch those of one Gaussian, and which of another one's there are.
+template <class T>
+SPLAT_LANE void prefetch_feature_slots(const ProjectBackwardJob<T>& job, int64_t near, int64_t far) {
+  const int64_t* begin = job.slot_begin[job.feature_raster];
+  const uint32_t* positions = job.positions[job.feature_raster];
+  const uint16_t* hits = job.hits[job.feature_raster];
+  for (int64_t s = begin[far]; s < begin[far + 1]; ++s) {
+    __builtin_prefetch(hits + positions[s]);
+    __builtin_prefetch(job.feature_slot_of + positions[s]);
+  }
+  if (begin[near + 1] - begin[near] < 2) return;
+  for (int64_t s = begin[near]; s < begin[near + 1]; ++s) {
+    if (!hits[positions[s]]) continue;
+    const char* slot =
+        (const char*)(job.feature_slots + int64_t(job.feature_slot_of[positions[s]]) * job.in.channels);
+    for (int64_t byte = 0; byte < int64_t(sizeof(T)) * job.in.channels; byte += 64)
+      __builtin_prefetch(slot + byte);
+  }
+}
+
 // Sums the feature slots. A Gaussian whose only pair has a gradient has it already.
 template <class T>
 void feature_gradients(const ProjectBackwardJob<T>& job, int64_t begin, int64_t end) {
@@ -65,15 +86,21 @@ void feature_gradients(const ProjectBackwardJob<T>& job, int64_t begin, int64_t 
   const uint32_t* positions = job.positions[job.feature_raster];
   const uint16_t* hits = job.hits[job.feature_raster];
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t pairs = slot_begin[i + 1] - slot_begin[i];
-    if (pairs == 1 && hits[positions[slot_begin[i]]]) continue;
+    prefetch_feature_slots(job, std::min(i + 4, end - 1), std::min(i + 16, end - 1));
+    const int64_t first = slot_begin[i], last = slot_begin[i + 1];
+    if (last - first == 1 && hits[positions[first]]) continue;
     T* out = job.out.features + i * channels;
-    for (int c = 0; c < channels; ++c) out[c] = 0;
-    for (int64_t rank = 0; pairs > 1 && rank < pairs; ++rank) {
-      if (!hits[positions[slot_begin[i] + rank]]) continue;
-      const T* slot = job.feature_slots + (job.feature_slot_begin[i] + rank) * channels;
-      for (int c = 0; c < channels; ++c) out[c] += slot[c];
+    bool empty = true;
+    for (int64_t s = first; s < last; ++s) {
+      if (!hits[positions[s]]) continue;
+      const T* slot = job.feature_slots + int64_t(job.feature_slot_of[positions[s]]) * channels;
+      if (empty)
+        std::memcpy(out, slot, sizeof(T) * channels);
+      else
+        for (int c = 0; c < channels; ++c) out[c] += slot[c];
+      empty = false;
     }
+    if (empty && !job.features_zeroed) std::memset(out, 0, sizeof(T) * channels);
   }
 }
 

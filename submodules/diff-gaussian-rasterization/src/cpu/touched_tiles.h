@@ -12,91 +12,88 @@
 
 namespace splat {
 
-// The tiles that each Gaussian touches, row by row.
+// The tiles that each Gaussian touches, row by row, Gaussian by Gaussian in memory.
 class TouchedTiles {
  public:
+  struct List {
+    const uint32_t* tiles;
+    int64_t count;
+    const uint32_t* begin() const { return tiles; }
+    const uint32_t* end() const { return tiles + count; }
+  };
+
   explicit TouchedTiles(int64_t gaussians)
-      : rows_(gaussians),
-        others_((gaussians + kGaussianChunk - 1) / kGaussianChunk),
-        slots_(others_.size()) {}
+      : places_(gaussians),
+        tiles_((gaussians + kGaussianChunk - 1) / kGaussianChunk),
+        chunk_slots_(tiles_.size()) {}
 
   // Finds those of the Gaussians of one chunk. Returns how many they are, and for each Gaussian how many it
   // has together with those before it in the chunk: [N]. Without `keep` only the numbers are right.
   template <class T>
-  int64_t find(const Raster<T>& raster, const Splat<T>* splats, int64_t chunk, int64_t* running, bool keep) {
-    std::vector<Range>& others = others_[chunk];
-    const int64_t begin = chunk * kGaussianChunk, end = std::min(begin + kGaussianChunk, rows_.size());
+  int64_t find(const Raster<T>& raster, const Splat<T>* splats, const Kernels<T>& kernels, int64_t chunk,
+               int64_t* running, bool keep) {
+    const int64_t begin = chunk * kGaussianChunk, end = std::min(begin + kGaussianChunk, places_.size());
+    std::vector<uint32_t>* tiles = keep ? &tiles_[chunk] : nullptr;
+    if (keep) tiles->reserve(4 * (end - begin));
+    TileRows found;
     int64_t total = 0;
     for (int64_t i = begin; i < end; ++i) {
-      Rows& rows = rows_[i];
-      rows = {0, 0, {}, uint32_t(others.size()), uint32_t(total)};
-      total += find_rows(raster, splats[i], rows, keep ? &others : nullptr);
+      const int lane = int((i - begin) % TileRows::kSplats);
+      if (lane == 0)
+        kernels.find_rows(raster, splats + i, int(std::min<int64_t>(TileRows::kSplats, end - i)), found);
+      const int64_t before = total;
+      for (int row = 0; row < found.count[lane]; ++row)
+        total += append(columns_of(raster, splats[i], found, lane, row),
+                        (found.first[lane] + row) * raster.tiles_x, tiles);
+      places_[i] = {uint32_t(before), uint32_t(total - before)};
       running[i] = total;
     }
-    slots_[chunk] = total;
+    chunk_slots_[chunk] = total;
     return total;
   }
 
   // Once all are found: the first slot of every chunk, in the place of their number.
   void add_up() {
     int64_t running = 0;
-    for (int64_t& slots : slots_) running += std::exchange(slots, running);
+    for (int64_t& slots : chunk_slots_) running += std::exchange(slots, running);
   }
-  int64_t chunk_slot(int64_t chunk) const { return slots_[chunk]; }
-  int64_t slot(int64_t gaussian) const { return slots_[gaussian / kGaussianChunk] + rows_[gaussian].slot; }
-
-  // Calls visit(row, columns) for every row of tiles that a Gaussian touches.
-  template <class Visit>
-  void visit_rows(uint32_t gaussian, const Visit& visit) const {
-    const Rows& rows = rows_[gaussian];
-    for (int i = 0; i < rows.count; ++i) {
-      const Range columns = i < 2 ? rows.columns[i] : others_[gaussian / kGaussianChunk][rows.others + i - 2];
-      if (columns.first <= columns.last) visit(rows.first + i, columns);
-    }
+  int64_t chunk_slot(int64_t chunk) const { return chunk_slots_[chunk]; }
+  int64_t slot(int64_t gaussian) const {
+    return chunk_slots_[gaussian / kGaussianChunk] + places_[gaussian].first;
   }
 
-  void prefetch(int64_t gaussian) const { __builtin_prefetch(&rows_[gaussian]); }
+  List of(int64_t gaussian) const {
+    const Place& place = places_[gaussian];
+    return {tiles_[gaussian / kGaussianChunk].data() + place.first, place.count};
+  }
+
+  // Ahead of of(), the second one a good while after the first.
+  void prefetch_place(int64_t gaussian) const { __builtin_prefetch(&places_[gaussian]); }
+  void prefetch_tiles(int64_t gaussian) const { __builtin_prefetch(of(gaussian).tiles); }
 
  private:
-  // Half a cache line, in which most Gaussians have room.
-  struct alignas(32) Rows {
-    int first, count;
-    Range columns[2];  // of the first rows
-    uint32_t others;   // where those of the other rows begin, in their chunk's list
-    uint32_t slot;     // the Gaussian's first, among those of its chunk
+  // Where a Gaussian's tiles are in its chunk's list.
+  struct Place {
+    uint32_t first, count;
   };
 
-  static int64_t size(Range columns) { return std::max(0, columns.last - columns.first + 1); }
-
   template <class T>
-  static int64_t find_rows(const Raster<T>& raster, const Splat<T>& s, Rows& rows,
-                           std::vector<Range>* others) {
-    const Range touched = touched_rows(s, kTile, raster.tiles_y);
-    rows.first = touched.first;
-    rows.count = std::max(0, touched.last - touched.first + 1);
-    int64_t total = 0;
-    for (int row = 0; row < rows.count; ++row) {
-      const Range columns = rows.count == 1 ? bounding_columns(raster, s)
-                                            : touched_columns(s, kTile, raster.tiles_x, rows.first + row);
-      total += size(columns);
-      if (row < 2)
-        rows.columns[row] = columns;
-      else if (others)
-        others->push_back(columns);
-    }
-    return total;
+  static Range columns_of(const Raster<T>& raster, const Splat<T>& splat, const TileRows& found, int lane,
+                          int row) {
+    if (row < TileRows::kRows) return {found.columns[row].first[lane], found.columns[row].last[lane]};
+    return touched_columns(splat, kTile, raster.tiles_x, found.first[lane] + row);
   }
 
-  // Of a splat within one row of tiles: its box is as tight as its ellipse.
-  template <class T>
-  static Range bounding_columns(const Raster<T>& raster, const Splat<T>& s) {
-    return tiles_between(float(s.x - s.extent_x) - 0.01f, float(s.x + s.extent_x) + 0.01f, kTile,
-                         raster.tiles_x);
+  static int64_t append(Range columns, int row_start, std::vector<uint32_t>* tiles) {
+    if (tiles)
+      for (int column = columns.first; column <= columns.last; ++column)
+        tiles->push_back(uint32_t(row_start + column));
+    return std::max(0, columns.last - columns.first + 1);
   }
 
-  Buffer<Rows> rows_;
-  std::vector<std::vector<Range>> others_;  // by chunk
-  std::vector<int64_t> slots_;              // by chunk
+  Buffer<Place> places_;                      // [N]
+  std::vector<std::vector<uint32_t>> tiles_;  // by chunk
+  std::vector<int64_t> chunk_slots_;          // by chunk
 };
 
 }  // namespace splat
