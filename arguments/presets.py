@@ -18,9 +18,10 @@ def _cpu() -> MappingOptions:
 
     Coarse images first, because most of what they teach costs a sixteenth of the pixels; colours of degree 1,
     because higher harmonics triple the parameters and indoor surfaces are mostly matt; opacities are not
-    reset, because so short a run would not recover from it.
+    reset, because so short a run would not recover from it. A run ends early once held-out views gain less
+    than 0.1 dB in 300 iterations. What was compared: docs/performance.md, "The CPU preset".
     """
-    options, iterations = MappingOptions(), 3_000
+    options, iterations = MappingOptions(), 3_600
     return replace(
         options,
         schedule=replace(
@@ -28,20 +29,21 @@ def _cpu() -> MappingOptions:
             iterations=iterations,
             sh_degree=1,
             train_pixels=350_000,
-            pyramid=(0.2, 0.5),
+            pyramid=(0.4, 0.75),
             holdout=16,
         ),
+        stopping=replace(options.stopping, early_stop=2, early_stop_interval=150, early_stop_windup=200),
         losses=replace(options.losses, lambda_depth=0.1),
         optimizer=replace(options.optimizer, position_lr_max_steps=iterations),
         densification=replace(
             options.densification,
-            densify_from_iter=300,
-            densify_until_iter=2_000,
+            densify_from_iter=350,
+            densify_until_iter=2_400,
             opacity_reset_interval=100_000,
             max_gaussians=150_000,
         ),
-        descriptors=replace(options.descriptors, descriptors="aggregated", descriptor_steps=300),
-        output=replace(options.output, test_iterations=(1_500, iterations), save_iterations=(iterations,)),
+        descriptors=replace(options.descriptors, descriptors="aggregated", descriptor_steps=100),
+        output=replace(options.output, test_iterations=(1_800, iterations), save_iterations=(iterations,)),
     )
 
 

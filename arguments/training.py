@@ -18,6 +18,7 @@ from mapping.losses import LossOptions
 from mapping.optimizer import OptimizerOptions
 from mapping.options import DebugOptions, DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
 from mapping.schedule import ScheduleOptions
+from mapping.stopping import StoppingOptions
 from mapping.triangulation import TriangulationOptions
 from scene import SceneOptions
 from scene.densification import DensificationOptions
@@ -71,6 +72,7 @@ class TrainArguments:
     """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU. Flags win over
     it"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)
+    stopping: OmitArgPrefixes[StoppingOptions] = field(default_factory=StoppingOptions)
     initialization: OmitArgPrefixes[InitializationOptions] = field(default_factory=InitializationOptions)
     losses: OmitArgPrefixes[LossOptions] = field(default_factory=LossOptions)
     optimizer: OmitArgPrefixes[OptimizerOptions] = field(default_factory=OptimizerOptions)

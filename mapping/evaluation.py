@@ -1,17 +1,30 @@
 """How well a map reproduces images: PSNR, SSIM, L1 and, where it was measured, depth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 
 import torch
+from torch import Tensor
 
 from gaussian_renderer import RenderOptions, render
 from mapping import losses
-from mapping.frames import FrameLoader, Request
+from mapping.frames import FrameLoader, FrameOptions, Request
+from scene.cameras import View
 from scene.gaussians import Gaussians
 
 _MIN_ALPHA = 0.5  # depth is judged where the map is at least this opaque
+
+
+@dataclass(frozen=True)
+class DepthQuality:
+    """Rendered against measured depth, over the pixels that have both. A sensor's own errors are in it."""
+
+    error_m: float  # median |rendered - measured|
+    bias: float  # median (rendered - measured) / measured: positive where the map is farther away
+    within_1: float  # share of the pixels closer than 1 % of their depth
+    within_2: float  # and than 2 %
+    covered: float  # share of the measured pixels where the map is opaque: only there it is judged
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,13 @@ class ImageQuality:
     psnr: float  # dB
     ssim: float
     l1: float  # of intensities in [0, 1]
-    depth_error_m: float | None = None  # median over views of the median |rendered - measured|
+    depth: DepthQuality | None = None  # medians over the views that have measured depth
+
+    def figures(self) -> dict[str, float]:
+        """All of it by name, depth's with `depth_` in front; no depth, no such names."""
+        flat = {name: value for name, value in asdict(self).items() if name != "depth"}
+        depth = asdict(self.depth) if self.depth is not None else {}
+        return flat | {f"depth_{name}": value for name, value in depth.items()}
 
 
 @torch.no_grad()
@@ -40,16 +59,51 @@ def evaluate(
         ssims.append(losses.ssim(rgb, frame.rgb).item())
         l1s.append((rgb - frame.rgb).abs().mean().item())
         if frame.depth is not None:
-            valid = (frame.depth > 0) & (result.alpha > _MIN_ALPHA)
-            if valid.any():
-                depths.append((result.depth - frame.depth)[valid].abs().median().item())
-    depth_error = median(depths) if depths else None
-    return ImageQuality(len(requests), fmean(psnrs), fmean(ssims), fmean(l1s), depth_error)
+            depths.append(depth_quality(result.depth, result.alpha, frame.depth))
+    return ImageQuality(len(requests), fmean(psnrs), fmean(ssims), fmean(l1s), _median_quality(depths))
+
+
+def evaluate_views(
+    gaussians: Gaussians, views: Sequence[View], options: RenderOptions | None = None, scale: float = 1.0
+) -> ImageQuality:
+    """`evaluate` of any map over views of its scene at a scale of their size, with depth where measured."""
+    with FrameLoader(FrameOptions(), None, gaussians.device) as loader:
+        requests = [Request(view, scale, depth=True) for view in views]
+        return evaluate(gaussians, requests, loader, options or RenderOptions())
+
+
+def depth_quality(depth: Tensor, alpha: Tensor, measured: Tensor) -> DepthQuality | None:
+    """Rendered depth and alpha [H, W] against measured depth [H, W] in metres, 0 = unknown.
+
+    `depth` is the mean over what a ray meets, already divided by `alpha`. None where no pixel has both.
+    """
+    known = measured > 0
+    valid = known & (alpha > _MIN_ALPHA)
+    if not valid.any():
+        return None
+    truth = measured[valid]
+    relative = (depth[valid] - truth) / truth
+    return DepthQuality(
+        error_m=(relative * truth).abs().median().item(),
+        bias=relative.median().item(),
+        within_1=(relative.abs() < 0.01).float().mean().item(),
+        within_2=(relative.abs() < 0.02).float().mean().item(),
+        covered=(valid.sum() / known.sum()).item(),
+    )
+
+
+def _median_quality(views: Sequence[DepthQuality | None]) -> DepthQuality | None:
+    """Each figure's median over the views that have one."""
+    found = [asdict(quality) for quality in views if quality is not None]
+    if not found:
+        return None
+    return DepthQuality(**{name: median(quality[name] for quality in found) for name in found[0]})
 
 
 def quality_line(quality: ImageQuality) -> str:
     """One line for people."""
     text = f"PSNR {quality.psnr:.2f} dB, SSIM {quality.ssim:.3f}, L1 {quality.l1:.4f}"
-    if quality.depth_error_m is not None:
-        text += f", median depth error {100 * quality.depth_error_m:.1f} cm"
+    depth = quality.depth
+    if depth is not None:
+        text += f", median depth error {100 * depth.error_m:.1f} cm ({100 * depth.within_2:.0f} % within 2 %)"
     return f"{text} ({quality.views} views)"

@@ -1,7 +1,27 @@
-"""Per-image exposure: an affine map of colours, learned beside the map, which need not explain it then."""
+"""Per-image exposure: an affine map of colours, learned beside the map, which need not explain it then.
+
+Two models of it: twelve numbers per training image, or a network over the image's histogram, which says
+something about images that were not trained on, too (`localization.appearance`).
+"""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from localization.appearance import ExposureNetwork, luminance_histogram
+
+
+class Exposure(Protocol):
+    """How training images differ in exposure: learned by gradient, saved in checkpoints."""
+
+    def apply(self, index: int, rgb: Tensor, photo: Tensor) -> Tensor: ...
+
+    def step(self) -> None: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None: ...
 
 
 class ExposureModel:
@@ -19,8 +39,8 @@ class ExposureModel:
         self._affine = identity.repeat(count, 1, 1).requires_grad_()  # [V, 3, 4]
         self._adam = torch.optim.Adam([self._affine], lr=self._LEARNING_RATE)
 
-    def apply(self, index: int, rgb: Tensor) -> Tensor:
-        """The image [3, H, W] as the camera of view `index` would have exposed it."""
+    def apply(self, index: int, rgb: Tensor, photo: Tensor | None = None) -> Tensor:
+        """The image [3, H, W] as the camera of view `index` would have exposed it, whatever `photo` is."""
         affine = self._affine[index]
         return torch.einsum("dc,chw->dhw", affine[:, :3], rgb) + affine[:, 3, None, None]
 
@@ -38,11 +58,60 @@ class ExposureModel:
     def load_state(self, state: dict[str, Tensor]) -> None:
         with torch.no_grad():
             self._affine.copy_(state["affine"])
-        # Adam counts its steps on the CPU, wherever the parameters are.
-        moments = {
-            key: value.clone() if key == "step" else value.to(self._affine.device, copy=True)
-            for key, value in state.items()
-            if key != "affine"
-        }
+        moments = {key: value for key, value in state.items() if key != "affine"}
         if moments:
-            self._adam.state[self._affine] = moments
+            self._adam.state[self._affine] = _moved(moments, self._affine.device)
+
+
+class AdaptiveExposure:
+    """The exposure-adaptive colour transform (ACT), whose network is saved with the map."""
+
+    _LEARNING_RATE = 5e-4
+
+    def __init__(self, device: torch.device, seed: int = 0) -> None:
+        self.network = ExposureNetwork(seed).to(device)
+        self._adam = torch.optim.Adam(self.network.parameters(), lr=self._LEARNING_RATE)
+
+    def apply(self, index: int, rgb: Tensor, photo: Tensor) -> Tensor:
+        """The rendering [3, H, W] in the exposure of `photo` [3, H, W]; `index` does not matter."""
+        histogram = luminance_histogram(photo)
+        self.network.observe(histogram)
+        return self.network(histogram).apply(rgb)
+
+    def step(self) -> None:
+        """Step the network by its gradients."""
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {f"network.{name}": value.detach() for name, value in self.network.state_dict().items()}
+        for index, parameter in enumerate(self.network.parameters()):
+            moments = self._adam.state.get(parameter, {})
+            state |= {f"adam.{index}.{name}": value for name, value in moments.items()}
+        return state
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        prefix = "network."
+        self.network.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        )
+        for index, parameter in enumerate(self.network.parameters()):
+            prefix = f"adam.{index}."
+            moments = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            if moments:
+                self._adam.state[parameter] = _moved(moments, parameter.device)
+
+
+def make_exposure(kind: str | None, count: int, device: torch.device, seed: int = 0) -> Exposure | None:
+    """The exposure model called "affine" or "act" for `count` training images; None for none."""
+    if kind is None:
+        return None
+    return AdaptiveExposure(device, seed) if kind == "act" else ExposureModel(count, device)
+
+
+def _moved(moments: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies of Adam's moments on `device`; it counts its steps on the CPU, wherever the parameters are."""
+    return {
+        name: value.clone() if name == "step" else value.to(device, copy=True)
+        for name, value in moments.items()
+    }

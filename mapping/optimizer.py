@@ -36,7 +36,7 @@ class OptimizerOptions:
     sparse_adam: bool = False
 
 
-def position_rate(options: OptimizerOptions, iteration: int) -> float:
+def position_rate(options: OptimizerOptions, iteration: float) -> float:
     """The learning rate of positions at an iteration, in units of the scene's extent."""
     if options.position_lr_init <= 0:
         return 0.0
@@ -89,13 +89,14 @@ class MapOptimizer:
         """The map, differentiable down to the leaves."""
         return _join({name: parameter.value for name, parameter in self._parameters.items()})
 
-    def position_lr(self, iteration: int) -> float:
+    def position_lr(self, iteration: float) -> float:
         """The position rate at an iteration, in metres."""
         return position_rate(self._options, iteration) * self._extent
 
-    def step(self, iteration: int, visible: Tensor | None = None) -> None:
+    def step(self, iteration: float, visible: Tensor | None = None) -> None:
         """Step every parameter that has a gradient, and drop the gradients.
 
+        `iteration` sets the position rate; it need not be whole where a schedule is run through faster.
         `visible` [N] bool, of the Gaussians that the iteration rendered: with `sparse_adam`, the others and
         their moments stay as they are.
         """

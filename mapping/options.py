@@ -10,6 +10,7 @@ from mapping.landmarks import LandmarkOptions
 from mapping.losses import LossOptions
 from mapping.optimizer import OptimizerOptions
 from mapping.schedule import ScheduleOptions
+from mapping.stopping import StoppingOptions
 from mapping.triangulation import TriangulationOptions
 from scene.densification import DensificationOptions
 
@@ -23,7 +24,13 @@ class RenderingOptions:
     antialiased: bool = False  # scale opacity by what the low-pass filter spread (Mip-Splatting)
     convert_SHs_python: bool = False  # evaluate colours in PyTorch instead of in the rasterizer
     convert_cov3D_python: bool = False  # likewise the 3D covariances
-    exposure: bool = False  # learn an affine colour transform per training image
+    exposure: bool = False  # learn a colour transform of the rendering for every training image
+    exposure_model: Literal["affine", "act"] = "affine"  # of it; act: a network over the histogram
+
+    @property
+    def exposure_kind(self) -> str | None:
+        """Which exposure is learned, if any: asking for the network is asking for exposure."""
+        return self.exposure_model if self.exposure or self.exposure_model == "act" else None
 
     def render_options(self, white_background: bool) -> RenderOptions:
         return RenderOptions(
@@ -83,6 +90,7 @@ class MappingOptions:
     """Everything that `mapping.train.train` can be told."""
 
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    stopping: StoppingOptions = field(default_factory=StoppingOptions)
     initialization: InitializationOptions = field(default_factory=InitializationOptions)
     losses: LossOptions = field(default_factory=LossOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
@@ -94,3 +102,13 @@ class MappingOptions:
     frames: FrameOptions = field(default_factory=FrameOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     debug: DebugOptions = field(default_factory=DebugOptions)
+
+    def settled_iteration(self) -> int:
+        """The last iteration that changes what a map can show: its resolution, harmonics or opacities."""
+        schedule, densification = self.schedule, self.densification
+        coarse = max(schedule.pyramid, default=0.0) * schedule.iterations
+        harmonics = schedule.sh_degree * schedule.sh_interval
+        resets = densification.densification == "adc" and densification.opacity_reset_interval > 0
+        last_edit = densification.densify_until_iter
+        reset = last_edit if resets and densification.opacity_reset_interval < last_edit else 0
+        return max(int(coarse), harmonics, reset)

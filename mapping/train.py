@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from gaussian_renderer.device import rendering_device
+from localization.appearance import FILE_NAME as EXPOSURE_NAME
+from localization.appearance import save_exposure
 from localization.features import XFeatExtractor
 from localization.landmarks import FILE_NAME as LANDMARKS_NAME
 from localization.landmarks import Landmarks, save_landmarks
@@ -192,6 +194,11 @@ def train(
 def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     """Write the final map and its landmarks; returns the number of landmarks."""
     save_gaussians(mapper.output, trainer.iteration, mapper.final_gaussians(trainer.gaussians))
+    exposure_path = mapper.output / EXPOSURE_NAME
+    if trainer.exposure_network is not None:
+        save_exposure(exposure_path, trainer.exposure_network)
+    else:
+        exposure_path.unlink(missing_ok=True)  # an earlier map's, in the same folder
     clock.lap("descriptors")
     landmarks = mapper.landmarks()
     save_landmarks(landmarks, mapper.output / LANDMARKS_NAME)
@@ -216,5 +223,6 @@ def placeholder_gaussians(device: torch.device) -> Gaussians:
 
 
 def _sizes(output: Path, iteration: int) -> dict[str, int]:
-    paths = [output / LANDMARKS_NAME, *output.glob(f"point_cloud/iteration_{iteration}/*")]
+    splats = output.glob(f"point_cloud/iteration_{iteration}/*")
+    paths = [output / LANDMARKS_NAME, output / EXPOSURE_NAME, *splats]
     return {path.name: path.stat().st_size for path in paths if path.is_file()}

@@ -11,14 +11,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gaussian_renderer import RenderResult, render
+from localization.appearance import ExposureNetwork
 from mapping import losses
 from mapping.evaluation import ImageQuality, evaluate, quality_line
-from mapping.exposure import ExposureModel
+from mapping.exposure import AdaptiveExposure, make_exposure
 from mapping.frames import Frame, FrameLoader, Request
 from mapping.log import TrainingLog
 from mapping.optimizer import MapOptimizer
 from mapping.options import MappingOptions
 from mapping.schedule import ViewOrder
+from mapping.stopping import EarlyStop
 from scene.cameras import View
 from scene.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from scene.densification import Observation, make_densification
@@ -71,14 +73,23 @@ class Trainer:
         self._optimizer = MapOptimizer(gaussians, options.optimizer, data.extent)
         self._densification = make_densification(options.densification, data.extent, len(gaussians))
         self._order = ViewOrder(len(data.train), options.schedule.seed)
+        self._stop = EarlyStop(options.stopping, options.schedule.iterations, options.settled_iteration())
+        self._evaluated: int | None = None  # iteration that `quality` is of
         self._generator = torch.Generator().manual_seed(options.schedule.seed + 1)
         count = len(data.train)
-        self._exposure = ExposureModel(count, self._device) if options.rendering.exposure else None
+        self._exposure = make_exposure(
+            options.rendering.exposure_kind, count, self._device, options.schedule.seed
+        )
 
     @property
     def gaussians(self) -> Gaussians:
         """The map as it is now, without gradients."""
         return self._optimizer.gaussians().detach()
+
+    @property
+    def exposure_network(self) -> ExposureNetwork | None:
+        """What the map's files hold of the exposure model; None where it is only of the training images."""
+        return self._exposure.network if isinstance(self._exposure, AdaptiveExposure) else None
 
     def run(self) -> bool:
         """Train to the last iteration; False when Ctrl-C ended it before, with a checkpoint to go on from.
@@ -88,11 +99,10 @@ class Trainer:
         options = self._options
         training_log = TrainingLog(self._output, self.iteration)
         started, figures = time.perf_counter(), dict[str, float]()
-        steps = options.schedule.iterations
-        bar = ProgressBar(steps, "training", self.iteration, options.output.quiet)
+        bar = ProgressBar(options.schedule.iterations, "training", self.iteration, options.output.quiet)
         anomalies = torch.autograd.set_detect_anomaly(options.debug.detect_anomaly)
         with bar, InterruptRequest() as interrupt, anomalies:
-            while self.iteration < steps and not interrupt.requested:
+            while self.iteration < self._stop.last_iteration and not interrupt.requested:
                 self.iteration += 1
                 loss, psnr = self._step(self.iteration)
                 if psnr is not None:
@@ -105,10 +115,10 @@ class Trainer:
                     seconds = round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
                 self._write_due_files(training_log)
-        if interrupt.requested and self.iteration < steps:
+        if interrupt.requested and self.iteration < self._stop.last_iteration:
             self._save_interrupted()
             return False
-        if self.iteration not in options.output.test_iterations:
+        if self._evaluated != self.iteration:
             self._evaluate(training_log)
         return True
 
@@ -119,6 +129,7 @@ class Trainer:
             "densification": self._densification.state(),
             "order": self._order.state(),
             "sampling": {"generator": self._generator.get_state()},
+            "stopping": self._stop.state(),
             "exposure": self._exposure.state() if self._exposure else {},
         }
         tensors = {f"{group}.{name}": value for group in groups for name, value in groups[group].items()}
@@ -140,6 +151,7 @@ class Trainer:
         self._densification.load_state(checkpoint.group("densification"))
         self._order.load_state(checkpoint.group("order"))
         self._generator.set_state(checkpoint.group("sampling")["generator"])
+        self._stop.load_state(checkpoint.group("stopping"))
         if self._exposure:
             self._exposure.load_state(checkpoint.group("exposure"))
 
@@ -149,7 +161,7 @@ class Trainer:
         return {
             "views": names,
             "densification": options.densification.densification,
-            "exposure": options.rendering.exposure,
+            "exposure": "act" if options.rendering.exposure_kind == "act" else options.rendering.exposure,
             "descriptors": options.descriptors.descriptors,
             "channels": options.descriptors.speedup_channels if options.descriptors.speedup else None,
             "sh_degree": options.schedule.sh_degree,
@@ -195,7 +207,7 @@ class Trainer:
         self, iteration: int, index: int, gaussians: Gaussians, frame: Frame, result: RenderResult
     ) -> Tensor:
         options = self._options.losses
-        rgb = self._exposure.apply(index, result.rgb) if self._exposure else result.rgb
+        rgb = self._exposure.apply(index, result.rgb, frame.rgb) if self._exposure else result.rgb
         loss = losses.photometric_loss(rgb, frame.rgb, options.lambda_dssim)
         if frame.features is not None and result.features is not None:
             loss = loss + options.lambda_feature * losses.feature_loss(result.features, frame.features)
@@ -206,18 +218,21 @@ class Trainer:
 
     def _update(self, iteration: int, frame: Frame, result: RenderResult, offsets: Tensor) -> None:
         """Step the parameters, then the set of Gaussians."""
-        self._optimizer.step(iteration, result.radii > 0)
+        scheduled = self._stop.schedule_iteration(iteration)
+        self._optimizer.step(scheduled, result.radii > 0)
         if self._exposure:
             self._exposure.step()
         gaussians = self._optimizer.gaussians()
         noise = self._densification.position_noise(
-            iteration, gaussians, self._optimizer.position_lr(iteration), self._generator
+            iteration, gaussians, self._optimizer.position_lr(scheduled), self._generator
         )
         if noise is not None:
             self._optimizer.move_means(noise)
         pulls = torch.zeros_like(offsets) if offsets.grad is None else offsets.grad
         camera = frame.camera
         self._densification.observe(iteration, Observation(result.radii, pulls, camera.width, camera.height))
+        if self._stop.winding_up:
+            return  # new Gaussians would not find their places any more
         edit = self._densification.edit(iteration, gaussians, self._generator)
         if edit is not None:
             self._optimizer.apply(edit)
@@ -227,15 +242,19 @@ class Trainer:
             self._watcher(self.gaussians, self.iteration, figures)
 
     def _write_due_files(self, training_log: TrainingLog) -> None:
-        output = self._options.output
-        if self.iteration in output.test_iterations:
-            self._evaluate(training_log)
+        output, watched = self._options.output, bool(self._data.holdout) and self._stop.due(self.iteration)
+        if watched or self.iteration in output.test_iterations:
+            quality = self._evaluate(training_log)
+            if watched and self._stop.observe(self.iteration, quality.psnr):
+                last = self._stop.last_iteration
+                training_log.write("early_stop", self.iteration, last_iteration=last)
+                log(f"[{self.iteration}] held-out views gain no more: ends at {last}", output.quiet)
         if self.iteration in output.save_iterations:
             save_gaussians(self._output, self.iteration, self.gaussians)
         if self.iteration in output.checkpoint_iterations:
             save_checkpoint(checkpoint_path(self._output, self.iteration), self.checkpoint())
 
-    def _evaluate(self, training_log: TrainingLog) -> None:
+    def _evaluate(self, training_log: TrainingLog) -> ImageQuality:
         """Report on the held-out training views; where there are none, on a few that were trained on."""
         held_out = bool(self._data.holdout)
         stride = max(1, len(self._data.train) // _TRAINED_VIEWS)
@@ -243,11 +262,13 @@ class Trainer:
         options = replace(self._render_options, sh_degree=self._options.schedule.degree(self.iteration))
         full_scale = self._options.schedule.full_scale
         requests = [Request(view, full_scale(view.camera), depth=True) for view in views]
-        self.quality = evaluate(self.gaussians, requests, self._loader, options)
+        quality = evaluate(self.gaussians, requests, self._loader, options)
+        self.quality, self._evaluated = quality, self.iteration
         kind = "holdout" if held_out else "trained"
-        training_log.write(kind, self.iteration, **vars(self.quality), gaussians=len(self._optimizer))
+        training_log.write(kind, self.iteration, **quality.figures(), gaussians=len(self._optimizer))
         what = "held-out" if held_out else "trained"
-        log(f"[{self.iteration}] {what} views: {quality_line(self.quality)}", self._options.output.quiet)
+        log(f"[{self.iteration}] {what} views: {quality_line(quality)}", self._options.output.quiet)
+        return quality
 
     def _save_interrupted(self) -> None:
         path = checkpoint_path(self._output, self.iteration)
