@@ -55,9 +55,18 @@ class View:
     image_path: Path
     load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB of camera.height x camera.width
     load_depth: Callable[[], np.ndarray] | None = None  # -> [H, W] float32 metres, 0 where unknown
+    timestamp: float | None = None  # seconds; None where the layout gives no time
 
     def with_pose(self, cam_from_world: Tensor) -> "View":
         return replace(self, cam_from_world=cam_from_world)
+
+
+@dataclass(frozen=True)
+class PosedCamera:
+    """Where a picture is taken from: a view without its image."""
+
+    camera: Camera
+    cam_from_world: Tensor  # [4, 4] float64
 
 
 @dataclass(frozen=True)

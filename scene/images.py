@@ -122,9 +122,10 @@ class DepthLoader:
     lens: Lens  # of the image that the depth is registered to
     width: int
     height: int
+    units_per_metre: float = DEPTH_UNITS_PER_METRE
 
     def __call__(self) -> np.ndarray:
-        depth = decode_depth(self.path)
+        depth = decode_depth(self.path, self.units_per_metre)
         if self.lens.distorted:
             _check_size(depth, self.lens, self.path)
             depth = cv2.remap(depth, _distortion_map(self.lens), _NO_SECOND_MAP, cv2.INTER_NEAREST)
@@ -177,15 +178,15 @@ def decode_upright(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1] if flip_columns else image)
 
 
-def decode_depth(path: Path) -> np.ndarray:
-    """A 16-bit millimetre depth map -> [H, W] float32 metres, 0 where there is no reading (0 and 65535)."""
+def decode_depth(path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE) -> np.ndarray:
+    """A 16-bit depth map -> [H, W] float32 metres, 0 where there is no reading (0 and 65535)."""
     stored = _read(path, cv2.IMREAD_UNCHANGED)
     if stored.ndim != 2 or stored.dtype != np.uint16:
         raise GSplatLocError(
-            f"expected 16-bit depth in millimetres in {path}, found {stored.dtype} of shape {stored.shape}:"
+            f"expected 16-bit depth in {path}, found {stored.dtype} of shape {stored.shape}:"
             " remove the depth folder or rewrite it"
         )
-    return np.where(stored == _INVALID_DEPTH, 0, stored).astype(np.float32) / DEPTH_UNITS_PER_METRE
+    return np.where(stored == _INVALID_DEPTH, 0, stored).astype(np.float32) / np.float32(units_per_metre)
 
 
 def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:

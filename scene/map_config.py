@@ -5,13 +5,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scene.cameras import View
+import torch
+
+from scene.cameras import Camera, PosedCamera, View
 from scene.readers.options import SceneOptions
 from utils import se3
 from utils.errors import GSplatLocError
 from utils.io import read_json, write_json
 from utils.version import version
 
+_INTRINSICS = ("fx", "fy", "cx", "cy")
 _FORMAT = 1  # raised whenever older files can no longer be read
 
 
@@ -72,6 +75,22 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
             }
         )
     write_json(Path(map_dir) / "cameras.json", entries)
+
+
+def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
+    """The mapping views that `write_cameras` wrote; raises GSplatLocError where there are none."""
+    path = Path(map_dir) / "cameras.json"
+    try:
+        return [_posed_camera(entry) for entry in read_json(path)]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GSplatLocError(f"expected cameras in {path}, found {error!r}: train this map anew") from None
+
+
+def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
+    size, lens = (int(entry[key]) for key in ("width", "height")), (entry[key] for key in _INTRINSICS)
+    rotation, position = (torch.tensor(entry[key], dtype=torch.float64) for key in ("rotation", "position"))
+    world_from_cam = se3.from_rotation_translation(rotation.reshape(3, 3), position.reshape(3))
+    return PosedCamera(Camera(*size, *(float(value) for value in lens)), se3.inverse(world_from_cam))
 
 
 def longest_side(map_dir: Path | str) -> int | None:

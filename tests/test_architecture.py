@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ["utils", "scene", "gaussian_renderer", "localization", "mapping"]  # each may import those before it
+# each may import those before it
+LAYERS = ["utils", "scene", "gaussian_renderer", "localization", "mapping", "tracking"]
 ALLOWED = {layer: set(LAYERS[: i + 1]) for i, layer in enumerate(LAYERS)} | {
     "visualization": {*LAYERS, "visualization"},
     "arguments": {*LAYERS, "arguments"},

@@ -7,7 +7,9 @@ from scene.cameras import Scene
 from scene.readers.colmap import ColmapReader
 from scene.readers.options import SceneOptions
 from scene.readers.posed_folders import PosedFoldersReader
+from scene.readers.replica import ReplicaReader
 from scene.readers.transforms import TransformsReader
+from scene.readers.tum_rgbd import TumRgbdReader
 from utils.errors import GSplatLocError
 
 
@@ -26,7 +28,13 @@ class Reader(Protocol):
 
 
 # In order of precedence: a folder made by our set-up scripts may carry a COLMAP model beside its splits.
-READERS: tuple[Reader, ...] = (PosedFoldersReader(), ColmapReader(), TransformsReader())
+READERS: tuple[Reader, ...] = (
+    PosedFoldersReader(),
+    ColmapReader(),
+    TransformsReader(),
+    TumRgbdReader(),
+    ReplicaReader(),
+)
 
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:

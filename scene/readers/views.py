@@ -6,7 +6,14 @@ from pathlib import Path
 from torch import Tensor
 
 from scene.cameras import Camera, View
-from scene.images import DepthLoader, ImageLoader, Lens, image_size, undistorted_camera
+from scene.images import (
+    DEPTH_UNITS_PER_METRE,
+    DepthLoader,
+    ImageLoader,
+    Lens,
+    image_size,
+    undistorted_camera,
+)
 from scene.readers.options import HOLDOUT, SceneOptions
 from utils.console import log
 from utils.errors import GSplatLocError
@@ -21,6 +28,9 @@ def make_view(
     cam_from_world: Tensor,
     options: SceneOptions,
     depth_path: Path | None = None,
+    *,
+    units_per_metre: float = DEPTH_UNITS_PER_METRE,
+    timestamp: float | None = None,
 ) -> View:
     """A view over `image_path` at the options' resolution; only the image's header is read."""
     lens = fit_lens(lens, image_path)
@@ -32,7 +42,10 @@ def make_view(
         cam_from_world=cam_from_world,
         image_path=image_path,
         load_image=ImageLoader(image_path, lens, width, height, options.white_background),
-        load_depth=None if depth_path is None else DepthLoader(depth_path, lens, width, height),
+        load_depth=None
+        if depth_path is None
+        else DepthLoader(depth_path, lens, width, height, units_per_metre),
+        timestamp=timestamp,
     )
 
 

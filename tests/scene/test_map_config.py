@@ -3,10 +3,22 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from scene.map_config import MapConfig, config_path, longest_side, read_config, write_config
+from scene.cameras import Camera, View
+from scene.map_config import (
+    MapConfig,
+    config_path,
+    longest_side,
+    read_cameras,
+    read_config,
+    write_cameras,
+    write_config,
+)
 from scene.readers.options import SceneOptions
+from utils import se3
 from utils.errors import GSplatLocError
 from utils.io import write_json
 
@@ -50,3 +62,19 @@ def test_cameras_of_another_tool_are_a_users_error(tmp_path: Path) -> None:
     write_json(tmp_path / "cameras.json", [{"pose": 1}])
     with pytest.raises(GSplatLocError, match="expected cameras"):
         longest_side(tmp_path)
+
+
+def test_cameras_come_back_as_they_were_written(tmp_path: Path) -> None:
+    camera = Camera(64, 48, 50.0, 51.0, 31.0, 25.0)
+    pose = se3.se3_exp(torch.tensor([0.3, -0.2, 0.5, 0.4, -0.3, 0.2], dtype=torch.float64))
+    write_cameras(
+        tmp_path, [View("a", camera, pose, tmp_path / "a.png", lambda: np.zeros((48, 64, 3), np.uint8))]
+    )
+    (found,) = read_cameras(tmp_path)
+    assert found.camera == camera
+    torch.testing.assert_close(found.cam_from_world, pose)
+
+
+def test_without_cameras_there_is_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="cameras"):
+        read_cameras(tmp_path)

@@ -1,0 +1,104 @@
+"""Layout 5: Replica as SLAM papers pass it around, rendered by iMAP's authors and packed by those of
+NICE-SLAM.
+
+`results/frame000000.jpg` with `results/depth000000.png`, `traj.txt` with a 4x4 camera-to-world per line, and
+`cam_params.json` in the scene's folder or the one above, which also says how many depth units a metre has.
+Its principal point is counted from the centre of the first pixel.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from scene.cameras import Scene
+from scene.images import Lens
+from scene.readers.options import SceneOptions
+from scene.readers.poses import read_numbers, rigid_from_matrix
+from scene.readers.views import make_view, report_skipped, split_holdout
+from utils import se3
+from utils.errors import GSplatLocError
+from utils.io import read_json
+
+PARAMETERS_FILE = "cam_params.json"
+
+
+class ReplicaReader:
+    """Reads layout 5. Frames whose pose is not finite are left out, with a count."""
+
+    layout = "results/frame000000.jpg with traj.txt (Replica)"
+
+    def matches(self, path: Path) -> bool:
+        return (path / "traj.txt").is_file() and (path / "results").is_dir()
+
+    def read(self, path: Path, options: SceneOptions) -> Scene:
+        lens, units_per_metre = read_parameters(path)
+        folder = path / (options.images or "results")
+        images, depths = _numbered(folder, "frame"), _numbered(folder, "depth")
+        poses = _read_poses(path / "traj.txt")
+        if not images or max(images) >= len(poses):
+            raise GSplatLocError(
+                f"expected a pose for each image, found {len(images)} images in {folder} and {len(poses)}"
+                f" lines in {path / 'traj.txt'}: they are of different scenes"
+            )
+        views = []
+        for number, image in sorted(images.items()):
+            world_from_cam = rigid_from_matrix(poses[number], f"{path / 'traj.txt'}, line {number + 1}")
+            if world_from_cam is not None:
+                views.append(
+                    make_view(
+                        image.name,
+                        image,
+                        lens,
+                        se3.inverse(world_from_cam),
+                        options,
+                        depths.get(number),
+                        units_per_metre=units_per_metre,
+                    )
+                )
+        report_skipped(path, len(images) - len(views), "their poses are not finite")
+        if not views:
+            raise GSplatLocError(f"expected finite poses in {path / 'traj.txt'}, found none: restore it")
+        return Scene(path.resolve().name, path, *split_holdout(views, options))
+
+
+def read_parameters(path: Path) -> tuple[Lens, float]:
+    """The lens, and how many depth units a metre has, from the scene's folder or the one above."""
+    found = [folder / PARAMETERS_FILE for folder in (path, path.resolve().parent)]
+    file = next((candidate for candidate in found if candidate.is_file()), None)
+    if file is None:
+        raise GSplatLocError(
+            f"expected {PARAMETERS_FILE} in {path} or the folder above, found none:"
+            " it comes with the data set"
+        )
+    content = read_json(file)
+    try:
+        values = content.get("camera", content)
+        width, height = int(values["w"]), int(values["h"])
+        numbers = [float(values[key]) for key in ("fx", "fy", "cx", "cy", "scale")]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise GSplatLocError(
+            f"expected w h fx fy cx cy scale in {file}, found {error!r}: restore the file"
+        ) from None
+    fx, fy, cx, cy, scale = numbers
+    if not (np.isfinite(numbers).all() and min(fx, fy, scale) > 0):
+        raise GSplatLocError(f"expected positive fx fy scale in {file}, found {numbers}: restore the file")
+    return Lens("PINHOLE", width, height, (fx, fy, cx + 0.5, cy + 0.5)), scale
+
+
+def _numbered(folder: Path, kind: str) -> dict[int, Path]:
+    """Files called kind000123.* by their number."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = ((re.fullmatch(rf"{kind}(\d+)\.(?:jpe?g|png)", file.name), file) for file in files)
+    return {int(match[1]): file for match, file in found if match}
+
+
+def _read_poses(path: Path) -> np.ndarray:
+    """Camera-to-world matrices [N, 4, 4]."""
+    numbers = read_numbers(path)
+    if not numbers.size or numbers.size % 16:
+        raise GSplatLocError(
+            f"expected a 4x4 camera-to-world matrix per line in {path}, found {numbers.size} numbers:"
+            " restore it"
+        )
+    return numbers.reshape(-1, 4, 4)

@@ -1,0 +1,107 @@
+"""Trajectories: poses in time, in the files of the TUM RGB-D benchmark, which evo and most SLAM systems read.
+
+Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems" (IROS 2012). A line is `timestamp tx ty
+tz qx qy qz qw`: seconds, then the camera in the world in metres. In memory poses are `cam_from_world`, as
+ever.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils import se3
+from utils.errors import GSplatLocError
+from utils.io import write_text
+
+_COLUMNS = "timestamp tx ty tz qx qy qz qw"
+_HEADER = f"# camera in the world\n# {_COLUMNS}\n"
+_WXYZ, _XYZW = [6, 3, 4, 5], [1, 2, 3, 0]  # of the columns, and of our quaternions
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Poses in time."""
+
+    timestamps: np.ndarray  # [N] float64 seconds, ascending
+    cam_from_world: Tensor  # [N, 4, 4] float64
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def select(self, index: np.ndarray) -> "Trajectory":
+        """The poses at `index`, in that order."""
+        return Trajectory(self.timestamps[index], self.cam_from_world[torch.from_numpy(index)])
+
+
+def read_tum_trajectory(path: Path | str) -> Trajectory:
+    """The trajectory in a file, in the order of time; `GSplatLocError` where it is none.
+
+    Blank lines and lines that start with # are skipped; commas separate as spaces do.
+    """
+    rows = [_numbers(words, where) for words, where in read_stamped_lines(path)]
+    if not rows:
+        raise GSplatLocError(f"expected lines `{_COLUMNS}` in {path}, found none: check the file")
+    table = np.array(rows)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    values = torch.from_numpy(table[:, 1:])
+    rotation = se3.rotation_from_quaternion(values[:, _WXYZ])
+    return Trajectory(table[:, 0].copy(), se3.inverse(se3.from_rotation_translation(rotation, values[:, :3])))
+
+
+def write_tum_trajectory(path: Path | str, trajectory: Trajectory) -> None:
+    """Write a trajectory, atomically."""
+    world_from_cam = se3.inverse(trajectory.cam_from_world.double().cpu())
+    quaternions = se3.quaternion_from_rotation(world_from_cam[:, :3, :3])[:, _XYZW]
+    numbers = torch.cat([world_from_cam[:, :3, 3], quaternions], 1).tolist()
+    lines = [
+        f"{float(stamp)!r} " + " ".join(f"{number:.9g}" for number in row) + "\n"
+        for stamp, row in zip(trajectory.timestamps, numbers)
+    ]
+    write_text(path, _HEADER + "".join(lines))
+
+
+def associate(first: np.ndarray, second: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices [M] into either of timestamps [N], [K]: pairs at most `tolerance` seconds apart, in time order.
+
+    Every stamp is used once at most, by the pair that is closest.
+    """
+    order = np.argsort(second, kind="stable")
+    ordered = second[order]
+    slots = np.searchsorted(ordered, first)[:, None] + np.arange(-2, 2)  # two neighbours on either side
+    index, candidate = np.nonzero((slots >= 0) & (slots < len(second)))
+    partner = order[slots[index, candidate]]
+    apart = np.abs(first[index] - second[partner])
+    taken: dict[int, int] = {}
+    used: set[int] = set()
+    for pair in np.argsort(apart, kind="stable"):
+        one, other = int(index[pair]), int(partner[pair])
+        if apart[pair] <= tolerance and one not in taken and other not in used:
+            taken[one] = other
+            used.add(other)
+    found = np.array(sorted(taken, key=lambda one: first[one]), np.int64)
+    return found, np.array([taken[int(one)] for one in found], np.int64)
+
+
+def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
+    """The words of every line of a TUM file that is no comment, with `file, line N` for errors."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise GSplatLocError(f"expected a text file {path}, found {error}: check the path") from None
+    split = [(line.replace(",", " ").split(), f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
+    return [(words, where) for words, where in split if words and not words[0].startswith("#")]
+
+
+def _numbers(words: list[str], where: str) -> list[float]:
+    try:
+        numbers = [float(word) for word in words[:8]]
+    except ValueError as error:
+        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {error}: mend the line") from None
+    if len(numbers) < 8:
+        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: mend it")
+    if not np.isfinite(numbers).all() or not any(numbers[4:]):
+        raise GSplatLocError(f"expected finite numbers and a rotation in {where}, found others: mend it")
+    return numbers

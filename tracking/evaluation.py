@@ -1,0 +1,91 @@
+"""How good a trajectory is: the figures of the TUM RGB-D benchmark, as evo computes them.
+
+Sturm et al. (IROS 2012): the absolute trajectory error is the root mean square distance between true and
+estimated camera centres, after the rigid motion that brings them closest (Umeyama 1991, without scale). The
+average absolute orientation error is the mean angle between the rotations, after the same motion.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scene.trajectory import Trajectory, associate
+from utils import se3
+from utils.errors import GSplatLocError
+
+TOLERANCE = 0.02  # seconds between an estimate and the truth it is compared with
+_LEAST_PAIRS = 3  # fewer camera centres fix no rigid motion
+
+
+@dataclass(frozen=True)
+class TrajectoryError:
+    """An estimated trajectory against the true one."""
+
+    pairs: int  # estimates with a truth at their time
+    ate_rmse_m: float  # of camera centres, after alignment
+    aae_deg: float  # mean angle between rotations, after alignment
+    ate_rmse_unaligned_m: float  # where the first pose alone fixes the frame
+    aae_unaligned_deg: float
+    ate_max_m: float  # the largest distance, after alignment
+    length_m: float  # of the true path through the pairs
+
+
+def trajectory_error(
+    estimate: Trajectory, truth: Trajectory, tolerance: float = TOLERANCE
+) -> TrajectoryError:
+    """Errors of the poses that have a truth within `tolerance` seconds; `GSplatLocError` if there are < 3."""
+    estimate, truth = matched(estimate, truth, tolerance)
+    errors, angles = _distances(estimate.cam_from_world, truth.cam_from_world)
+    raw, raw_angles = _distances(aligned(estimate, truth).cam_from_world, truth.cam_from_world)
+    steps = se3.camera_center(truth.cam_from_world).diff(dim=0).norm(dim=1)
+    return TrajectoryError(
+        pairs=len(truth),
+        ate_rmse_m=_rms(raw),
+        aae_deg=raw_angles.mean().item(),
+        ate_rmse_unaligned_m=_rms(errors),
+        aae_unaligned_deg=angles.mean().item(),
+        ate_max_m=raw.max().item(),
+        length_m=steps.sum().item(),
+    )
+
+
+def matched(
+    estimate: Trajectory, truth: Trajectory, tolerance: float = TOLERANCE
+) -> tuple[Trajectory, Trajectory]:
+    """The poses of both that are of the same time, pair by pair."""
+    here, there = associate(estimate.timestamps, truth.timestamps, tolerance)
+    if len(here) < _LEAST_PAIRS:
+        raise GSplatLocError(
+            f"expected at least {_LEAST_PAIRS} poses at the times of the truth (within {tolerance} s), found"
+            f" {len(here)}: the trajectories are of different sequences"
+        )
+    return estimate.select(here), truth.select(there)
+
+
+def aligned(estimate: Trajectory, truth: Trajectory) -> Trajectory:
+    """The estimate in the truth's world, by the motion that brings the camera centres closest."""
+    motion = umeyama(se3.camera_center(estimate.cam_from_world), se3.camera_center(truth.cam_from_world))
+    return Trajectory(estimate.timestamps, estimate.cam_from_world @ se3.inverse(motion))
+
+
+def umeyama(source: Tensor, target: Tensor) -> Tensor:
+    """The rigid motion [4, 4] of points [N, 3] onto points [N, 3] with the least squared distances."""
+    from_mean, to_mean = source.mean(0), target.mean(0)
+    u, _, vt = torch.linalg.svd((target - to_mean).T @ (source - from_mean))
+    sign = torch.ones(3, dtype=source.dtype)
+    sign[2] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vt))  # a rotation, no mirror
+    rotation = u @ torch.diag(sign) @ vt
+    return se3.from_rotation_translation(rotation, to_mean - rotation @ from_mean)
+
+
+def _distances(estimate: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Metres between camera centres and degrees between rotations, [N] each."""
+    shift = (se3.camera_center(estimate) - se3.camera_center(truth)).norm(dim=1)
+    turn = se3.so3_log(estimate[:, :3, :3] @ truth[:, :3, :3].transpose(1, 2)).norm(dim=1)
+    return shift, turn.rad2deg()
+
+
+def _rms(values: Tensor) -> float:
+    return float(np.sqrt(np.mean(np.square(values.numpy()))))

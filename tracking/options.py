@@ -1,0 +1,32 @@
+"""Everything that tracking can be told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tracking.frames import FrameOptions
+from tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions
+from tracking.lm import LmAligner, LmOptions
+from tracking.protocol import Aligner
+from tracking.surface import SurfaceMap, SurfaceOptions
+
+Method = Literal["lm", "gsplatloc"]
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """How a sequence is tracked and mapped."""
+
+    method: Method = (
+        "lm"  # second-order alignment with keyframes, or gradient descent through the rendered map
+    )
+    frames: FrameOptions = field(default_factory=FrameOptions)
+    lm: LmOptions = field(default_factory=LmOptions)
+    gsplatloc: GsplatLocOptions = field(default_factory=GsplatLocOptions)
+    surface: SurfaceOptions = field(default_factory=SurfaceOptions)
+
+
+def make_aligner(options: TrackingOptions, surface: SurfaceMap) -> Aligner:
+    """The aligner called `options.method`, which may look at the map that is being made."""
+    if options.method == "gsplatloc":
+        return GsplatLocAligner(surface, options.gsplatloc)
+    return LmAligner(options.lm)

@@ -1,0 +1,75 @@
+"""RGB-D images in the order of time, of any layout, and the truth about them where there is one."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scene import SceneOptions, read_scene
+from scene.cameras import View
+from scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
+from scene.trajectory import Trajectory, associate
+from utils.errors import GSplatLocError
+
+Split = Literal["all", "train", "test"]
+FRAME_RATE = 30.0  # Hz, where a layout gives no time
+
+
+@dataclass(frozen=True)
+class RgbdSequence:
+    """What a tracker is given. Poses of its views mean nothing; `truth` is for evaluation."""
+
+    name: str
+    views: list[View]  # all with depth, in the order of time
+    timestamps: np.ndarray  # [N] float64 seconds
+    truth: Trajectory | None
+
+    def first_pose(self) -> Tensor:
+        """The pose [4, 4] that fixes the frame of reference: the truth's at the first image, or none."""
+        if self.truth is not None:
+            _, index = associate(self.timestamps[:1], self.truth.timestamps, TOLERANCE)
+            if len(index):
+                return self.truth.cam_from_world[int(index[0])]
+        return torch.eye(4, dtype=torch.float64)
+
+
+def read_sequence(
+    path: Path | str, options: SceneOptions | None = None, split: Split = "all", frames: slice = slice(None)
+) -> RgbdSequence:
+    """The RGB-D sequence in a folder, or the part of it that `split` and then `frames` choose.
+
+    TUM folders need no truth. Images of other layouts are put in the order of their names and take their
+    place in the scene, 1/30 s apart, as timestamps.
+    """
+    path = Path(path).expanduser()
+    options = options or SceneOptions()
+    if TumRgbdReader().matches(path):
+        views, truth = read_frames(path, options), read_truth(path)
+        name = path.resolve().name
+    else:
+        scene = read_scene(path, options)
+        views, truth, name = _stamped(scene.train, scene.test, split), None, scene.name
+    views = [view for view in views if view.load_depth is not None][frames]
+    if len(views) < 2:
+        raise GSplatLocError(
+            f"expected at least two images with depth in {path}, found {len(views)}: choose another scene,"
+            " split or range of frames"
+        )
+    stamps = np.array([view.timestamp for view in views])
+    if truth is None and not TumRgbdReader().matches(path):
+        truth = Trajectory(stamps, torch.stack([view.cam_from_world for view in views]))
+    return RgbdSequence(name, views, stamps, truth)
+
+
+def _stamped(train: list[View], test: list[View], split: Split) -> list[View]:
+    """The views of a split by name, each with its time, or its place among all views of the scene."""
+    ordered = sorted([*train, *test], key=lambda view: view.name)
+    stamped = [
+        view if view.timestamp is not None else replace(view, timestamp=index / FRAME_RATE)
+        for index, view in enumerate(ordered)
+    ]
+    wanted = {view.name for view in {"all": ordered, "train": train, "test": test}[split]}
+    return [view for view in stamped if view.name in wanted]

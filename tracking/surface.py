@@ -1,0 +1,109 @@
+"""The map: a surface of points fused from the depth of many frames, and the Gaussians that it makes.
+
+A point that a new frame sees at its place moves to the mean of all measurements (Keller et al., "Real-time 3D
+reconstruction in dynamic scenes using point-based fusion", 3DV 2013), each weighted by what its depth is
+worth: 1 / z^4, the noise of a structured-light or stereo sensor being proportional to z^2. Where a frame
+shows what no point explains, new ones are made, one per cell of a grid.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mapping.initialization import InitializationOptions, gaussians_from_points
+from scene.cameras import SparsePoints
+from scene.gaussians import Gaussians
+from tracking.frames import Frame
+from utils import se3
+
+_OPAQUE = 0.999  # an opacity of 1 has no logit; the rasterizer's alpha ends at 0.99
+_NEAREST = 0.05  # metres in front of the camera
+
+
+@dataclass(frozen=True)
+class SurfaceOptions:
+    """How depth is fused."""
+
+    cell_px: int = 2  # pixels of the finest level per new point, along each axis
+    same: float = 0.03  # relative difference of depth between a point and a measurement of it
+    most_weight: float = 30.0  # measurements that a point remembers: older ones fade
+    max_points: int = 1_000_000  # no more are added beyond
+    scale: float = 0.7  # of a Gaussian, in distances to its neighbours; less leaves gaps, 1 blurs
+
+
+class SurfaceMap:
+    """Points with colour and weight, fused frame by frame."""
+
+    def __init__(self, options: SurfaceOptions | None = None):
+        self.options = options or SurfaceOptions()
+        self.means = torch.zeros(0, 3)  # world, metres
+        self.rgb = torch.zeros(0, 3)  # in [0, 1]
+        self.weights = torch.zeros(0)  # sums of 1 / z^4
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def add(self, frame: Frame, cam_from_world: Tensor) -> None:
+        """Fuse a frame seen from a pose [4, 4]."""
+        covered = self._fuse(frame, cam_from_world)
+        if len(self) < self.options.max_points:
+            self._extend(frame, cam_from_world, covered)
+
+    def _fuse(self, frame: Frame, cam_from_world: Tensor) -> Tensor:
+        """Move the points that the frame sees again; returns the cells [H, W] bool that they explain."""
+        inverse, camera = frame.inverse_depth, frame.camera
+        covered = torch.zeros(inverse.shape, dtype=torch.bool)
+        pose = cam_from_world.float()
+        local = self.means @ pose[:3, :3].T + pose[:3, 3]
+        index = (local[:, 2] > _NEAREST).nonzero()[:, 0]
+        pixels = camera.project(local[index]).floor().long()
+        size = torch.tensor([camera.width, camera.height])
+        inside = ((pixels >= 0) & (pixels < size)).all(1)
+        index, (columns, rows) = index[inside], pixels[inside].T
+        seen = inverse[rows, columns]
+        same = (seen * local[index, 2] - 1).abs() < self.options.same
+        index, columns, rows, seen = index[same], columns[same], rows[same], seen[same]
+        covered[rows, columns] = True
+        # The measurement lies on the point's own ray: only its depth is new.
+        measured = local[index] / (seen * local[index, 2])[:, None]
+        to_world = se3.inverse(cam_from_world).float()
+        self._average(
+            index, measured @ to_world[:3, :3].T + to_world[:3, 3], _colours(frame, rows, columns), seen**4
+        )
+        return covered
+
+    def _average(self, index: Tensor, means: Tensor, rgb: Tensor, worth: Tensor) -> None:
+        old = self.weights[index].minimum(self.options.most_weight * worth)
+        share = (worth / (old + worth))[:, None]
+        self.means[index] = torch.lerp(self.means[index], means, share)
+        self.rgb[index] = torch.lerp(self.rgb[index], rgb, share)
+        self.weights[index] = old + worth
+
+    def _extend(self, frame: Frame, cam_from_world: Tensor, covered: Tensor) -> None:
+        """A new point in every cell of the grid whose surroundings no point explains."""
+        cell = self.options.cell_px
+        around = F.max_pool2d(covered.float()[None, None], 2 * (cell // 2) + 1, 1, cell // 2)[0, 0] > 0
+        new = torch.zeros_like(covered)
+        new[cell // 2 :: cell, cell // 2 :: cell] = True
+        new &= ~around & (frame.inverse_depth > 0)
+        rows, columns = new.nonzero(as_tuple=True)
+        depth = 1 / frame.inverse_depth[rows, columns]
+        local = frame.camera.unproject(torch.stack([columns, rows], 1) + 0.5, depth)
+        to_world = se3.inverse(cam_from_world).float()
+        self.means = torch.cat([self.means, local @ to_world[:3, :3].T + to_world[:3, 3]])
+        self.rgb = torch.cat([self.rgb, _colours(frame, rows, columns)])
+        self.weights = torch.cat([self.weights, depth**-4])
+
+    def gaussians(self) -> Gaussians:
+        """Opaque isotropic Gaussians, as large as the distance to their three nearest neighbours."""
+        colours = (self.rgb * 255).round().clamp(0, 255).to(torch.uint8)
+        points = SparsePoints(self.means.double().numpy(), colours.numpy())
+        features = torch.zeros(len(self), 0)
+        options = InitializationOptions(init_opacity=_OPAQUE, init_scale=self.options.scale)
+        return gaussians_from_points(points, options, 0, features)
+
+
+def _colours(frame: Frame, rows: Tensor, columns: Tensor) -> Tensor:
+    return torch.from_numpy(frame.rgb)[rows, columns].float() / 255

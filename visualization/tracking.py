@@ -1,0 +1,88 @@
+"""Pictures of a tracked sequence: its path seen from above, and the map beside what the sensor saw."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gaussian_renderer import render
+from localization.refine.rendering import shrunk
+from scene.cameras import View
+from scene.gaussians import Gaussians
+from scene.images import resize_rgb
+from scene.trajectory import Trajectory
+from tracking.evaluation import aligned, matched
+from utils import se3
+from utils.errors import GSplatLocError
+from utils.io import atomic_path
+from visualization.images import Image, colorize_depth, encode_png, to_image
+
+_PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
+_TRUTH = "#8d96a0"
+_PANEL = 480  # pixels, the longer side of a panel
+_GUTTER = 6  # pixels between panels
+
+
+def save_trajectory_plot(
+    path: Path | str, estimates: Mapping[str, Trajectory], truth: Trajectory | None
+) -> None:
+    """Camera centres along the two directions in which they spread most, estimates aligned to the truth."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise GSplatLocError(
+            "expected matplotlib for the trajectory's plot, found none: pip install matplotlib"
+        ) from None
+    paths: dict[str, np.ndarray] = {}
+    for name, estimate in estimates.items():
+        shown = estimate if truth is None else aligned(*matched(estimate, truth))
+        paths[name] = _centers(shown)
+    reference = next(iter(paths.values())) if truth is None else _centers(truth)
+    origin = reference.mean(0)
+    axes_of_spread = np.linalg.svd(reference - origin, full_matrices=False)[2][:2]
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    if truth is not None:
+        axes.plot(*(axes_of_spread @ (reference - origin).T), color=_TRUTH, lw=3, alpha=0.6, label="truth")
+    for (name, centers), color in zip(paths.items(), _PALETTE):
+        axes.plot(*(axes_of_spread @ (centers - origin).T), color=color, lw=1.2, label=name)
+    axes.set_aspect("equal", "datalim")
+    axes.set_xlabel("metres")
+    axes.set_ylabel("metres")
+    axes.grid(alpha=0.2)
+    axes.legend(frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def save_tracking_picture(path: Path | str, gaussians: Gaussians, view: View) -> None:
+    """Four panels: the sensor's colour and depth above, the map's from the estimated pose below."""
+    if view.load_depth is None:
+        raise ValueError(f"{view.name} has no depth")
+    camera = shrunk(view.camera, _PANEL)
+    shown = render(gaussians, camera, view.cam_from_world)
+    stride = max(1, round(view.camera.width / camera.width))
+    depth = view.load_depth()[::stride, ::stride]
+    known = depth[depth > 0]
+    near, far = (float(value) for value in np.percentile(known, (1, 99))) if len(known) else (0.5, 5.0)
+    panels = [
+        resize_rgb(view.load_image(), camera.width, camera.height),
+        resize_rgb(colorize_depth(depth, near, far), camera.width, camera.height),
+        to_image(shown.rgb),
+        colorize_depth(shown.depth.detach().cpu().numpy(), near, far),
+    ]
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encode_png(_grid(panels)))
+
+
+def _grid(panels: list[Image]) -> Image:
+    """Four images of one size as two rows."""
+    gap = np.full((panels[0].shape[0], _GUTTER, 3), 255, np.uint8)
+    rows = [np.hstack([panels[i], gap, panels[i + 1]]) for i in (0, 2)]
+    return np.vstack([rows[0], np.full((_GUTTER, rows[0].shape[1], 3), 255, np.uint8), rows[1]])
+
+
+def _centers(trajectory: Trajectory) -> np.ndarray:
+    centers: torch.Tensor = se3.camera_center(trajectory.cam_from_world)
+    return centers.numpy()
