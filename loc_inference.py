@@ -25,7 +25,7 @@ def main() -> None:
     folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
     size = map_bytes(arguments.model_path, arguments.options(), arguments.iteration)
-    figures = write_results(folder, name, results, size, arguments.stages)
+    figures = write_results(folder, name, results, size, arguments.chain)
     if arguments.pictures:
         pictures = draw_pictures(folder, arguments, localizer, queries, results)
         training_log = arguments.model_path / "training.jsonl"

@@ -8,10 +8,12 @@ from typing import Annotated
 import tyro
 
 from arguments.command_line import parse
-from localization.pipeline import DEFAULT_STAGES, LocalizerOptions
+from localization.pipeline import DEFAULT_STAGES, PRIOR, STAGES, LocalizerOptions
 from localization.pnp import PnPOptions
 from localization.queries import Intrinsics
 from localization.refine.warp import WarpOptions
+from localization.view_retrieval import ViewRetrievalOptions
+from utils.errors import GSplatLocError
 
 DESCRIPTION = "Localize images in a map: a scene's test images, or a folder of photos with --queries."
 
@@ -31,7 +33,13 @@ class LocalizeArguments:
     intrinsics: tuple[float, float, float, float] | None = None
     """fx fy cx cy of the images in --queries, pixels; wins over --focal"""
     stages: tuple[str, ...] = DEFAULT_STAGES
-    """stages to run, in order, starting with prior: fine, warp and lm refine it"""
+    """stages to run, in order, starting with prior: fine, warp, lm, gsloc and gscpr refine it"""
+    refine: str | None = None
+    """the one refinement to run after prior, short for --stages prior NAME"""
+    start: str = LocalizerOptions.start
+    """what refinements start from: prior (matches with landmarks) or retrieval (views of the map alike)"""
+    retrieval_views: int = ViewRetrievalOptions.retrieval_views
+    """rendered views between the mapping views that --start retrieval looks among, too"""
     iteration: int | None = None
     """iteration of the map to refine against; unset = the latest"""
     top_k: int = LocalizerOptions.top_k
@@ -51,13 +59,26 @@ class LocalizeArguments:
     quiet: bool = False
     """print nothing but errors"""
 
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The stages to run; raises `GSplatLocError` for a refinement that there is not."""
+        if self.refine is None:
+            return self.stages
+        if self.refine not in STAGES[1:]:
+            raise GSplatLocError(
+                f"expected a refinement among {', '.join(STAGES[1:])}, found {self.refine!r}: see --refine"
+            )
+        return (PRIOR, self.refine)
+
     def options(self) -> LocalizerOptions:
         return LocalizerOptions(
-            stages=self.stages,
+            stages=self.chain,
             top_k=self.top_k,
             max_side=self.max_side,
             pnp=PnPOptions(max_iterations=self.ransac_iters),
             warp=WarpOptions(lr=self.warp_lr, iterations=self.warp_iters),
+            start=self.start,
+            views=ViewRetrievalOptions(retrieval_views=self.retrieval_views),
             device=self.device,
             quiet=self.quiet,
         )

@@ -66,7 +66,7 @@ class AccuracyArguments:
     chains: tuple[str, ...] = ("prior+lm", "prior+fine", "prior+fine+warp", "prior+warp")  # of stages
     baselines: tuple[str, ...] = ("mutual",)  # of the script's settings: mutual, lighterglue
     baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
-    ablation: bool = True  # the prior with fewer landmarks, other keypoints, without its second look
+    ablation: tuple[str, ...] = SCENES[:1]  # where the prior is varied: landmarks, keypoints, second look
     foreign: int = 64  # photos of other scenes that must be rejected
     queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
     iterations: int | None = None  # of training, for a trial; unset = the preset's
@@ -294,7 +294,7 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
         "bytes": map_sizes(map_folder, work),
         "decode_median_ms": decode_ms(bench.queries),
         "chains": [chain_figures(bench, chain) for chain in arguments.chains],
-        "ablation": ablations(bench) if arguments.ablation else [],
+        "ablation": ablations(bench) if text in arguments.ablation else [],
         "rejection": rejection(bench),
         "baselines": baselines,
     }

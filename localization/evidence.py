@@ -64,14 +64,12 @@ def _chance_of_shuffled(
     """
     points = torch.from_numpy(matches.points)
     in_cam = points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
-    projections, in_front = camera.project(in_cam).numpy(), (in_cam[:, 2] > 0).numpy()
+    projections = torch.where(in_cam[:, 2:] > 0, camera.project(in_cam), torch.inf).numpy()
     rng, count = np.random.default_rng(0), len(matches)
     shifts = rng.choice(np.arange(1, count), min(_SHUFFLES, count - 1), replace=False)
-    hits = 0
-    for shift in shifts:
-        distance = np.linalg.norm(np.roll(projections, shift, axis=0) - matches.pixels, axis=1)
-        hits += int(((distance < max_error_px) & np.roll(in_front, shift)).sum())
-    return hits / max(count * len(shifts), 1)
+    others = (np.arange(count) - shifts[:, None]) % count
+    columns, rows = (projections[:, axis][others] - matches.pixels[:, axis] for axis in (0, 1))
+    return float((columns * columns + rows * rows < max_error_px**2).mean()) if len(shifts) else 0.0
 
 
 def _occupied_cells(pixels: np.ndarray, side: float) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from localization.features import Keypoints
 from localization.landmarks import Landmarks
 from localization.matching import Pairs
+from localization.neighbours import neighbours
 from localization.refine import reprojection
 from localization.result import Matches, PoseEstimate
 from localization.uncertainty import covariance_of
@@ -22,7 +23,7 @@ from utils import se3
 
 _MIN_DEPTH = 1e-3  # of a landmark in front of the camera
 _NEAREST_ANGLE_COSINE = 0.5  # a keypoint's descriptor is another from more than 60 degrees aside
-_RANGE = 1.5  # by which a camera may be nearer or farther than those that saw a landmark; XFeat's scale range
+_RANGE = 2.0  # by which a camera may be nearer or farther than those that saw a landmark; less loses some
 _LOSS = 0.5  # scale of the robust loss, relative to the noise of a match; chosen on held-out views
 _PASSES = 2  # of estimating the noise and the pose in turn
 _ITERATIONS = 5  # of Gauss-Newton per pass: the first pose is a pixel away
@@ -41,57 +42,52 @@ class GuidedOptions:
 
 
 def visible(landmarks: Landmarks, cam_from_world: Tensor, camera: Camera, margin: float) -> Tensor:
-    """Indices [K] of the landmarks that a camera could see, by position, direction and distance."""
+    """Ascending indices [K] of the landmarks that a camera could see, by position, direction and distance.
+
+    Not from behind, nor from where no mapping view was near enough for its descriptor to be the same: within
+    60 degrees of the mean direction of those views, and between their distances, by a factor.
+    """
     pose = cam_from_world.to(landmarks.positions)
     in_cam = landmarks.positions @ pose[:3, :3].T + pose[:3, 3]
     pixels = camera.project(in_cam)
     size = torch.tensor([camera.width, camera.height], device=pixels.device)
     inside = ((pixels > -margin) & (pixels < size + margin)).all(1) & (in_cam[:, 2] > _MIN_DEPTH)
-    towards = se3.camera_center(pose) - landmarks.positions
-    cosine = F.cosine_similarity(towards, landmarks.directions, dim=1)
-    distance, (nearest, farthest) = towards.norm(dim=1), landmarks.distances.unbind(1)
+    index = inside.nonzero()[:, 0]
+    towards = se3.camera_center(pose) - landmarks.positions[index]
+    cosine = F.cosine_similarity(towards, landmarks.directions[index], dim=1)
+    distance, (nearest, farthest) = towards.norm(dim=1), landmarks.distances[index].unbind(1)
     in_range = (distance > nearest / _RANGE) & (distance < farthest * _RANGE)
-    return (inside & in_range & (cosine > _NEAREST_ANGLE_COSINE)).nonzero()[:, 0]
+    return index[in_range & (cosine > _NEAREST_ANGLE_COSINE)]
 
 
 def match_near(
-    keypoints: Keypoints, landmarks: Landmarks, projections: Tensor, radius: float, min_similarity: float
+    keypoints: Keypoints,
+    landmarks: Landmarks,
+    index: Tensor,
+    projections: Tensor,
+    radius: float,
+    min_similarity: float,
 ) -> Pairs:
     """Keypoints (a) and landmarks (b) that are each other's most similar among all within `radius` pixels.
 
-    `projections` [M, 2] are the landmarks' pixels.
+    Only the landmarks at `index` [K], ascending, take part; `projections` [K, 2] are their pixels.
     """
-    a, b = pairs_within(keypoints.xy, projections, radius)
-    similarity = (keypoints.descriptors[a] * landmarks.descriptors[b]).sum(1)
-    best_a = similarity.new_full((len(keypoints),), min_similarity).scatter_reduce(0, a, similarity, "amax")
-    best_b = similarity.new_full((len(landmarks),), min_similarity).scatter_reduce(0, b, similarity, "amax")
-    kept = ((similarity == best_a[a]) & (similarity == best_b[b])).nonzero()[:, 0]
-    kept = kept[a[kept].argsort(stable=True)]
-    return Pairs(a[kept], b[kept], similarity[kept])
-
-
-def pairs_within(a: Tensor, b: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Indices [K], [K] of all pairs of points a [N, 2] and b [M, 2] closer than `radius`.
-
-    Points of `a` are sorted into cells of that side; for each of `b` the three cells of a row that can hold
-    neighbours are one contiguous run.
-    """
-    origin = torch.minimum(a.amin(0), b.amin(0)) - 2 * radius if len(a) and len(b) else a.new_zeros(2)
-    cell_a, cell_b = ((a - origin) / radius).long(), ((b - origin) / radius).long()
-    columns = int(max(cell_a[:, 0].max(), cell_b[:, 0].max())) + 3 if len(a) and len(b) else 1
-    keys, order = (cell_a[:, 1] * columns + cell_a[:, 0]).sort()
-    found_a, found_b = [], []
-    for row in (-1, 0, 1):
-        key = (cell_b[:, 1] + row) * columns + cell_b[:, 0]
-        first, last = torch.searchsorted(keys, key - 1), torch.searchsorted(keys, key + 1, right=True)
-        count = last - first
-        owner = torch.repeat_interleave(torch.arange(len(b), device=b.device), count)
-        begin = torch.repeat_interleave(first - (count.cumsum(0) - count), count)
-        found_a.append(order[begin + torch.arange(len(owner), device=b.device)])
-        found_b.append(owner)
-    index_a, index_b = torch.cat(found_a), torch.cat(found_b)
-    near = ((a[index_a] - b[index_b]) ** 2).sum(1) < radius**2
-    return index_a[near], index_b[near]
+    found = neighbours(keypoints.xy, projections, radius)
+    near = found.squared_distances(keypoints.xy, projections) < radius**2
+    similarity = found.products(keypoints.descriptors, landmarks.descriptors[index])
+    similarity = torch.where(near, similarity, -torch.inf)
+    lowest = similarity.new_full((1,), min_similarity)
+    best_a = lowest.repeat(len(keypoints)).scatter_reduce(0, found.places, similarity, "amax")
+    best_b = torch.segment_reduce(
+        similarity, "max", offsets=found.starts, initial=min_similarity, unsafe=True
+    )
+    likely = (similarity == best_a[found.places]).nonzero()[:, 0]
+    row = found.rows(likely)
+    mutual = similarity[likely] == best_b[row]
+    likely, row = likely[mutual], row[mutual]
+    a = found.order[found.places[likely]]
+    by_a = a.argsort(stable=True)
+    return Pairs(a[by_a], index[row[by_a]], similarity[likely[by_a]])
 
 
 def guided_pairs(
@@ -100,11 +96,9 @@ def guided_pairs(
     """Pairs of keypoints and landmarks around the projections of the landmarks that `estimate` could see."""
     pose, camera = estimate.pose(), estimate.camera
     index = visible(landmarks, pose, camera, radius)
-    near = landmarks.select(index)
-    local = pose.to(near.positions)
-    projections = camera.project(near.positions @ local[:3, :3].T + local[:3, 3])
-    pairs = match_near(keypoints, near, projections, radius, min_similarity)
-    return replace(pairs, index_b=index[pairs.index_b])
+    local = pose.to(landmarks.positions)
+    projections = camera.project(landmarks.positions[index] @ local[:3, :3].T + local[:3, 3])
+    return match_near(keypoints, landmarks, index, projections, radius, min_similarity)
 
 
 def refine(estimate: PoseEstimate, matches: Matches, max_error_px: float) -> PoseEstimate:

@@ -87,7 +87,7 @@ def _block_maxima(a: Tensor, b: Tensor, block: int) -> Tensor:
     once the typical cosine of a match is taken away before the product is rounded, as a bias is. One match
     in a hundred is then another one, and its cosine by less than 0.001 (RedKitchen).
     """
-    if not _has_bfloat16() or a.dtype is not torch.float32 or a.requires_grad or b.requires_grad:
+    if not has_bfloat16() or a.dtype is not torch.float32 or a.requires_grad or b.requires_grad:
         return torch.stack([(a @ part.T).amax(1) for part in b.split(block)], 1)
     half_a, half_b = a.bfloat16(), b.bfloat16()
     offset = torch.full((block,), -_TYPICAL_BEST, dtype=torch.bfloat16)
@@ -97,7 +97,7 @@ def _block_maxima(a: Tensor, b: Tensor, block: int) -> Tensor:
 
 
 @cache
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 faster than single precision."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gaussian_renderer.device import rendering_device
+from localization.appearance import FILE_NAME as EXPOSURE_NAME
+from localization.appearance import load_exposure
 from localization.distortion import undistort_image, undistort_pixels
 from localization.features import Features, Keypoints, XFeatExtractor
 from localization.guided import GuidedOptions, guided_pairs, refine
@@ -18,21 +21,27 @@ from localization.pnp import PnPOptions, estimate_pose, pixel_scale
 from localization.queries import centered_camera
 from localization.refine import Query, Refiner
 from localization.refine.fine import FineOptions, FineRefiner
+from localization.refine.gscpr import GscprOptions, GscprRefiner
+from localization.refine.gsloc import GslocOptions, GslocRefiner
 from localization.refine.lm import LmOptions, LmRefiner
 from localization.refine.rendering import shrunk
 from localization.refine.warp import WarpOptions, WarpRefiner
 from localization.result import Localization, Matches, PoseEstimate
 from localization.retrieval import divide
+from localization.starts import RetrievalStart, RetrievalStartOptions, StartProvider
+from localization.view_retrieval import FILE_NAME as VIEWS_NAME
+from localization.view_retrieval import ViewRetrievalOptions, cached_index
 from scene.cameras import Camera
 from scene.export import load_gaussians, ply_path, saved_iterations
 from scene.gaussians import Gaussians
 from scene.images import resize_rgb
-from scene.map_config import longest_side
+from scene.map_config import longest_side, read_cameras
 from utils.errors import GSplatLocError
 
 PRIOR = "prior"
-_LARGE = 2  # shortlists that a map must exceed: a vote costs a sixteenth of what comparing all does
-STAGES = (PRIOR, "fine", "warp", "lm")
+_LARGE = 2  # shortlists that a map must exceed for a vote
+STAGES = (PRIOR, "fine", "warp", "lm", "gsloc", "gscpr")
+STARTS = (PRIOR, "retrieval")
 DEFAULT_STAGES = (PRIOR, "lm")  # as accurate as `fine` in a third of its time: localization/refine/lm.py
 
 
@@ -42,11 +51,10 @@ class LocalizerOptions:
 
     stages: tuple[str, ...] = DEFAULT_STAGES  # in this order; the first is always "prior"
     top_k: int = 2048  # keypoints per query image
-    first_k: int = 1024  # the strongest of them, which are compared with every landmark shortlisted
-    sure: float = (
-        0.25  # share of their matches that must agree on a pose: otherwise all keypoints are compared
-    )
-    shortlist: int = 16_384  # landmarks that keypoints are compared with; larger maps are voted on first
+    first_k: int = 512  # the strongest of them, which are compared first
+    first_shortlist: int = 8_192  # landmarks that they are compared with; larger maps are voted on
+    sure: float = 0.5  # share of their matches that must agree on a pose; else all keypoints are compared ...
+    shortlist: int = 16_384  # ... with so many landmarks, and with all of a map less than twice that large
     max_side: int | None = None  # pixels: larger images are looked at in this size; None = the map's own
     min_similarity: float = 0.7  # cosine between a keypoint and its landmark
     pnp: PnPOptions = field(default_factory=PnPOptions)
@@ -54,6 +62,13 @@ class LocalizerOptions:
     fine: FineOptions = field(default_factory=FineOptions)
     warp: WarpOptions = field(default_factory=WarpOptions)
     lm: LmOptions = field(default_factory=LmOptions)
+    gsloc: GslocOptions = field(default_factory=GslocOptions)
+    gscpr: GscprOptions = field(default_factory=GscprOptions)
+    start: str = (
+        PRIOR  # what the stage "prior" is: matches with landmarks, or "retrieval" of views of the map
+    )
+    views: ViewRetrievalOptions = field(default_factory=ViewRetrievalOptions)  # that are retrieved
+    retrieval: RetrievalStartOptions = field(default_factory=RetrievalStartOptions)  # how
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
     quiet: bool = True  # do not say what `auto` came to
 
@@ -72,13 +87,17 @@ class Localizer:
         gaussians: Gaussians | None = None,
         refiners: Sequence[Refiner] = (),
         options: LocalizerOptions | None = None,
+        start: StartProvider | None = None,
     ):
-        """`gaussians` may be None without refiners. Raises `GSplatLocError` if the parts do not fit."""
+        """`gaussians` may be None without refiners and without `start`, which stands in for the prior.
+
+        Raises `GSplatLocError` if the parts do not fit.
+        """
         if landmarks.extractor != extractor.version:
             raise GSplatLocError(
                 f"expected landmarks of {extractor.version}, found {landmarks.extractor}: map the scene again"
             )
-        if refiners and gaussians is None:
+        if (refiners or start is not None) and gaussians is None:
             raise GSplatLocError(
                 "expected Gaussians for the refinements, found none: run only the prior stage"
             )
@@ -87,8 +106,8 @@ class Localizer:
         self.gaussians = gaussians
         self.refiners = tuple(refiners)
         self.options = options or LocalizerOptions()
-        large = len(landmarks) > _LARGE * self.options.shortlist
-        self._places = divide(landmarks) if large else None
+        self.start = start
+        self._places = divide(landmarks) if _too_large(landmarks, self.options.first_shortlist) else None
 
     @classmethod
     def load(
@@ -98,11 +117,16 @@ class Localizer:
         options = options or LocalizerOptions()
         options = replace(options, max_side=options.max_side or longest_side(map_dir))
         device = rendering_device(options.device, quiet=options.quiet)
-        refiners = make_refiners(options)
+        refiners = make_refiners(options, map_dir)
         landmarks = load_landmarks(Path(map_dir) / FILE_NAME).to(device)
-        gaussians = load_gaussians(map_dir, iteration).to(device) if refiners else None
+        retrieves = _starts_by_retrieval(options)
+        gaussians = load_gaussians(map_dir, iteration).to(device) if refiners or retrieves else None
         extractor = XFeatExtractor(device, options.top_k)
-        return cls(landmarks, extractor, gaussians, refiners, options)
+        start = None
+        if retrieves and gaussians is not None:
+            index = cached_index(map_dir, gaussians, read_cameras(map_dir), extractor, options.views)
+            start = RetrievalStart(index, options.retrieval)
+        return cls(landmarks, extractor, gaussians, refiners, options, start)
 
     def localize(self, image: np.ndarray, camera: Camera | None = None) -> Localization:
         """The pose of an undistorted image [H, W, 3] uint8 RGB.
@@ -123,56 +147,90 @@ class Localizer:
         image = resize_rgb(image, guess.width, guess.height)
         features = self.extractor.extract(image)
         features_ms = 1000 * (time.perf_counter() - start)
+        if self.start is not None:
+            if camera is None:
+                raise GSplatLocError(
+                    "expected a known focal length to start from retrieved views, found none: give --focal"
+                )
+            stages = self._from_views(Query(image, guess, features.keypoints, features.dense), self.start)
+            stages = {name: stage.resized(width, height) for name, stage in stages.items()}
+            return Localization(stages, features_ms)
         estimate = self.prior(features, guess, focal_known=camera is not None)
-        stages = {PRIOR: estimate}
         if estimate.ok and self.refiners and estimate.distortion != 0:
             start = time.perf_counter()
             image = undistort_image(image, estimate.camera, estimate.distortion)
             features = self.extractor.extract(image)
             features_ms += 1000 * (time.perf_counter() - start)
+        query = Query(image, estimate.camera, features.keypoints, features.dense)
+        stages = self._refined(query, estimate)
+        stages = {name: stage.resized(width, height) for name, stage in stages.items()}
+        return Localization(stages, features_ms)
+
+    def _refined(self, query: Query, estimate: PoseEstimate) -> dict[str, PoseEstimate]:
+        """The stages from an estimate on; only itself where it failed."""
+        stages = {PRIOR: estimate}
         if estimate.ok and self.gaussians is not None:
-            query = Query(image, estimate.camera, features.keypoints, features.dense)
             for refiner in self.refiners:
                 estimate = refiner.refine(query, self.gaussians, estimate)
                 stages[refiner.name] = estimate
-        stages = {name: stage.resized(width, height) for name, stage in stages.items()}
-        return Localization(stages, features_ms)
+        return stages
+
+    def _from_views(self, query: Query, provider: StartProvider) -> dict[str, PoseEstimate]:
+        """The stages from the first start that a refinement finds evidence for, else from the best start.
+
+        What was tried in vain counts as time of the start.
+        """
+        if self.gaussians is None:  # __init__ refuses it
+            raise ValueError("views are retrieved without a map")
+        begin = time.perf_counter()
+        tried: list[dict[str, PoseEstimate]] = []
+        for start in provider.starts(query, self.gaussians):
+            elapsed_ms = 1000 * (time.perf_counter() - begin)
+            tried.append(self._refined(query, replace(start, elapsed_ms=elapsed_ms)))
+            found = list(tried[-1].values())[1:]
+            if not found or any(estimate.improved for estimate in found):
+                return tried[-1]
+        return tried[0]
 
     def prior(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
         """The pose from matches between keypoints and landmarks."""
         start = time.perf_counter()
-        keypoints, landmarks = features.keypoints, self._shortlist(features.keypoints)
-        estimate = self._look(keypoints, landmarks, camera, focal_known)
+        estimate = self._look(features.keypoints, camera, focal_known)
         if estimate.ok and self.options.guided.radius_px > 0:
-            estimate = self._look_again(estimate, keypoints, landmarks, focal_known)
+            estimate = self._look_again(estimate, features.keypoints, focal_known)
         return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
-    def _look(
-        self, keypoints: Keypoints, landmarks: Landmarks, camera: Camera, focal_known: bool
-    ) -> PoseEstimate:
-        """The pose from the strongest keypoints, or from all where these hardly agree.
+    def _look(self, keypoints: Keypoints, camera: Camera, focal_known: bool) -> PoseEstimate:
+        """The pose from the strongest keypoints and the likeliest landmarks, or all where these hardly agree.
 
-        In a view unlike those mapped, a wrong pose once gathered more of the strongest than the right one.
+        In held-out views near those mapped six in ten of these matches agree, and more would change nothing;
+        in views unlike them, where few agree, a wrong pose may gather more of so few than the right one.
         """
-        for count in (self.options.first_k, len(keypoints)):
-            some = keypoints.select(slice(0, count))
-            pairs = mutual_nearest(some.descriptors, landmarks.descriptors, self.options.min_similarity)
-            matches = _matches(keypoints, landmarks, pairs)
-            estimate = estimate_pose(matches.pixels, matches.points, camera, self.options.pnp, focal_known)
-            sure = estimate.ok and estimate.inliers >= self.options.sure * len(matches)
-            if sure or count >= len(keypoints):
+        options = self.options
+        votes = self._places.votes(keypoints.descriptors) if self._places and len(keypoints) else None
+        looks = ((options.first_k, options.first_shortlist), (len(keypoints), options.shortlist))
+        for keypoint_count, landmark_count in looks:
+            index = self._shortlist(votes, landmark_count)
+            matches = self._matches(keypoints.select(slice(0, keypoint_count)), index)
+            estimate = estimate_pose(matches.pixels, matches.points, camera, options.pnp, focal_known)
+            sure = estimate.ok and estimate.inliers >= options.sure * len(matches)
+            if sure or (isinstance(index, slice) and keypoint_count >= len(keypoints)):
                 break
         return estimate
 
-    def _shortlist(self, keypoints: Keypoints) -> Landmarks:
-        """The landmarks that these keypoints may be of: all of them, unless the map is large."""
-        if self._places is None or not len(keypoints):
-            return self.landmarks
-        return self.landmarks.select(self._places.shortlist(keypoints.descriptors, self.options.shortlist))
+    def _shortlist(self, votes: Tensor | None, count: int) -> Tensor | slice:
+        """Which landmarks may be in the image: about `count`, or all unless there are far more."""
+        if self._places is None or votes is None or not _too_large(self.landmarks, count):
+            return slice(None)
+        return self._places.shortlist(votes, count)
 
-    def _look_again(
-        self, first: PoseEstimate, keypoints: Keypoints, landmarks: Landmarks, focal_known: bool
-    ) -> PoseEstimate:
+    def _matches(self, keypoints: Keypoints, index: Tensor | slice) -> Matches:
+        """Keypoints and landmarks at `index` that are each other's nearest."""
+        descriptors, positions = self.landmarks.descriptors[index], self.landmarks.positions[index]
+        pairs = mutual_nearest(keypoints.descriptors, descriptors, self.options.min_similarity)
+        return _matches(keypoints, positions, pairs)
+
+    def _look_again(self, first: PoseEstimate, keypoints: Keypoints, focal_known: bool) -> PoseEstimate:
         """`first` with all keypoints, matched where its landmarks must appear; itself if they are fewer."""
         guided, pnp, scale = self.options.guided, self.options.pnp, pixel_scale(first.camera)
         radius = guided.radius_px * scale
@@ -180,24 +238,29 @@ class Localizer:
         if first.distortion != 0:
             xy = undistort_pixels(keypoints.xy.cpu().numpy(), first.camera, first.distortion)
             seen = replace(keypoints, xy=torch.from_numpy(xy).to(keypoints.xy))
-        pairs = guided_pairs(first, seen, landmarks, radius, guided.min_similarity)
+        pairs = guided_pairs(first, seen, self.landmarks, radius, guided.min_similarity)
         if len(pairs) < first.inliers:
             return first
-        matches = _matches(keypoints, landmarks, pairs)
+        matches = _matches(keypoints, self.landmarks.positions, pairs)
         if focal_known:
             return refine(first, matches, pnp.max_error_px * scale)
         second = estimate_pose(matches.pixels, matches.points, first.camera, pnp, focal_known)
         return second if second.ok else first
 
 
-def _matches(keypoints: Keypoints, landmarks: Landmarks, pairs: Pairs) -> Matches:
+def _matches(keypoints: Keypoints, positions: Tensor, pairs: Pairs) -> Matches:
     pixels = keypoints.xy[pairs.index_a].double().cpu().numpy()
-    points = landmarks.positions[pairs.index_b].double().cpu().numpy()
+    points = positions[pairs.index_b].double().cpu().numpy()
     return Matches(pixels, points, np.zeros(len(pixels), bool))
 
 
-def make_refiners(options: LocalizerOptions) -> list[Refiner]:
-    """The refinements among `options.stages`, in order."""
+def _too_large(landmarks: Landmarks, count: int) -> bool:
+    """Whether a vote is worth its price: a sixteenth to a quarter of what comparing all costs."""
+    return len(landmarks) > _LARGE * count
+
+
+def make_refiners(options: LocalizerOptions, map_dir: Path | str | None = None) -> list[Refiner]:
+    """The refinements among `options.stages`, in order; some read more of the map than its Gaussians."""
     unknown = [stage for stage in options.stages if stage not in STAGES]
     repeated = len(set(options.stages)) < len(options.stages)
     if unknown or repeated or not options.stages or options.stages[0] != PRIOR:
@@ -209,15 +272,34 @@ def make_refiners(options: LocalizerOptions) -> list[Refiner]:
         "fine": lambda: FineRefiner(options.fine),
         "warp": lambda: WarpRefiner(options.warp),
         "lm": lambda: LmRefiner(options.lm),
+        "gsloc": lambda: GslocRefiner(options.gsloc),
+        "gscpr": lambda: _make_gscpr(options.gscpr, map_dir),
     }
     return [makers[stage]() for stage in options.stages[1:]]
+
+
+def _make_gscpr(options: GscprOptions, map_dir: Path | str | None) -> GscprRefiner:
+    learned = options.exposure == "act" and map_dir is not None
+    return GscprRefiner(
+        options, exposure=load_exposure(Path(map_dir or "") / EXPOSURE_NAME) if learned else None
+    )
+
+
+def _starts_by_retrieval(options: LocalizerOptions) -> bool:
+    if options.start not in STARTS:
+        raise GSplatLocError(
+            f"expected a start among {', '.join(STARTS)}, found {options.start!r}: see --start"
+        )
+    return options.start != PRIOR
 
 
 def map_bytes(map_dir: Path | str, options: LocalizerOptions, iteration: int | None = None) -> int:
     """Size of the files that `Localizer.load` reads with these options."""
     map_dir = Path(map_dir)
     files = [map_dir / FILE_NAME]
-    if len(options.stages) > 1:
+    if _starts_by_retrieval(options):
+        files.append(map_dir / VIEWS_NAME)
+    if len(options.stages) > 1 or _starts_by_retrieval(options):
         folder = ply_path(map_dir, saved_iterations(map_dir)[-1] if iteration is None else iteration).parent
         files += [path for path in folder.iterdir() if path.is_file()]
     return sum(path.stat().st_size for path in files)

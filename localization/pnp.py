@@ -24,7 +24,6 @@ from localization.evidence import (
 from localization.result import Matches, PoseEstimate, Status
 from localization.uncertainty import covariance_of
 from scene.cameras import Camera
-from utils import se3
 from utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs
@@ -86,6 +85,25 @@ def estimate_pose(
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
 
+def verify_pose(
+    cam_from_world: Tensor,
+    pixels: np.ndarray,
+    points: np.ndarray,
+    camera: Camera,
+    options: PnPOptions | None = None,
+) -> PoseEstimate:
+    """A pose [4, 4] found otherwise, as an estimate: OK where matches [M, 2], [M, 3] prove it as RANSAC's."""
+    options = options or PnPOptions()
+    matches = Matches(pixels, points, np.zeros(len(pixels), bool))
+    if not options.enough(len(pixels), camera, POSE_PARAMETERS):
+        return PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
+    local = (cam_from_world @ _homogeneous(points).T).T[:, :3]
+    errors = torch.linalg.norm(camera.project(local) - torch.from_numpy(pixels), dim=1)
+    agreeing = (errors < options.max_error_px * pixel_scale(camera)) & (local[:, 2] > 0)
+    found = _Solution(cam_from_world, 1.0, agreeing.numpy()) if agreeing.sum() >= _MIN_SAMPLE else None
+    return _judge(found, matches, camera, options, POSE_PARAMETERS)
+
+
 def pose_information(
     cam_from_world: Tensor, camera: Camera, pixels: np.ndarray, points: np.ndarray
 ) -> Tensor:
@@ -104,15 +122,13 @@ def pose_information(
 def projection_jacobian(points_in_cam: Tensor, camera: Camera) -> Tensor:
     """d pixel / d xi [M, 2, 6] at points [M, 3] in the camera frame; there dx = rho + phi x x."""
     x, y, z = points_in_cam.unbind(1)
-    zero = torch.zeros_like(x)
-    d_pixel_d_point = torch.stack(
-        [
-            torch.stack([camera.fx / z, zero, -camera.fx * x / z**2], 1),
-            torch.stack([zero, camera.fy / z, -camera.fy * y / z**2], 1),
-        ],
-        1,
-    )  # [M, 2, 3]
-    return torch.cat([d_pixel_d_point, -d_pixel_d_point @ se3.hat(points_in_cam)], 2)
+    inverse, zero = 1 / z, torch.zeros_like(z)
+    a, b = x * inverse, y * inverse
+    ab = a * b
+    d_column = [inverse, zero, -a * inverse, -ab, 1 + a * a, -b]
+    d_row = [zero, inverse, -b * inverse, -1 - b * b, ab, a]
+    jacobian = torch.stack(d_column + d_row, 1).reshape(-1, 2, 6)
+    return jacobian * torch.tensor([[camera.fx], [camera.fy]], dtype=z.dtype, device=z.device)
 
 
 @dataclass(frozen=True)

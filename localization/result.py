@@ -17,6 +17,7 @@ class Status(StrEnum):
     OK = "ok"
     TOO_FEW_MATCHES = "too_few_matches"
     NO_CONSENSUS = "no_consensus"  # RANSAC found no pose with enough inliers
+    NOT_GIVEN = "not_given"  # a pose was to come from elsewhere, and did not
 
 
 @dataclass(frozen=True)

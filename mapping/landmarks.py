@@ -26,8 +26,9 @@ def build_landmarks(
 ) -> Landmarks:
     """One landmark per track, described by the mean of its observations' descriptors; longest tracks first.
 
-    Measured on RedKitchen: more landmarks are better than better chosen ones, so that the cap only bounds
-    the size of the file and the time of a query.
+    Measured on held-out views of RedKitchen (docs/results.md): more landmarks are better than better chosen
+    ones, so that the cap only bounds the size of the file and the time of a query; medoids, two descriptors
+    where a track's disagree, descriptors and depths rendered from the splats gain nothing.
     """
     options = options or LandmarkOptions()
     lengths = torch.from_numpy(tracks.lengths)

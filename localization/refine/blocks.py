@@ -27,7 +27,7 @@ class ContrastOptions:
     """How grey images are brought to local contrast. Pixels are those of the level."""
 
     blur_px: float = 1.0  # Gaussian sigma; less leaves the photo sharper than the rendering, and biases
-    neighbourhood_px: float = 4.0  # Gaussian sigma of local mean and deviation; 3 to 10 are alike
+    neighbourhood_px: float = 3.0  # Gaussian sigma of local mean and deviation; 2 to 4 are alike, 8 is worse
     samples: int = 4000  # pixels compared, the steepest of as many small blocks
 
 

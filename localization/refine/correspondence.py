@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from localization.features import Keypoints
-from localization.refine.rendering import Rendering, photo_grey
+from localization.refine.rendering import Rendering, lift, photo_grey
 
 _WINDOW = 21  # pixels: side of the patches that Lucas-Kanade compares
 _LEVELS = 3  # of its pyramid above the image itself
@@ -41,29 +41,71 @@ def track(
     Sub-pixel, and blind to exposure: both images are normalised to local contrast first. `trusted` [H, W]
     says which pixels of the rendering may be used; `image` [H, W, 3] uint8 is brought to its size.
     """
-    photo = _eight_bits(normalised_contrast(photo_grey(image, view.camera), _CONTRAST_SIGMA))
-    rendered = _eight_bits(normalised_contrast(view.grey.cpu().numpy(), _CONTRAST_SIGMA))
-    mask = trusted.cpu().numpy().astype(np.uint8)
-    corners = cv2.goodFeaturesToTrack(rendered, count, _CORNER_QUALITY, _CORNER_SPACING, mask=mask)
+    photo, rendered = _contrasts(image, view)
+    corners = _corners(rendered, trusted, count)
     if corners is None:
         return Correspondences(view.depth.new_zeros(0, 2), view.depth.new_zeros(0, 2))
-    corners = corners.reshape(-1, 1, 2)
-    there, found = _lucas_kanade(rendered, photo, corners)
-    back, returned = _lucas_kanade(photo, rendered, there)
+    there, found = _lucas_kanade(rendered, photo, corners, corners, _LEVELS)
+    back, returned = _lucas_kanade(photo, rendered, there, there, _LEVELS)
     good = found & returned
     good &= np.linalg.norm(back - corners, axis=2).ravel() < _MAX_RETURN_PX
     good &= np.linalg.norm(there - corners, axis=2).ravel() < window_px
-    # OpenCV puts the centre of the first pixel at (0, 0), we at (0.5, 0.5).
-    return Correspondences(
-        torch.from_numpy(there[good, 0]).to(view.depth) + 0.5,
-        torch.from_numpy(corners[good, 0]).to(view.depth) + 0.5,
+    return _pairs(there[good], corners[good], view)
+
+
+def follow(
+    image: np.ndarray, view: Rendering, trusted: Tensor, photo_from_view: Tensor, window_px: float, count: int
+) -> Correspondences:
+    """Corners of the rendering in the photo, no further than the window from where a pose [4, 4] puts them.
+
+    For poses that are right to a pixel: no pyramid, and no way back, which would take as long again.
+    """
+    photo, rendered = _contrasts(image, view)
+    corners = _corners(rendered, trusted, count)
+    if corners is None:
+        return Correspondences(view.depth.new_zeros(0, 2), view.depth.new_zeros(0, 2))
+    points = lift(view, torch.from_numpy(corners[:, 0]).to(view.depth) + 0.5).double().cpu()
+    moved = points @ photo_from_view[:3, :3].T + photo_from_view[:3, 3]
+    expected = (view.camera.project(moved) - 0.5).float().numpy()[:, None]
+    there, found = _lucas_kanade(rendered, photo, corners, expected, 0)
+    good = found & (moved[:, 2] > 0).numpy()
+    good &= np.linalg.norm(there - expected, axis=2).ravel() < window_px
+    return _pairs(there[good], corners[good], view)
+
+
+def _contrasts(image: np.ndarray, view: Rendering) -> tuple[np.ndarray, np.ndarray]:
+    """Photo and rendering as 8-bit images of local contrast, of the rendering's size."""
+    greys = photo_grey(image, view.camera), view.grey.cpu().numpy()
+    photo, rendered = (_eight_bits(normalised_contrast(grey, _CONTRAST_SIGMA)) for grey in greys)
+    return photo, rendered
+
+
+def _corners(rendered: np.ndarray, trusted: Tensor, count: int) -> np.ndarray | None:
+    """Corners [N, 1, 2] among the trusted pixels, the strongest first; None where all is flat."""
+    mask = trusted.cpu().numpy().astype(np.uint8)
+    corners = cv2.goodFeaturesToTrack(rendered, count, _CORNER_QUALITY, _CORNER_SPACING, mask=mask)
+    return None if corners is None else corners.reshape(-1, 1, 2)
+
+
+def _pairs(photo: np.ndarray, rendered: np.ndarray, view: Rendering) -> Correspondences:
+    """OpenCV's pixels [N, 1, 2], whose first centre is at (0, 0), as ours, where it is at (0.5, 0.5)."""
+    there, here = (torch.from_numpy(pixels[:, 0]).to(view.depth) + 0.5 for pixels in (photo, rendered))
+    return Correspondences(there, here)
+
+
+def _lucas_kanade(
+    a: np.ndarray, b: np.ndarray, start: np.ndarray, guess: np.ndarray, levels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [N, 1, 2] in `b`, near `guess`, of what is at `start` in `a`, and which were found [N]."""
+    end, found, _ = cv2.calcOpticalFlowPyrLK(
+        a,
+        b,
+        start,
+        guess.copy(),
+        winSize=(_WINDOW, _WINDOW),
+        maxLevel=levels,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
-
-
-def _lucas_kanade(a: np.ndarray, b: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [N, 1, 2] in `b` of what is at `start` in `a`, and which were found [N]."""
-    window = (_WINDOW, _WINDOW)
-    end, found, _ = cv2.calcOpticalFlowPyrLK(a, b, start, start.copy(), winSize=window, maxLevel=_LEVELS)
     return end, found.ravel() > 0
 
 

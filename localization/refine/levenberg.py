@@ -85,8 +85,7 @@ def minimise(
         if gain < options.least_gain:
             break
         pose = se3.se3_exp(step[:POSE]) @ state.pose
-        moved = Exposure(state.exposure.gain + step[6].item(), state.exposure.bias + step[7].item())
-        candidate = evaluate(terms, pose, moved, anchor, state.sigmas)
+        candidate = evaluate(terms, pose, state.exposure.moved(step), anchor, state.sigmas)
         if candidate.cost < state.cost:
             state = measured(terms, candidate, anchor) if tried <= options.noise_rounds else candidate
             damping = max(damping * _LOWER, _LEAST_DAMPING)

@@ -4,17 +4,18 @@ Second order on SE(3) with the left perturbation of docs/conventions.md. Matches
 different noise and different worth, so every match carries its own; RANSAC libraries know one threshold only.
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from localization.pnp import projection_jacobian
 from scene.cameras import Camera
-from utils import se3
 
 _MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
 _CONVERGED = 1e-6  # metres and radians: a thousandth of what is measurable
+_SMALL_ANGLE = 1e-4  # radians: below, the series' first terms are exact where the formulas cancel
 _OUTLIER = 1e6  # normalised squared error given to points behind the camera
 
 
@@ -73,31 +74,66 @@ def minimise(
 
     Iteratively reweighted Gauss-Newton; the information is J^T W J of the last step, in 1/m^2 and 1/rad^2.
     """
-    pose, information = cam_from_world, torch.eye(6, dtype=torch.float64)
+    pose, information = cam_from_world.numpy(), np.eye(6)
     for _ in range(iterations):
-        information, gradient = normal_equations(camera, pose, observations)
+        information, gradient = _normal_equations(camera, pose, observations)
         # Without a single match in view there is no information: no step, rather than a singular system.
-        damping = (1e-9 * information.diagonal().max() + 1e-12) * torch.eye(6, dtype=torch.float64)
-        step = -torch.linalg.solve(information + damping, gradient)
-        pose = se3.se3_exp(step) @ pose
-        if step.abs().max() < _CONVERGED:
+        damping = 1e-9 * information.diagonal().max() + 1e-12
+        step = -np.linalg.solve(information + damping * np.eye(6), gradient)
+        pose = _exp(step) @ pose
+        if np.abs(step).max() < _CONVERGED:
             break
-    return pose, information
+    return torch.from_numpy(pose), torch.from_numpy(information)
 
 
 def normal_equations(
     camera: Camera, cam_from_world: Tensor, observations: Observations
 ) -> tuple[Tensor, Tensor]:
     """J^T W J [6, 6] and J^T W r [6] of the whitened errors, W the Geman-McClure weights."""
-    local = _transform(cam_from_world, observations.points)
-    seen = local[:, 2] > _MIN_DEPTH
-    local = torch.where(seen[:, None], local, torch.ones_like(local))
-    residual = (camera.project(local) - observations.pixels) / observations.sigma[:, None]
-    jacobian = projection_jacobian(local, camera) / observations.sigma[:, None, None]
-    weight = observations.weight * seen / (1 + (residual * residual).sum(1) / 4) ** 2
-    weighted = jacobian * weight[:, None, None]
-    information = torch.einsum("mri,mrj->ij", weighted, jacobian)
-    return information, torch.einsum("mri,mr->i", weighted, residual)
+    information, gradient = _normal_equations(camera, cam_from_world.numpy(), observations)
+    return torch.from_numpy(information), torch.from_numpy(gradient)
+
+
+def _normal_equations(
+    camera: Camera, cam_from_world: np.ndarray, observations: Observations
+) -> tuple[np.ndarray, np.ndarray]:
+    """`normal_equations` in numpy: for a thousand matches it is calls that cost, and torch's cost more."""
+    pixels, points = observations.pixels.numpy(), observations.points.numpy()
+    local = cam_from_world[:3, :3] @ points.T + cam_from_world[:3, 3:]
+    seen = local[2] > _MIN_DEPTH
+    x, y, z = np.where(seen, local, 1.0)
+    inverse = 1 / z
+    a, b = x * inverse, y * inverse
+    column = camera.fx * a + (camera.cx - pixels[:, 0])
+    row = camera.fy * b + (camera.cy - pixels[:, 1])
+    precision = observations.sigma.numpy() ** -2
+    robust = 1 + (column * column + row * row) * precision * 0.25
+    weight = observations.weight.numpy() * seen * precision / (robust * robust)
+    # d pixel / d xi as in `localization.pnp.projection_jacobian`, a row per parameter.
+    ab, zero = a * b, np.zeros_like(a)
+    d_column = camera.fx * np.stack([inverse, zero, -a * inverse, -ab, 1 + a * a, -b])
+    d_row = camera.fy * np.stack([zero, inverse, -b * inverse, -1 - b * b, ab, a])
+    weighted_column, weighted_row = d_column * weight, d_row * weight
+    information = weighted_column @ d_column.T + weighted_row @ d_row.T
+    return information, weighted_column @ column + weighted_row @ row
+
+
+def _exp(xi: np.ndarray) -> np.ndarray:
+    """`se3.se3_exp` of one tangent [6] without the price of torch's calls.
+
+    A generator G has G^4 = -a^2 G^2, a the angle: exp G = 1 + G + (1 - cos a)/a^2 G^2 + (a - sin a)/a^3 G^3.
+    """
+    generator = np.zeros((4, 4))
+    generator[:3, 3] = xi[:3]
+    generator[2, 1], generator[0, 2], generator[1, 0] = xi[3:]
+    generator[1, 2], generator[2, 0], generator[0, 1] = -xi[3:]
+    angle = float(np.linalg.norm(xi[3:]))
+    if angle < _SMALL_ANGLE:
+        second, third = 1 / 2, 1 / 6
+    else:
+        second, third = (1 - math.cos(angle)) / angle**2, (angle - math.sin(angle)) / angle**3
+    square = generator @ generator
+    return np.eye(4) + generator + second * square + third * square @ generator
 
 
 def _transform(cam_from_world: Tensor, points: Tensor) -> Tensor:

@@ -30,6 +30,10 @@ class Exposure:
     gain: float = 1.0
     bias: float = 0.0
 
+    def moved(self, step: Tensor) -> "Exposure":
+        """After a step [8] of all unknowns."""
+        return Exposure(self.gain + step[POSE].item(), self.bias + step[POSE + 1].item())
+
 
 @dataclass(frozen=True)
 class ResidualBlock:

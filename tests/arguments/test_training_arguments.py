@@ -107,6 +107,14 @@ def test_a_preset_changes_a_group_of_settings_and_flags_win_over_it() -> None:
     assert gpu.rendering.device == "cuda" and gpu.schedule.iterations == 7_000
 
 
+def test_the_preset_for_a_cpu_can_end_early() -> None:
+    """Its last doubling of the resolution leaves room for what decides, and for the wind-up."""
+    options = parse_train_arguments([*REQUIRED, "--preset", "cpu"]).mapping()
+    stopping = options.stopping
+    decided = options.settled_iteration() + (stopping.early_stop + 1) * stopping.early_stop_interval
+    assert stopping.early_stop > 0 and decided + stopping.early_stop_windup < options.schedule.iterations
+
+
 @pytest.mark.parametrize(
     "argv",
     [

@@ -52,6 +52,21 @@ def test_the_map_of_lm_is_weighed_without_descriptors() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        ({}, "–"),
+        ({"depth_error_m": None}, "–"),
+        ({"depth_error_m": 0.0169}, "1.7 cm"),
+        ({"depth_error_m": 0.0169, "depth_within_2": 0.625}, "1.7 cm, 62.5 % within 2 %"),
+    ],
+)
+def test_depth_is_told_as_far_as_a_run_measured_it(figures: dict[str, Any], text: str) -> None:
+    found = result()
+    found["mapping"]["held_out"] |= figures
+    assert f"| 27.0 dB | {text} |" in tables([found])
+
+
 def test_the_prior_costs_its_features_too() -> None:
     text = tables([result()])
     assert "| **ours, prior** | 0.500 cm / 0.100° | 100.0 % | 50.0 % | 50.0 % | 1/2 | 60 | 3.0 MB |" in text

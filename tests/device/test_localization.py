@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from localization.appearance import ExposureNetwork
 from localization.features import XFeatExtractor
 from localization.landmarks import FILE_NAME, save_landmarks
 from localization.matching import mutual_nearest
 from localization.pipeline import Localizer, LocalizerOptions
 from localization.refine import Query
 from localization.refine.fine import FineOptions, FineRefiner
+from localization.refine.gscpr import GscprOptions, GscprRefiner
 from localization.refine.lm import LmRefiner
 from localization.refine.warp import WarpRefiner
 from localization.result import pose_errors
@@ -35,7 +37,11 @@ def test_features_are_extracted_where_the_network_is(gpu: SimulatedGpu) -> None:
     for tensor in (there.dense, there.keypoints.xy, there.keypoints.descriptors, there.keypoints.scores):
         assert tensor.device == DEVICE
     assert len(here.keypoints) > 50
-    torch.testing.assert_close(there.keypoints.xy.cpu(), here.keypoints.xy, atol=1e-3, rtol=0)
+    # In another order where a processor computes scores in half precision.
+    assert len(there.keypoints) == len(here.keypoints)
+    exact = "donot_use_mm_for_euclid_dist"
+    distances = torch.cdist(there.keypoints.xy.cpu(), here.keypoints.xy, compute_mode=exact)
+    assert distances.amin(1).max() < 1e-3 and distances.amin(0).max() < 1e-3
 
 
 @pytest.mark.parametrize("block", [None, 64])
@@ -59,22 +65,38 @@ def on_gpu(query: Query) -> Query:
     return replace(query, keypoints=moved, dense=query.dense.to("cuda"))
 
 
+def with_xfeat(query: Query) -> Query:
+    """The photo with keypoints of its own, which can be compared with those of a rendering."""
+    features = XFeatExtractor("cpu").extract(query.image)
+    return replace(query, keypoints=features.keypoints, dense=features.dense)
+
+
 REFINERS = {
     "fine by tracks": lambda: FineRefiner(),
     "fine by keypoints": lambda: FineRefiner(FineOptions(match="keypoints", min_inliers=1)),
     "fine by the feature map": lambda: FineRefiner(FineOptions(match="map", min_inliers=10)),
     "warp": lambda: WarpRefiner(),
     "lm": lambda: LmRefiner(),
+    "gscpr": lambda: GscprRefiner(GscprOptions(rounds=1)),
+    "gscpr by lighterglue": lambda: GscprRefiner(GscprOptions(rounds=1, matcher="lighterglue")),
+    "gscpr, relative": lambda: GscprRefiner(GscprOptions(rounds=1, relative=True)),
+    "gscpr in solved colours": lambda: GscprRefiner(GscprOptions(rounds=1, exposure="affine")),
+    "gscpr in learned colours": lambda: GscprRefiner(
+        GscprOptions(rounds=1, exposure="act"), exposure=ExposureNetwork()
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REFINERS)
 def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, name: str) -> None:  # noqa: F811
     prior = room.prior([0.01, -0.008, 0.012, 0.002, 0.003, -0.002])
-    here = REFINERS[name]().refine(room.query, room.gaussians, prior)
-    there = REFINERS[name]().refine(on_gpu(room.query), room.gaussians.to("cuda"), prior)
+    query = with_xfeat(room.query) if name.startswith("gscpr") else room.query
+    here = REFINERS[name]().refine(query, room.gaussians, prior)
+    there = REFINERS[name]().refine(on_gpu(query), room.gaussians.to("cuda"), prior)
+    assert here.improved or "keypoints" in name
     assert there.improved == here.improved
-    assert max(pose_errors(there.pose(), here.pose())) < 1e-3
+    # a CPU compares descriptors in bfloat16 first: one match in a hundred is another
+    assert max(pose_errors(there.pose(), here.pose())) < (0.1 if name.startswith("gscpr") else 1e-3)
 
 
 def test_the_prior_is_that_of_a_cpu(gpu: SimulatedGpu) -> None:

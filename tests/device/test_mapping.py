@@ -9,7 +9,7 @@ import torch
 
 from gaussian_renderer import RenderOptions, render
 from mapping import losses
-from mapping.exposure import ExposureModel
+from mapping.exposure import AdaptiveExposure, ExposureModel
 from mapping.feature_cache import FeatureCache
 from mapping.frames import FrameLoader, FrameOptions, Request
 from mapping.initialization import InitializationOptions
@@ -78,6 +78,19 @@ def make_trainer(
     gaussians = replace(true_gaussians(), features=torch.zeros(40, 4)).to("cuda")
     loader = FrameLoader(settings.frames, FeatureCache(output / "cache", extractor), DEVICE)
     return Trainer(TrainingSet(scene.train, [], 10.0), gaussians, loader, settings, output), loader
+
+
+def test_an_exposure_network_goes_on_from_a_state_on_the_cpu(gpu: SimulatedGpu) -> None:
+    def step(model: AdaptiveExposure) -> None:
+        rgb = torch.rand(3, 4, 4, device="cuda")
+        model.apply(1, rgb, rgb).sum().backward()
+        model.step()
+
+    model, other = AdaptiveExposure(DEVICE), AdaptiveExposure(DEVICE)
+    step(model)
+    other.load_state({name: tensor.cpu() for name, tensor in model.state().items()})
+    step(other)
+    assert other.state()["network.mean_histogram"].device == DEVICE
 
 
 @pytest.mark.parametrize("data_device", ["auto", "cpu"])

@@ -2,14 +2,20 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from localization.distortion import undistort_image, undistort_pixels
+from localization.features import Features, XFeatExtractor
+from localization.landmarks import Landmarks
+from localization.pipeline import Localizer
 from localization.pnp import estimate_pose
+from localization.refine import Query
 from localization.result import PoseEstimate, pose_errors
 from scene.cameras import Camera
+from scene.gaussians import Gaussians
 from utils import se3
 
 CAMERA = Camera(640, 480, 520.0, 520.0, 320.0, 240.0)
@@ -69,3 +75,67 @@ def test_an_image_is_undistorted_to_where_its_pixels_are() -> None:
     image[...] = (200 * np.exp(-((columns - seen[0]) ** 2 + (rows - seen[1]) ** 2) / 18))[..., None]
     peak = np.unravel_index(undistort_image(image, CAMERA, k)[..., 0].argmax(), (480, 640))
     assert np.hypot(peak[1] + 0.5 - place[0, 0], peak[0] + 0.5 - place[0, 1]) < 1.0
+
+
+class Witness:
+    """A refiner that keeps the query it is given."""
+
+    name = "witness"
+
+    def __init__(self) -> None:
+        self.queries: list[Query] = []
+
+    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+        self.queries.append(query)
+        return prior
+
+
+def picture() -> np.ndarray:
+    """Random blocks of several sizes: corners everywhere."""
+    rng, image = np.random.default_rng(1), np.zeros((480, 640, 3))
+    for block in (7, 15, 31):
+        coarse = rng.integers(0, 80, (480 // block + 1, 640 // block + 1, 3))
+        image += coarse.repeat(block, 0).repeat(block, 1)[:480, :640]
+    return image.astype(np.uint8)
+
+
+def through_lens(image: np.ndarray, k: float) -> np.ndarray:
+    """The image as a camera with distortion `k` takes it."""
+    rows, columns = np.mgrid[:480, :640] + 0.5
+    source = undistort_pixels(np.column_stack([columns.ravel(), rows.ravel()]), CAMERA, k) - 0.5
+    maps = source.astype(np.float32).reshape(480, 640, 2)
+    return cv2.remap(image, maps, None, cv2.INTER_LINEAR)
+
+
+def landmarks_of(features: Features, version: str) -> Landmarks:
+    """An image's keypoints as the landmarks of a camera at the origin, at any depths."""
+    count = len(features.keypoints)
+    depth = 1 + 4 * torch.rand(count, generator=torch.Generator().manual_seed(0))
+    positions = CAMERA.unproject(features.keypoints.xy, depth)
+    distances = positions.norm(dim=1, keepdim=True)
+    return Landmarks(
+        positions, features.keypoints.descriptors, -positions / distances, distances.repeat(1, 2),
+        torch.full((count,), 5, dtype=torch.int32), version,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("k", [-0.12, 0.08])
+def test_a_distorted_photo_of_an_unknown_camera_is_localized_and_refined_undistorted(k: float) -> None:
+    extractor, image = XFeatExtractor(top_k=1024), picture()
+    landmarks = landmarks_of(extractor.extract(image), extractor.version)
+    nothing = Gaussians(
+        torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 1, 3),
+        torch.zeros(0, 64),
+    )  # fmt: skip
+    witness = Witness()
+    found = Localizer(landmarks, extractor, nothing, [witness]).localize(through_lens(image, k)).final
+    assert found.distortion == pytest.approx(k, abs=0.02)
+    assert found.camera.fx == pytest.approx(CAMERA.fx, rel=0.01)
+    translation, rotation = pose_errors(found.pose(), torch.eye(4, dtype=torch.float64))
+    assert translation < 0.03 and rotation < 0.3
+    middle = np.s_[60:-60, 60:-60]  # the lens did not see all corners
+    difference = witness.queries[0].image[middle].astype(int) - image[middle].astype(int)
+    distorted = through_lens(image, k)[middle].astype(int) - image[middle].astype(int)
+    assert np.abs(difference).mean() < 0.5 * np.abs(distorted).mean()
+    again = extractor.extract(witness.queries[0].image).dense
+    torch.testing.assert_close(witness.queries[0].dense, again)

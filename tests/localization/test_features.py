@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from kornia.feature import XFeat
+from kornia.geometry.subpix import nms2d
 
-from localization.features import Features, XFeatExtractor, feature_size
+from localization import features
+from localization.features import Features, XFeatExtractor, default_weights, feature_size
 from utils.errors import GSplatLocError
 
 SHIFT = 32  # pixels: one step of the network's coarsest grid
@@ -29,7 +31,7 @@ def textured_image(height: int, width: int, seed: int = 0) -> np.ndarray:
 def kornia_features(extractor: XFeatExtractor, image: np.ndarray) -> dict[str, torch.Tensor]:
     """kornia's own detection, its keypoints moved to the pixel centres of our convention."""
     model = XFeat(top_k=extractor.top_k).eval()
-    model.net = extractor._net
+    model.net = features._load_network(default_weights())
     height, width = image.shape[:2]
     found = model.detectAndCompute(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)[0]
     scale = torch.tensor([width / (width // 32 * 32), height / (height // 32 * 32)])
@@ -48,6 +50,28 @@ def test_agrees_with_kornia(extractor: XFeatExtractor, size: tuple[int, int]) ->
     cosines = (ours.descriptors * theirs["descriptors"][nearest]).sum(1)
     assert cosines.median() > 0.99
     torch.testing.assert_close(ours.scores, theirs["scores"], rtol=0.1, atol=0.01)
+
+
+def test_local_maxima_are_kornias() -> None:
+    heat = torch.rand(60, 80, generator=torch.Generator().manual_seed(0))
+    heat[20:40, 20:40] = (8 * heat[20:40, 20:40]).round() / 8  # with equals, which are no maxima
+    y, x = (nms2d(heat[None, None], (5, 5), mask_only=True)[0, 0] & (heat > 0.05)).nonzero(as_tuple=True)
+    column, row = features._local_maxima(heat)
+    assert torch.equal(column, x) and torch.equal(row, y)
+
+
+def test_half_precision_leaves_keypoints_and_hardly_changes_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, found = textured_image(256, 320), []
+    for known in (False, True):
+        monkeypatch.setattr(features, "has_bfloat16", lambda known=known: known)
+        found.append(XFeatExtractor(top_k=4096).extract(image))
+    exact, half = (single.keypoints for single in found)
+    distance, nearest = distances(exact.xy, half.xy).min(1)
+    assert distance.max() < 1e-3
+    assert (exact.descriptors * half.descriptors[nearest]).sum(1).mean() > 0.9995
+    assert (found[0].dense * found[1].dense).sum(0).mean() > 0.9995
 
 
 def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

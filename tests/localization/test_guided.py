@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from localization.features import Keypoints
-from localization.guided import guided_pairs, match_near, pairs_within, refine, visible
+from localization.guided import guided_pairs, match_near, refine, visible
 from localization.pipeline import Localizer, LocalizerOptions
 from localization.pnp import estimate_pose
 from localization.result import Matches, PoseEstimate, pose_errors
@@ -24,21 +24,6 @@ def estimate_at(pose: torch.Tensor, world: World) -> PoseEstimate:
 def nudged(meters: float) -> torch.Tensor:
     xi = torch.tensor([meters, 0.0, 0.0, 0.0, 0.002, 0.0], dtype=torch.float64)
     return se3.se3_exp(xi) @ TRUTH
-
-
-@pytest.mark.parametrize("radius", [3.0, 25.0, 1000.0])
-def test_pairs_within_are_those_of_the_distance_matrix(radius: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(count, 2, generator=generator) * 600 - 50 for count in (80, 120))
-    expected = set(map(tuple, (torch.cdist(a, b) < radius).nonzero().tolist()))
-    index_a, index_b = pairs_within(a, b, radius)
-    assert set(zip(index_a.tolist(), index_b.tolist())) == expected
-    assert len(index_a) == len(expected)
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(0, 5), (5, 0), (0, 0)])
-def test_no_points_have_no_pairs(rows: int, columns: int) -> None:
-    assert len(pairs_within(torch.zeros(rows, 2), torch.zeros(columns, 2), 5.0)[0]) == 0
 
 
 def test_landmarks_of_the_image_are_visible(world: World) -> None:
@@ -65,8 +50,32 @@ def test_a_better_match_outside_the_radius_is_ignored(world: World) -> None:
         torch.cat([noisy, landmarks.descriptors]),
         torch.ones(2),
     )
-    pairs = match_near(keypoints, landmarks, torch.tensor([[303.0, 200.0]]), 10.0, 0.5)
+    pairs = match_near(keypoints, landmarks, torch.tensor([0]), torch.tensor([[303.0, 200.0]]), 10.0, 0.5)
     assert pairs.index_a.tolist() == [0]
+
+
+@pytest.mark.parametrize("min_similarity", [-1.0, 0.1])
+def test_pairs_are_those_of_the_full_matrix(min_similarity: float) -> None:
+    """Mutual maxima of the cosines of all pairs within the radius, written out."""
+    generator = torch.Generator().manual_seed(2)
+    world = make_world(seed=3)
+    projections = torch.rand(250, 2, generator=generator) * 300
+    xy = torch.rand(200, 2, generator=generator) * 300
+    keypoints, index = replace(world.features.keypoints, xy=xy), torch.arange(20, 270)
+    similarity = keypoints.descriptors @ world.landmarks.descriptors[index].T
+    allowed = (torch.cdist(xy, projections) < 40) & (similarity >= min_similarity)
+    similarity = torch.where(allowed, similarity, -torch.inf)
+    mutual = (similarity == similarity.amax(1, keepdim=True)) & (similarity == similarity.amax(0)) & allowed
+    pairs = match_near(keypoints, world.landmarks, index, projections, 40.0, min_similarity)
+    assert [pairs.index_a.tolist(), (pairs.index_b - 20).tolist()] == mutual.nonzero().T.tolist()
+    torch.testing.assert_close(pairs.similarity, similarity[mutual])
+
+
+def test_without_keypoints_nothing_matches(world: World) -> None:
+    none, index = world.features.keypoints.select(slice(0, 0)), torch.arange(5)
+    assert len(match_near(none, world.landmarks, index, torch.zeros(5, 2), 16.0, 0.7)) == 0
+    keypoints, projections = world.features.keypoints, torch.zeros(0, 2)
+    assert len(match_near(keypoints, world.landmarks, index[:0], projections, 16.0, 0.7)) == 0
 
 
 def test_guided_pairs_are_the_true_ones_of_all_keypoints(world: World) -> None:
@@ -75,6 +84,15 @@ def test_guided_pairs_are_the_true_ones_of_all_keypoints(world: World) -> None:
     )
     assert torch.equal(pairs.index_a, pairs.index_b)
     assert len(pairs) == pytest.approx(160, abs=5)  # the outliers are elsewhere
+
+
+def test_landmarks_that_face_away_are_not_matched(world: World) -> None:
+    directions = world.landmarks.directions.clone()
+    directions[:100] *= -1
+    landmarks = replace(world.landmarks, directions=directions)
+    pairs = guided_pairs(estimate_at(TRUTH, world), world.features.keypoints, landmarks, 16.0, 0.7)
+    assert len(pairs) == pytest.approx(100, abs=3)
+    assert (pairs.index_b >= 100).all()
 
 
 def test_refinement_returns_to_the_truth(world: World) -> None:

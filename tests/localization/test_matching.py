@@ -14,7 +14,7 @@ def descriptors(count: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("block", [1, 7, 4096])
 def test_agrees_with_the_full_similarity_matrix(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(matching, "has_bfloat16", lambda: False)
     a, b = descriptors(60, 1), descriptors(90, 2)
     similarity = a @ b.T
     expected = {
@@ -33,9 +33,9 @@ def test_half_precision_finds_the_same_matches(monkeypatch: pytest.MonkeyPatch) 
     common = 2 * descriptors(1, 7)
     b = torch.nn.functional.normalize(descriptors(3000, 8) + common, dim=1)  # cosines of 0.8 to each other
     a = torch.nn.functional.normalize(b[:500] + 0.3 * descriptors(500, 9), dim=1)
-    monkeypatch.setattr(matching, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(matching, "has_bfloat16", lambda: False)
     exact = mutual_nearest(a, b)
-    monkeypatch.setattr(matching, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(matching, "has_bfloat16", lambda: True)
     half = mutual_nearest(a, b)
     exact_pairs, half_pairs = (
         set(zip(pairs.index_a.tolist(), pairs.index_b.tolist())) for pairs in (exact, half)

@@ -63,7 +63,8 @@ def test_keypoints_vote_for_their_room() -> None:
     generator = torch.Generator().manual_seed(4)
     seen = landmarks.descriptors[6000:8000][torch.randperm(2000, generator=generator)]
     noisy = torch.nn.functional.normalize(seen + 0.05 * torch.randn(2000, 64, generator=generator), dim=1)
-    chosen = divide(landmarks).shortlist(noisy, 1000)
+    places = divide(landmarks)
+    chosen = places.shortlist(places.votes(noisy), 1000)
     assert ((chosen >= 6000) & (chosen < 8000)).all()
     assert len(chosen) == 2000
     assert (chosen.diff() > 0).all()
@@ -71,7 +72,7 @@ def test_keypoints_vote_for_their_room() -> None:
 
 def test_a_camera_is_found_in_a_large_map(world: World) -> None:
     large = joined(world.landmarks, rooms(8, 2000))
-    options = LocalizerOptions(shortlist=1000)
+    options = LocalizerOptions(first_shortlist=1000)
     estimate = Localizer(large, FakeExtractor(world.features), options=options).localize(
         torch.zeros(480, 640, 3, dtype=torch.uint8).numpy(), CAMERA
     )

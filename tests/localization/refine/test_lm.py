@@ -128,6 +128,18 @@ def test_the_covariance_shrinks_with_what_the_photo_says(room: Any) -> None:
     assert bool((estimate.covariance.diagonal() < 1e-4).all())
 
 
+@pytest.mark.parametrize(("least", "width"), [(320, 320), (200, 200), (100, 160), (1000, 320)])
+def test_a_rendering_is_half_the_photo_but_not_too_small(room: Any, least: int, width: int) -> None:
+    refiner = LmRefiner(LmOptions(scale=0.5, least_side=least))
+    assert refiner._render(room.query, room.gaussians, room.truth).camera.width == width
+
+
+def test_without_patches_pixels_decide(room: Any) -> None:
+    options = replace(FULL, patches=None)
+    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.prior(PERTURBATIONS[0]))
+    assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.003
+
+
 def test_coarse_levels_are_for_uncertain_estimates(room: Any) -> None:
     prior = room.prior(PERTURBATIONS[0])
     view = rendering.render_map(room.gaussians, prior.camera, prior.pose(), lm.RenderOptions(), 320)

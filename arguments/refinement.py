@@ -1,0 +1,87 @@
+"""The command line of refine_poses.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from arguments.command_line import parse
+from localization.coarse_poses import PoseFormat
+from localization.matchers import MatcherName
+from localization.pipeline import LocalizerOptions
+from localization.queries import Intrinsics
+from localization.refine.gscpr import Exposure, GscprOptions
+
+DESCRIPTION = "Refine any estimator's poses in a map: render there, match, lift by depth, solve (GS-CPR)."
+
+
+@dataclass(frozen=True)
+class RefineArguments:
+    """Everything that refine_poses.py can be told."""
+
+    model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+    """folder of the map, as train.py wrote it; results go to its subfolder refined/"""
+    poses: Path
+    """the coarse poses: a file `name qw qx qy qz tx ty tz [focal]` (cam_from_world), a TUM trajectory
+    `timestamp tx ty tz qx qy qz qw` (camera in the world), or the folder of a COLMAP model"""
+    format: PoseFormat = "auto"
+    """format of --poses; auto = told by its content"""
+    source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None
+    """folder of the scene with the images; unset = the one that the map was made from"""
+    split: Literal["test", "train"] = "test"
+    """images of the scene that are refined; those without a coarse pose count as failed"""
+    images: Path | None = None
+    """folder of photos instead of the scene's images; those without a coarse pose are left out"""
+    focal: float | None = None
+    """focal length of the photos in --images, pixels; unset = that in --poses, else EXIF's"""
+    intrinsics: tuple[float, float, float, float] | None = None
+    """fx fy cx cy of the photos in --images, pixels; wins over --focal"""
+    stages: tuple[str, ...] = ("gscpr",)
+    """refinements to run, in order: gscpr, and after it any of loc_inference.py's, such as lm"""
+    rounds: int = GscprOptions.rounds
+    """renderings per photo, each at the pose that the last one gave (GS-CPR: 1)"""
+    matcher: MatcherName = GscprOptions.matcher
+    """of photo and rendering: XFeat with mutual nearest neighbours or LighterGlue; RoMa or MASt3R if you have
+    them"""
+    relative: bool = GscprOptions.relative
+    """GS-CPR_rel: relative pose from the matches, only its scale from the rendered depth"""
+    exposure: Exposure = GscprOptions.exposure
+    """colours of the rendering: as they are, by the map's network (train.py --exposure_model act), or affine
+    and solved per photo"""
+    iteration: int | None = None
+    """iteration of the map; unset = the latest"""
+    top_k: int = LocalizerOptions.top_k
+    """keypoints per image"""
+    max_side: int | None = None
+    """pixels; larger photos are shrunk to it; unset = the size of the mapping images"""
+    ransac_iters: int = GscprOptions().pnp.max_iterations
+    """samples of RANSAC at most"""
+    device: str = LocalizerOptions.device
+    """device of the networks and the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+    def options(self) -> LocalizerOptions:
+        defaults = GscprOptions()
+        gscpr = replace(
+            defaults,
+            rounds=self.rounds,
+            matcher=self.matcher,
+            relative=self.relative,
+            exposure=self.exposure,
+            top_k=self.top_k,
+            pnp=replace(defaults.pnp, max_iterations=self.ransac_iters),
+        )
+        return LocalizerOptions(
+            top_k=self.top_k, max_side=self.max_side, gscpr=gscpr, device=self.device, quiet=self.quiet
+        )
+
+    def known_intrinsics(self) -> Intrinsics:
+        return Intrinsics(self.focal, self.intrinsics)
+
+
+def parse_refine_arguments(argv: Sequence[str] | None = None) -> RefineArguments:
+    """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
+    return parse(RefineArguments, DESCRIPTION, argv)

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""GS-CPR on real images: coarse poses of known error in, refined poses and a table out.
+
+python benchmarks/pose_refinement.py --map OUT [--queries 12] [--coarse 20cm_10deg retrieval]
+
+Coarse poses are the true ones of the scene's test images, moved by exactly so many centimetres in a random
+direction and turned by exactly so many degrees about a random axis, the same in every run; or those of the
+rendered mapping views that look most alike. Every variant refines the same ones. With `--scene`, another part
+of the scene may be held out: parameters are chosen on training views, never on test images.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.machine import describe  # noqa: E402
+from localization.appearance import FILE_NAME as EXPOSURE_NAME  # noqa: E402
+from localization.evaluation import QueryResult, metrics  # noqa: E402
+from localization.features import XFeatExtractor  # noqa: E402
+from localization.map_refiner import COARSE, CoarseQuery, MapRefiner, refine_queries  # noqa: E402
+from localization.pipeline import LocalizerOptions  # noqa: E402
+from localization.queries import query_from_view  # noqa: E402
+from localization.refine import Query  # noqa: E402
+from localization.refine.gscpr import GscprOptions  # noqa: E402
+from localization.starts import RetrievalStart  # noqa: E402
+from localization.view_retrieval import build_index  # noqa: E402
+from scene import read_scene  # noqa: E402
+from scene.cameras import View  # noqa: E402
+from scene.export import load_gaussians  # noqa: E402
+from scene.map_config import read_cameras, read_config  # noqa: E402
+from utils import se3  # noqa: E402
+from utils.console import log, run_script  # noqa: E402
+from utils.errors import GSplatLocError  # noqa: E402
+from utils.io import write_json  # noqa: E402
+
+RETRIEVAL = "retrieval"
+NOISE = {"5cm_2deg": (5, 2), "10cm_5deg": (10, 5), "20cm_10deg": (20, 10), "40cm_15deg": (40, 15)}
+ABLATED_ON = "20cm_10deg"  # the error that ablations start from
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to refine."""
+
+    name: str
+    options: GscprOptions = field(default_factory=GscprOptions)
+    stages: tuple[str, ...] = ("gscpr",)
+    ablation: bool = False  # run from `ABLATED_ON` only
+
+
+def rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
+
+
+def variants(has_network: bool) -> list[Variant]:
+    """What is compared: rounds, matchers and, from one error, everything else."""
+    plain = GscprOptions()
+    rows = [Variant(f"mutual, {rounds(n)}", replace(plain, rounds=n)) for n in (1, 2, 3)]
+    rows += [
+        Variant(f"lighterglue, {rounds(n)}", replace(plain, rounds=n, matcher="lighterglue")) for n in (1, 2)
+    ]
+    rows.append(Variant("mutual, 1 round, then lm", replace(plain, rounds=1), ("gscpr", "lm")))
+    rows.append(Variant("lm alone", stages=("lm",)))
+    rows.append(Variant("fine alone", stages=("fine",), ablation=True))
+    for n in (1, 2):
+        relative = replace(plain, rounds=n, relative=True)
+        rows.append(Variant(f"mutual, {rounds(n)}, relative", relative, ablation=True))
+    for exposure in ("affine", "act") if has_network else ("affine",):
+        coloured = replace(plain, exposure=exposure)
+        rows.append(Variant(f"mutual, 2 rounds, {exposure}", coloured, ablation=True))
+    return rows
+
+
+@dataclass(frozen=True)
+class RefinementArguments:
+    """What to measure, on what."""
+
+    map: Path
+    """folder of the map, as train.py wrote it"""
+    scene: Path | None = None
+    """folder of the scene whose test images are refined; unset = the one that the map was made from"""
+    coarse: tuple[str, ...] = (*NOISE, RETRIEVAL)
+    """errors of the coarse poses"""
+    only: str = ""
+    """run only the variants whose name contains this"""
+    queries: int = 0
+    """test images, evenly over all of them; 0 = all"""
+    output: Path = ROOT / "benchmarks" / "results" / "pose_refinement.json"
+    """file that the figures are written to"""
+
+
+def moved(truth: Tensor, centimetres: float, degrees: float, generator: torch.Generator) -> Tensor:
+    """A pose [4, 4] whose centre is exactly so far from the true one's, its axes turned by so much."""
+    shift, axis = torch.nn.functional.normalize(torch.randn(2, 3, generator=generator, dtype=torch.float64))
+    world_from_cam = se3.inverse(truth)
+    world_from_cam[:3, 3] += shift * centimetres / 100
+    turn = se3.so3_exp(axis * math.radians(degrees))
+    return se3.from_rotation_translation(turn, torch.zeros(3, dtype=torch.float64)) @ se3.inverse(
+        world_from_cam
+    )
+
+
+def noisy_queries(views: Sequence[View], kind: str) -> list[CoarseQuery]:
+    """The views with poses of the error called `kind`; a view's own does not depend on the others."""
+    coarse = []
+    for view in views:
+        generator = torch.Generator().manual_seed(sum(map(ord, view.name)) * 1009 + sum(NOISE[kind]))
+        pose = moved(view.cam_from_world, *NOISE[kind], generator)
+        coarse.append(CoarseQuery(query_from_view(view), pose))
+    return coarse
+
+
+def retrieved_queries(views: Sequence[View], map_folder: Path) -> list[CoarseQuery]:
+    """The views with the pose of the rendered mapping view that looks most like them."""
+    gaussians, extractor = load_gaussians(map_folder), XFeatExtractor()
+    start = RetrievalStart(build_index(gaussians, read_cameras(map_folder), extractor))
+    coarse = []
+    for view in views:
+        image = view.load_image()
+        features = extractor.extract(image)
+        query = Query(image, view.camera, features.keypoints, features.dense)
+        coarse.append(CoarseQuery(query_from_view(view), start.starts(query, gaussians)[0].pose()))
+    return coarse
+
+
+def measure(arguments: RefinementArguments) -> Iterator[dict[str, Any]]:
+    """One row of figures per coarse error and variant, as they come."""
+    views = views_to_refine(arguments)
+    chosen = [v for v in variants((arguments.map / EXPOSURE_NAME).is_file()) if arguments.only in v.name]
+    for kind in arguments.coarse:
+        retrieved = kind == RETRIEVAL
+        queries = retrieved_queries(views, arguments.map) if retrieved else noisy_queries(views, kind)
+        for variant in chosen:
+            if variant.ablation and kind != ABLATED_ON:
+                continue
+            refiner = MapRefiner.load(arguments.map, variant.stages, LocalizerOptions(gscpr=variant.options))
+            refiner.refine(
+                queries[0].image.load_image(), views[0].camera, queries[0].cam_from_world
+            )  # warm up
+            results = refine_queries(refiner, queries, quiet=True)
+            yield row(kind, variant, results)
+
+
+def views_to_refine(arguments: RefinementArguments) -> list[View]:
+    """The test images asked for; raises `GSplatLocError` where there are none."""
+    unknown = [kind for kind in arguments.coarse if kind not in (*NOISE, RETRIEVAL)]
+    if unknown:
+        raise GSplatLocError(
+            f"expected errors among {', '.join((*NOISE, RETRIEVAL))}, found {unknown[0]}: see --coarse"
+        )
+    config = read_config(arguments.map)
+    views = read_scene(arguments.scene or config.source_path, config.scene).test
+    if not views:
+        raise GSplatLocError("expected test images, found none: choose a scene that has some with --scene")
+    step = len(views) / arguments.queries if arguments.queries else 1
+    return [views[int(i * step)] for i in range(arguments.queries or len(views))]
+
+
+def row(kind: str, variant: Variant, results: Sequence[QueryResult]) -> dict[str, Any]:
+    figures = metrics(kind, results, 0, (COARSE, *variant.stages))
+    final = figures["final"]
+    keys = ("median_translation_m", "median_rotation_deg", "p90_translation_m", "recall", "median_ms")
+    return {
+        "coarse": kind,
+        "coarse_median_m": figures["stages"][COARSE]["median_translation_m"],
+        "coarse_median_deg": figures["stages"][COARSE]["median_rotation_deg"],
+        "variant": variant.name,
+        "options": asdict(variant.options),
+        "stages": variant.stages,
+        "count": figures["count"],
+        "improved": figures["stages"][variant.stages[0]]["improved"],
+        **{key: final[key] for key in keys},
+    }
+
+
+HEADER = (
+    "| coarse | refinement | median error | 5 cm 5° | 2 cm 2° | 1 cm 1° | accepted | ms |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """All rows as a table, in Markdown."""
+    return "\n".join([*HEADER, *(line(figures) for figures in rows)])
+
+
+def line(figures: dict[str, Any]) -> str:
+    """A row of the table, in Markdown."""
+    recall, share = figures["recall"], figures["improved"] / figures["count"]
+    centimetres, degrees = 100 * figures["coarse_median_m"], figures["coarse_median_deg"]
+    return (
+        f"| {figures['coarse']} ({centimetres:.1f} cm, {degrees:.1f}°) | {figures['variant']}"
+        f" | {100 * figures['median_translation_m']:.3f} cm /"
+        f" {figures['median_rotation_deg']:.3f}° | {100 * recall['5cm_5deg']:.1f} % |"
+        f" {100 * recall['2cm_2deg']:.1f} % | {100 * recall['1cm_1deg']:.1f} % | {100 * share:.0f} % |"
+        f" {figures['median_ms']:.0f} |"
+    )
+
+
+def main() -> None:
+    arguments = tyro.cli(RefinementArguments, description=__doc__)
+    log("\n".join(HEADER))
+    machine = {**describe(torch.device("cpu")), "threads": torch.get_num_threads()}
+    rows = []
+    for figures in measure(arguments):
+        rows.append(figures)
+        log(line(figures))
+        write_json(arguments.output, {"machine": machine, "map": arguments.map.name, "rows": rows})
+
+
+if __name__ == "__main__":
+    run_script(main)

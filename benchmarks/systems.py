@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""The seed systems beside each other, in one command: measures them and writes the tables of docs/systems.md.
+
+python benchmarks/systems.py --room output/demo/map --kitchen output/accuracy/pgt_7scenes_redkitchen/map
+python benchmarks/systems.py --measure none        # only the page, from what was measured before
+
+Each part is a benchmark of its own, with its defaults: convergence.py (GSLoc and all refinements of ours),
+pose_refinement.py (GS-CPR) and rgbd.py (depth alignment, tracking). Figures stay in benchmarks/results.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import convergence_report, pose_refinement, rgbd  # noqa: E402
+from benchmarks.suite_report import put_between_marks  # noqa: E402
+from utils.console import run_script  # noqa: E402
+from utils.errors import GSplatLocError  # noqa: E402
+from utils.io import read_json  # noqa: E402
+
+Part = Literal["convergence", "pose_refinement", "rgbd"]
+PARTS: tuple[Part, ...] = ("convergence", "pose_refinement", "rgbd")
+
+
+@dataclass(frozen=True)
+class SystemsArguments:
+    """What is measured, and where."""
+
+    measure: tuple[Part | Literal["none"], ...] = PARTS  # in this order; none = write the page only
+    room: Path = ROOT / "output" / "demo" / "map"  # map of the synthetic room, as `make demo` makes it
+    kitchen: Path = ROOT / "output" / "accuracy" / "pgt_7scenes_redkitchen" / "map"  # as `make accuracy` does
+    data: Path = ROOT.parent / "shared" / "data"  # folder of the data sets, for RGB-D
+    results: Path = ROOT / "benchmarks" / "results"  # folder for the figures of each part
+    page: Path = ROOT / "docs" / "systems.md"
+
+
+def commands(arguments: SystemsArguments) -> dict[Part, list[str]]:
+    """The command of each part."""
+    kitchen = str(arguments.kitchen)
+    return {
+        "convergence": ["benchmarks/convergence.py", "--maps", str(arguments.room), kitchen, "--results"],
+        "pose_refinement": ["benchmarks/pose_refinement.py", "--map", kitchen, "--output"],
+        "rgbd": ["benchmarks/rgbd.py", "--data", str(arguments.data), "--published", "--output"],
+    }
+
+
+TABLES: dict[Part, Callable[[dict[str, Any]], str]] = {
+    "convergence": lambda found: convergence_report.write_tables(found["scenes"]),
+    "pose_refinement": lambda found: pose_refinement.table(found["rows"]),
+    "rgbd": lambda found: rgbd.table([rgbd.Row(**row) for row in found["rows"]]),
+}
+
+
+def main() -> None:
+    arguments = tyro.cli(SystemsArguments, description=__doc__, use_underscores=True)
+    for part in PARTS:
+        if part in arguments.measure:
+            run(part, arguments)
+    for part in PARTS:
+        if (file := results_of(part, arguments)).is_file():
+            marks = (f"<!-- {part}: {edge} -->" for edge in ("begin", "end"))
+            put_between_marks(arguments.page, written(part, read_json(file)), *marks)
+
+
+def run(part: Part, arguments: SystemsArguments) -> None:
+    """One benchmark, its figures into its file."""
+    for folder, command in ((arguments.room, "make demo"), (arguments.kitchen, "make accuracy")):
+        if part != "rgbd" and not folder.is_dir():
+            raise GSplatLocError(
+                f"expected a map in {folder}, found none: run `{command}`, or say where it is"
+            )
+    command = [sys.executable, *commands(arguments)[part], str(results_of(part, arguments))]
+    print("\n$ " + " ".join(command), flush=True)
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise GSplatLocError(f"expected {part} to succeed, but it failed: see above")
+
+
+def results_of(part: Part, arguments: SystemsArguments) -> Path:
+    return arguments.results / f"{part}.json"
+
+
+def written(part: Part, found: dict[str, Any]) -> str:
+    """The tables of a part, under a line that says what they were measured with."""
+    machine = found["machine"]
+    head = f"Measured on {machine['threads']} cores of {machine['name']}, commit {machine['commit'][:7]}."
+    return f"{head}\n\n{TABLES[part](found)}"
+
+
+if __name__ == "__main__":
+    run_script(main)

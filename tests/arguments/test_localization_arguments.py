@@ -1,0 +1,34 @@
+"""The command line of loc_inference.py: stages by list or by name."""
+
+import pytest
+
+from arguments.localization import LocalizeArguments, parse_localize_arguments
+from localization.pipeline import DEFAULT_STAGES, make_refiners
+from utils.errors import GSplatLocError
+
+
+def _parsed(*words: str) -> LocalizeArguments:
+    return parse_localize_arguments(["-m", "map", *words])
+
+
+def test_without_a_word_the_default_stages_run() -> None:
+    assert _parsed().options().stages == DEFAULT_STAGES
+    assert _parsed().options().start == "prior"
+
+
+@pytest.mark.parametrize("words", (("--refine", "gsloc"), ("--stages", "prior", "gsloc")))
+def test_gsloc_is_asked_for_in_either_way(words: tuple[str, ...]) -> None:
+    options = _parsed(*words).options()
+    assert options.stages == ("prior", "gsloc")
+    assert [refiner.name for refiner in make_refiners(options)] == ["gsloc"]
+
+
+def test_an_unknown_refinement_is_a_user_error() -> None:
+    with pytest.raises(GSplatLocError, match="gsloc.*--refine"):
+        _parsed("--refine", "magic").options()
+
+
+def test_retrieval_and_its_virtual_views_are_options() -> None:
+    options = _parsed("--start", "retrieval", "--retrieval_views", "50").options()
+    assert options.start == "retrieval"
+    assert options.views.retrieval_views == 50

@@ -1,0 +1,100 @@
+"""Starts of a chosen overlap, and the tables of what was found from them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.convergence import ConvergenceArguments, checked_methods, evenly, share, succeeded
+from benchmarks.convergence_report import write_plot, write_tables
+from benchmarks.convergence_starts import HALF_WIDTH, LEVELS, StartSampler
+from scene.cameras import Camera
+from scene.gaussians import Gaussians
+from tests.localization.refine.conftest import make_gaussians
+from utils import se3
+from utils.errors import GSplatLocError
+
+CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
+TRUTH = se3.se3_exp(torch.tensor([0.1, -0.05, 0.4, 0.05, -0.1, 0.03], dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def gaussians() -> Gaussians:
+    return make_gaussians()
+
+
+@pytest.fixture(scope="module")
+def sampler(gaussians: Gaussians) -> StartSampler:
+    return StartSampler(gaussians, CAMERA, TRUTH, seed=0)
+
+
+def test_a_view_overlaps_wholly_with_itself(sampler: StartSampler) -> None:
+    assert sampler.overlap(TRUTH) == 1.0
+
+
+def test_a_view_away_from_everything_overlaps_with_nothing(sampler: StartSampler) -> None:
+    away = se3.se3_exp(torch.tensor([0, 0, 0, 0, 3.14, 0], dtype=torch.float64)) @ TRUTH
+    assert sampler.overlap(away) == 0.0
+
+
+def test_overlap_falls_as_the_camera_turns(sampler: StartSampler) -> None:
+    turns = (0.0, 0.1, 0.3, 0.6)
+    poses = [se3.se3_exp(torch.tensor([0, 0, 0, 0, a, 0], dtype=torch.float64)) @ TRUTH for a in turns]
+    overlaps = [sampler.overlap(pose) for pose in poses]
+    assert overlaps == sorted(overlaps, reverse=True)
+    assert len(set(overlaps)) == len(overlaps)
+
+
+def test_starts_lie_on_their_levels_and_repeat(gaussians: Gaussians) -> None:
+    first, again = (list(StartSampler(gaussians, CAMERA, TRUTH, seed=3).starts()) for _ in range(2))
+    assert len(first) >= 5
+    for start in first:
+        assert abs(start.overlap - LEVELS[start.level]) <= HALF_WIDTH
+    assert [start.pose.tolist() for start in first] == [start.pose.tolist() for start in again]
+
+
+def test_levels_are_those_of_the_paper() -> None:
+    assert len(LEVELS) == 10
+    assert (LEVELS[0], LEVELS[-1]) == pytest.approx((0.05, 0.65))
+
+
+def test_success_is_within_five_centimetres_and_five_degrees() -> None:
+    rows = [{"error_m": m, "error_deg": d} for m, d in ((0.04, 4.0), (0.06, 1.0), (0.01, 6.0), (0.0, 0.0))]
+    assert [succeeded(row) for row in rows] == [True, False, False, True]
+    assert share(rows) == 0.5
+    assert share([]) is None
+
+
+def test_photos_are_spread_evenly() -> None:
+    assert evenly(list(range(20)), 4) == [2, 7, 12, 17]  # type: ignore[arg-type]
+    assert evenly(list(range(3)), 10) == [0, 1, 2]  # type: ignore[arg-type]
+
+
+def test_an_unknown_method_is_a_user_error() -> None:
+    with pytest.raises(GSplatLocError, match="magic"):
+        checked_methods(ConvergenceArguments(maps=(), methods=("magic",)))
+
+
+def _scene() -> dict[str, Any]:
+    cost = {"median_error_m": 0.002, "median_error_deg": 0.03, "median_ms": 100.0, "median_cpu_ms": 90.0}
+    nothing = dict.fromkeys(cost)
+    found = {"success": [None, *([0.5] * 9)], **cost}
+    return {
+        "scene": "room", "photos": 5, "levels": list(LEVELS), "starts": [0, *([5] * 9)],
+        "prior": {"success": 1.0, **cost},
+        "methods": {"gsloc": found, "gsloc, quaternion": {"success": [0.0] * 10, **nothing}},
+        "retrieval": [{"mapping_views": 10, "virtual_views": 60, "overlap": [0.4, 0.5, 0.6],
+                       "lm": {"success": 0.9, **cost}}],
+    }  # fmt: skip
+
+
+def test_a_table_tells_success_per_level_errors_and_cost() -> None:
+    text = write_tables([_scene()])
+    halves = " | ".join(["50"] * 9)
+    assert f"| gsloc | – | {halves} | 0.20 cm / 0.030° | 100 | 90 |" in text
+    assert "|  | 10 | 60 | 0.50 | 90 % |" in text
+
+
+def test_the_plot_is_a_picture(tmp_path: Any) -> None:
+    write_plot([_scene(), _scene()], tmp_path / "convergence.png")
+    assert (tmp_path / "convergence.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,199 @@
+"""One-shot refinement: from far off to a known pose, and no pose without evidence."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from localization.appearance import ExposureNetwork
+from localization.features import XFeatExtractor
+from localization.matchers import ImageMatches
+from localization.matchers.mutual import MutualMatcher
+from localization.pnp import estimate_pose
+from localization.refine import Query
+from localization.refine.gscpr import GscprOptions, GscprRefiner
+from localization.refine.relative import triangulated_depth
+from localization.result import Matches, PoseEstimate, Status, pose_errors
+from utils import se3
+from utils.errors import GSplatLocError
+
+FAR = [0.14, -0.1, 0.1, 0.08, -0.12, 0.1]  # 20 cm, 10 degrees
+NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]
+
+
+@pytest.fixture(scope="module")
+def matcher() -> MutualMatcher:
+    return MutualMatcher(XFeatExtractor(top_k=1024))
+
+
+@pytest.fixture(scope="module")
+def query(room: Any, matcher: MutualMatcher) -> Query:
+    """The room's photo with the keypoints that XFeat finds in it."""
+    features = matcher.extractor.extract(room.query.image)
+    return Query(room.query.image, room.query.camera, features.keypoints, features.dense)
+
+
+def true_matches(room: Any, pose: torch.Tensor) -> tuple[ImageMatches, torch.Tensor]:
+    """What a perfect matcher finds between photo and rendering at `pose`; depths [M] in the rendering."""
+    generator, camera = torch.Generator().manual_seed(1), room.query.camera
+    size = torch.tensor([camera.width, camera.height])
+    pixels = 10 + torch.rand(300, 2, generator=generator, dtype=torch.float64) * (size - 20)
+    points = camera.unproject(pixels, 2 + torch.rand(300, generator=generator, dtype=torch.float64))
+    photo_from_view = room.truth @ se3.inverse(pose)
+    moved = points @ photo_from_view[:3, :3].T + photo_from_view[:3, 3]
+    return ImageMatches(camera.project(moved), pixels, torch.ones(300)), points[:, 2]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_pose_is_recovered_from_20_cm_and_10_degrees(
+    room: Any, query: Query, matcher: MutualMatcher, rounds: int
+) -> None:
+    refiner = GscprRefiner(GscprOptions(rounds=rounds), matcher=matcher)
+    estimate = refiner.refine(query, room.gaussians, room.prior(FAR))
+    translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
+    assert estimate.ok and estimate.improved and estimate.elapsed_ms > 0
+    assert translation_m < 0.02
+    assert rotation_deg < 0.5
+
+
+def test_the_relative_variant_recovers_the_scale_too(room: Any, query: Query, matcher: MutualMatcher) -> None:
+    refiner = GscprRefiner(GscprOptions(rounds=1, relative=True), matcher=matcher)
+    estimate = refiner.refine(query, room.gaussians, room.prior(FAR))
+    translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
+    assert estimate.improved
+    assert translation_m < 0.08
+    assert rotation_deg < 1
+
+
+def test_a_dense_matcher_is_given_the_photo_and_the_rendering(room: Any, query: Query) -> None:
+    given = []
+
+    class Recorder:
+        name = "recorder"
+
+        def match(self, image_a: np.ndarray, image_b: np.ndarray) -> ImageMatches:
+            given.append((image_a, image_b))
+            return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
+
+    prior = room.prior(NEAR)
+    estimate = GscprRefiner(matcher=Recorder()).refine(query, room.gaussians, prior)
+    photo, rendering = given[0]
+    assert np.array_equal(photo, query.image) and rendering.shape == photo.shape
+    assert rendering.dtype == np.uint8 and np.ptp(rendering) > 50
+    assert not estimate.improved and torch.equal(estimate.pose(), prior.pose())
+
+
+def test_a_larger_photo_is_matched_small_and_solved_at_its_own_size(
+    room: Any, query: Query, matcher: MutualMatcher
+) -> None:
+    refiner = GscprRefiner(GscprOptions(max_side=240, rounds=1), matcher=matcher)
+    estimate = refiner.refine(query, room.gaussians, room.prior(NEAR))
+    assert estimate.camera == query.camera
+    assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.04
+
+
+def test_a_photo_of_something_else_is_rejected(room: Any, matcher: MutualMatcher) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, np.uint8)
+    features = matcher.extractor.extract(noise)
+    query = Query(noise, room.query.camera, features.keypoints, features.dense)
+    prior = room.prior(NEAR)
+    for relative in (False, True):
+        refiner = GscprRefiner(GscprOptions(relative=relative), matcher=matcher)
+        estimate = refiner.refine(query, room.gaussians, prior)
+        assert not estimate.improved and torch.equal(estimate.pose(), prior.pose())
+
+
+def test_an_empty_map_is_rejected(room: Any, query: Query, matcher: MutualMatcher) -> None:
+    nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
+    assert not GscprRefiner(matcher=matcher).refine(query, nothing, room.prior(NEAR)).improved
+
+
+def test_a_failed_prior_is_returned_as_it_is(room: Any, query: Query) -> None:
+    failed = PoseEstimate(Status.NO_CONSENSUS, room.query.camera)
+    estimate = GscprRefiner().refine(query, room.gaussians, failed)
+    assert estimate.status is Status.NO_CONSENSUS and not estimate.improved
+
+
+def test_a_pose_that_the_matches_of_the_prior_deny_is_rejected(
+    room: Any, query: Query, matcher: MutualMatcher
+) -> None:
+    prior = room.prior(FAR)
+    pixels = torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 200 + 20
+    local = prior.camera.unproject(pixels, torch.full((50,), 2.5, dtype=torch.float64))
+    points = (local - prior.pose()[:3, 3]) @ prior.pose()[:3, :3]
+    prior = replace(prior, matches=Matches(pixels.numpy(), points.numpy(), np.ones(50, bool)))
+    assert not GscprRefiner(matcher=matcher).refine(query, room.gaussians, prior).improved
+
+
+def test_radial_distortion_of_the_prior_is_kept(room: Any, query: Query, matcher: MutualMatcher) -> None:
+    prior = replace(room.prior(NEAR), distortion=-0.1)
+    assert GscprRefiner(matcher=matcher).refine(query, room.gaussians, prior).distortion == -0.1
+
+
+def test_colours_solved_per_photo_do_no_harm(room: Any, query: Query, matcher: MutualMatcher) -> None:
+    refiner = GscprRefiner(GscprOptions(exposure="affine", rounds=1), matcher=matcher)
+    estimate = refiner.refine(query, room.gaussians, room.prior(NEAR))
+    assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.02
+
+
+def test_the_maps_network_colours_the_rendering(room: Any, query: Query) -> None:
+    network, seen = ExposureNetwork(), []
+    with torch.no_grad():
+        network.layers[-1].weight[3::4] = 50.0  # the bias of every colour answers to the histogram
+    network.mean_histogram[:] = 0
+
+    class Recorder:
+        name = "recorder"
+
+        def match(self, image_a: np.ndarray, image_b: np.ndarray) -> ImageMatches:
+            seen.append(image_b)
+            return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
+
+    GscprRefiner(GscprOptions(exposure="act"), matcher=Recorder(), exposure=network).refine(
+        query, room.gaussians, room.prior(NEAR)
+    )
+    assert seen[0].mean() in (0.0, 255.0)
+
+
+def test_a_map_without_the_network_is_one_line() -> None:
+    with pytest.raises(GSplatLocError, match="expected a map with an exposure network"):
+        GscprRefiner(GscprOptions(exposure="act"))
+
+
+def test_no_rounds_are_refused() -> None:
+    with pytest.raises(GSplatLocError, match="see --rounds"):
+        GscprOptions(rounds=0)
+
+
+def test_triangulated_depths_are_exact(room: Any) -> None:
+    pose, camera = room.prior(FAR).pose(), room.query.camera
+    matches, expected = true_matches(room, pose)
+    ones = torch.ones(300, dtype=torch.float64)
+    rays_view, rays_photo = camera.unproject(matches.b, ones), camera.unproject(matches.a, ones)
+    depth, _ = triangulated_depth(room.truth @ se3.inverse(pose), rays_view, rays_photo)
+    assert torch.allclose(depth, expected, rtol=1e-6)
+
+
+def test_parallel_rays_have_no_sine(room: Any) -> None:
+    rays = torch.tensor([[0.1, 0.2, 1.0]], dtype=torch.float64)
+    assert triangulated_depth(torch.eye(4, dtype=torch.float64), rays, rays)[1].item() < 1e-9
+
+
+def test_the_loss_suits_matches_that_are_all_off_by_a_pixel_and_a_half(room: Any) -> None:
+    """What the wide loss is for: the error nearly halves against the landmarks' narrow one."""
+    errors = {0.5: [], 4.0: []}
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        pixels = 10 + torch.rand(400, 2, generator=generator, dtype=torch.float64) * 220
+        camera = room.query.camera
+        local = camera.unproject(pixels, 2 + torch.rand(400, generator=generator, dtype=torch.float64))
+        points = (local - room.truth[:3, 3]) @ room.truth[:3, :3]
+        noisy = pixels + 1.5 * torch.randn(400, 2, generator=generator, dtype=torch.float64)
+        for scale, found in errors.items():
+            pnp = replace(GscprOptions().pnp, loss_scale_px=scale)
+            estimate = estimate_pose(noisy.numpy(), points.numpy(), camera, pnp)
+            found.append(pose_errors(estimate.cam_from_world, room.truth)[0])
+    assert math.fsum(errors[4.0]) < 0.85 * math.fsum(errors[0.5])

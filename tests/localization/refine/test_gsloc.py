@@ -1,0 +1,146 @@
+"""Dense photometric descent recovers a known pose, blurs only where it must, and stops when it is done."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gaussian_renderer import RenderOptions
+from localization.refine import gsloc
+from localization.refine.gsloc import Comparison, GslocOptions, GslocRefiner, Iterate
+from localization.result import PoseEstimate, Status, pose_errors
+from utils.errors import GSplatLocError
+
+NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
+FAR = [0.15, 0.05, -0.1, 0.02, -0.06, 0.03]  # 19 cm, 4 degrees
+OPTIONS = GslocOptions(iterations=300)
+
+
+@pytest.mark.parametrize("parametrization", ("se3", "quaternion"))
+def test_a_known_pose_is_recovered(room: Any, parametrization: Any) -> None:
+    options = replace(OPTIONS, parametrization=parametrization)
+    estimate = GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR))
+    translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
+    assert estimate.improved
+    assert translation_m < 0.003
+    assert rotation_deg < 0.06
+
+
+def test_a_pose_from_further_away_is_recovered(room: Any) -> None:
+    estimate = GslocRefiner(OPTIONS).refine(room.query, room.gaussians, room.prior(FAR))
+    assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.005
+
+
+def _blurs(room: Any, monkeypatch: pytest.MonkeyPatch, options: GslocOptions) -> list[float]:
+    """First blur of every search that a refinement makes."""
+    blurs: list[float] = []
+
+    def counted(comparison: Any, motion: Any, start: Iterate, blur: float, options: GslocOptions) -> Iterate:
+        blurs.append(blur)
+        return start
+
+    monkeypatch.setattr(gsloc, "descend", counted)
+    GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR))
+    return blurs
+
+
+def test_a_picture_that_agrees_is_not_blurred(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _blurs(room, monkeypatch, replace(OPTIONS, min_psnr=5.0)) == [0.0]
+
+
+def test_a_picture_that_differs_is_searched_again_with_blur(
+    room: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _blurs(room, monkeypatch, replace(OPTIONS, min_psnr=60.0)) == [0.0, OPTIONS.blur]
+
+
+def test_a_search_ends_when_the_loss_stands_still(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderings = []
+    original = Comparison.residual
+    monkeypatch.setattr(Comparison, "residual", lambda *a: renderings.append(0) or original(*a))
+    options = replace(OPTIONS, scale=0.25, lr=1e-7, last_lr=1e-8, min_psnr=0.0)
+    GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR))
+    assert len(renderings) == options.patience + 1
+
+
+def test_the_blur_fades_over_the_first_half(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sigmas: list[float] = []
+    monkeypatch.setattr(gsloc, "blurred", lambda image, sigma: sigmas.append(sigma) or image)
+    options = replace(OPTIONS, iterations=8, scale=0.25, blur=0.1, min_psnr=100.0, least_change=0.0)
+    GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR))
+    assert sigmas == pytest.approx([0.0] * 8 + [8.0, 6.0, 4.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def test_blurring_keeps_the_mean_of_a_flat_picture_and_spreads_a_point() -> None:
+    flat = torch.full((3, 20, 30), 0.4)
+    torch.testing.assert_close(gsloc.blurred(flat, 3.0), flat)
+    point = torch.zeros(1, 41, 41)
+    point[0, 20, 20] = 1
+    spread = gsloc.blurred(point, 2.0)
+    x = torch.arange(41) - 20.0
+    assert spread.sum().item() == pytest.approx(1, abs=1e-4)
+    assert (spread.sum((0, 1)) * x * x).sum().item() == pytest.approx(4, rel=0.01)
+
+
+def test_nothing_but_the_pose_is_differentiated(room: Any) -> None:
+    gaussians = room.gaussians.detach()
+    gaussians.means.requires_grad_()
+    options = replace(OPTIONS, iterations=2, scale=0.25)
+    GslocRefiner(options).refine(room.query, gaussians, room.prior(NEAR))
+    assert gaussians.means.grad is None
+
+
+def test_a_photo_of_another_place_is_rejected(room: Any) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, dtype=np.uint8)
+    query = replace(room.query, image=noise)
+    options = replace(OPTIONS, iterations=10, scale=0.25)
+    estimate = GslocRefiner(options).refine(query, room.gaussians, room.prior(NEAR))
+    assert not estimate.improved
+    assert torch.equal(estimate.pose(), room.prior(NEAR).pose())
+
+
+def test_no_step_means_no_improvement(room: Any) -> None:
+    options = replace(OPTIONS, iterations=0)
+    assert not GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR)).improved
+
+
+def test_an_empty_map_is_rejected(room: Any) -> None:
+    nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
+    assert not GslocRefiner(OPTIONS).refine(room.query, nothing, room.prior(NEAR)).improved
+
+
+def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
+    failed = PoseEstimate(Status.TOO_FEW_MATCHES, room.query.camera)
+    estimate = GslocRefiner().refine(room.query, room.gaussians, failed)
+    assert estimate.status is Status.TOO_FEW_MATCHES
+    assert not estimate.improved
+
+
+def test_the_low_pass_filter_shrinks_with_the_picture(room: Any) -> None:
+    refiner = GslocRefiner(replace(OPTIONS, scale=0.5), RenderOptions(low_pass=0.4))
+    comparison = refiner._comparison(room.query, room.gaussians)
+    assert comparison.photo.shape == (3, 120, 160)
+    assert comparison.render_options.low_pass == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong", ({"scale": 0.0}, {"lr": -1.0}, {"iterations": -1}, {"parametrization": "euler"})
+)
+def test_options_that_mean_nothing_are_a_user_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(GSplatLocError, match="expected"):
+        GslocOptions(**wrong)
+
+
+def test_adam_is_that_of_torch() -> None:
+    start = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    ours, theirs = (start.clone().requires_grad_() for _ in range(2))
+    adam, reference = gsloc.Adam(ours), torch.optim.Adam([theirs], lr=0.1, eps=1e-12)
+    for _ in range(5):
+        (gradient,) = torch.autograd.grad(ours.pow(4).sum(), ours)
+        adam.step(gradient, 0.1)
+        reference.zero_grad()
+        theirs.pow(4).sum().backward()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
