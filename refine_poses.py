@@ -13,9 +13,9 @@ from localization.map_refiner import (
     coarse_queries,
     coarse_queries_in_folder,
     refine_queries,
-    splats_bytes,
     trajectory_of,
 )
+from localization.pipeline import splats_bytes
 from localization.run import summary_lines, write_results
 from scene import read_scene
 from scene.images import image_files

@@ -5,17 +5,13 @@ from pathlib import Path
 
 from arguments.render import RenderArguments, parse_render_arguments
 from gaussian_renderer.device import rendering_device
+from scene.cameras import PosedCamera
 from scene.export import load_gaussians
+from scene.map_config import read_cameras
 from utils.console import log, run_script
 from utils.errors import GSplatLocError
 from visualization.rendering import ImageOptions, render_looks, write_looks
-from visualization.trajectory import (
-    PosedCamera,
-    cameras_of_poses,
-    smooth_path,
-    test_cameras,
-    training_cameras,
-)
+from visualization.trajectory import cameras_of_poses, smooth_path, test_cameras
 
 
 def main() -> None:
@@ -35,7 +31,7 @@ def find_cameras(arguments: RenderArguments) -> list[PosedCamera]:
         raise GSplatLocError("expected --frames and --fps of at least 1: correct them")
     if arguments.split == "test" and arguments.poses is None:
         return test_cameras(arguments.model_path)
-    training = training_cameras(arguments.model_path)
+    training = read_cameras(arguments.model_path)
     if arguments.poses is not None:
         return cameras_of_poses(arguments.poses, training[0].camera)
     return training if arguments.split == "train" else smooth_path(training, arguments.frames)

@@ -5,8 +5,8 @@ import threading
 
 from arguments.render import parse_view_arguments
 from scene.export import load_gaussians, saved_iterations
+from scene.map_config import read_cameras
 from utils.console import log, run_script
-from visualization.trajectory import training_cameras
 from visualization.viewer import LiveViewer
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     arguments = parse_view_arguments()
     gaussians = load_gaussians(arguments.model_path, arguments.iteration)
     has_cameras = (arguments.model_path / "cameras.json").is_file()
-    cameras = training_cameras(arguments.model_path) if has_cameras else []
+    cameras = read_cameras(arguments.model_path) if has_cameras else []
     viewer = LiveViewer(arguments.ip, arguments.port, cameras)
     latest = max(saved_iterations(arguments.model_path), default=0)
     viewer.update(gaussians, arguments.iteration or latest, {})

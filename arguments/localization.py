@@ -1,7 +1,7 @@
 """The command line of loc_inference.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from arguments.command_line import parse
 from localization.pipeline import DEFAULT_STAGES, PRIOR, STAGES, LocalizerOptions
 from localization.pnp import PnPOptions
 from localization.queries import Intrinsics
+from localization.refine.gscpr import GscprOptions
 from localization.refine.warp import WarpOptions
 from localization.view_retrieval import ViewRetrievalOptions
 from utils.errors import GSplatLocError
@@ -37,7 +38,8 @@ class LocalizeArguments:
     refine: str | None = None
     """the one refinement to run after prior, short for --stages prior NAME"""
     start: str = LocalizerOptions.start
-    """what refinements start from: prior (matches with landmarks) or retrieval (views of the map alike)"""
+    """what refinements start from: prior (matches with landmarks), or retrieval (of views of the map; if none
+    leads to an accepted pose, the photo counts as failed)"""
     retrieval_views: int = ViewRetrievalOptions.retrieval_views
     """rendered views between the mapping views that --start retrieval looks among, too"""
     iteration: int | None = None
@@ -71,12 +73,14 @@ class LocalizeArguments:
         return (PRIOR, self.refine)
 
     def options(self) -> LocalizerOptions:
+        pnp, gscpr = PnPOptions(max_iterations=self.ransac_iters), GscprOptions()
         return LocalizerOptions(
             stages=self.chain,
             top_k=self.top_k,
             max_side=self.max_side,
-            pnp=PnPOptions(max_iterations=self.ransac_iters),
+            pnp=pnp,
             warp=WarpOptions(lr=self.warp_lr, iterations=self.warp_iters),
+            gscpr=replace(gscpr, top_k=self.top_k, pnp=replace(gscpr.pnp, max_iterations=self.ransac_iters)),
             start=self.start,
             views=ViewRetrievalOptions(retrieval_views=self.retrieval_views),
             device=self.device,

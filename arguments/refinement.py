@@ -39,7 +39,7 @@ class RefineArguments:
     intrinsics: tuple[float, float, float, float] | None = None
     """fx fy cx cy of the photos in --images, pixels; wins over --focal"""
     stages: tuple[str, ...] = ("gscpr",)
-    """refinements to run, in order: gscpr, and after it any of loc_inference.py's, such as lm"""
+    """refinements to run, in order: gscpr and any other of loc_inference.py's, such as lm after it"""
     rounds: int = GscprOptions.rounds
     """renderings per photo, each at the pose that the last one gave (GS-CPR: 1)"""
     matcher: MatcherName = GscprOptions.matcher

@@ -54,9 +54,14 @@ def chosen_views(scene: Scene, config: MapConfig, views: ViewSet) -> Sequence[Vi
 
 def measure(arguments: MapQualityArguments) -> ImageQuality:
     """The figures of one map."""
+    if not 0 < arguments.scale <= 1:
+        raise GSplatLocError(f"expected a --scale above 0 and at most 1, found {arguments.scale}")
     config = read_config(arguments.map)
     views = chosen_views(read_scene(config.source_path, config.scene), config, arguments.views)
-    options = RenderOptions(background=(1.0, 1.0, 1.0) if config.scene.white_background else (0.0, 0.0, 0.0))
+    options = RenderOptions(
+        background=(1.0, 1.0, 1.0) if config.scene.white_background else (0.0, 0.0, 0.0),
+        antialiased=config.training.get("rendering", {}).get("antialiased", False),
+    )
     gaussians = load_gaussians(arguments.map, arguments.iteration)
     return evaluate_views(gaussians, views, options, arguments.scale)
 

@@ -11,6 +11,7 @@ of the scene may be held out: parameters are chosen on training views, never on 
 
 import math
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -114,7 +115,7 @@ def noisy_queries(views: Sequence[View], kind: str) -> list[CoarseQuery]:
     """The views with poses of the error called `kind`; a view's own does not depend on the others."""
     coarse = []
     for view in views:
-        generator = torch.Generator().manual_seed(sum(map(ord, view.name)) * 1009 + sum(NOISE[kind]))
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{view.name} {kind}".encode()))
         pose = moved(view.cam_from_world, *NOISE[kind], generator)
         coarse.append(CoarseQuery(query_from_view(view), pose))
     return coarse
@@ -137,16 +138,18 @@ def measure(arguments: RefinementArguments) -> Iterator[dict[str, Any]]:
     """One row of figures per coarse error and variant, as they come."""
     views = views_to_refine(arguments)
     chosen = [v for v in variants((arguments.map / EXPOSURE_NAME).is_file()) if arguments.only in v.name]
+    if not chosen:
+        raise GSplatLocError(f"expected a part of a variant's name, found {arguments.only!r}: see --only")
     for kind in arguments.coarse:
         retrieved = kind == RETRIEVAL
         queries = retrieved_queries(views, arguments.map) if retrieved else noisy_queries(views, kind)
         for variant in chosen:
             if variant.ablation and kind != ABLATED_ON:
                 continue
-            refiner = MapRefiner.load(arguments.map, variant.stages, LocalizerOptions(gscpr=variant.options))
-            refiner.refine(
-                queries[0].image.load_image(), views[0].camera, queries[0].cam_from_world
-            )  # warm up
+            options = LocalizerOptions(gscpr=variant.options, device="cpu")
+            refiner = MapRefiner.load(arguments.map, variant.stages, options)
+            first = queries[0]
+            refiner.refine(first.image.load_image(), views[0].camera, first.cam_from_world)  # warm up
             results = refine_queries(refiner, queries, quiet=True)
             yield row(kind, variant, results)
 
@@ -162,8 +165,8 @@ def views_to_refine(arguments: RefinementArguments) -> list[View]:
     views = read_scene(arguments.scene or config.source_path, config.scene).test
     if not views:
         raise GSplatLocError("expected test images, found none: choose a scene that has some with --scene")
-    step = len(views) / arguments.queries if arguments.queries else 1
-    return [views[int(i * step)] for i in range(arguments.queries or len(views))]
+    count = min(arguments.queries, len(views)) if arguments.queries > 0 else len(views)
+    return [views[i * len(views) // count] for i in range(count)]
 
 
 def row(kind: str, variant: Variant, results: Sequence[QueryResult]) -> dict[str, Any]:

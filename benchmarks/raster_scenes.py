@@ -10,9 +10,9 @@ from torch import Tensor
 from gaussian_renderer import sh
 from scene.cameras import Camera
 from scene.export import load_gaussians
+from scene.map_config import read_cameras
 from utils import se3
 from utils.errors import GSplatLocError
-from visualization.trajectory import training_cameras
 
 CHANNELS = 64
 _COPIES_BYTES = 200_000_000  # all copies together: more than the cache of any GPU
@@ -75,7 +75,7 @@ def cube(count: int) -> dict[str, Tensor]:
 
 def map_scene(folder: Path, width: int, height: int) -> tuple[BenchmarkScene, Camera]:
     """A map seen from the middle one of its training cameras; random descriptors where it has none."""
-    gaussians, cameras = load_gaussians(folder), training_cameras(folder)
+    gaussians, cameras = load_gaussians(folder), read_cameras(folder)
     posed = cameras[len(cameras) // 2]
     pose = posed.cam_from_world.float()
     features = gaussians.features

@@ -8,6 +8,7 @@ method starts from the first true pose, predicts by constant velocity and sees n
 no truth: it is how far the depth of one frame is from that of a later one, moved by the trajectory.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +47,8 @@ _STRETCH = 20  # test frames of RedKitchen in a row
 class RgbdArguments:
     """What is run."""
 
-    data: Path = ROOT.parent / "shared" / "data"
-    """folder of the data sets"""
+    data: Path = Path(os.environ.get("GSPLATLOC_DATA", ROOT.parent / "shared" / "data"))
+    """folder of the data sets; default: $GSPLATLOC_DATA"""
     output: Path | None = None
     """file for the figures; unset = none is written"""
     trajectories: Path | None = None
@@ -111,9 +112,9 @@ def measured(sequence: RgbdSequence, arguments: RgbdArguments) -> Iterator[tuple
         raise GSplatLocError(f"expected a true trajectory of {sequence.name}, found none: restore it")
     options = TrackingOptions()
     frames = [load_frame(view, options.frames) for view in sequence.views]
-    _, index = associate(sequence.timestamps, sequence.truth.timestamps, TOLERANCE)
-    truth = sequence.truth.select(index)
-    yield Row(sequence.name, "the truth itself", 0, 0, 0, 0, surface_mm(frames, truth), None), truth
+    known, index = associate(sequence.timestamps, sequence.truth.timestamps, TOLERANCE)
+    truth, seen = sequence.truth.select(index), [frames[i] for i in known]
+    yield Row(sequence.name, "the truth itself", 0, 0, 0, 0, surface_mm(seen, truth), None), truth
     methods: dict[str, Callable[[SurfaceMap], Aligner]] = {"lm (ours)": lambda s: make_aligner(options, s)}
     if arguments.published:
         published = TrackingOptions("gsplatloc")

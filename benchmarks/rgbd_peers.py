@@ -46,8 +46,6 @@ PEERS = {
 class CloudAligner:
     """`tracking.protocol.Aligner` by registration of point clouds."""
 
-    name = "cloud"
-
     def __init__(self, options: PeerOptions):
         self.options = options
         self._package = package()

@@ -73,7 +73,7 @@ def main() -> None:
 def run(part: Part, arguments: SystemsArguments) -> None:
     """One benchmark, its figures into its file."""
     for folder, command in ((arguments.room, "make demo"), (arguments.kitchen, "make accuracy")):
-        if part != "rgbd" and not folder.is_dir():
+        if str(folder) in commands(arguments)[part] and not folder.is_dir():
             raise GSplatLocError(
                 f"expected a map in {folder}, found none: run `{command}`, or say where it is"
             )

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from scene.export import load_gaussians
+from scene.map_config import read_cameras
 from visualization.rendering import ImageOptions, render_looks, write_looks
-from visualization.trajectory import smooth_path, training_cameras
+from visualization.trajectory import smooth_path
 
 OUTPUT = Path("output/examples")
 
 
 def main(output: Path = OUTPUT, frames: int = 60) -> None:
     gaussians = load_gaussians(output / "map")
-    path = smooth_path(training_cameras(output / "map"), frames)
+    path = smooth_path(read_cameras(output / "map"), frames)
     options = ImageOptions(fps=20)
     write_looks(output / "look", render_looks(gaussians, path, options), len(path), options)
     print(f"{len(path)} frames and film.mp4 in {output / 'look'}")

@@ -6,8 +6,8 @@ A map shows the mean exposure of its images, a photo its own. Two ways to the tr
   Absolute Pose Regression with Feature Synthesis" (CVPR 2024), which GS-CPR (Liu et al., ICLR 2025) trains
   with its Gaussians: the histogram of the photo's luminance goes through a small MLP. It never looks at the
   rendering, so it does not mind where the rendering was taken.
-- `fit_affine`, solved for one photo and one rendering, robustly, in closed form. Nothing is trained; both are
-  averaged over cells first, since the poses are centimetres or more apart.
+- `fit_affine`, solved for one photo and one rendering, by reweighted least squares. Nothing is trained; both
+  are averaged over cells first, since the poses are centimetres or more apart.
 """
 
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ def load_exposure(path: Path | str) -> ExposureNetwork:
         network.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise GSplatLocError(
-            f"expected an exposure network {path}, found none: map with --exposure --exposure_model act"
+            f"expected an exposure network {path}, found none: map with --exposure_model act"
         ) from None
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]

@@ -52,6 +52,8 @@ def find_distortion(
         after = _errors(pose, radial, matches)
         inliers = after < max_error_px
     noise = max(_RMS_PER_MEDIAN * float(np.median(after[matches.inliers])), 1e-3)
+    if noise == np.inf:  # most of what it was found from is behind the camera now
+        return None
     gain = _cost(before[matches.inliers], noise) - _cost(after[matches.inliers], noise)
     if gain < _GAIN * _SHARED or inliers.sum() < matches.inliers.sum():
         return None

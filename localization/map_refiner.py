@@ -14,13 +14,13 @@ from localization.coarse_poses import CoarsePose
 from localization.evaluation import QueryResult
 from localization.features import XFeatExtractor
 from localization.matchers.keypoints import Extractor
-from localization.pipeline import PRIOR, LocalizerOptions, make_refiners
+from localization.pipeline import PRIOR, STAGES, LocalizerOptions, make_refiners
 from localization.queries import Intrinsics, QueryImage, camera_of_file, queries_in_folder, query_from_view
 from localization.refine import Query, Refiner
 from localization.refine.rendering import shrunk
 from localization.result import Localization, PoseEstimate, Status
 from scene.cameras import Camera, View
-from scene.export import load_gaussians, ply_path, saved_iterations
+from scene.export import load_gaussians
 from scene.gaussians import Gaussians
 from scene.images import resize_rgb
 from scene.map_config import longest_side
@@ -70,6 +70,11 @@ class MapRefiner:
         iteration: int | None = None,
     ) -> "MapRefiner":
         """The refinements called `stages` in the map that train.py wrote; `options.stages` are not read."""
+        if not stages or not set(stages) <= set(STAGES[1:]) or len(set(stages)) < len(stages):
+            raise GSplatLocError(
+                f"expected refinements out of {', '.join(STAGES[1:])}, each once,"
+                f" found {', '.join(stages) or 'none'}: see --stages"
+            )
         options = replace(options or LocalizerOptions(), stages=(PRIOR, *stages))
         device = rendering_device(options.device, quiet=options.quiet)
         refiners = make_refiners(options, map_dir)
@@ -94,7 +99,7 @@ class MapRefiner:
         image = resize_rgb(image, small.width, small.height)
         features = self.extractor.extract(image)
         features_ms = 1000 * (time.perf_counter() - start)
-        estimate = PoseEstimate(Status.OK, small, cam_from_world)
+        estimate = PoseEstimate(Status.OK, small, cam_from_world.double().cpu())
         stages = {COARSE: estimate}
         query = Query(image, small, features.keypoints, features.dense)
         for refiner in self.refiners:
@@ -108,18 +113,26 @@ class MapRefiner:
 def refine_queries(
     refiner: MapRefiner, queries: Sequence[CoarseQuery], quiet: bool = False
 ) -> list[QueryResult]:
-    """Refine every query in turn, behind a progress bar."""
+    """Refine every query in turn, behind a progress bar.
+
+    Raises `GSplatLocError`, before the first, where the focal length of one is not known.
+    """
+    cameras = [_known_camera(query.image) for query in queries]
     results = []
-    for query in progress(queries, desc="refining", quiet=quiet):
+    for query, camera in progress(list(zip(queries, cameras)), desc="refining", quiet=quiet):
         image = query.image
-        camera = image.load_camera()
-        if camera is None:
-            raise GSplatLocError(
-                f"expected a focal length of {image.name}, found none: pass --focal or --intrinsics"
-            )
         localization = refiner.refine(image.load_image(), camera, query.cam_from_world)
         results.append(QueryResult(image.name, localization, image.cam_from_world))
     return results
+
+
+def _known_camera(image: QueryImage) -> Camera:
+    camera = image.load_camera()
+    if camera is None:
+        raise GSplatLocError(
+            f"expected a focal length of {image.name}, found none: pass --focal or --intrinsics"
+        )
+    return camera
 
 
 def coarse_queries(views: Sequence[View], poses: dict[str, CoarsePose]) -> list[CoarseQuery]:
@@ -172,11 +185,3 @@ def trajectory_of(queries: Sequence[CoarseQuery], results: Sequence[QueryResult]
         return None
     stamps, poses = zip(*sorted(stamped, key=lambda pair: pair[0]))
     return Trajectory(np.array(stamps), torch.stack(poses))
-
-
-def splats_bytes(map_dir: Path | str, iteration: int | None = None) -> int:
-    """Size of the files of the Gaussians that are rendered."""
-    latest = saved_iterations(map_dir)[-1] if iteration is None else iteration
-    return sum(
-        path.stat().st_size for path in ply_path(Path(map_dir), latest).parent.iterdir() if path.is_file()
-    )

@@ -26,7 +26,7 @@ from localization.refine.gsloc import GslocOptions, GslocRefiner
 from localization.refine.lm import LmOptions, LmRefiner
 from localization.refine.rendering import shrunk
 from localization.refine.warp import WarpOptions, WarpRefiner
-from localization.result import Localization, Matches, PoseEstimate
+from localization.result import Localization, Matches, PoseEstimate, Status
 from localization.retrieval import divide
 from localization.starts import RetrievalStart, RetrievalStartOptions, StartProvider
 from localization.view_retrieval import FILE_NAME as VIEWS_NAME
@@ -64,9 +64,7 @@ class LocalizerOptions:
     lm: LmOptions = field(default_factory=LmOptions)
     gsloc: GslocOptions = field(default_factory=GslocOptions)
     gscpr: GscprOptions = field(default_factory=GscprOptions)
-    start: str = (
-        PRIOR  # what the stage "prior" is: matches with landmarks, or "retrieval" of views of the map
-    )
+    start: str = PRIOR  # what "prior" is: matches with landmarks, or "retrieval" of views of the map
     views: ViewRetrievalOptions = field(default_factory=ViewRetrievalOptions)  # that are retrieved
     retrieval: RetrievalStartOptions = field(default_factory=RetrievalStartOptions)  # how
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
@@ -117,9 +115,8 @@ class Localizer:
         options = options or LocalizerOptions()
         options = replace(options, max_side=options.max_side or longest_side(map_dir))
         device = rendering_device(options.device, quiet=options.quiet)
-        refiners = make_refiners(options, map_dir)
+        refiners, retrieves = make_refiners(options, map_dir), _starts_by_retrieval(options)
         landmarks = load_landmarks(Path(map_dir) / FILE_NAME).to(device)
-        retrieves = _starts_by_retrieval(options)
         gaussians = load_gaussians(map_dir, iteration).to(device) if refiners or retrieves else None
         extractor = XFeatExtractor(device, options.top_k)
         start = None
@@ -176,9 +173,9 @@ class Localizer:
         return stages
 
     def _from_views(self, query: Query, provider: StartProvider) -> dict[str, PoseEstimate]:
-        """The stages from the first start that a refinement finds evidence for, else from the best start.
+        """The stages from the first start that a refinement finds evidence for; without it they fail.
 
-        What was tried in vain counts as time of the start.
+        A view that only looks alike is no pose. What was tried in vain counts as time of the start.
         """
         if self.gaussians is None:  # __init__ refuses it
             raise ValueError("views are retrieved without a map")
@@ -190,7 +187,12 @@ class Localizer:
             found = list(tried[-1].values())[1:]
             if not found or any(estimate.improved for estimate in found):
                 return tried[-1]
-        return tried[0]
+        failed = {
+            name: replace(stage, status=Status.NO_CONSENSUS, cam_from_world=None, covariance=None)
+            for name, stage in tried[0].items()
+            if name != PRIOR
+        }
+        return {PRIOR: tried[0][PRIOR], **failed}
 
     def prior(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
         """The pose from matches between keypoints and landmarks."""
@@ -295,11 +297,15 @@ def _starts_by_retrieval(options: LocalizerOptions) -> bool:
 
 def map_bytes(map_dir: Path | str, options: LocalizerOptions, iteration: int | None = None) -> int:
     """Size of the files that `Localizer.load` reads with these options."""
-    map_dir = Path(map_dir)
-    files = [map_dir / FILE_NAME]
-    if _starts_by_retrieval(options):
-        files.append(map_dir / VIEWS_NAME)
-    if len(options.stages) > 1 or _starts_by_retrieval(options):
-        folder = ply_path(map_dir, saved_iterations(map_dir)[-1] if iteration is None else iteration).parent
-        files += [path for path in folder.iterdir() if path.is_file()]
-    return sum(path.stat().st_size for path in files)
+    files = [Path(map_dir) / FILE_NAME]
+    retrieves = _starts_by_retrieval(options)
+    if retrieves:
+        files.append(Path(map_dir) / VIEWS_NAME)
+    splats = splats_bytes(map_dir, iteration) if len(options.stages) > 1 or retrieves else 0
+    return splats + sum(path.stat().st_size for path in files)
+
+
+def splats_bytes(map_dir: Path | str, iteration: int | None = None) -> int:
+    """Size of the files of the Gaussians that are rendered, the latest by default."""
+    folder = ply_path(map_dir, saved_iterations(map_dir)[-1] if iteration is None else iteration).parent
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

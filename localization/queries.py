@@ -51,10 +51,10 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise GSplatLocError(f"expected a folder of images at {folder}, found none: check --queries")
+        raise GSplatLocError(f"expected a folder of images at {folder}, found none: check the path")
     paths = image_files(folder)
     if not paths:
-        raise GSplatLocError(f"expected images in {folder}, found none: check --queries")
+        raise GSplatLocError(f"expected images in {folder}, found none: check the path")
     for path in paths:
         upright_size(path)
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]

@@ -43,9 +43,7 @@ class PoseEstimate:
     covariance: Tensor | None = None  # [6, 6] of xi = (rho, phi), metres and radians, left perturbation
     matches: Matches | None = None
     elapsed_ms: float = 0.0
-    distortion: float = (
-        0.0  # radial k found of an unknown camera (`localization.distortion`): `camera` is without
-    )
+    distortion: float = 0.0  # radial k of an unknown camera (`localization.distortion`); `camera` is without
     improved: bool = True  # False when a refinement was tried, rejected, and this is its prior again
 
     @property

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gaussian_renderer import RenderOptions, render
 from localization.features import XFeatExtractor
+from localization.refine.rendering import to_image
 from localization.virtual_views import VirtualViewOptions, virtual_views
 from scene.cameras import PosedCamera
 from scene.gaussians import Gaussians
@@ -189,5 +190,4 @@ def vocabulary(maps: Sequence[Tensor], count: int, generator: torch.Generator) -
 def _dense_map(gaussians: Gaussians, view: PosedCamera, extractor: XFeatExtractor) -> Tensor:
     """XFeat's map of what the map looks like from a view."""
     rgb = render(gaussians, view.camera, view.cam_from_world, RenderOptions()).rgb
-    image = (rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
-    return extractor.extract(image).dense
+    return extractor.extract(to_image(rgb)).dense

@@ -26,7 +26,7 @@ from mapping.trainer import Trainer, TrainingSet, Watcher
 from mapping.triangulation import Tracks, triangulate
 from scene.cameras import Scene, View
 from scene.checkpoint import load_checkpoint
-from scene.export import save_gaussians
+from scene.export import report_later_iterations, save_gaussians
 from scene.gaussians import Gaussians
 from scene.map_config import MapConfig, write_cameras, write_config
 from utils.console import log
@@ -194,6 +194,7 @@ def train(
 def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     """Write the final map and its landmarks; returns the number of landmarks."""
     save_gaussians(mapper.output, trainer.iteration, mapper.final_gaussians(trainer.gaussians))
+    report_later_iterations(mapper.output, trainer.iteration)
     exposure_path = mapper.output / EXPOSURE_NAME
     if trainer.exposure_network is not None:
         save_exposure(exposure_path, trainer.exposure_network)

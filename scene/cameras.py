@@ -67,6 +67,7 @@ class PosedCamera:
 
     camera: Camera
     cam_from_world: Tensor  # [4, 4] float64
+    name: str = ""  # of the view or of the picture, where it has one
 
 
 @dataclass(frozen=True)

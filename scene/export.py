@@ -1,6 +1,7 @@
 """Maps on disk: the .ply that every splat viewer opens, with descriptors as extra `semantic_*` properties."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from scene.gaussians import Gaussians
 from scene.ply import read_vertices, write_vertices
+from utils.console import log
 from utils.errors import GSplatLocError
 from utils.io import atomic_path
 
@@ -39,6 +41,17 @@ def save_gaussians(map_dir: Path | str, iteration: int, gaussians: Gaussians) ->
             save_file({"feature_decoder": decoder}, temporary)
     write_ply(path, gaussians)
     return path
+
+
+def report_later_iterations(map_dir: Path | str, iteration: int) -> None:
+    """Say on stderr where a run ended at an earlier iteration than the one before it did."""
+    later = [number for number in saved_iterations(map_dir) if number > iteration]
+    if later:
+        log(
+            f"{map_dir}: iteration {later[-1]} of an earlier run is still there and taken for the latest:"
+            f" remove it, or pass --iteration {iteration}",
+            stream=sys.stderr,
+        )
 
 
 def load_gaussians(map_dir: Path | str, iteration: int | None = None) -> Gaussians:

@@ -90,7 +90,8 @@ def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
     size, lens = (int(entry[key]) for key in ("width", "height")), (entry[key] for key in _INTRINSICS)
     rotation, position = (torch.tensor(entry[key], dtype=torch.float64) for key in ("rotation", "position"))
     world_from_cam = se3.from_rotation_translation(rotation.reshape(3, 3), position.reshape(3))
-    return PosedCamera(Camera(*size, *(float(value) for value in lens)), se3.inverse(world_from_cam))
+    camera = Camera(*size, *(float(value) for value in lens))
+    return PosedCamera(camera, se3.inverse(world_from_cam), entry["img_name"])
 
 
 def longest_side(map_dir: Path | str) -> int | None:

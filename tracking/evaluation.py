@@ -55,13 +55,21 @@ def matched(
     estimate: Trajectory, truth: Trajectory, tolerance: float = TOLERANCE
 ) -> tuple[Trajectory, Trajectory]:
     """The poses of both that are of the same time, pair by pair."""
-    here, there = associate(estimate.timestamps, truth.timestamps, tolerance)
+    here, there = pairs(estimate.timestamps, truth.timestamps, tolerance)
+    return estimate.select(here), truth.select(there)
+
+
+def pairs(
+    estimated: np.ndarray, true: np.ndarray, tolerance: float = TOLERANCE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices [M] of the timestamps [N] and [K] that are of the same time; `GSplatLocError` if M < 3."""
+    here, there = associate(estimated, true, tolerance)
     if len(here) < _LEAST_PAIRS:
         raise GSplatLocError(
             f"expected at least {_LEAST_PAIRS} poses at the times of the truth (within {tolerance} s), found"
-            f" {len(here)}: the trajectories are of different sequences"
+            f" {len(here)}: take more frames, or remove a truth that is another sequence's"
         )
-    return estimate.select(here), truth.select(there)
+    return here, there
 
 
 def aligned(estimate: Trajectory, truth: Trajectory) -> Trajectory:
@@ -71,7 +79,10 @@ def aligned(estimate: Trajectory, truth: Trajectory) -> Trajectory:
 
 
 def umeyama(source: Tensor, target: Tensor) -> Tensor:
-    """The rigid motion [4, 4] of points [N, 3] onto points [N, 3] with the least squared distances."""
+    """The rigid motion [4, 4] of points [N, 3] onto points [N, 3] with the least squared distances.
+
+    Points on one line do not say how far it turns about that line.
+    """
     from_mean, to_mean = source.mean(0), target.mean(0)
     u, _, vt = torch.linalg.svd((target - to_mean).T @ (source - from_mean))
     sign = torch.ones(3, dtype=source.dtype)

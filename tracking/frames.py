@@ -23,12 +23,19 @@ from utils.errors import GSplatLocError
 class FrameOptions:
     """How images are prepared. Pixels are those of the level."""
 
-    side: int = 320  # pixels: the longer side of the finest level; larger images are averaged to it
+    side: int = 320  # pixels: images are halved while their longer side is at least twice this
     levels: int = 4  # of half the size each
     contrast: ContrastOptions = field(default_factory=ContrastOptions)
     smooth_px: float = 1.0  # Gaussian sigma over inverse depth, within a surface; 0 = none
     max_depth_step: float = 0.02  # relative second difference of inverse depth that is no edge yet
     max_depth: float = 8.0  # metres; beyond, a Kinect says little
+
+    def __post_init__(self) -> None:
+        if min(self.side, self.levels) < 1:
+            raise GSplatLocError(
+                "expected --frames.side and --frames.levels of at least 1, found"
+                f" {self.side} and {self.levels}"
+            )
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,6 @@ class GsplatLocOptions:
 class GsplatLocAligner:
     """`Aligner` by rendering the map's depth, as published."""
 
-    name = "gsplatloc"
-
     def __init__(self, surface: SurfaceMap, options: GsplatLocOptions | None = None):
         self.options = options or GsplatLocOptions()
         self._surface = surface

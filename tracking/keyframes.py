@@ -17,9 +17,8 @@ _PROBES = 300  # points that stand for a keyframe where overlap is judged
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A frame with its pose, and what later frames are compared with."""
+    """What later frames are compared with, and the pose that it was seen from."""
 
-    frame: Frame
     cam_from_world: Tensor  # [4, 4] float64
     colour: tuple[ResidualBlock, ...]  # of each level, finest first; points in the world
     surface: ResidualBlock  # a grid over the finest level's depth; points in the world
@@ -39,7 +38,7 @@ def make_keyframe(frame: Frame, cam_from_world: Tensor, contrast: ContrastOption
     surface = _in_world(surface, world_from_cam)
     probes = surface.points[:, :: max(1, len(surface) // _PROBES)].double()
     return Keyframe(
-        frame, cam_from_world, tuple(_in_world(block, world_from_cam) for block in colour), surface, probes
+        cam_from_world, tuple(_in_world(block, world_from_cam) for block in colour), surface, probes
     )
 
 

@@ -20,6 +20,7 @@ from scene.cameras import Camera
 from tracking.frames import Frame, Level
 from tracking.keyframes import Keyframe, make_keyframe, overlap, view_shift
 from tracking.protocol import Tracked
+from utils.errors import GSplatLocError
 
 _LEAST_SAMPLES = 50  # of a kind: fewer cannot hold a pose
 
@@ -42,11 +43,23 @@ class LmOptions:
     min_correlation: float = 0.3  # of contrasts in view, or it is another place
     most_inverse_depth: float = 0.05  # of the depths' deviation, 1/m, or it is another place
 
+    def __post_init__(self) -> None:
+        counts = {
+            "references": self.references,
+            "surface_samples": self.surface_samples,
+            "contrast.samples": self.contrast.samples,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise GSplatLocError(f"expected --lm.{name} of at least 1, found {count}")
+        if max(self.colour_weight, self.depth_weight) <= 0:
+            raise GSplatLocError(
+                "expected --lm.colour_weight or --lm.depth_weight above 0, found neither: nothing is compared"
+            )
+
 
 class LmAligner:
     """`Aligner` by direct alignment with keyframes, Levenberg-Marquardt."""
-
-    name = "lm"
 
     def __init__(self, options: LmOptions | None = None):
         self.options = options or LmOptions()

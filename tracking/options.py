@@ -16,9 +16,7 @@ Method = Literal["lm", "gsplatloc"]
 class TrackingOptions:
     """How a sequence is tracked and mapped."""
 
-    method: Method = (
-        "lm"  # second-order alignment with keyframes, or gradient descent through the rendered map
-    )
+    method: Method = "lm"  # lm: second-order, with keyframes; gsplatloc: descent through the rendered map
     frames: FrameOptions = field(default_factory=FrameOptions)
     lm: LmOptions = field(default_factory=LmOptions)
     gsplatloc: GsplatLocOptions = field(default_factory=GsplatLocOptions)

@@ -20,8 +20,6 @@ class Tracked:
 class Aligner(Protocol):
     """Finds the pose of one frame after another, from what it kept of those before."""
 
-    name: str
-
     def start(self, frame: Frame, cam_from_world: Tensor) -> None:
         """Take the first frame, whose pose [4, 4] is given, as reference."""
         ...

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from scene.cameras import View
-from scene.export import save_gaussians
+from scene.export import report_later_iterations, save_gaussians
 from scene.map_config import write_cameras
 from scene.trajectory import Trajectory, write_tum_trajectory
-from tracking.evaluation import TrajectoryError, trajectory_error
+from tracking.evaluation import TrajectoryError, pairs, trajectory_error
 from tracking.frames import Frame, FrameOptions, load_frame
 from tracking.options import TrackingOptions, make_aligner
 from tracking.protocol import Aligner
@@ -56,8 +56,11 @@ def track(
 ) -> TrackingResult:
     """Track every frame of a sequence; `on_frame` is called after each.
 
-    `make` makes another aligner than `options.method`, which may look at the map.
+    `make` makes another aligner than `options.method`, which may look at the map. Raises `GSplatLocError`
+    where the truth is of another time than the frames, before any of them is tracked.
     """
+    if sequence.truth is not None:
+        pairs(sequence.timestamps, sequence.truth.timestamps)
     surface = SurfaceMap(options.surface)
     aligner = make_aligner(options, surface) if make is None else make(surface)
     tracker = Tracker(aligner, surface, sequence.first_pose())
@@ -81,6 +84,7 @@ def write_result(
         write_tum_trajectory(folder / "groundtruth.txt", sequence.truth)
     write_json(folder / "metrics.json", result.metrics(sequence, options))
     save_gaussians(folder, len(result.trajectory), result.surface.gaussians())
+    report_later_iterations(folder, len(result.trajectory))
     poses = result.trajectory.cam_from_world
     write_cameras(folder, [sequence.views[index].with_pose(poses[index]) for index in result.keyframes])
 

@@ -17,6 +17,7 @@ from scene.cameras import SparsePoints
 from scene.gaussians import Gaussians
 from tracking.frames import Frame
 from utils import se3
+from utils.errors import GSplatLocError
 
 _OPAQUE = 0.999  # an opacity of 1 has no logit; the rasterizer's alpha ends at 0.99
 _NEAREST = 0.05  # metres in front of the camera
@@ -31,6 +32,12 @@ class SurfaceOptions:
     most_weight: float = 30.0  # measurements that a point remembers: older ones fade
     max_points: int = 1_000_000  # no more are added beyond
     scale: float = 0.7  # of a Gaussian, in distances to its neighbours; less leaves gaps, 1 blurs
+
+    def __post_init__(self) -> None:
+        if self.cell_px < 1:
+            raise GSplatLocError(f"expected --surface.cell_px of at least 1, found {self.cell_px}")
+        if self.scale <= 0:
+            raise GSplatLocError(f"expected a --surface.scale above 0, found {self.scale}")
 
 
 class SurfaceMap:

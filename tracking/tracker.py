@@ -9,6 +9,7 @@ from tracking.frames import Frame
 from tracking.protocol import Aligner, Tracked
 from tracking.surface import SurfaceMap
 from utils import se3
+from utils.errors import GSplatLocError
 
 
 @dataclass
@@ -20,12 +21,10 @@ class Tracker:
     start: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))  # the first frame's pose
     poses: list[Tensor] = field(default_factory=list)  # cam_from_world of the frames so far
     keyframes: list[int] = field(default_factory=list)  # those that made the map
-    lost: list[int] = field(
-        default_factory=list
-    )  # frames that could not be compared: they stay where they were
+    lost: list[int] = field(default_factory=list)  # frames like no other: they stay where they were
 
     def add(self, frame: Frame) -> Tensor:
-        """The next frame's pose [4, 4]."""
+        """The next frame's pose [4, 4]; `GSplatLocError` where the first frame has no depth."""
         tracked = self._track(frame)
         if not tracked.ok:
             self.lost.append(len(self.poses))
@@ -37,6 +36,11 @@ class Tracker:
 
     def _track(self, frame: Frame) -> Tracked:
         if not self.poses:
+            if not frame.inverse_depth.any():
+                raise GSplatLocError(
+                    f"expected depth in the first frame, {frame.name}, found none near enough: start later"
+                    " by --first, or raise --frames.max_depth"
+                )
             pose = exact_rotation(self.start)
             self.aligner.start(frame, pose)
             return Tracked(pose, keyframe=True)

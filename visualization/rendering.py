@@ -10,12 +10,12 @@ import torch
 
 from gaussian_renderer import RenderOptions, RenderResult, render
 from localization.features import feature_size
+from scene.cameras import PosedCamera
 from scene.gaussians import Gaussians
 from utils.console import log, progress
 from utils.io import atomic_path
 from visualization import images
 from visualization.images import FeatureColors, Image
-from visualization.trajectory import PosedCamera
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Pictures of a tracked sequence: its path seen from above, and the map beside what the sensor saw."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def save_trajectory_plot(
     axes = figure.add_subplot()
     if truth is not None:
         axes.plot(*(axes_of_spread @ (reference - origin).T), color=_TRUTH, lw=3, alpha=0.6, label="truth")
-    for (name, centers), color in zip(paths.items(), _PALETTE):
+    for (name, centers), color in zip(paths.items(), cycle(_PALETTE)):
         axes.plot(*(axes_of_spread @ (centers - origin).T), color=color, lw=1.2, label=name)
     axes.set_aspect("equal", "datalim")
     axes.set_xlabel("metres")

@@ -1,7 +1,6 @@
-"""Cameras to look at a map from: those of its training or test images, of a file, or on a smooth path."""
+"""Cameras to look at a map from: those of its test images, of a file, or on a smooth path."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -10,32 +9,10 @@ from torch import Tensor
 
 from localization.poses_io import read_poses
 from scene import read_scene
-from scene.cameras import Camera
+from scene.cameras import Camera, PosedCamera
 from scene.map_config import read_config
 from utils import se3
 from utils.errors import GSplatLocError
-from utils.io import read_json
-
-
-@dataclass(frozen=True)
-class PosedCamera:
-    """A camera and where it stands; no image."""
-
-    name: str
-    camera: Camera
-    cam_from_world: Tensor  # [4, 4] float64
-
-
-def training_cameras(map_dir: Path | str) -> list[PosedCamera]:
-    """The cameras that a map was made of, from its cameras.json: the scene itself is not needed.
-
-    Raises `GSplatLocError` where the file is missing or is another's.
-    """
-    path = Path(map_dir) / "cameras.json"
-    try:
-        return [_from_entry(entry) for entry in read_json(path)]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise GSplatLocError(f"expected cameras in {path}, found {error!r}: train this map anew") from None
 
 
 def test_cameras(map_dir: Path | str) -> list[PosedCamera]:
@@ -46,7 +23,7 @@ def test_cameras(map_dir: Path | str) -> list[PosedCamera]:
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: choose --split train or path"
         )
-    return [PosedCamera(view.name, view.camera, view.cam_from_world) for view in scene.test]
+    return [PosedCamera(view.camera, view.cam_from_world, view.name) for view in scene.test]
 
 
 def cameras_of_poses(path: Path | str, camera: Camera) -> list[PosedCamera]:
@@ -54,7 +31,7 @@ def cameras_of_poses(path: Path | str, camera: Camera) -> list[PosedCamera]:
     records = read_poses(path).values()
     if not records:
         raise GSplatLocError(f"expected poses in {path}, found none: pass a file with a line per camera")
-    return [PosedCamera(r.name, _with_focal(camera, r.focal), r.cam_from_world) for r in records]
+    return [PosedCamera(_with_focal(camera, r.focal), r.cam_from_world, r.name) for r in records]
 
 
 def smooth_path(keyframes: Sequence[PosedCamera], frames: int, spacing: int = 6) -> list[PosedCamera]:
@@ -74,15 +51,7 @@ def smooth_path(keyframes: Sequence[PosedCamera], frames: int, spacing: int = 6)
     rotation = se3.rotation_from_quaternion(splined[:, 3:])
     translation = -(rotation @ splined[:, :3, None])[..., 0]
     path = se3.from_rotation_translation(rotation, translation)
-    return [PosedCamera(f"{index:05d}", knots[0].camera, pose) for index, pose in enumerate(path)]
-
-
-def _from_entry(entry: dict) -> PosedCamera:
-    rotation = torch.tensor(entry["rotation"], dtype=torch.float64)
-    center = torch.tensor(entry["position"], dtype=torch.float64)
-    world_from_cam = se3.from_rotation_translation(rotation, center)
-    camera = Camera(**{field.name: entry[field.name] for field in fields(Camera)})
-    return PosedCamera(entry["img_name"], camera, se3.inverse(world_from_cam))
+    return [PosedCamera(knots[0].camera, pose, f"{index:05d}") for index, pose in enumerate(path)]
 
 
 def _with_focal(camera: Camera, focal: float | None) -> Camera:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from scene.cameras import View
+from scene.cameras import PosedCamera, View
 from scene.gaussians import Gaussians
 from utils import se3
 from utils.console import log
 from utils.errors import GSplatLocError
-from visualization.trajectory import PosedCamera
 
 _SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB

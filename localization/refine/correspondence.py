@@ -1,8 +1,9 @@
 """Matches between a photo and a rendering of nearly the same view.
 
-The estimate is within centimetres, so a pixel's partner is near: every search is confined to a window. Three
-ways; all give pixels of the photo, at the rendering's size, beside pixels of the rendering, which has depth.
-On held-out RedKitchen views tracks took a prior of 0.55 cm to 0.32 cm, keypoints to 0.43, the map to 0.87.
+Mostly the estimate is within centimetres, so that a pixel's partner is near: searches are confined to a
+window, which only a start from anywhere (`refine/wide.py`) leaves open. All give pixels of the photo, at the
+rendering's size, beside pixels of the rendering, which has depth. On held-out RedKitchen views tracks took a
+prior of 0.55 cm to 0.32 cm, keypoints to 0.43, the map to 0.87.
 """
 
 from dataclasses import dataclass
@@ -171,6 +172,10 @@ def _windowed(cosine: Tensor, a: Tensor, b: Tensor, window_px: float) -> Tensor:
 
 
 def _mutual(cosine: Tensor, min_cosine: float) -> tuple[Tensor, Tensor]:
+    """Rows and columns of `cosine` [N, M] that prefer each other, above the least cosine."""
+    if not cosine.numel():  # no keypoints: torch has no maximum of nothing
+        none = torch.zeros(0, dtype=torch.int64, device=cosine.device)
+        return none, none
     best, column = cosine.max(1)
     row = torch.arange(len(cosine), device=cosine.device)
     keep = (cosine.argmax(0)[column] == row) & (best > min_cosine)

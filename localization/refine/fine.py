@@ -91,7 +91,7 @@ class FineRefiner:
         kept = rendering.inside(trusted, pairs.rendering)
         if int(kept.sum()) < self.options.min_inliers:
             return None
-        points = to_world(view, rendering.lift(view, pairs.rendering[kept]))
+        points = rendering.to_world(view, rendering.lift(view, pairs.rendering[kept]))
         pixels = pairs.photo[kept].cpu() * _enlargement(view.camera, prior.camera)
         return solve(prior, pose, pixels, points, self.options)
 
@@ -107,7 +107,7 @@ class FineRefiner:
             return correspondence.match_map(keypoints, view.features, size, window, options.min_cosine)
         if self.extractor is None:
             self.extractor = XFeatExtractor(view.rgb.device)
-        image = (view.rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        image = rendering.to_image(view.rgb)
         found = self.extractor.extract(image).keypoints
         found = replace(found, xy=found.xy.to(keypoints.xy), descriptors=found.descriptors.to(keypoints.xy))
         return correspondence.match_keypoints(keypoints, found, window, options.min_cosine)
@@ -116,12 +116,6 @@ class FineRefiner:
 def _enlargement(small: Camera, large: Camera) -> Tensor:
     """[2] by which pixels of the one become pixels of the other."""
     return torch.tensor([large.width / small.width, large.height / small.height])
-
-
-def to_world(view: rendering.Rendering, local: Tensor) -> Tensor:
-    """Points [N, 3] in the rendering's camera frame -> world [N, 3] float64."""
-    rotation, translation = view.cam_from_world[:3, :3], view.cam_from_world[:3, 3]
-    return (local.double().cpu() - translation) @ rotation
 
 
 def solve(
@@ -162,6 +156,12 @@ def prior_matches(prior: PoseEstimate) -> Observations | None:
     )
 
 
+def keeps_matches(pose: Tensor, prior: PoseEstimate) -> bool:
+    """Whether the inliers that made an estimate, if any, agree with `pose`, too, but for a few."""
+    own = prior_matches(prior)
+    return own is None or bool(_inliers(prior.camera, pose, own).sum() >= _MIN_KEPT * len(own))
+
+
 def _noise(camera: Camera, pose: Tensor, pixels: Tensor, points: Tensor) -> float:
     errors = reprojection.errors_px(camera, pose, reprojection.observe(pixels, points))
     return max(reprojection.noise_px(errors), _MIN_NOISE_PX)
@@ -175,9 +175,7 @@ def _evident(
     agree = _inliers(camera, pose, rendered)
     enough = int(agree.sum()) >= max(options.min_inliers, options.min_inlier_share * len(rendered))
     better = reprojection.cost(camera, pose, joint) <= reprojection.cost(camera, prior.pose(), joint)
-    own = prior_matches(prior)
-    loyal = own is None or bool(_inliers(camera, pose, own).sum() >= _MIN_KEPT * len(own))
-    return enough and better and loyal
+    return enough and better and keeps_matches(pose, prior)
 
 
 def _inliers(camera: Camera, pose: Tensor, observations: Observations) -> Tensor:

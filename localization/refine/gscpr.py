@@ -17,7 +17,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from localization.matchers import ImageMatcher, ImageMatches, MatcherName, make_
 from localization.matchers.keypoints import KeypointMatcher
 from localization.pnp import PnPOptions, estimate_pose, pixel_scale
 from localization.refine import Query, rendering, reprojection
-from localization.refine.fine import to_world
+from localization.refine.fine import keeps_matches
 from localization.refine.relative import estimate_relative
 from localization.result import PoseEstimate
 from scene.gaussians import Gaussians
@@ -35,7 +34,6 @@ from scene.images import resize_rgb
 from utils.errors import GSplatLocError
 
 Exposure = Literal["none", "act", "affine"]
-_MIN_KEPT = 0.9  # share of the estimate's own inliers that a better pose may not fall below
 _NOISE_PX = 1.5  # of matches with a rendering, standard deviation per coordinate
 _MIN_GROWTH = 0.8  # of the inliers from one round to the next: fewer agree by more than chance
 
@@ -84,7 +82,7 @@ class GscprRefiner:
         if self.options.exposure == "act" and exposure is None:
             raise GSplatLocError(
                 "expected a map with an exposure network, found none:"
-                " map with --exposure --exposure_model act, or choose affine"
+                " map with --exposure_model act, or choose affine"
             )
 
     @torch.no_grad()
@@ -108,7 +106,7 @@ class GscprRefiner:
             return estimate_relative(matches, query.camera, view, self._trusted(view), options.pnp)
         kept = rendering.inside(self._trusted(view), matches.b.to(view.depth))
         matches = matches.select(kept.cpu())
-        points = to_world(view, rendering.lift(view, matches.b.to(view.depth)))
+        points = rendering.to_world(view, rendering.lift(view, matches.b.to(view.depth)))
         return estimate_pose(matches.a.double().numpy(), points.numpy(), query.camera, options.pnp)
 
     def _trusted(self, view: rendering.Rendering) -> Tensor:
@@ -119,7 +117,7 @@ class GscprRefiner:
         if self.matcher is None:
             self.matcher = make_matcher(self.options.matcher, view.rgb.device, self.options.top_k)
         rendered = self._exposed(query, view)
-        image = (rendered.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        image = rendering.to_image(rendered)
         if isinstance(self.matcher, KeypointMatcher):
             size = (query.camera.width, query.camera.height)
             return self.matcher.match_keypoints(query.keypoints, size, image)
@@ -142,7 +140,7 @@ class GscprRefiner:
 def _accepted(refined: PoseEstimate, last: PoseEstimate, prior: PoseEstimate) -> bool:
     """Whether a proven pose is also a step on from the last, and loyal to the matches of the first."""
     grown = last is prior or refined.inliers >= _MIN_GROWTH * last.inliers
-    return grown and _explains_more(refined, last) and _loyal(refined, prior)
+    return grown and _explains_more(refined, last) and keeps_matches(refined.pose(), prior)
 
 
 def _explains_more(refined: PoseEstimate, last: PoseEstimate) -> bool:
@@ -156,15 +154,3 @@ def _explains_more(refined: PoseEstimate, last: PoseEstimate) -> bool:
     pixels, points = torch.from_numpy(refined.matches.pixels), torch.from_numpy(refined.matches.points)
     seen = reprojection.observe(pixels, points, noise_px)
     return reprojection.cost(camera, refined.pose(), seen) <= reprojection.cost(camera, last.pose(), seen)
-
-
-def _loyal(refined: PoseEstimate, prior: PoseEstimate) -> bool:
-    if prior.matches is None or not prior.matches.inliers.any():
-        return True
-    own = prior.matches.inliers
-    points = torch.from_numpy(prior.matches.points[own])
-    pose = refined.pose()
-    local = points @ pose[:3, :3].T + pose[:3, 3]
-    error = np.linalg.norm(prior.camera.project(local).numpy() - prior.matches.pixels[own], axis=1)
-    agree = (error < PnPOptions().max_error_px * pixel_scale(prior.camera)) & (local[:, 2] > 0).numpy()
-    return bool(agree.mean() >= _MIN_KEPT)

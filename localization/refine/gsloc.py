@@ -100,8 +100,8 @@ class GslocRefiner:
             return None
         best = self._descend(comparison, at_prior, depth, 0.0)
         if best.psnr < self.options.min_psnr and self.options.blur > 0:
-            blurred = self._descend(comparison, at_prior, depth, self.options.blur)
-            best = min(best, blurred, key=lambda iterate: iterate.loss)
+            again = self._descend(comparison, at_prior, depth, self.options.blur)
+            best = min(best, again, key=lambda iterate: iterate.loss)
         better = best.loss < at_prior.loss and best.psnr > at_prior.psnr
         if not better or correlation(best.residual, comparison.photo) < self.options.min_correlation:
             return None
@@ -160,6 +160,7 @@ class Comparison:
         return replace(self, gaussians=self.gaussians.select(seen))
 
 
+@torch.enable_grad()  # whatever the caller switched off
 def descend(
     comparison: Comparison, motion: Motion, start: Iterate, blur: float, options: GslocOptions
 ) -> Iterate:

@@ -47,7 +47,7 @@ class Anchor:
 class LevenbergOptions:
     """How to search."""
 
-    iterations: int = 10  # steps at most, of each level: 7 in all are usual
+    iterations: int = 10  # steps at most, of each level: 5 in all are usual
     damping: float = 1e-4  # first, relative to the diagonal of J^T W J
     least_gain: float = 0.05  # promised decrease of the negative log likelihood that is worth a step
     noise_rounds: int = 3  # steps after which the residuals' noise is measured again

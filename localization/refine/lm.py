@@ -1,6 +1,6 @@
 """Refinement of second order: render once, then a few Levenberg-Marquardt steps instead of 250 of Adam.
 
-The residuals of `warp`, photometric and of descriptors, at the pose that the map was rendered at; coarse
+The residuals of `warp`, photometric and, if asked for, of descriptors, where the map was rendered; coarse
 levels only where the estimate may be off by more than a level's reach. In the end patches have their say,
 each found in the photo by itself. What the estimate itself is worth is part of the cost. A pose is accepted
 on evidence: the photo correlates with the rendering, agrees with it better than it did at the estimate, and

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from localization.matchers import ImageMatches
-from localization.pnp import PnPOptions, pixel_scale, verify_pose
+from localization.pnp import PnPOptions, pixel_scale, poselib_camera, verify_pose
 from localization.refine import rendering
-from localization.refine.fine import to_world
 from localization.result import Matches, PoseEstimate, Status
 from scene.cameras import Camera
 from utils import se3
@@ -40,7 +39,7 @@ def estimate_relative(
     kept = rendering.inside(trusted, matches.b.to(view.depth)).cpu()
     lifted = matches.select(kept)
     local = rendering.lift(view, lifted.b.to(view.depth)).double().cpu()
-    pixels, points = lifted.a.double().numpy(), to_world(view, local).numpy()
+    pixels, points = lifted.a.double().numpy(), rendering.to_world(view, local).numpy()
     estimate = PoseEstimate(
         Status.TOO_FEW_MATCHES if len(matches) < _MIN_MATCHES else Status.NO_CONSENSUS,
         camera,
@@ -69,8 +68,8 @@ def _relative_pose(
     pose, info = poselib.estimate_relative_pose(
         matches.b.double().numpy(),
         matches.a.double().numpy(),
-        _pinhole(view),
-        _pinhole(photo),
+        poselib_camera(view),
+        poselib_camera(photo),
         ransac,
         bundle,
     )
@@ -80,11 +79,6 @@ def _relative_pose(
     translation = torch.from_numpy(np.array(pose.t, np.float64))
     translation = translation / translation.norm().clamp(min=1e-12)
     return se3.from_rotation_translation(torch.from_numpy(np.array(pose.R)), translation), inliers
-
-
-def _pinhole(camera: Camera) -> dict:
-    params = [camera.fx, camera.fy, camera.cx, camera.cy]
-    return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": params}
 
 
 def _scale(

@@ -57,6 +57,11 @@ def luma(rgb: Tensor) -> Tensor:
     return torch.einsum("chw,c->hw", rgb, torch.tensor(_LUMA, dtype=rgb.dtype, device=rgb.device))
 
 
+def to_image(rgb: Tensor) -> np.ndarray:
+    """A rendering [3, H, W] in [0, 1] as a photo is kept, [H, W, 3] uint8."""
+    return (rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
+
+
 @torch.no_grad()
 def render_map(
     gaussians: Gaussians,
@@ -103,6 +108,12 @@ def lift(rendering: Rendering, pixels: Tensor) -> Tensor:
     """
     disparity = sample(1 / rendering.depth.clamp(min=1e-6)[None], pixels)[:, 0]
     return rendering.camera.unproject(pixels.to(disparity), 1 / disparity)
+
+
+def to_world(rendering: Rendering, local: Tensor) -> Tensor:
+    """Points [N, 3] in the rendering's camera frame -> world [N, 3] float64, on the CPU."""
+    rotation, translation = rendering.cam_from_world[:3, :3], rendering.cam_from_world[:3, 3]
+    return (local.double().cpu() - translation) @ rotation
 
 
 def inside(mask: Tensor, pixels: Tensor, margin: float = 0.0) -> Tensor:

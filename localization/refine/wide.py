@@ -70,8 +70,5 @@ def _matched(
     )
     trusted = rendering.solid(view, options.min_alpha, options.max_depth_step)
     kept = rendering.inside(trusted, shown)
-    points = rendering.lift(view, shown[kept])
-    local = points.double().cpu()
-    rotation, translation = view.cam_from_world[:3, :3], view.cam_from_world[:3, 3]
-    world = (local - translation) @ rotation
+    world = rendering.to_world(view, rendering.lift(view, shown[kept]))
     return estimate_pose(pairs.photo[kept].double().cpu().numpy(), world.numpy(), query.camera, options.pnp)

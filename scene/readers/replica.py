@@ -81,8 +81,9 @@ def read_parameters(path: Path) -> tuple[Lens, float]:
             f"expected w h fx fy cx cy scale in {file}, found {error!r}: restore the file"
         ) from None
     fx, fy, cx, cy, scale = numbers
-    if not (np.isfinite(numbers).all() and min(fx, fy, scale) > 0):
-        raise GSplatLocError(f"expected positive fx fy scale in {file}, found {numbers}: restore the file")
+    if not (np.isfinite(numbers).all() and min(width, height, fx, fy, scale) > 0):
+        given = [width, height, *numbers]
+        raise GSplatLocError(f"expected positive w h fx fy scale in {file}, found {given}: restore the file")
     return Lens("PINHOLE", width, height, (fx, fy, cx + 0.5, cy + 0.5)), scale
 
 

@@ -32,3 +32,10 @@ def test_retrieval_and_its_virtual_views_are_options() -> None:
     options = _parsed("--start", "retrieval", "--retrieval_views", "50").options()
     assert options.start == "retrieval"
     assert options.views.retrieval_views == 50
+
+
+def test_keypoints_and_samples_are_those_of_every_stage() -> None:
+    options = _parsed("--top_k", "9", "--ransac_iters", "50").options()
+    assert (options.top_k, options.gscpr.top_k) == (9, 9)
+    assert (options.pnp.max_iterations, options.gscpr.pnp.max_iterations) == (50, 50)
+    assert options.gscpr.pnp.loss_scale_px == 4.0

@@ -16,6 +16,7 @@ from localization.pipeline import Localizer, LocalizerOptions
 from localization.refine import Query
 from localization.refine.fine import FineOptions, FineRefiner
 from localization.refine.gscpr import GscprOptions, GscprRefiner
+from localization.refine.gsloc import GslocOptions, GslocRefiner
 from localization.refine.lm import LmRefiner
 from localization.refine.warp import WarpRefiner
 from localization.result import pose_errors
@@ -77,6 +78,7 @@ REFINERS = {
     "fine by the feature map": lambda: FineRefiner(FineOptions(match="map", min_inliers=10)),
     "warp": lambda: WarpRefiner(),
     "lm": lambda: LmRefiner(),
+    "gsloc": lambda: GslocRefiner(GslocOptions(iterations=20, scale=0.25)),
     "gscpr": lambda: GscprRefiner(GscprOptions(rounds=1)),
     "gscpr by lighterglue": lambda: GscprRefiner(GscprOptions(rounds=1, matcher="lighterglue")),
     "gscpr, relative": lambda: GscprRefiner(GscprOptions(rounds=1, relative=True)),

@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 import torch
 
-from localization.distortion import undistort_image, undistort_pixels
+from localization.distortion import find_distortion, undistort_image, undistort_pixels
 from localization.features import Features, XFeatExtractor
 from localization.landmarks import Landmarks
 from localization.pipeline import Localizer
 from localization.pnp import estimate_pose
 from localization.refine import Query
-from localization.result import PoseEstimate, pose_errors
+from localization.result import Matches, PoseEstimate, pose_errors
 from scene.cameras import Camera
 from scene.gaussians import Gaussians
 from utils import se3
@@ -59,6 +60,15 @@ def test_matches_are_those_of_a_pinhole_camera() -> None:
 def test_a_pinhole_camera_is_given_next_to_no_distortion() -> None:
     estimate, _ = localize(0.0)
     assert abs(estimate.distortion) < 0.005
+
+
+def test_matches_behind_the_camera_say_nothing_of_distortion() -> None:
+    generator = np.random.default_rng(0)
+    points = generator.uniform(-1, 1, (40, 3)) + [0, 0, 3] * np.where(np.arange(40) < 10, 1, -1)[:, None]
+    matches = Matches(generator.uniform(0, 480, (40, 2)), points, np.ones(40, bool))
+    camera = pycolmap.Camera(model="SIMPLE_PINHOLE", width=640, height=480, params=[520, 320, 240])
+    with np.errstate(invalid="raise"):
+        assert find_distortion(pycolmap.Rigid3d(), camera, matches, 12.0, 0.5) is None
 
 
 @pytest.mark.parametrize("k", [-0.1, 0.1])

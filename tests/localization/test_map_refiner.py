@@ -129,3 +129,23 @@ def test_gscpr_is_a_stage_like_any_other_and_finds_its_network_in_the_map(tmp_pa
     learned = replace(options, gscpr=GscprOptions(exposure="act"))
     with pytest.raises(GSplatLocError, match="expected an exposure network .*exposure.safetensors"):
         make_refiners(learned, tmp_path)
+
+
+@pytest.mark.parametrize("stages", [(), ("prior", "lm"), ("lm", "lm"), ("magic",)])
+def test_what_is_no_refinement_is_one_line_that_lists_them(stages: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="expected refinements out of fine, warp, .*see --stages"):
+        MapRefiner.load(tmp_path, stages)
+
+
+def test_an_unknown_focal_length_is_told_before_any_photo_is_refined() -> None:
+    recorder, known = Recorder(), query("a", POSE)
+    unknown = CoarseQuery(replace(known.image, name="b", load_camera=lambda: None), POSE)
+    with pytest.raises(GSplatLocError, match="expected a focal length of b, found none"):
+        refine_queries(map_refiner(recorder), [known, unknown], quiet=True)
+    assert not recorder.queries
+
+
+def test_a_pose_of_single_precision_is_taken() -> None:
+    recorder = Recorder()
+    found = map_refiner(recorder).refine(np.zeros((48, 64, 3), np.uint8), CAMERA, POSE.float()).final
+    assert found.pose().dtype == torch.float64

@@ -76,7 +76,7 @@ def test_given_matrix_wins_over_all(tmp_path: Path) -> None:
 
 
 def test_missing_folder_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match="--queries"):
+    with pytest.raises(GSplatLocError, match="expected a folder of images .*check the path"):
         queries_in_folder(tmp_path / "none")
 
 

@@ -12,7 +12,7 @@ from gaussian_renderer import RenderOptions, render
 from localization.features import Features, Keypoints
 from localization.pipeline import Localizer, LocalizerOptions
 from localization.refine import Query
-from localization.result import PoseEstimate, pose_errors
+from localization.result import PoseEstimate, Status, pose_errors
 from localization.starts import RetrievalStart, RetrievalStartOptions
 from localization.view_retrieval import (
     FILE_NAME,
@@ -118,7 +118,9 @@ def test_virtual_views_that_show_little_are_rejected(gaussians: Gaussians) -> No
     """Half of the mapping views here look away from everything."""
     away = [PosedCamera(CAMERA, se3.se3_exp(torch.tensor([0, 0, 0, 0, 3.1, 0]).double())) for _ in range(5)]
     options = VirtualViewOptions(shift=0.01, turn_deg=1.0)
-    for view in virtual_views(gaussians, [*VIEWS, *away], 5, 0, options):
+    found = virtual_views(gaussians, [*VIEWS, *away], 5, 0, options)
+    assert found
+    for view in found:
         assert view.cam_from_world[2, 2] > 0.5
 
 
@@ -183,16 +185,17 @@ def test_pooled_descriptors_have_unit_length_whatever_the_size_of_the_map() -> N
 
 
 class _Judge:
-    """A refinement that finds evidence at its second attempt only."""
+    """A refinement that finds evidence at one attempt only, the second if not said otherwise."""
 
     name = "lm"
 
-    def __init__(self) -> None:
+    def __init__(self, convinced: int = 2) -> None:
         self.tried: list[PoseEstimate] = []
+        self.convinced = convinced
 
     def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
         self.tried.append(prior)
-        return replace(prior, improved=len(self.tried) == 2)
+        return replace(prior, improved=len(self.tried) == self.convinced)
 
 
 def _localizer(world: World, gaussians: Gaussians, index: ViewIndex, refiner: _Judge) -> Localizer:
@@ -212,6 +215,14 @@ def test_the_next_start_is_tried_where_the_first_has_no_evidence(
     assert pose_errors(refiner.tried[0].cam_from_world, VIEWS[1].cam_from_world)[0] < 1e-6
 
 
+def test_a_view_that_no_refinement_confirms_is_no_pose(gaussians: Gaussians, index: ViewIndex) -> None:
+    localizer = _localizer(make_world(), gaussians, index, _Judge(convinced=0))
+    found = localizer.localize(_photo(gaussians, VIEWS[1]).image, CAMERA)
+    assert found.stages["prior"].ok
+    assert found.final.status is Status.NO_CONSENSUS
+    assert found.final.cam_from_world is None
+
+
 def test_retrieval_needs_a_camera(gaussians: Gaussians, index: ViewIndex) -> None:
     localizer = _localizer(make_world(), gaussians, index, _Judge())
     with pytest.raises(GSplatLocError, match="--focal"):
@@ -219,5 +230,5 @@ def test_retrieval_needs_a_camera(gaussians: Gaussians, index: ViewIndex) -> Non
 
 
 def test_an_unknown_start_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match=r"run train\.py|--start"):
+    with pytest.raises(GSplatLocError, match="see --start"):
         Localizer.load(tmp_path, LocalizerOptions(start="luck"))

@@ -33,6 +33,15 @@ def test_a_map_comes_back_exactly(tmp_path: Path, count: int, degree: int, chann
         assert torch.equal(tensor, loaded.parameters()[name]), name
 
 
+def test_a_later_map_of_an_earlier_run_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for iteration in (30, 100, 20):
+        export.save_gaussians(tmp_path, iteration, make_gaussians())
+    export.report_later_iterations(tmp_path, 100)
+    assert not capsys.readouterr().err
+    export.report_later_iterations(tmp_path, 20)
+    assert "iteration 100 of an earlier run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("decoder", [b"junk", None, torch.ones(64, 5)])
 def test_a_broken_decoder_is_a_users_error(tmp_path: Path, decoder: bytes | torch.Tensor | None) -> None:
     path = export.save_gaussians(tmp_path, 7, make_gaussians(channels=4)).parent / export.DECODER_NAME

@@ -62,6 +62,8 @@ def test_cameras_of_another_tool_are_a_users_error(tmp_path: Path) -> None:
     write_json(tmp_path / "cameras.json", [{"pose": 1}])
     with pytest.raises(GSplatLocError, match="expected cameras"):
         longest_side(tmp_path)
+    with pytest.raises(GSplatLocError, match="expected cameras"):
+        read_cameras(tmp_path)
 
 
 def test_cameras_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_cameras_come_back_as_they_were_written(tmp_path: Path) -> None:
         tmp_path, [View("a", camera, pose, tmp_path / "a.png", lambda: np.zeros((48, 64, 3), np.uint8))]
     )
     (found,) = read_cameras(tmp_path)
-    assert found.camera == camera
+    assert (found.name, found.camera) == ("a", camera)
     torch.testing.assert_close(found.cam_from_world, pose)
 
 

@@ -77,6 +77,14 @@ def test_parameters_without_a_scale_are_a_users_error(tmp_path: Path) -> None:
         read_scene(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["w", "fx", "scale"])
+def test_parameters_that_are_not_positive_are_a_users_error(tmp_path: Path, name: str) -> None:
+    content = {"camera": PARAMETERS["camera"] | {name: 0}}
+    (write(tmp_path) / "cam_params.json").write_text(json.dumps(content))
+    with pytest.raises(GSplatLocError, match="expected positive w h fx fy scale"):
+        read_scene(tmp_path)
+
+
 def test_fewer_poses_than_frames_are_a_users_error(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="expected a pose for each image"):
         read_scene(write(tmp_path, poses=2))

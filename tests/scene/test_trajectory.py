@@ -47,6 +47,12 @@ def test_a_broken_line_is_a_users_error(tmp_path: Path, line: str) -> None:
         read_tum_trajectory(tmp_path / "t.txt")
 
 
+def test_a_file_that_is_no_text_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"1 0 0 0 0 0 0 1 # \xff\xfe\n")
+    with pytest.raises(GSplatLocError, match="expected a text file"):
+        read_tum_trajectory(tmp_path / "t.txt")
+
+
 def test_a_missing_file_is_a_users_error(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="expected a text file"):
         read_tum_trajectory(tmp_path / "none.txt")

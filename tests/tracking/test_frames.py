@@ -73,6 +73,12 @@ def test_odd_sizes_lose_their_last_pixels_and_keep_their_camera() -> None:
     assert (frame.camera.width, frame.camera.height, frame.camera.cx) == (64, 48, 32)
 
 
+@pytest.mark.parametrize("name", ["side", "levels"])
+def test_settings_that_make_no_sense_are_refused(name: str) -> None:
+    with pytest.raises(GSplatLocError, match=name):
+        FrameOptions(**{name: 0})
+
+
 def test_an_image_too_small_for_its_levels_is_a_users_error() -> None:
     with pytest.raises(GSplatLocError, match="at least 128 pixels"):
         prepare("a", GREY, slanted(), CAMERA, FrameOptions(side=64, levels=8))

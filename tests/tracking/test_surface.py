@@ -1,15 +1,19 @@
 """Fusing depth into a surface."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
 from scene.cameras import Camera
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, look
-from tracking.frames import FrameOptions, prepare
+from tracking.frames import Frame, FrameOptions, prepare
 from tracking.surface import SurfaceMap, SurfaceOptions
+from utils.errors import GSplatLocError
 
 
-def wall(depth: float, noise: float = 0.0, seed: int = 0) -> object:
+def wall(depth: float, noise: float = 0.0, seed: int = 0) -> Frame:
     camera = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
     z = depth + noise * np.random.default_rng(seed).standard_normal((48, 64))
     options = FrameOptions(side=64, levels=1, smooth_px=0, max_depth_step=1.0)
@@ -65,6 +69,12 @@ def test_gaussians_are_opaque_and_as_large_as_their_spacing() -> None:
     assert gaussians.scales.median().item() < 1.3 * spacing
     assert gaussians.scales.median().item() > 0.9 * spacing
     assert gaussians.opacities.min() > 0.99
+
+
+@pytest.mark.parametrize("options", [{"cell_px": 0}, {"scale": 0.0}])
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(GSplatLocError, match=next(iter(options))):
+        SurfaceOptions(**options)
 
 
 def test_colours_are_the_images() -> None:

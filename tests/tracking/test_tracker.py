@@ -1,9 +1,12 @@
 """Tracking a clip whose every pose is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from localization.refine.blocks import ContrastOptions
 from scene.trajectory import Trajectory
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, make_clip
 from tracking.evaluation import trajectory_error
@@ -14,6 +17,7 @@ from tracking.protocol import Tracked
 from tracking.surface import SurfaceMap
 from tracking.tracker import Tracker, predicted
 from utils import se3
+from utils.errors import GSplatLocError
 
 
 def tracked(clip: Clip, options: TrackingOptions) -> Tracker:
@@ -67,6 +71,28 @@ def test_a_frame_without_anything_in_common_is_lost_and_changes_nothing(clip: Cl
     assert torch.equal(tracker.poses[2], tracker.poses[1])
 
 
+def test_a_first_frame_without_depth_is_a_users_error() -> None:
+    blind = prepare(
+        "blind", np.zeros((128, 160, 3), np.uint8), np.zeros((128, 160), np.float32), CAMERA, FRAMES
+    )
+    with pytest.raises(GSplatLocError, match="expected depth in the first frame"):
+        Tracker(LmAligner(), SurfaceMap()).add(blind)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"references": 0}, "references"),
+        ({"surface_samples": 0}, "surface_samples"),
+        ({"contrast": ContrastOptions(samples=0)}, "contrast.samples"),
+        ({"colour_weight": 0, "depth_weight": 0}, "nothing is compared"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(GSplatLocError, match=message):
+        LmOptions(**options)
+
+
 def test_constant_velocity_goes_on_as_before() -> None:
     step = se3.se3_exp(torch.tensor([0.1, 0, 0.02, 0, 0.05, 0], dtype=torch.float64))
     poses = [torch.eye(4, dtype=torch.float64), step]
@@ -88,8 +114,6 @@ def test_aligners_see_no_truth(clip: Clip) -> None:
     starts = []
 
     class Wrong:
-        name = "wrong"
-
         def start(self, frame: object, cam_from_world: torch.Tensor) -> None: ...
 
         def track(self, frame: object, predicted: torch.Tensor) -> Tracked:

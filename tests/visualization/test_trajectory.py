@@ -1,16 +1,14 @@
-"""Cameras to look from: read back as they were written, and a path that passes through them smoothly."""
+"""Cameras to look from: of a file, and on a path that passes through others smoothly."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from scene.cameras import Camera, View
-from scene.map_config import write_cameras
+from scene.cameras import Camera, PosedCamera
 from utils import se3
 from utils.errors import GSplatLocError
-from utils.io import write_json
-from visualization.trajectory import PosedCamera, cameras_of_poses, smooth_path, training_cameras
+from visualization.trajectory import cameras_of_poses, smooth_path
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 31.0, 25.0)
 
@@ -19,21 +17,7 @@ def posed(count: int) -> list[PosedCamera]:
     """Cameras along a gentle curve."""
     steps = torch.arange(count, dtype=torch.float64)[:, None]
     tangents = steps * torch.tensor([[0.1, 0.0, 0.02, 0.0, 0.08, 0.01]], dtype=torch.float64)
-    return [PosedCamera(f"{i}", CAMERA, pose) for i, pose in enumerate(se3.se3_exp(tangents))]
-
-
-def test_training_cameras_are_those_that_were_written(tmp_path: Path) -> None:
-    views = [View(p.name, p.camera, p.cam_from_world, Path(), lambda: None) for p in posed(3)]
-    write_cameras(tmp_path, views)
-    found = training_cameras(tmp_path)
-    assert [(c.name, c.camera) for c in found] == [(v.name, v.camera) for v in views]
-    torch.testing.assert_close(found[2].cam_from_world, views[2].cam_from_world)
-
-
-def test_cameras_of_another_tool_are_a_users_error(tmp_path: Path) -> None:
-    write_json(tmp_path / "cameras.json", [{"pose": 1}])
-    with pytest.raises(GSplatLocError, match="expected cameras"):
-        training_cameras(tmp_path)
+    return [PosedCamera(CAMERA, pose, f"{i}") for i, pose in enumerate(se3.se3_exp(tangents))]
 
 
 def test_path_passes_through_every_keyframe() -> None:
@@ -53,7 +37,7 @@ def test_path_takes_the_short_way_between_quaternions_of_opposite_sign() -> None
     turns = torch.deg2rad(torch.tensor([170.0, 178.0, 186.0, 194.0], dtype=torch.float64))
     tangents = torch.zeros(4, 6, dtype=torch.float64)
     tangents[:, 4] = turns
-    keyframes = [PosedCamera(str(i), CAMERA, pose) for i, pose in enumerate(se3.se3_exp(tangents))]
+    keyframes = [PosedCamera(CAMERA, pose, str(i)) for i, pose in enumerate(se3.se3_exp(tangents))]
     path = torch.stack([c.cam_from_world for c in smooth_path(keyframes, frames=25)])
     steps = se3.so3_log(path[1:, :3, :3] @ path[:-1, :3, :3].transpose(1, 2)).norm(dim=1)
     assert torch.rad2deg(steps).max() < 2

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from scene.cameras import Camera
+from scene.cameras import Camera, PosedCamera
 from scene.gaussians import Gaussians
 from utils.errors import GSplatLocError
 from visualization import viewer as module
-from visualization.trajectory import PosedCamera
 from visualization.viewer import LiveViewer, splat_arrays
 
 
@@ -38,7 +37,7 @@ def free_port() -> int:
 @pytest.fixture
 def viewer() -> Iterator[LiveViewer]:
     pytest.importorskip("viser")
-    cameras = [PosedCamera("a", Camera(64, 48, 60, 60, 32, 24), torch.eye(4, dtype=torch.float64))]
+    cameras = [PosedCamera(Camera(64, 48, 60, 60, 32, 24), torch.eye(4, dtype=torch.float64), "a")]
     viewer = LiveViewer("127.0.0.1", free_port(), cameras)
     yield viewer
     viewer.close()

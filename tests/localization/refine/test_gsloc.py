@@ -92,6 +92,13 @@ def test_nothing_but_the_pose_is_differentiated(room: Any) -> None:
     assert gaussians.means.grad is None
 
 
+def test_a_caller_without_gradients_is_served(room: Any) -> None:
+    options = replace(OPTIONS, iterations=20, scale=0.25)
+    with torch.no_grad():
+        estimate = GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR))
+    assert estimate.improved
+
+
 def test_a_photo_of_another_place_is_rejected(room: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, dtype=np.uint8)
     query = replace(room.query, image=noise)

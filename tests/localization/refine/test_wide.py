@@ -46,3 +46,9 @@ def test_a_map_without_descriptors_leaves_the_estimate(room: Any) -> None:
     bare = replace(room.gaussians, features=room.gaussians.features[:, :0])
     prior = room.prior(FAR)
     assert wide_start(room.query, bare, prior, RenderOptions()) is prior
+
+
+def test_a_photo_without_keypoints_leaves_the_estimate(room: Any) -> None:
+    blind = replace(room.query, keypoints=room.query.keypoints.select(slice(0, 0)))
+    prior = room.prior(FAR)
+    assert wide_start(blind, room.gaussians, prior, RenderOptions()) is prior
