@@ -1,6 +1,5 @@
 """What a training iteration reads from disk: decoded ahead by one thread, kept within a budget of bytes."""
 
-import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -144,17 +143,10 @@ class FrameLoader:
 
     def _stored(self, array: np.ndarray) -> Tensor:
         """`array` where frames are kept. A GPU copies from pinned memory without making the host wait."""
-        tensor = torch.from_numpy(_in_own_pages(array))
+        tensor = torch.from_numpy(array)
         if "cuda" in (self._store.type, self._device.type):
             tensor = tensor.pin_memory()
         return tensor.to(self._store, non_blocking=True)
-
-
-def _in_own_pages(array: np.ndarray) -> np.ndarray:
-    """A copy outside the heap, where what is kept for long would leave holes that large arrays do not fit."""
-    kept = np.frombuffer(mmap.mmap(-1, max(array.nbytes, 1)), array.dtype, array.size).reshape(array.shape)
-    kept[...] = array
-    return kept
 
 
 def decode_depth(view: View, camera: Camera) -> np.ndarray:
