@@ -29,6 +29,7 @@ from scene.gaussians import Gaussians
 from utils.console import InterruptRequest, ProgressBar, log
 from utils.errors import GSplatLocError
 from utils.io import atomic_path
+from utils.memory import trim_heap
 
 _LOOK_AHEAD = 4  # frames decoded ahead
 _STATS_INTERVAL = 10  # iterations: reading figures off makes a GPU wait
@@ -114,6 +115,7 @@ class Trainer:
                 if self.iteration % _LOG_INTERVAL == 0:
                     seconds = round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
+                    trim_heap()
                 self._write_due_files(training_log)
         if interrupt.requested and self.iteration < self._stop.last_iteration:
             self._save_interrupted()
