@@ -8,12 +8,15 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 Result = dict[str, Any]  # of one scene, as in the JSON
 
 _PANEL = (3.6, 3.0)  # inches
 _DPI = 100
+_COLORS = {"prior": "C0", "prior+lm": "C1", "prior+fine": "C2", "prior+fine+warp": "C3", "prior+warp": "C4"}
 _RMS_PER_MEDIAN = 1.126  # of the length of a normal vector in three dimensions
 
 
@@ -35,6 +38,7 @@ def write_plots(results: Sequence[Result], folder: Path) -> list[tuple[Path, str
             for axes, result in zip(np.atleast_1d(figure.subplots(1, len(results))), results, strict=True):
                 draw(axes, result)
                 axes.set_title(result["scene"])
+            _legend(figure)
         path = folder / f"{name}.png"
         figure.savefig(path, metadata={"Software": None})
         written.append((path, title))
@@ -56,9 +60,10 @@ def draw_cdf(axes: Axes, result: Result) -> None:
     for name, errors in curves.items():
         found = np.sort([in_unit(result, error) for error in errors if error is not None])
         style = "--" if name.startswith("baseline") else "-"
-        axes.step(found, np.arange(1, len(found) + 1) / len(errors), style, where="post", label=name, lw=1.2)
+        share = np.arange(1, len(found) + 1) / len(errors)
+        axes.step(found, share, style, where="post", label=name, color=_color(name), lw=1.2)
     axes.set(xscale="log", ylim=(0, 1.02), xlabel=f"error, {unit(result)}", ylabel="share of queries")
-    axes.legend(fontsize=6)
+    _readable(axes.xaxis)
 
 
 def draw_size(axes: Axes, result: Result) -> None:
@@ -77,8 +82,7 @@ def draw_size(axes: Axes, result: Result) -> None:
     for kind, figures in result["baselines"].items():
         size = figures["map_bytes"] / 1e6
         _point(axes, result, size, figures["median_translation_m"], f"baseline, {kind}", "x")
-    axes.set(xscale="log", ylim=(0, None), xlabel="map, MB", ylabel=f"median error, {unit(result)}")
-    axes.legend(fontsize=6)
+    _cost_axes(axes, "map, MB", result)
 
 
 def draw_time(axes: Axes, result: Result) -> None:
@@ -96,8 +100,7 @@ def draw_time(axes: Axes, result: Result) -> None:
     for kind, figures in result["baselines"].items():
         cost = figures["total_median_ms"]
         _point(axes, result, cost, figures["median_translation_m"], f"baseline, {kind}", "x")
-    axes.set(xscale="log", ylim=(0, None), xlabel="ms per query", ylabel=f"median error, {unit(result)}")
-    axes.legend(fontsize=6)
+    _cost_axes(axes, "ms per query", result)
 
 
 def draw_calibration(axes: Axes, result: Result) -> None:
@@ -127,7 +130,37 @@ def draw_calibration(axes: Axes, result: Result) -> None:
         xlabel=f"stated error, {unit(result)}",
         ylabel=f"found error, {unit(result)}",
     )
-    axes.legend(fontsize=6)
+    _readable(axes.xaxis)
+    _readable(axes.yaxis)
+
+
+def _legend(figure: Figure) -> None:
+    """One for all panels, below them: methods have the same colour everywhere."""
+    curves = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            curves.setdefault(label, handle)
+    figure.legend(curves.values(), curves.keys(), loc="outside lower center", ncols=len(curves), fontsize=6)
+
+
+def _color(name: str) -> str:
+    """Of a method, by its name up to a comma; black for the baseline."""
+    return _COLORS.get(name.partition(",")[0], "k")
+
+
+def _cost_axes(axes: Axes, xlabel: str, result: Result) -> None:
+    """Median error from zero, with room for the worst, against what it costs."""
+    axes.set(xscale="log", xlabel=xlabel, ylabel=f"median error, {unit(result)}")
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    _readable(axes.xaxis)
+
+
+def _readable(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis, few enough not to overlap."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def unit(result: Result) -> str:
@@ -142,9 +175,9 @@ def in_unit(result: Result, error: float) -> float:
 def _curve(axes: Axes, result: Result, points: Sequence[tuple[float, float | None]], label: str) -> None:
     known = [(x, in_unit(result, error)) for x, error in points if error is not None and math.isfinite(error)]
     if known:
-        axes.plot(*zip(*known, strict=True), "o-", ms=3, lw=1, label=label)
+        axes.plot(*zip(*known, strict=True), "o-", ms=3, lw=1, label=label, color=_color(label))
 
 
 def _point(axes: Axes, result: Result, x: float, error: float | None, label: str, marker: str = "s") -> None:
     if error is not None and math.isfinite(error):
-        axes.plot([x], [in_unit(result, error)], marker, ms=5, label=label)
+        axes.plot([x], [in_unit(result, error)], marker, ms=5, label=label, color=_color(label))

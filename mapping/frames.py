@@ -86,8 +86,11 @@ class FrameLoader:
         self.close()
 
     def close(self) -> None:
-        """Stop decoding."""
+        """Stop decoding, and forget what was loaded."""
         self._worker.shutdown(wait=True, cancel_futures=True)
+        self._pending.clear()
+        self._kept.clear()
+        self._kept_bytes = 0
 
     def prefetch(self, requests: Iterable[Request]) -> None:
         """Begin to decode what these requests will need, and forget what earlier ones asked for."""

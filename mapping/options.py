@@ -13,6 +13,7 @@ from mapping.schedule import ScheduleOptions
 from mapping.stopping import StoppingOptions
 from mapping.triangulation import TriangulationOptions
 from scene.densification import DensificationOptions
+from utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,13 @@ class MappingOptions:
     frames: FrameOptions = field(default_factory=FrameOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     debug: DebugOptions = field(default_factory=DebugOptions)
+
+    def __post_init__(self) -> None:
+        if self.stopping.early_stop > 0 and self.schedule.holdout == 0:
+            raise GSplatLocError(
+                f"expected held-out views for --early_stop {self.stopping.early_stop}, found --holdout 0:"
+                " pass --holdout 16, or --early_stop 0"
+            )
 
     def settled_iteration(self) -> int:
         """The last iteration that changes what a map can show: its resolution, harmonics or opacities."""

@@ -15,7 +15,7 @@ from utils.errors import GSplatLocError
 
 @dataclass(frozen=True)
 class StoppingOptions:
-    """When a run ends before its last iteration. Only held-out views can tell: see --holdout."""
+    """When a run ends before its last iteration. Only held-out views can tell: it needs --holdout."""
 
     early_stop: int = 0  # evaluations in a row without a gain that end a run; 0 = run to the last iteration
     early_stop_gain: float = 0.1  # dB by which the held-out views' mean PSNR must beat its best so far

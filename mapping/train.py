@@ -31,6 +31,7 @@ from scene.gaussians import Gaussians
 from scene.map_config import MapConfig, write_cameras, write_config
 from utils.console import log
 from utils.errors import GSplatLocError
+from utils.memory import trim_heap
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,7 @@ def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     else:
         exposure_path.unlink(missing_ok=True)  # an earlier map's, in the same folder
     clock.lap("descriptors")
+    trim_heap()
     landmarks = mapper.landmarks()
     save_landmarks(landmarks, mapper.output / LANDMARKS_NAME)
     clock.lap("landmarks")

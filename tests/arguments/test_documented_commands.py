@@ -48,7 +48,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", [line for line in commands() if "--help" not in line])
 def test_a_documented_command_is_understood(command: str) -> None:
     script, *words = command.split()
-    PARSERS[script](words)
+    assert PARSERS[script](words)  # which ends the test for an option that it does not know
 
 
 @pytest.mark.parametrize("part", systems.PARTS)

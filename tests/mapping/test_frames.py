@@ -53,6 +53,15 @@ def test_what_is_in_the_cache_is_not_decoded_again() -> None:
     assert image.decoded == 1
 
 
+def test_a_closed_loader_holds_no_images() -> None:
+    view, image = make_view(1)
+    frames = loader()
+    frames.load(Request(view))
+    frames.close()
+    frames.load(Request(view))
+    assert image.decoded == 2
+
+
 def test_what_was_decoded_ahead_is_used() -> None:
     view, image = make_view(1)
     with loader(0) as frames:
