@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.convergence_record import by_method, per_level, photos, share, summary
 from utils.io import atomic_path
 
 Result = dict[str, Any]  # of one scene, as in the JSON
@@ -29,17 +30,15 @@ def write_plot(scenes: Sequence[Result], path: Path) -> None:
 
 def draw(axes: Axes, scene: Result) -> None:
     """The curves of one scene."""
-    for name, figures in scene["methods"].items():
-        known = [
-            (level, 100 * value)
-            for level, value in zip(scene["levels"], figures["success"], strict=True)
-            if value is not None
-        ]
-        if known:
-            style = "--" if "," in name else "-"
-            axes.plot(*zip(*known, strict=True), style, marker="o", ms=3, lw=1.2, label=name)
-    axes.axhline(100 * scene["prior"]["success"], color="k", ls=":", lw=1, label="sparse prior (no start)")
-    axes.set(title=f"{scene['scene']}, {scene['photos']} photos", ylim=(-2, 102),
+    for name, rows in by_method(scene["runs"]).items():
+        known = [(level, 100 * value) for level, value in zip(scene["levels"], per_level(rows), strict=True)
+                 if value is not None]  # fmt: skip
+        style = "--" if "," in name else "-"
+        axes.plot(*zip(*known, strict=True), style, marker="o", ms=3, lw=1.2, label=name)
+    if scene["prior_runs"]:
+        anywhere = 100 * (share(scene["prior_runs"]) or 0.0)
+        axes.axhline(anywhere, color="k", ls=":", lw=1, label="sparse prior (no start)")
+    axes.set(title=f"{scene['scene']}, {photos(scene['runs'])} photos", ylim=(-2, 102),
              xlabel="3D IoU of start and photo", ylabel="within 5 cm and 5°, %")  # fmt: skip
     axes.legend(fontsize=6)
 
@@ -51,41 +50,43 @@ def write_tables(scenes: Sequence[Result]) -> str:
 
 def convergence_table(scene: Result) -> str:
     """One row per method: success at every level, errors of the successes, cost."""
-    header = [
-        scene["scene"],
-        *(f"{level:.2f}" for level in scene["levels"]),
-        "errors of successes",
-        "ms",
-        "CPU ms",
+    if not scene["runs"]:
+        return ""
+    levels = [f"{level:.2f}" for level in scene["levels"]]
+    header = [scene["scene"], "photos", *levels, "errors of successes", "CPU ms"]
+    rows = [
+        [name, str(photos(found)), *(_percent(value) for value in per_level(found)), *_cost(summary(found))]
+        for name, found in by_method(scene["runs"]).items()
     ]
-    rows = [["starts", *(str(count) for count in scene["starts"]), "", "", ""]]
-    rows += [
-        [name, *(_percent(value) for value in figures["success"]), *_cost(figures)]
-        for name, figures in scene["methods"].items()
-    ]
-    anywhere = _percent(scene["prior"]["success"])
-    rows.append(["sparse prior", *([anywhere] * len(scene["levels"])), *_cost(scene["prior"])])
-    return _table(header, rows)
+    prior = scene["prior_runs"]
+    anywhere = [_percent(share(prior))] * len(levels)
+    return _table(header, [*rows, ["sparse prior", str(photos(prior)), *anywhere, *_cost(summary(prior))]])
 
 
 def retrieval_table(scene: Result) -> str:
-    """One row per number of virtual views."""
-    rows = scene.get("retrieval", [])
-    methods = [name for name in (rows[0] if rows else {}) if isinstance(rows[0][name], dict)]
-    header = [scene["scene"], "views", "virtual views", "overlap of the start", *methods]
-    lines = [
-        ["", str(row["mapping_views"]), str(row["virtual_views"]), f"{np.median(row['overlap']):.2f}",
-         *(f"{_percent(row[name]['success'])} %" for name in methods)]
-        for row in rows
-    ]  # fmt: skip
-    return _table(header, lines) if lines else ""
+    """One row per method, success without and with virtual views side by side."""
+    runs = scene["retrieval_runs"]
+    if not runs:
+        return ""
+    counts = sorted({row["virtual_views"] for row in runs})
+    split = {count: by_method([row for row in runs if row["virtual_views"] == count]) for count in counts}
+    header = [f"{scene['scene']}, from {runs[0]['mapping_views']} views and virtual ones", "photos",
+              *(str(count) for count in counts)]  # fmt: skip
+    rows = [
+        [name, str(photos(found)), *(f"{_percent(share(split[count].get(name, [])))} %" for count in counts)]
+        for name, found in by_method(runs).items()
+    ]
+    overlaps = [
+        np.median([row["overlap"] for found in split[count].values() for row in found]) for count in counts
+    ]
+    start = ["overlap of the start, median", str(photos(runs)), *(f"{overlap:.2f}" for overlap in overlaps)]
+    return _table(header, [start, *rows])
 
 
 def _cost(figures: Result) -> list[str]:
-    metres, degrees = figures["median_error_m"], figures["median_error_deg"]
+    metres, degrees, milliseconds = (figures[f"median_{key}"] for key in ("error_m", "error_deg", "cpu_ms"))
     errors = "–" if metres is None else f"{100 * metres:.2f} cm / {degrees:.3f}°"
-    times = (figures[f"median_{key}"] for key in ("ms", "cpu_ms"))
-    return [errors, *("–" if value is None else f"{value:.0f}" for value in times)]
+    return [errors, "–" if milliseconds is None else f"{milliseconds:.0f}"]
 
 
 def _percent(share: float | None) -> str:

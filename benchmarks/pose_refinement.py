@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """GS-CPR on real images: coarse poses of known error in, refined poses and a table out.
 
-python benchmarks/pose_refinement.py --map OUT [--queries 12] [--coarse 20cm_10deg retrieval]
+python benchmarks/pose_refinement.py --map OUT [--queries 12] [--coarse 20cm_10deg retrieval] [--timed]
+
+Rows stay in the file of figures: what was measured there of the same map, with the same options and photos,
+is not measured again, so a run that was cut short goes on where it ended. Times are recorded with `--timed`
+only, on a machine that does nothing else; it repeats the rows that have none.
 
 Coarse poses are the true ones of the scene's test images, moved by exactly so many centimetres in a random
 direction and turned by exactly so many degrees about a random axis, the same in every run; or those of the
@@ -12,7 +16,7 @@ of the scene may be held out: parameters are chosen on training views, never on 
 import math
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +46,7 @@ from scene.map_config import read_cameras, read_config  # noqa: E402
 from utils import se3  # noqa: E402
 from utils.console import log, run_script  # noqa: E402
 from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import write_json  # noqa: E402
+from utils.io import read_json, write_json  # noqa: E402
 
 RETRIEVAL = "retrieval"
 NOISE = {"5cm_2deg": (5, 2), "10cm_5deg": (10, 5), "20cm_10deg": (20, 10), "40cm_15deg": (40, 15)}
@@ -56,7 +60,7 @@ class Variant:
     name: str
     options: GscprOptions = field(default_factory=GscprOptions)
     stages: tuple[str, ...] = ("gscpr",)
-    ablation: bool = False  # run from `ABLATED_ON` only
+    ablation: bool = False  # run from `ABLATED_ON` only, after everything else
 
 
 def rounds(count: int) -> str:
@@ -64,21 +68,23 @@ def rounds(count: int) -> str:
 
 
 def variants(has_network: bool) -> list[Variant]:
-    """What is compared: rounds, matchers and, from one error, everything else."""
+    """What is compared: rounds, matcher, use of depth, colours and, from one error, more of each."""
     plain = GscprOptions()
-    rows = [Variant(f"mutual, {rounds(n)}", replace(plain, rounds=n)) for n in (1, 2, 3)]
+    lighterglue = replace(plain, matcher="lighterglue")
+    rows = [Variant(f"mutual, {rounds(n)}", replace(plain, rounds=n)) for n in (1, 2)]
     rows += [
-        Variant(f"lighterglue, {rounds(n)}", replace(plain, rounds=n, matcher="lighterglue")) for n in (1, 2)
+        Variant("lighterglue, 1 round", replace(lighterglue, rounds=1)),
+        Variant("mutual, 2 rounds, relative", replace(plain, relative=True)),
+        Variant("mutual, 2 rounds, affine", replace(plain, exposure="affine")),
+        Variant("mutual, 3 rounds", replace(plain, rounds=3), ablation=True),
+        Variant("lighterglue, 2 rounds", lighterglue, ablation=True),
+        Variant("mutual, 1 round, relative", replace(plain, rounds=1, relative=True), ablation=True),
+        Variant("mutual, 1 round, then lm", replace(plain, rounds=1), ("gscpr", "lm"), ablation=True),
+        Variant("lm alone", stages=("lm",), ablation=True),
+        Variant("fine alone", stages=("fine",), ablation=True),
     ]
-    rows.append(Variant("mutual, 1 round, then lm", replace(plain, rounds=1), ("gscpr", "lm")))
-    rows.append(Variant("lm alone", stages=("lm",)))
-    rows.append(Variant("fine alone", stages=("fine",), ablation=True))
-    for n in (1, 2):
-        relative = replace(plain, rounds=n, relative=True)
-        rows.append(Variant(f"mutual, {rounds(n)}, relative", relative, ablation=True))
-    for exposure in ("affine", "act") if has_network else ("affine",):
-        coloured = replace(plain, exposure=exposure)
-        rows.append(Variant(f"mutual, 2 rounds, {exposure}", coloured, ablation=True))
+    if has_network:
+        rows.append(Variant("mutual, 2 rounds, act", replace(plain, exposure="act"), ablation=True))
     return rows
 
 
@@ -96,8 +102,12 @@ class RefinementArguments:
     """run only the variants whose name contains this"""
     queries: int = 0
     """test images, evenly over all of them; 0 = all"""
+    timed: bool = False
+    """record times: this machine does nothing else"""
+    again: bool = False
+    """measure everything anew, whatever the file of figures holds"""
     output: Path = ROOT / "benchmarks" / "results" / "pose_refinement.json"
-    """file that the figures are written to"""
+    """file that the figures are written to, and rows measured earlier are read from"""
 
 
 def moved(truth: Tensor, centimetres: float, degrees: float, generator: torch.Generator) -> Tensor:
@@ -134,24 +144,34 @@ def retrieved_queries(views: Sequence[View], map_folder: Path) -> list[CoarseQue
     return coarse
 
 
-def measure(arguments: RefinementArguments) -> Iterator[dict[str, Any]]:
-    """One row of figures per coarse error and variant, as they come."""
+def measure(
+    arguments: RefinementArguments, wanted: Callable[[str, Variant, int], bool]
+) -> Iterator[dict[str, Any]]:
+    """Figures of every coarse error and variant that is `wanted`, of so many photos, as they come."""
     views = views_to_refine(arguments)
     chosen = [v for v in variants((arguments.map / EXPOSURE_NAME).is_file()) if arguments.only in v.name]
     if not chosen:
         raise GSplatLocError(f"expected a part of a variant's name, found {arguments.only!r}: see --only")
-    for kind in arguments.coarse:
-        retrieved = kind == RETRIEVAL
-        queries = retrieved_queries(views, arguments.map) if retrieved else noisy_queries(views, kind)
-        for variant in chosen:
-            if variant.ablation and kind != ABLATED_ON:
+    for ablation in (False, True):
+        for kind in arguments.coarse:
+            todo = [v for v in chosen if v.ablation == ablation and wanted(kind, v, len(views))]
+            if not todo or (ablation and kind != ABLATED_ON):
                 continue
-            options = LocalizerOptions(gscpr=variant.options, device="cpu")
-            refiner = MapRefiner.load(arguments.map, variant.stages, options)
-            first = queries[0]
-            refiner.refine(first.image.load_image(), views[0].camera, first.cam_from_world)  # warm up
-            results = refine_queries(refiner, queries, quiet=True)
-            yield row(kind, variant, results)
+            retrieved = kind == RETRIEVAL
+            queries = retrieved_queries(views, arguments.map) if retrieved else noisy_queries(views, kind)
+            for variant in todo:
+                yield row(kind, variant, refined(arguments.map, variant, queries, arguments.timed))
+
+
+def refined(
+    map_folder: Path, variant: Variant, queries: Sequence[CoarseQuery], warm: bool = False
+) -> list[QueryResult]:
+    """All queries, one after another; `warm`: after one that does not count, which loads the networks."""
+    options = LocalizerOptions(gscpr=variant.options, device="cpu")
+    refiner = MapRefiner.load(map_folder, variant.stages, options)
+    if warm:
+        refine_queries(refiner, queries[:1], quiet=True)
+    return refine_queries(refiner, queries, quiet=True)
 
 
 def views_to_refine(arguments: RefinementArguments) -> list[View]:
@@ -186,10 +206,66 @@ def row(kind: str, variant: Variant, results: Sequence[QueryResult]) -> dict[str
     }
 
 
+def key(found: dict[str, Any]) -> tuple[Any, ...]:
+    """What a row is of; the same key, the same poses."""
+    return found["coarse"], found["variant"], found["count"], repr(found["options"]), tuple(found["stages"])
+
+
+class Record:
+    """The file of figures: rows of this run beside those of earlier ones of the same map."""
+
+    def __init__(self, arguments: RefinementArguments):
+        self._arguments = arguments
+        self._map = map_version(arguments.map)
+        found = read_json(arguments.output) if arguments.output.is_file() and not arguments.again else {}
+        rows = found.get("rows", []) if found.get("map_version") == self._map else []
+        self.rows = {key(earlier): earlier for earlier in rows}
+
+    def lacks(self, kind: str, variant: Variant, count: int) -> bool:
+        """Whether a row is still to be measured: it is not there, or not timed and should be."""
+        earlier = self.rows.get((kind, variant.name, count, repr(asdict(variant.options)), variant.stages))
+        return earlier is None or (self._arguments.timed and earlier["median_ms"] is None)
+
+    def add(self, figures: dict[str, Any], machine: dict[str, Any]) -> None:
+        """Take in a row, and write the file. A time without `--timed` would say nothing: it is left out."""
+        if not self._arguments.timed:
+            figures = {**figures, "median_ms": None}
+        self.rows[key(figures)] = {**figures, "machine": machine}
+        write_json(
+            self._arguments.output,
+            {"machine": machine, "map_version": self._map, "rows": in_order(list(self.rows.values()))},
+        )
+
+
+def map_version(folder: Path) -> str:
+    """Changes with the map's Gaussians."""
+    splats = sorted(folder.glob("point_cloud/iteration_*/point_cloud.ply"))
+    if not splats:
+        raise GSplatLocError(f"expected a map in {folder}, found none: make one with train.py")
+    return f"{zlib.crc32(splats[-1].read_bytes()):08x}"
+
+
+def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By coarse error, then as variants are listed."""
+    kinds, names = (*NOISE, RETRIEVAL), [variant.name for variant in variants(has_network=True)]
+    return sorted(rows, key=lambda found: (kinds.index(found["coarse"]), names.index(found["variant"])))
+
+
 HEADER = (
-    "| coarse | refinement | median error | 5 cm 5° | 2 cm 2° | 1 cm 1° | accepted | ms |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| coarse | refinement | photos | median error | 5 cm 5° | 2 cm 2° | 1 cm 1° | accepted | ms |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
 )
+
+
+def caption(found: dict[str, Any]) -> str:
+    """What the rows were measured with: they need not be of one run."""
+    timed = [row["machine"] for row in found["rows"] if row["median_ms"] is not None]
+    commits = sorted({row["machine"]["commit"][:7] for row in found["rows"]})
+    text = f"Accuracy measured at commit {', '.join(commits)}."
+    if not timed:
+        return f"{text} Times have not been measured."
+    machines = sorted({f"{m['threads']} cores of {m['name']}, commit {m['commit'][:7]}" for m in timed})
+    return f"{text} Milliseconds a photo, on {'; '.join(machines)}; rows without one were not timed."
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -203,22 +279,21 @@ def line(figures: dict[str, Any]) -> str:
     centimetres, degrees = 100 * figures["coarse_median_m"], figures["coarse_median_deg"]
     return (
         f"| {figures['coarse']} ({centimetres:.1f} cm, {degrees:.1f}°) | {figures['variant']}"
-        f" | {100 * figures['median_translation_m']:.3f} cm /"
+        f" | {figures['count']} | {100 * figures['median_translation_m']:.3f} cm /"
         f" {figures['median_rotation_deg']:.3f}° | {100 * recall['5cm_5deg']:.1f} % |"
         f" {100 * recall['2cm_2deg']:.1f} % | {100 * recall['1cm_1deg']:.1f} % | {100 * share:.0f} % |"
-        f" {figures['median_ms']:.0f} |"
+        f" {'' if figures['median_ms'] is None else format(figures['median_ms'], '.0f')} |"
     )
 
 
 def main() -> None:
     arguments = tyro.cli(RefinementArguments, description=__doc__)
-    log("\n".join(HEADER))
     machine = {**describe(torch.device("cpu")), "threads": torch.get_num_threads()}
-    rows = []
-    for figures in measure(arguments):
-        rows.append(figures)
+    record = Record(arguments)
+    log("\n".join([*HEADER, *(line(figures) for figures in record.rows.values())]))
+    for figures in measure(arguments, record.lacks):
+        record.add(figures, machine)
         log(line(figures))
-        write_json(arguments.output, {"machine": machine, "map": arguments.map.name, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ python benchmarks/systems.py --room output/demo/map --kitchen output/accuracy/pg
 python benchmarks/systems.py --measure none        # only the page, from what was measured before
 
 Each part is a benchmark of its own, with its defaults: convergence.py (GSLoc and all refinements of ours),
-pose_refinement.py (GS-CPR) and rgbd.py (depth alignment, tracking). Figures stay in benchmarks/results.
+pose_refinement.py and exposure.py (GS-CPR) and rgbd.py (depth alignment, tracking). Figures stay in
+benchmarks/results.
 """
 
 import subprocess
@@ -20,14 +21,14 @@ import tyro
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import convergence_report, pose_refinement, rgbd  # noqa: E402
+from benchmarks import convergence_report, exposure, pose_refinement, rgbd  # noqa: E402
 from benchmarks.suite_report import put_between_marks  # noqa: E402
 from utils.console import run_script  # noqa: E402
 from utils.errors import GSplatLocError  # noqa: E402
 from utils.io import read_json  # noqa: E402
 
-Part = Literal["convergence", "pose_refinement", "rgbd"]
-PARTS: tuple[Part, ...] = ("convergence", "pose_refinement", "rgbd")
+Part = Literal["convergence", "pose_refinement", "exposure", "rgbd"]
+PARTS: tuple[Part, ...] = ("convergence", "pose_refinement", "exposure", "rgbd")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class SystemsArguments:
     measure: tuple[Part | Literal["none"], ...] = PARTS  # in this order; none = write the page only
     room: Path = ROOT / "output" / "demo" / "map"  # map of the synthetic room, as `make demo` makes it
     kitchen: Path = ROOT / "output" / "accuracy" / "pgt_7scenes_redkitchen" / "map"  # as `make accuracy` does
+    kitchen_act: Path = ROOT / "output" / "kitchen_act"  # the same by train.py --exposure_model act
     data: Path = ROOT.parent / "shared" / "data"  # folder of the data sets, for RGB-D
     results: Path = ROOT / "benchmarks" / "results"  # folder for the figures of each part
     page: Path = ROOT / "docs" / "systems.md"
@@ -47,15 +49,27 @@ def commands(arguments: SystemsArguments) -> dict[Part, list[str]]:
     kitchen = str(arguments.kitchen)
     return {
         "convergence": ["benchmarks/convergence.py", "--maps", str(arguments.room), kitchen, "--results"],
-        "pose_refinement": ["benchmarks/pose_refinement.py", "--map", kitchen, "--output"],
-        "rgbd": ["benchmarks/rgbd.py", "--data", str(arguments.data), "--published", "--output"],
+        "pose_refinement": [
+            *("benchmarks/pose_refinement.py", "--map", kitchen),
+            *("--timed", "--again", "--output"),
+        ],
+        "exposure": [
+            *("benchmarks/exposure.py", "--plain", kitchen),
+            *("--act", str(arguments.kitchen_act), "--output"),
+        ],
+        "rgbd": [
+            *("benchmarks/rgbd.py", "--data", str(arguments.data)),
+            *("--plot", str(arguments.page.parent / "images" / "rgbd-seams.png")),
+            *("--published", "--timed", "--output"),
+        ],
     }
 
 
 TABLES: dict[Part, Callable[[dict[str, Any]], str]] = {
     "convergence": lambda found: convergence_report.write_tables(found["scenes"]),
     "pose_refinement": lambda found: pose_refinement.table(found["rows"]),
-    "rgbd": lambda found: rgbd.table([rgbd.Row(**row) for row in found["rows"]]),
+    "exposure": lambda found: exposure.table(found["rows"]),
+    "rgbd": rgbd.tables,
 }
 
 
@@ -72,7 +86,9 @@ def main() -> None:
 
 def run(part: Part, arguments: SystemsArguments) -> None:
     """One benchmark, its figures into its file."""
-    for folder, command in ((arguments.room, "make demo"), (arguments.kitchen, "make accuracy")):
+    act = "python train.py -s RedKitchen -m OUT --preset cpu --exposure_model act"
+    maps = {arguments.room: "make demo", arguments.kitchen: "make accuracy", arguments.kitchen_act: act}
+    for folder, command in maps.items():
         if str(folder) in commands(arguments)[part] and not folder.is_dir():
             raise GSplatLocError(
                 f"expected a map in {folder}, found none: run `{command}`, or say where it is"
@@ -90,7 +106,10 @@ def results_of(part: Part, arguments: SystemsArguments) -> Path:
 def written(part: Part, found: dict[str, Any]) -> str:
     """The tables of a part, under a line that says what they were measured with."""
     machine = found["machine"]
-    head = f"Measured on {machine['threads']} cores of {machine['name']}, commit {machine['commit'][:7]}."
+    if part == "pose_refinement":
+        return f"{pose_refinement.caption(found)}\n\n{TABLES[part](found)}"
+    cores = "1 core" if machine["threads"] == 1 else f"{machine['threads']} cores"
+    head = f"Measured on {cores} of {machine['name']}, commit {machine['commit'][:7]}."
     return f"{head}\n\n{TABLES[part](found)}"
 
 

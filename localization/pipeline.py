@@ -188,7 +188,9 @@ class Localizer:
             if not found or any(estimate.improved for estimate in found):
                 return tried[-1]
         failed = {
-            name: replace(stage, status=Status.NO_CONSENSUS, cam_from_world=None, covariance=None)
+            name: replace(
+                stage, status=Status.NO_CONSENSUS, cam_from_world=None, covariance=None, information=None
+            )
             for name, stage in tried[0].items()
             if name != PRIOR
         }

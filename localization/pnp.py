@@ -22,14 +22,17 @@ from localization.evidence import (
     log10_expected,
     log10_false_alarms,
 )
+from localization.refine import reprojection
 from localization.result import Matches, PoseEstimate, Status
-from localization.uncertainty import covariance_of
 from scene.cameras import Camera
 from utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs
 _MIN_ITERATIONS = 100  # RANSAC samples, even when the first look perfect; local optimisation needs few
 _LEAST_NOISE_PX = 0.05  # of a match: none is exact, whatever the residuals of a few say
+_LOSS = (
+    0.5  # scale of the robust loss, relative to that noise, that stands for the solvers' in the covariance
+)
 _REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
 
 
@@ -222,11 +225,23 @@ def _judge(
         distortion=found.distortion,
         cam_from_world=found.cam_from_world,
         inliers=int(inliers.sum()),
-        covariance=covariance_of(
-            pose_information(found.cam_from_world, camera, matches.pixels[inliers], matches.points[inliers])
+        covariance=_covariance(agreeing, found.cam_from_world, camera),
+        information=pose_information(
+            found.cam_from_world, camera, matches.pixels[inliers], matches.points[inliers]
         ),
         matches=agreeing,
     )
+
+
+def _covariance(matches: Matches, cam_from_world: Tensor, camera: Camera) -> Tensor:
+    """Of a pose [6, 6], by its inliers."""
+    pixels, points = (
+        torch.from_numpy(values[matches.inliers]) for values in (matches.pixels, matches.points)
+    )
+    errors = reprojection.errors_px(camera, cam_from_world, reprojection.observe(pixels, points))
+    noise = max(reprojection.noise_px(errors), _LEAST_NOISE_PX)
+    observations = reprojection.observe(pixels, points, _LOSS * noise)
+    return reprojection.jackknifed(camera, cam_from_world, observations)
 
 
 def _matrix(rotation: np.ndarray, translation: np.ndarray) -> Tensor:

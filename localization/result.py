@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from localization.uncertainty import apart
 from scene.cameras import Camera
 from utils import se3
 
@@ -41,6 +42,8 @@ class PoseEstimate:
     cam_from_world: Tensor | None = None  # [4, 4] float64; None unless status is OK
     inliers: int = 0
     covariance: Tensor | None = None  # [6, 6] of xi = (rho, phi), metres and radians, left perturbation
+    # [6, 6] inverse covariance as if errors were apart: weighs it against evidence that shares them
+    information: Tensor | None = None
     matches: Matches | None = None
     elapsed_ms: float = 0.0
     distortion: float = 0.0  # radial k of an unknown camera (`localization.distortion`); `camera` is without
@@ -78,6 +81,13 @@ class PoseEstimate:
         if self.cam_from_world is None:
             raise ValueError(f"a pose was asked of an estimate with status {self.status}")
         return self.cam_from_world
+
+
+def information_of(estimate: PoseEstimate) -> Tensor:
+    """What an estimate weighs [6, 6] beside other evidence of the same photo and map; zero for nothing."""
+    if estimate.covariance is None:
+        return torch.zeros(6, 6, dtype=torch.float64)
+    return apart(estimate.covariance) if estimate.information is None else estimate.information
 
 
 @dataclass(frozen=True)

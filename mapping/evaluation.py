@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gaussian_renderer import RenderOptions, render
+from localization.appearance import ExposureNetwork, luminance_histogram
 from mapping import losses
 from mapping.frames import FrameLoader, FrameOptions, Request
 from scene.cameras import View
@@ -46,15 +47,25 @@ class ImageQuality:
 
 @torch.no_grad()
 def evaluate(
-    gaussians: Gaussians, requests: Sequence[Request], loader: FrameLoader, options: RenderOptions
+    gaussians: Gaussians,
+    requests: Sequence[Request],
+    loader: FrameLoader,
+    options: RenderOptions,
+    exposure: ExposureNetwork | None = None,
 ) -> ImageQuality:
-    """Render each requested view at its scale and compare; colours are clamped as a screen would."""
+    """Render each requested view at its scale and compare; colours are clamped as a screen would.
+
+    A map that was trained with an `exposure` network is compared in the exposure of each photo.
+    """
     options = replace(options, feature_size=None)
     psnrs, ssims, l1s, depths = [], [], [], []
     for request in requests:
         frame = loader.load(request)
         result = render(gaussians, frame.camera, frame.view.cam_from_world, options)
-        rgb = result.rgb.clamp(0, 1)
+        rgb = result.rgb
+        if exposure is not None:
+            rgb = exposure(luminance_histogram(frame.rgb)).apply(rgb)
+        rgb = rgb.clamp(0, 1)
         psnrs.append(losses.psnr(rgb, frame.rgb))
         ssims.append(losses.ssim(rgb, frame.rgb).item())
         l1s.append((rgb - frame.rgb).abs().mean().item())

@@ -264,7 +264,7 @@ class Trainer:
         options = replace(self._render_options, sh_degree=self._options.schedule.degree(self.iteration))
         full_scale = self._options.schedule.full_scale
         requests = [Request(view, full_scale(view.camera), depth=True) for view in views]
-        quality = evaluate(self.gaussians, requests, self._loader, options)
+        quality = evaluate(self.gaussians, requests, self._loader, options, self.exposure_network)
         self.quality, self._evaluated = quality, self.iteration
         kind = "holdout" if held_out else "trained"
         training_log.write(kind, self.iteration, **quality.figures(), gaussians=len(self._optimizer))

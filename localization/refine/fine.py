@@ -142,6 +142,7 @@ def solve(
         cam_from_world=pose,
         inliers=int(matches.inliers.sum()),
         covariance=covariance_of(information),
+        information=information,
         matches=matches,
     )
 

@@ -4,7 +4,10 @@ Botashev et al., "GSLoc: Visual Localization with 3D Gaussian Splatting" (2024).
 rendering and photo is descended by Adam on SE(3), with the rasterizer's analytic gradient of the pose. Where
 that ends in a picture that still differs (PSNR below 25 dB), the search starts again with both blurred, the
 blur fading as it goes: a blurred picture can be followed from further away. Beyond the paper: shifts are
-counted in depths of the scene, not in metres, and a result is accepted only on evidence.
+counted in depths of the scene, not in metres; a picture that correlates with the photo is not searched for
+again, as where photos are exposed differently none reaches 25 dB; as long as the blur leaves nothing that a
+smaller picture would not show, that is rendered; a search that gains nothing ends; and a result is accepted
+only on evidence.
 
 Every step renders the map, forward and back: what `lm` does in a few steps on one rendering takes hundreds of
 renderings here. It is the peer that `lm` is measured against (benchmarks/convergence.py).
@@ -12,25 +15,25 @@ renderings here. It is the peer that `lm` is measured against (benchmarks/conver
 
 import math
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
+from gaussian_renderer import RenderOptions
 from localization.refine import Query
-from localization.refine.motion import Motion, Parametrization, make_motion
-from localization.refine.rendering import luma, shrunk
+from localization.refine.comparison import LEAST_SIGMA, Comparison, Iterate, blurred, compared, correlation
+from localization.refine.covariance import photometric_covariance
+from localization.refine.motion import Adam, Motion, Parametrization, make_motion
 from localization.result import PoseEstimate
-from scene.cameras import Camera
 from scene.gaussians import Gaussians
-from scene.images import resize_rgb
+from utils import se3
 from utils.errors import GSplatLocError
 
-_LEAST_SIGMA = 0.3  # pixels; a narrower blur is none
-_BETAS, _EPSILON = (0.9, 0.999), 1e-12  # of Adam
-_SELECTED_STEPS = 25  # after which it is looked anew which Gaussians may come into view: at most 15 degrees
+_SELECTED_FOR = 0.15  # radians of view that the camera may move until Gaussians are selected anew
+_SIZES = 2  # of pictures, each half of the one before
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class GslocOptions:
     last_lr: float = 1e-5  # last step; exponential in between
     least_change: float = 1e-5  # of the loss, colours in [0, 1]: less is no progress
     patience: int = 3  # steps without progress, one after another, that end a search
+    window: int = 25  # steps over which the least loss must fall by
+    least_gain: float = 1e-3  # of itself: less ends the search, too (not in the paper)
     min_psnr: float = 25.0  # dB; below it, search again with blur
     blur: float = 0.06  # first Gaussian sigma, relative to the longer side of the picture
     fade: float = 0.5  # share of the steps over which the blur fades to nothing, linearly
-    min_correlation: float = 0.5  # between photo and rendering at the end: less is another place
+    halved_px: float = 1.5  # pixels of a picture of half the size that the blur must be for that to be used
+    enough_correlation: float = 0.75  # between photo and rendering: no search with blur, whatever the PSNR
+    min_correlation: float = 0.5  # likewise at the end: less is another place
 
     def __post_init__(self) -> None:
         if not 0 < self.scale <= 1 or self.iterations < 0 or not 0 < self.last_lr <= self.lr < math.inf:
@@ -57,20 +64,6 @@ class GslocOptions:
             )
         if self.parametrization not in ("se3", "quaternion"):
             raise GSplatLocError(f"expected se3 or quaternion, found {self.parametrization!r}")
-
-
-@dataclass(frozen=True)
-class Iterate:
-    """A pose with what the rendering there looks like."""
-
-    pose: Tensor  # [4, 4] float64
-    loss: float  # mean absolute difference to the photo, colours in [0, 1]
-    residual: Tensor  # [3, H, W], rendering minus photo
-
-    @property
-    def psnr(self) -> float:
-        """Of the rendering against the photo, dB."""
-        return -10 * math.log10(max(self.residual.square().mean().item(), 1e-12))
 
 
 class GslocRefiner:
@@ -83,153 +76,109 @@ class GslocRefiner:
         self.render_options = render_options or RenderOptions()
 
     def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
-        """Descend from `prior`; `prior` again, `improved=False`, where that gave no better picture.
-
-        The covariance is None: a descent on L1 does not say what it is worth.
-        """
+        """Descend from `prior`; `prior` again, `improved=False`, where that gave no better picture."""
         start = time.perf_counter()
         refined = self._refined(query, gaussians, prior) if prior.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
         return replace(refined or replace(prior, improved=False), elapsed_ms=elapsed_ms)
 
     def _refined(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate | None:
-        comparison = self._comparison(query, gaussians)
+        options, sizes = self.options, self._sizes(query, gaussians)
         with torch.no_grad():
-            at_prior, depth = comparison.look(prior.pose())
+            at_prior, depth = sizes[0].look(prior.pose())
         if depth is None:
             return None
-        best = self._descend(comparison, at_prior, depth, 0.0)
-        if best.psnr < self.options.min_psnr and self.options.blur > 0:
-            again = self._descend(comparison, at_prior, depth, self.options.blur)
+        best = self._descend(sizes, at_prior, depth, 0.0)
+        alike = correlation(best.residual, sizes[0].photo) >= options.enough_correlation
+        if best.psnr < options.min_psnr and not alike and options.blur > 0:
+            again = self._descend(sizes, at_prior, depth, options.blur)
             best = min(best, again, key=lambda iterate: iterate.loss)
         better = best.loss < at_prior.loss and best.psnr > at_prior.psnr
-        if not better or correlation(best.residual, comparison.photo) < self.options.min_correlation:
+        if not better or correlation(best.residual, sizes[0].photo) < options.min_correlation:
             return None
-        return replace(prior, cam_from_world=best.pose, covariance=None, improved=True)
+        covariance = photometric_covariance(query, gaussians, best.pose, sizes[0].camera, self.render_options)
+        return replace(
+            prior, cam_from_world=best.pose, covariance=covariance, information=None, improved=True
+        )
 
-    def _comparison(self, query: Query, gaussians: Gaussians) -> "Comparison":
-        """The photo, and the map as that photo averaged to its size would show it.
+    def _sizes(self, query: Query, gaussians: Gaussians) -> list[Comparison]:
+        """Photo and map at the size of the options, and at half of it."""
+        scales = (self.options.scale * 0.5**size for size in range(_SIZES))
+        return [compared(query, gaussians, scale, self.render_options) for scale in scales]
 
-        The low-pass filter was part of the map's training, in pixels of the photo: it shrinks with the image.
-        """
-        options, camera = self.options, query.camera
-        small = shrunk(camera, round(options.scale * max(camera.width, camera.height)))
-        rgb = torch.from_numpy(resize_rgb(query.image, small.width, small.height))
-        photo = rgb.to(gaussians.means).permute(2, 0, 1).contiguous() / 255
-        low_pass = self.render_options.low_pass * (small.width / camera.width) ** 2
-        return Comparison(photo, gaussians.detach(), small, replace(self.render_options, low_pass=low_pass))
-
-    def _descend(self, comparison: "Comparison", start: Iterate, depth: float, blur: float) -> Iterate:
+    def _descend(self, sizes: Sequence[Comparison], start: Iterate, depth: float, blur: float) -> Iterate:
         motion = make_motion(self.options.parametrization, start.pose, depth)
-        return descend(comparison, motion, start, blur, self.options)
+        return descend(Pyramid(sizes, depth), motion, start, blur, self.options)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A photo and the map that it is compared with."""
+class Pyramid:
+    """Comparisons of falling size, each reduced to the Gaussians around where the camera is."""
 
-    photo: Tensor  # [3, H, W] in [0, 1]
-    gaussians: Gaussians
-    camera: Camera  # of the photo at this size
-    render_options: RenderOptions
+    def __init__(self, sizes: Sequence[Comparison], depth: float):
+        """`depth` of the scene in metres."""
+        self._sizes, self._depth = sizes, depth
+        self._nearby: Comparison | None = None
+        self._number, self._selected_at = -1, torch.eye(4, dtype=torch.float64)
 
-    def residual(self, pose: Tensor) -> Tensor:
-        """Rendering minus photo [3, H, W], differentiable in `pose` [4, 4] alone."""
-        return render(self.gaussians, self.camera, pose, self.render_options).rgb - self.photo
+    def at(self, pose: Tensor, blur: float, halved_px: float) -> tuple[Comparison, bool]:
+        """The smallest that shows what a blur leaves, relative to the longer side; if it is the largest."""
+        number = 0
+        while number + 1 < len(self._sizes) and blur * _side(self._sizes[number + 1]) >= halved_px:
+            number += 1
+        if self._nearby is None or number != self._number or self._moved(pose) > _SELECTED_FOR:
+            self._nearby, self._number = self._sizes[number].around(pose), number
+            self._selected_at = pose.clone()
+        return self._nearby, number == 0
 
-    def look(self, pose: Tensor) -> tuple[Iterate, float | None]:
-        """What there is to see at a pose, and its median depth; None where there is nothing."""
-        result = render(self.gaussians, self.camera, pose, self.render_options)
-        residual = result.rgb - self.photo
-        seen = result.depth[result.alpha > 0.5]
-        depth = seen.median().item() if len(seen) else None
-        return Iterate(pose, residual.abs().mean().item(), residual), depth
+    def _moved(self, pose: Tensor) -> float:
+        """Since the last selection, in radians of view."""
+        xi = se3.se3_log(pose @ se3.inverse(self._selected_at))
+        return (torch.linalg.norm(xi[:3]) / self._depth + torch.linalg.norm(xi[3:])).item()
 
-    @torch.no_grad()
-    def around(self, pose: Tensor) -> "Comparison":
-        """The same with only those Gaussians that a camera twice as wide and high would see from a pose.
 
-        Most of a step's time is projection, of Gaussians of which most are elsewhere.
-        """
-        camera = self.camera
-        wide = Camera(
-            2 * camera.width, 2 * camera.height, camera.fx, camera.fy,
-            camera.cx + 0.5 * camera.width, camera.cy + 0.5 * camera.height,
-        )  # fmt: skip
-        seen = render(self.gaussians, wide, pose, self.render_options).radii > 0
-        return replace(self, gaussians=self.gaussians.select(seen))
+class Progress:
+    """Whether a search still gains anything."""
+
+    def __init__(self, options: GslocOptions):
+        self._options = options
+        self._previous, self._idle = math.inf, 0
+        self._least: deque[float] = deque(maxlen=options.window + 1)
+
+    def ended(self, loss: float) -> bool:
+        """Of a search that came to this loss now: it stands still, or has not fallen for long."""
+        options = self._options
+        self._idle = self._idle + 1 if abs(loss - self._previous) < options.least_change else 0
+        self._previous = loss
+        self._least.append(min(loss, self._least[-1] if self._least else math.inf))
+        fallen = self._least[0] - self._least[-1] >= options.least_gain * self._least[-1]
+        waited = len(self._least) == self._least.maxlen
+        return self._idle >= options.patience or (waited and not fallen)
 
 
 @torch.enable_grad()  # whatever the caller switched off
-def descend(
-    comparison: Comparison, motion: Motion, start: Iterate, blur: float, options: GslocOptions
-) -> Iterate:
+def descend(pyramid: Pyramid, motion: Motion, start: Iterate, blur: float, options: GslocOptions) -> Iterate:
     """The iterate that looks most like the photo; `blur` is the first sigma, relative to the longer side."""
-    optimizer = Adam(motion.unknowns)
+    optimizer, progress = Adam(motion.unknowns), Progress(options)
     decay = (options.last_lr / options.lr) ** (1 / max(options.iterations, 1))
-    side = max(comparison.photo.shape)
-    best, previous, idle = start, math.inf, 0
+    best = start
     for step in range(options.iterations):
         faded = step / max(options.fade * options.iterations, 1)
-        sigma = blur * side * max(0.0, 1 - faded)
+        relative = blur * max(0.0, 1 - faded)
         pose = motion.pose()
-        if step % _SELECTED_STEPS == 0:
-            nearby = comparison.around(pose.detach())
-        residual = nearby.residual(pose)
+        comparison, largest = pyramid.at(pose.detach(), relative, options.halved_px)
+        residual = comparison.residual(pose)
+        sigma = relative * _side(comparison)
         loss = blurred(residual, sigma).abs().mean()
         (gradient,) = torch.autograd.grad(loss, motion.unknowns)
         sharp = residual.detach().abs().mean().item()
-        if sharp < best.loss:
+        if largest and sharp < best.loss:  # pictures of other sizes differ by less
             best = Iterate(pose.detach(), sharp, residual.detach())
-        if sigma < _LEAST_SIGMA:  # while the blur fades, the loss changes by itself
-            idle = idle + 1 if abs(loss.item() - previous) < options.least_change else 0
-            previous = loss.item()
-        if idle >= options.patience:
+        if sigma < LEAST_SIGMA and progress.ended(loss.item()):  # a fading blur changes the loss by itself
             break
         optimizer.step(gradient, options.lr * decay**step)
         motion.settle()
     return best
 
 
-class Adam:
-    """Adam (Kingma & Ba 2015) of a handful of unknowns: torch's own imports its compiler, for seconds."""
-
-    def __init__(self, unknowns: Tensor):
-        self._unknowns = unknowns
-        self._mean, self._square = (torch.zeros_like(unknowns, requires_grad=False) for _ in range(2))
-        self._steps = 0
-
-    @torch.no_grad()
-    def step(self, gradient: Tensor, rate: float) -> None:
-        """Move the unknowns in place."""
-        self._steps += 1
-        self._mean.lerp_(gradient, 1 - _BETAS[0])
-        self._square.lerp_(gradient * gradient, 1 - _BETAS[1])
-        mean = self._mean / (1 - _BETAS[0] ** self._steps)
-        deviation = (self._square / (1 - _BETAS[1] ** self._steps)).sqrt()
-        self._unknowns -= rate * mean / (deviation + _EPSILON)
-
-
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of [C, H, W]. Blurring is linear: of a difference it is the difference of both, blurred.
-
-    Two products with banded matrices: as fast for any sigma, and the gradient is two more.
-    """
-    if sigma < _LEAST_SIGMA:
-        return image
-    rows, columns = (_blur_matrix(size, sigma).to(image) for size in image.shape[1:])
-    return rows @ image @ columns.T
-
-
-def _blur_matrix(size: int, sigma: float) -> Tensor:
-    """[size, size], every row a Gaussian of sum 1: near the border the picture ends, and does not darken."""
-    index = torch.arange(size, dtype=torch.float32)
-    weights = torch.exp((index[:, None] - index) ** 2 * (-0.5 / sigma**2))
-    return weights / weights.sum(1, keepdim=True)
-
-
-def correlation(residual: Tensor, photo: Tensor) -> float:
-    """Between the grey values of photo and rendering, in [-1, 1]; 0 where either is flat."""
-    pair = torch.stack([luma(residual + photo).flatten(), luma(photo).flatten()])
-    pair = pair - pair.mean(1, keepdim=True)
-    return F.cosine_similarity(pair[0], pair[1], dim=0).item()
+def _side(comparison: Comparison) -> int:
+    return max(comparison.camera.width, comparison.camera.height)

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from gaussian_renderer import RenderOptions
 from localization.refine import Query, rendering
+from localization.refine.alignment_parts import alignment_sums
 from localization.refine.blocks import ContrastOptions, feature_block, photometric_block
 from localization.refine.descent import image_motion
 from localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, evaluate, minimise
 from localization.refine.patches import PatchOptions, sharpened
 from localization.refine.residuals import POSE
 from localization.refine.wide import WideOptions, wide_start
-from localization.result import PoseEstimate
-from localization.uncertainty import covariance_of, information_of
+from localization.result import PoseEstimate, information_of
+from localization.uncertainty import Known, apart, covariance_of, jackknife
 from scene.gaussians import Gaussians
 from utils import se3
 
@@ -87,7 +88,7 @@ class LmRefiner:
             if found is None:
                 break
             best, pose = found, found.pose()
-            if not left or view_motion(view, pose) < self.options.rerender:
+            if not left or rendering.view_motion(view, pose) < self.options.rerender:
                 break
         return best
 
@@ -114,8 +115,8 @@ def align(
     photo = rendering.photo_grey(query.image, view.camera)
     trusted = rendering.solid(view, options.min_alpha, options.max_depth_step)
     to_view = se3.inverse(view.cam_from_world)
-    anchor = Anchor(prior.pose() @ to_view, options.prior_weight * information_of(prior.covariance))
-    pose, state, terms = start @ to_view, None, []
+    anchor = Anchor(prior.pose() @ to_view, options.prior_weight * information_of(prior))
+    pose, state, terms, patches = start @ to_view, None, [], None
     for scale in _levels(view, prior, options):
         block = photometric_block(photo, view, trusted, scale, options.contrast)
         if len(block) < _MIN_SAMPLES:
@@ -129,14 +130,21 @@ def align(
         state = minimise(terms, pose, anchor, options.search)
         pose = state.pose
     if state is not None and options.patches is not None:
-        sharper = sharpened(state, query, view, trusted, options.patches)
+        sharper, patches = sharpened(state, query, view, trusted, options.patches)
         there = evaluate(terms, sharper.pose, sharper.exposure, anchor, state.sigmas)
         state = replace(sharper, cost=there.cost, equations=there.equations)
     if state is None or not _evident(terms, state, anchor, prior, options):
         return None
     found = state.pose @ view.cam_from_world
-    covariance = covariance_of(state.hessian)[:POSE, :POSE]
-    return replace(prior, cam_from_world=found, covariance=covariance, improved=True)
+    sums = alignment_sums(terms, state, patches, view)
+    known = None if prior.covariance is None else Known(anchor.information, prior.covariance)
+    return replace(
+        prior,
+        cam_from_world=found,
+        covariance=jackknife(sums, known),
+        information=apart(covariance_of(state.hessian)[:POSE, :POSE]),
+        improved=True,
+    )
 
 
 def _levels(view: rendering.Rendering, prior: PoseEstimate, options: LmOptions) -> list[float]:
@@ -163,14 +171,6 @@ def expected_motion_px(view: rendering.Rendering, prior: PoseEstimate) -> float:
     motion = image_motion(view.camera, points)
     square = torch.trace(motion @ prior.covariance.double().cpu()).clamp(min=0).item()
     return view.camera.fx * square**0.5
-
-
-def view_motion(view: rendering.Rendering, pose: Tensor) -> float:
-    """How far a rendering's points move from its pose to `pose`, in radians of view."""
-    known = view.depth[view.depth > 0]
-    depth = known.median().item() if len(known) else 1.0
-    xi = se3.se3_log(pose @ se3.inverse(view.cam_from_world))
-    return (torch.linalg.norm(xi[:3]) / depth + torch.linalg.norm(xi[3:])).item()
 
 
 def _evident(

@@ -14,6 +14,7 @@ from utils import se3
 
 Parametrization = Literal["se3", "quaternion"]
 _QUATERNION_PER_RADIAN = 0.5  # a turn by a moves a unit quaternion by a / 2
+_BETAS, _EPSILON = (0.9, 0.999), 1e-12  # of Adam
 
 
 class Motion(Protocol):
@@ -81,3 +82,22 @@ def _generators() -> Tensor:
     generators[[0, 1, 2], [0, 1, 2], 3] = 1
     generators[3:, :3, :3] = se3.hat(torch.eye(3, dtype=torch.float64))
     return generators
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) of a handful of unknowns: torch's own imports its compiler, for seconds."""
+
+    def __init__(self, unknowns: Tensor):
+        self._unknowns = unknowns
+        self._mean, self._square = (torch.zeros_like(unknowns, requires_grad=False) for _ in range(2))
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """Move the unknowns in place."""
+        self._steps += 1
+        self._mean.lerp_(gradient, 1 - _BETAS[0])
+        self._square.lerp_(gradient * gradient, 1 - _BETAS[1])
+        mean = self._mean / (1 - _BETAS[0] ** self._steps)
+        deviation = (self._square / (1 - _BETAS[1] ** self._steps)).sqrt()
+        self._unknowns -= rate * mean / (deviation + _EPSILON)

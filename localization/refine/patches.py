@@ -33,14 +33,24 @@ class PatchOptions:
     effective: float = 150.0  # independent matches that all are worth: they share errors, the pixels' too
 
 
-def sharpened(state: State, query: Query, view: Rendering, trusted: Tensor, options: PatchOptions) -> State:
+@dataclass(frozen=True)
+class Patches:
+    """Patches of a rendering that were found in the photo."""
+
+    places: Tensor  # [M, 2] pixels of the rendering
+    observed: reprojection.Observations  # points in the rendering's camera, pixels of the photo
+
+
+def sharpened(
+    state: State, query: Query, view: Rendering, trusted: Tensor, options: PatchOptions
+) -> tuple[State, Patches | None]:
     """`state`, an alignment of `view` with the photo, moved to where its own cost and the patches' are least.
 
-    Of what it says of the cost only Hessian and gradient are brought up to date.
+    Of what it says of the cost only Hessian and gradient are brought up to date. None are too few patches.
     """
     pairs = follow(query.image, view, trusted, state.pose, options.window_px, options.count)
     if len(pairs.photo) < options.least:
-        return state
+        return state, None
     points = lift(view, pairs.rendering)
     worth = min(1.0, options.effective / len(points))
     pose, moved = state.pose, torch.zeros(UNKNOWNS, dtype=torch.float64)
@@ -55,4 +65,6 @@ def sharpened(state: State, query: Query, view: Rendering, trusted: Tensor, opti
         gradient = state.gradient + state.hessian @ moved + F.pad(pull, (0, rest))
         step = -torch.linalg.solve(hessian, gradient)
         pose, moved = se3.se3_exp(step[:POSE]) @ pose, moved + step
-    return replace(state, pose=pose, exposure=state.exposure.moved(moved), hessian=hessian, gradient=gradient)
+    exposure = state.exposure.moved(moved)
+    sharper = replace(state, pose=pose, exposure=exposure, hessian=hessian, gradient=gradient)
+    return sharper, Patches(pairs.rendering, observed)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gaussian_renderer import RenderOptions, render
 from scene.cameras import Camera
 from scene.gaussians import Gaussians
+from utils import se3
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -124,3 +125,11 @@ def inside(mask: Tensor, pixels: Tensor, margin: float = 0.0) -> Tensor:
     column = x.long().clamp(0, width - 1)
     row = y.long().clamp(0, height - 1)
     return within & mask[row, column]
+
+
+def view_motion(view: Rendering, pose: Tensor) -> float:
+    """How far a rendering's points move from its pose to `pose`, in radians of view."""
+    known = view.depth[view.depth > 0]
+    depth = known.median().item() if len(known) else 1.0
+    xi = se3.se3_log(pose @ se3.inverse(view.cam_from_world))
+    return (torch.linalg.norm(xi[:3]) / depth + torch.linalg.norm(xi[3:])).item()

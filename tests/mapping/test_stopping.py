@@ -98,6 +98,11 @@ def test_settings_that_make_no_sense_are_refused(field: str, value: Any) -> None
         StoppingOptions(**{field: value})
 
 
+def test_an_early_stop_that_nothing_could_tell_is_refused() -> None:
+    with pytest.raises(GSplatLocError, match="pass --holdout 16, or --early_stop 0"):
+        MappingOptions(stopping=OPTIONS)
+
+
 def test_a_map_is_settled_after_its_last_change_of_resolution_harmonics_or_opacities() -> None:
     schedule = ScheduleOptions(iterations=100, sh_degree=2, sh_interval=10, pyramid=(0.2, 0.5))
     fixed = DensificationOptions(densification="none")

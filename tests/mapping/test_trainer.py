@@ -117,12 +117,11 @@ def test_a_run_ends_early_once_held_out_views_gain_no_more(
     assert written[-2]["last_iteration"] == 26 and kinds[-1] == ("holdout", 26)
 
 
-def test_a_run_without_held_out_views_does_not_end_early(
+def test_a_run_that_holds_out_nothing_does_not_end_early(
     tmp_path: Path, tiny_scene: Scene, extractor: Any
 ) -> None:
-    settings = stopping_early()
-    settings = replace(settings, schedule=replace(settings.schedule, holdout=0))
-    trainer = make_trainer(tiny_scene, tmp_path, settings, extractor)
+    alone = replace(tiny_scene, train=tiny_scene.train[:1])  # of one view none is held out
+    trainer = make_trainer(alone, tmp_path, stopping_early(), extractor)
     trainer.run()
     assert trainer.iteration == 40
 

@@ -65,6 +65,23 @@ def test_results_over_many_tiles_do_not_depend_on_the_thread_count() -> None:
         assert torch.equal(one_gradients[name], two_gradients[name]), name
 
 
+@pytest.mark.parametrize("size", [(60, 80), (150, 110), (40, 560), (230, 230)])
+def test_small_feature_maps_are_binned_like_images(size: tuple[int, int]) -> None:
+    """Maps of few tiles have a bit for each (in one word, in three), others lists, as images have."""
+    inputs, options = make_inputs(2000, 5), with_options(feature_size=size, features_move_geometry=True)
+    maps, grads = [], []
+    for scale in (1, 2):  # of the image to the map
+        leaves = {name: inputs[name].clone().requires_grad_() for name in ("features", "means", "opacities")}
+        own = inputs | leaves | {"screen_offsets": scale * inputs["screen_offsets"]}
+        rendered = render_native(own, options, CAMERA.resized(scale * size[1], scale * size[0])).features
+        assert rendered is not None
+        maps.append(rendered.detach())
+        grads.append(torch.autograd.grad(rendered.square().sum(), list(leaves.values())))
+    assert torch.allclose(maps[0], maps[1], rtol=0, atol=1e-11)
+    for image, half in zip(*grads, strict=True):
+        assert (image - half).abs().max().item() < 1e-9 * image.abs().max().item()
+
+
 @pytest.mark.parametrize("dtype,relative", [(torch.float32, 1e-4), (torch.float64, 1e-11)])
 def test_every_instruction_set_agrees(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, relative: float

@@ -10,7 +10,7 @@ from scene.gaussians import Gaussians
 from tests.tracking.conftest import CAMERA, Clip
 from tracking.frames import Frame
 from tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions, depth_loss, descend
-from tracking.surface import SurfaceMap
+from tracking.surface import SurfaceMap, SurfaceOptions
 from utils import se3
 
 pytest.importorskip("diff_gaussian_rasterization")
@@ -68,6 +68,19 @@ def test_best_iterate_is_kept_and_patience_ends_the_search(
     jumpy = GsplatLocOptions(iterations=20, patience=2, lr_translation=1.0)
     found, _ = descend(gaussians, frame, truth, jumpy)
     torch.testing.assert_close(found, truth, atol=1e-6, rtol=0)
+
+
+def test_points_that_moved_are_seen_where_they_are(clip: Clip, frame: Frame) -> None:
+    """A keyframe that shows nothing new moves points, as every one does in a map that is full."""
+    surface = SurfaceMap(SurfaceOptions(max_points=1))
+    surface.add(clip.frames[0], clip.truth.cam_from_world[0])
+    aligner = GsplatLocAligner(surface, GsplatLocOptions(iterations=1))
+    aligner.start(clip.frames[0], clip.truth.cam_from_world[0])
+    aligner.track(frame, clip.truth.cam_from_world[1])
+    surface.add(clip.frames[1], clip.truth.cam_from_world[1])
+    aligner.track(frame, clip.truth.cam_from_world[1])
+    assert aligner._gaussians is not None
+    assert torch.equal(aligner._gaussians.means, surface.means)
 
 
 def test_a_frame_far_from_the_last_enters_the_map(clip: Clip, surface: SurfaceMap, frame: Frame) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from tracking.options import TrackingOptions
 from tracking.run import track
 from tracking.sequence import FRAME_RATE, read_sequence
+from utils import se3
 from utils.errors import GSplatLocError
 
 
@@ -39,6 +41,28 @@ def test_a_truth_of_other_times_is_told_before_anything_is_tracked(room_scene: P
     later = replace(sequence.truth, timestamps=sequence.truth.timestamps + 1000)
     with pytest.raises(GSplatLocError, match="another sequence"):
         track(replace(sequence, truth=later), TrackingOptions(), on_frame=lambda: pytest.fail("tracked"))
+
+
+def tum_folder(root: Path, true_from: int) -> Path:
+    """Five grey frames, a tenth of a second apart, whose truth begins at one of them: x is its index."""
+    for kind, kept in (("rgb", np.uint8), ("depth", np.uint16)):
+        (root / kind).mkdir()
+        lines = []
+        for index in range(5):
+            cv2.imwrite(str(root / kind / f"{index}.png"), np.full((8, 8), 100, kept))
+            lines.append(f"{index / 10} {kind}/{index}.png\n")
+        (root / f"{kind}.txt").write_text("".join(lines))
+    truth = [f"{index / 10} {index} 0 0 0 0 0 1\n" for index in range(true_from, 5)]
+    (root / "groundtruth.txt").write_text("".join(truth))
+    (root / "calibration.txt").write_text("8 8 3.5 3.5")
+    return root
+
+
+def test_a_sequence_begins_where_its_truth_does(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    sequence = read_sequence(tum_folder(tmp_path, true_from=2))
+    assert [view.timestamp for view in sequence.views] == [0.2, 0.3, 0.4]
+    assert se3.camera_center(sequence.first_pose()).tolist() == [2, 0, 0]
+    assert "skipped 2 images: before the first true pose" in capsys.readouterr().err
 
 
 def test_fewer_than_two_frames_are_a_users_error(room_scene: Path) -> None:

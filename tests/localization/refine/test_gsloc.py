@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from gaussian_renderer import RenderOptions
-from localization.refine import gsloc
-from localization.refine.gsloc import Comparison, GslocOptions, GslocRefiner, Iterate
+from localization.refine import comparison, gsloc, motion
+from localization.refine.comparison import Comparison, Iterate
+from localization.refine.gsloc import GslocOptions, GslocRefiner, Progress
 from localization.result import PoseEstimate, Status, pose_errors
+from utils import se3
 from utils.errors import GSplatLocError
 
 NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
@@ -37,7 +39,7 @@ def _blurs(room: Any, monkeypatch: pytest.MonkeyPatch, options: GslocOptions) ->
     """First blur of every search that a refinement makes."""
     blurs: list[float] = []
 
-    def counted(comparison: Any, motion: Any, start: Iterate, blur: float, options: GslocOptions) -> Iterate:
+    def counted(pyramid: Any, motion: Any, start: Iterate, blur: float, options: GslocOptions) -> Iterate:
         blurs.append(blur)
         return start
 
@@ -53,7 +55,15 @@ def test_a_picture_that_agrees_is_not_blurred(room: Any, monkeypatch: pytest.Mon
 def test_a_picture_that_differs_is_searched_again_with_blur(
     room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _blurs(room, monkeypatch, replace(OPTIONS, min_psnr=60.0)) == [0.0, OPTIONS.blur]
+    assert _blurs(room, monkeypatch, replace(OPTIONS, min_psnr=60.0, enough_correlation=2.0)) == [
+        0.0,
+        OPTIONS.blur,
+    ]
+
+
+def test_a_picture_that_correlates_is_not_searched_again(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = replace(OPTIONS, min_psnr=60.0, enough_correlation=-1.0)
+    assert _blurs(room, monkeypatch, options) == [0.0]
 
 
 def test_a_search_ends_when_the_loss_stands_still(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,17 +78,20 @@ def test_a_search_ends_when_the_loss_stands_still(room: Any, monkeypatch: pytest
 def test_the_blur_fades_over_the_first_half(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sigmas: list[float] = []
     monkeypatch.setattr(gsloc, "blurred", lambda image, sigma: sigmas.append(sigma) or image)
-    options = replace(OPTIONS, iterations=8, scale=0.25, blur=0.1, min_psnr=100.0, least_change=0.0)
+    options = replace(
+        OPTIONS, iterations=8, scale=0.25, blur=0.1, min_psnr=100.0, least_change=0.0, enough_correlation=2.0
+    )
     GslocRefiner(options).refine(room.query, room.gaussians, room.prior(NEAR))
-    assert sigmas == pytest.approx([0.0] * 8 + [8.0, 6.0, 4.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+    halved = [4.0, 3.0, 2.0]  # pixels of the picture of half the size, as long as they are enough
+    assert sigmas == pytest.approx([0.0] * 8 + halved + [2.0, 0.0, 0.0, 0.0, 0.0])
 
 
 def test_blurring_keeps_the_mean_of_a_flat_picture_and_spreads_a_point() -> None:
     flat = torch.full((3, 20, 30), 0.4)
-    torch.testing.assert_close(gsloc.blurred(flat, 3.0), flat)
+    torch.testing.assert_close(comparison.blurred(flat, 3.0), flat)
     point = torch.zeros(1, 41, 41)
     point[0, 20, 20] = 1
-    spread = gsloc.blurred(point, 2.0)
+    spread = comparison.blurred(point, 2.0)
     x = torch.arange(41) - 20.0
     assert spread.sum().item() == pytest.approx(1, abs=1e-4)
     assert (spread.sum((0, 1)) * x * x).sum().item() == pytest.approx(4, rel=0.01)
@@ -127,9 +140,33 @@ def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
 
 def test_the_low_pass_filter_shrinks_with_the_picture(room: Any) -> None:
     refiner = GslocRefiner(replace(OPTIONS, scale=0.5), RenderOptions(low_pass=0.4))
-    comparison = refiner._comparison(room.query, room.gaussians)
-    assert comparison.photo.shape == (3, 120, 160)
-    assert comparison.render_options.low_pass == pytest.approx(0.1)
+    sizes = refiner._sizes(room.query, room.gaussians)
+    assert [tuple(size.photo.shape) for size in sizes] == [(3, 120, 160), (3, 60, 80)]
+    assert [size.render_options.low_pass for size in sizes] == pytest.approx([0.1, 0.025])
+
+
+def test_gaussians_around_a_view_draw_the_same_picture(room: Any) -> None:
+    everything = GslocRefiner(OPTIONS)._sizes(room.query, room.gaussians)[0]
+    selected = everything.around(room.truth)
+    assert len(selected.gaussians) < len(everything.gaussians)
+    difference = selected.residual(room.truth) - everything.residual(room.truth)
+    assert difference.abs().max() < 1e-5
+
+
+def test_a_search_ends_where_its_loss_has_not_fallen_for_long() -> None:
+    progress = Progress(GslocOptions(window=4))
+    falling = [progress.ended(1 / step) for step in range(1, 20)]
+    assert not any(falling)
+    jumping = [progress.ended(0.1 + 0.01 * (step % 2)) for step in range(6)]
+    assert jumping == [False, False, False, True, True, True]
+
+
+def test_the_covariance_owns_up_to_the_error(room: Any) -> None:
+    estimate = GslocRefiner(OPTIONS).refine(room.query, room.gaussians, room.prior(NEAR))
+    assert estimate.covariance is not None
+    away = se3.se3_log(estimate.pose() @ se3.inverse(room.truth))
+    assert (away @ torch.linalg.solve(estimate.covariance, away)).item() < 36
+    assert estimate.covariance.diagonal().sqrt().max() < 0.05  # metres and radians
 
 
 @pytest.mark.parametrize(
@@ -143,7 +180,7 @@ def test_options_that_mean_nothing_are_a_user_error(wrong: dict[str, Any]) -> No
 def test_adam_is_that_of_torch() -> None:
     start = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     ours, theirs = (start.clone().requires_grad_() for _ in range(2))
-    adam, reference = gsloc.Adam(ours), torch.optim.Adam([theirs], lr=0.1, eps=1e-12)
+    adam, reference = motion.Adam(ours), torch.optim.Adam([theirs], lr=0.1, eps=1e-12)
     for _ in range(5):
         (gradient,) = torch.autograd.grad(ours.pow(4).sum(), ours)
         adam.step(gradient, 0.1)

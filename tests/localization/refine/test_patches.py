@@ -35,7 +35,7 @@ def _state(view: rendering.Rendering, pose: Tensor, certain: float = 1.0) -> Sta
 def test_patches_correct_an_alignment_that_ended_beside_the_pose(room: Any) -> None:
     view, trusted = _view(room, NEAR)
     beside = se3.se3_exp(torch.tensor([0.008, 0, 0, 0, 0.001, 0], dtype=torch.float64)) @ room.truth
-    state = sharpened(_state(view, beside), room.query, view, trusted, PatchOptions())
+    state, _ = sharpened(_state(view, beside), room.query, view, trusted, PatchOptions())
     before, after = (pose_errors(pose, room.truth)[0] for pose in (beside, state.pose @ view.cam_from_world))
     assert after < 0.5 * before
 
@@ -43,14 +43,16 @@ def test_patches_correct_an_alignment_that_ended_beside_the_pose(room: Any) -> N
 def test_a_certain_alignment_is_hardly_moved(room: Any) -> None:
     view, trusted = _view(room, NEAR)
     state = _state(view, room.truth, certain=1e12)
-    moved = sharpened(state, room.query, view, trusted, PatchOptions())
+    moved, _ = sharpened(state, room.query, view, trusted, PatchOptions())
     torch.testing.assert_close(moved.pose, state.pose, rtol=0, atol=1e-6)
 
 
 def test_patches_add_to_what_is_known(room: Any) -> None:
     view, trusted = _view(room, NEAR)
     state = _state(view, room.truth)
-    added = sharpened(state, room.query, view, trusted, PatchOptions()).hessian - state.hessian
+    sharper, patches = sharpened(state, room.query, view, trusted, PatchOptions())
+    added = sharper.hessian - state.hessian
+    assert patches is not None and len(patches.places) == len(patches.observed)
     assert bool((added[:6, :6].diagonal() > 0).all())
     assert not added[6:].any()
 
@@ -59,7 +61,7 @@ def test_without_patches_the_alignment_stays(room: Any) -> None:
     view, _ = _view(room, NEAR)
     state = _state(view, room.truth)
     nothing = torch.zeros_like(view.depth, dtype=torch.bool)
-    assert sharpened(state, room.query, view, nothing, PatchOptions()) is state
+    assert sharpened(state, room.query, view, nothing, PatchOptions()) == (state, None)
 
 
 def test_corners_are_followed_only_to_where_the_pose_puts_them(room: Any) -> None:
@@ -77,7 +79,7 @@ def test_another_exposure_moves_no_patch(room: Any) -> None:
     view, trusted = _view(room, NEAR)
     darker = replace(room.query, image=(room.query.image * 0.7).astype("uint8"))
     poses = [
-        sharpened(_state(view, room.truth), query, view, trusted, PatchOptions()).pose
+        sharpened(_state(view, room.truth), query, view, trusted, PatchOptions())[0].pose
         for query in (room.query, darker)
     ]
     assert pose_errors(*poses)[0] < 0.001

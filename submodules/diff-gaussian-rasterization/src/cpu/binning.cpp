@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -94,8 +95,8 @@ struct Bins {
   std::vector<std::vector<int64_t>> next;  // [shares][tiles] where the next pair of each share goes
 
   Bins(const Splatted<T>& raster, int64_t count, int64_t shares) : in(raster), touched(count), next(shares) {
-    lists.slot_begin = Buffer<int64_t>(count + 1);
-    lists.slot_begin[0] = 0;
+    lists.slots.begin = Buffer<int64_t>(count + 1);
+    lists.slots.begin[0] = 0;
   }
   int64_t tiles() const { return int64_t(in.raster.tiles_x) * in.raster.tiles_y; }
 };
@@ -118,7 +119,7 @@ std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int6
     // Beyond the limit only the count matters, for the message.
     const bool keep = bins.found.load(std::memory_order_relaxed) <= max_pairs;
     bins.found += bins.touched.find(bins.in.raster, bins.in.splats, kernels, (item - 1) % chunks,
-                                    bins.lists.slot_begin.data() + 1, keep);
+                                    bins.lists.slots.begin.data() + 1, keep);
   });
   for (const auto& bins : all)
     if (bins->found > std::min<int64_t>(max_pairs, UINT32_MAX)) too_many(bins->found, max_pairs);
@@ -128,8 +129,8 @@ std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int6
 // From where a Gaussian's slots begin in its chunk to where they begin among all, [N + 1].
 template <class T>
 void place_slots(Bins<T>& bins, int64_t chunk) {
-  int64_t* begin = bins.lists.slot_begin.data();
-  const int64_t end = std::min((chunk + 1) * kGaussianChunk, int64_t(bins.lists.slot_begin.size()) - 1);
+  int64_t* begin = bins.lists.slots.begin.data();
+  const int64_t end = std::min((chunk + 1) * kGaussianChunk, int64_t(bins.lists.slots.begin.size()) - 1);
   for (int64_t i = chunk * kGaussianChunk; i < end; ++i) begin[i + 1] += bins.touched.chunk_slot(chunk);
 }
 
@@ -161,7 +162,7 @@ void allocate(Bins<T>& bins) {
   lists.tile_begin = bins.next[0];
   lists.tile_begin.push_back(pairs);
   lists.entries = Buffer<uint32_t>(pairs);
-  lists.positions = Buffer<uint32_t>(pairs);
+  lists.slots.positions = Buffer<uint32_t>(pairs);
   lists.hits = Buffer<uint16_t>(pairs);
   lists.processed.assign(bins.tiles(), 0);
 }
@@ -170,7 +171,7 @@ void allocate(Bins<T>& bins) {
 void list_pairs(const TouchedTiles& touched, const std::vector<uint32_t>& order, int64_t share,
                 int64_t shares, int64_t* next, const TileLists& lists) {
   visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
-    uint32_t* position = lists.positions.data() + touched.slot(gaussian);
+    uint32_t* position = lists.slots.positions.data() + touched.slot(gaussian);
     for (const uint32_t tile : touched.of(gaussian)) {
       const int64_t at = next[tile]++;
       lists.entries[at] = gaussian;
@@ -179,42 +180,101 @@ void list_pairs(const TouchedTiles& touched, const std::vector<uint32_t>& order,
   });
 }
 
+// The bits of a share of the depth order, each Gaussian's at its place in it.
+void order_bits(const TileBits& tiles, int64_t count, const std::vector<uint32_t>& order, int64_t share,
+                int64_t shares, uint32_t* ordered) {
+  const int64_t visible = int64_t(order.size()), end = visible * (share + 1) / shares;
+  for (int word = 0; word < tiles.words; ++word)
+    for (int64_t i = visible * share / shares; i < end; ++i)
+      ordered[word * visible + i] = tiles.bits[word * count + order[i]];
+}
+
+// Nobody needs their number unless it may be too large.
+void check_pairs(const Buffer<uint32_t>& bits, int64_t max_pairs) {
+  if (32 * bits.size() <= max_pairs) return;
+  int64_t pairs = 0;
+  for (int64_t i = 0; i < bits.size(); ++i) pairs += std::popcount(bits[i]);
+  if (pairs > max_pairs) too_many(pairs, max_pairs);
+}
+
 }  // namespace
 
 template <class T>
-std::vector<TileLists> bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count,
-                           int64_t max_pairs, const Kernels<T>& kernels, Team& team) {
+Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count, int64_t max_pairs,
+           const Kernels<T>& kernels, Team& team) {
   // Near Gaussians touch more tiles: with two stretches for each member nobody waits long for the first.
   const int64_t shares = team.size() == 1 ? 1 : 2 * team.size();
   const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
   AllBins<T> all;
-  for (const Splatted<T>& raster : rasters) all.push_back(std::make_unique<Bins<T>>(raster, count, shares));
-  const int64_t layers = int64_t(all.size());
-  const std::vector<uint32_t> order = sort_and_find(all, depths, count, max_pairs, kernels, team);
+  for (const Splatted<T>& raster : rasters)
+    if (!raster.tiles.words) all.push_back(std::make_unique<Bins<T>>(raster, count, shares));
+  const int64_t listed = int64_t(all.size()), layers = int64_t(rasters.size());
+  Binned binned;
+  binned.order = sort_and_find(all, depths, count, max_pairs, kernels, team);
+  binned.layers.resize(layers);
+  for (int64_t r = 0; r < layers; ++r)
+    binned.layers[r].bits = Buffer<uint32_t>(rasters[r].tiles.words * int64_t(binned.order.size()));
   for (const auto& bins : all) bins->touched.add_up();
-  // Slots are placed by the way, while whoever is done counts.
-  team.each(layers * (shares + chunks), [&](int64_t item, int) {
-    Bins<T>& bins = *all[item % layers];
-    const int64_t share = item / layers;
-    if (share < shares)
-      bins.next[share] = count_pairs(bins.tiles(), bins.touched, order, share, shares);
-    else
-      place_slots(bins, share - shares);
+  // Bits are ordered and slots placed by the way, while whoever is done counts.
+  const int64_t counts = listed * shares, bits = layers * shares;
+  team.each(counts + bits + listed * chunks, [&](int64_t item, int) {
+    if (item < counts) {
+      Bins<T>& bins = *all[item % listed];
+      bins.next[item / listed] = count_pairs(bins.tiles(), bins.touched, binned.order, item / listed, shares);
+    } else if (item < counts + bits) {
+      const int64_t r = (item - counts) % layers, share = (item - counts) / layers;
+      order_bits(rasters[r].tiles, count, binned.order, share, shares, binned.layers[r].bits.data());
+    } else {
+      const int64_t rest = item - counts - bits;
+      place_slots(*all[rest % listed], rest / listed);
+    }
   });
+  for (const Binned::Layer& layer : binned.layers)
+    check_pairs(layer.bits, std::min<int64_t>(max_pairs, UINT32_MAX));
   for (const auto& bins : all) allocate(*bins);
-  team.each(layers * shares, [&](int64_t item, int) {
-    Bins<T>& bins = *all[item % layers];
-    const int64_t share = item / layers;
-    list_pairs(bins.touched, order, share, shares, bins.next[share].data(), bins.lists);
+  team.each(counts, [&](int64_t item, int) {
+    Bins<T>& bins = *all[item % listed];
+    const int64_t share = item / listed;
+    list_pairs(bins.touched, binned.order, share, shares, bins.next[share].data(), bins.lists);
   });
-  std::vector<TileLists> lists;
-  for (const auto& bins : all) lists.push_back(std::move(bins->lists));
+  size_t next = 0;
+  for (int64_t r = 0; r < layers; ++r)
+    if (!rasters[r].tiles.words) binned.layers[r].lists = std::move(all[next++]->lists);
+  return binned;
+}
+
+TileLists lists_of(const std::vector<Found>& tiles) {
+  TileLists lists;
+  lists.tile_begin.push_back(0);
+  for (const Found& tile : tiles) {
+    lists.processed.push_back(int64_t(tile.entries.size()));
+    lists.tile_begin.push_back(lists.tile_begin.back() + lists.processed.back());
+  }
+  lists.entries = Buffer<uint32_t>(lists.tile_begin.back());
+  lists.hits = Buffer<uint16_t>(lists.tile_begin.back());
+  for (size_t t = 0; t < tiles.size(); ++t) {
+    std::copy(tiles[t].entries.begin(), tiles[t].entries.end(), lists.entries.data() + lists.tile_begin[t]);
+    std::copy(tiles[t].hits.begin(), tiles[t].hits.end(), lists.hits.data() + lists.tile_begin[t]);
+  }
   return lists;
 }
 
-template std::vector<TileLists> bin(const std::vector<Splatted<float>>&, const float*, int64_t, int64_t,
-                                    const Kernels<float>&, Team&);
-template std::vector<TileLists> bin(const std::vector<Splatted<double>>&, const double*, int64_t, int64_t,
-                                    const Kernels<double>&, Team&);
+Slots list_slots(const TileLists& lists, int64_t gaussians) {
+  const int64_t pairs = lists.tile_begin.back();
+  Slots slots{Buffer<int64_t>(gaussians + 1), Buffer<uint32_t>(pairs)};
+  int64_t* begin = slots.begin.data();
+  std::fill_n(begin, gaussians + 1, int64_t(0));
+  for (int64_t pair = 0; pair < pairs; ++pair) ++begin[lists.entries[pair] + 1];
+  // Each begin moves to its end while the pairs are written: from the Gaussian's own to that of the next one.
+  for (int64_t i = 1, running = 0; i <= gaussians; ++i) running += std::exchange(begin[i], running);
+  for (int64_t pair = 0; pair < pairs; ++pair)
+    slots.positions[begin[lists.entries[pair] + 1]++] = uint32_t(pair);
+  return slots;
+}
+
+template Binned bin(const std::vector<Splatted<float>>&, const float*, int64_t, int64_t,
+                    const Kernels<float>&, Team&);
+template Binned bin(const std::vector<Splatted<double>>&, const double*, int64_t, int64_t,
+                    const Kernels<double>&, Team&);
 
 }  // namespace splat

@@ -22,6 +22,23 @@ constexpr int kMaxLanes = 16;
 // Padded to whole cache lines: they are read in another order than written.
 enum Slot { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth, kSlots = 12, kSlotSize = 16 };
 
+// The tiles of a small raster that Gaussians touch, bit by bit: cheaper than lists where there are few tiles,
+// and most Gaussians are hidden by others. A word stands for some whole rows of tiles.
+struct TileBits {
+  static constexpr int kWords = 4;  // at most
+
+  int tiles_x = 0, rows = 0, words = 0;  // rows of tiles in a word; no words: the raster is too large
+  uint32_t* bits = nullptr;              // [words, N]
+
+  TileBits() = default;
+  TileBits(int across, int down) : tiles_x(across) {
+    if (across > 32) return;
+    rows = 32 / across;
+    words = (down + rows - 1) / rows;
+    if (words > kWords) words = 0;
+  }
+};
+
 template <class T>
 struct ProjectJob {
   Camera<T> camera;
@@ -29,6 +46,7 @@ struct ProjectJob {
   int rasters;
   Raster<T> raster[2];
   Splat<T>* splats[2];  // [N] each
+  TileBits tiles[2];    // to be found where it has words
   T* depths;            // [N], -1 where not visible in any raster
   int32_t* radii;       // [N] pixels of raster 0, 0 where not visible there
 };
@@ -61,12 +79,22 @@ struct TileRows {
   Columns columns[kRows];
 };
 
+// Where a tile's entries come from, if they have not been listed: the visible Gaussians, nearest first, and
+// which of them touch the tile. They are listed while it is rendered, as far as they are needed.
+struct TileSearch {
+  const uint32_t* order;  // [visible] Gaussians; null: listed
+  const uint32_t* bits;   // [visible]
+  uint32_t bit;           // of the tile
+  int64_t next, visible;
+};
+
 // One tile of one raster.
 template <class T>
 struct Tile {
   const Splat<T>* splats;
-  const uint32_t* entries;  // Gaussians that touch the tile, nearest first
-  int64_t count;
+  uint32_t* entries;  // Gaussians that touch the tile, nearest first
+  int64_t count;      // found so far
+  TileSearch search;  // for more of them: forward only
   uint16_t* hits;     // [count] the cells that each entry changed, bit by bit: left by the forward pass
   int x, y;           // of its corner, pixels
   int width, height;  // of the image
@@ -125,7 +153,7 @@ struct Kernels {
   // Finds the tiles that `count` <= TileRows::kSplats splats touch.
   void (*find_rows)(const Raster<T>&, const Splat<T>*, int count, TileRows&);
   // Returns the number of entries looked at before every pixel was finished.
-  int64_t (*render)(const Tile<T>&, TileScratch<T>&);
+  int64_t (*render)(Tile<T>&, TileScratch<T>&);
   void (*render_backward)(const Tile<T>&, TileScratch<T>&);
   int lanes;
 };

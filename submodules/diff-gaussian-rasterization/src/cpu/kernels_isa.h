@@ -12,8 +12,8 @@
   void project_backward_double(const ProjectBackwardJob<double>&, int64_t, int64_t, double*); \
   void find_rows_float(const Raster<float>&, const Splat<float>*, int, TileRows&);            \
   void find_rows_double(const Raster<double>&, const Splat<double>*, int, TileRows&);         \
-  int64_t render_float(const Tile<float>&, TileScratch<float>&);                              \
-  int64_t render_double(const Tile<double>&, TileScratch<double>&);                           \
+  int64_t render_float(Tile<float>&, TileScratch<float>&);                                    \
+  int64_t render_double(Tile<double>&, TileScratch<double>&);                                 \
   void render_backward_float(const Tile<float>&, TileScratch<float>&);                        \
   void render_backward_double(const Tile<double>&, TileScratch<double>&);                     \
   }                                                                                           \

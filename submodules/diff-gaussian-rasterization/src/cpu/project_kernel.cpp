@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels_isa.h"
+#include "lane_tiles.h"
 #include "simd.h"
 #include "slots.h"
 #include "splat/covariance.h"
@@ -167,6 +168,19 @@ SPLAT_LANE void store_splats(const Vec<T>* fields, Splat<T>* splats, int lanes) 
   }
 }
 
+// The tiles that the lanes' bounding boxes touch.
+template <class T>
+SPLAT_LANE void lane_tiles(const TileBits& tiles, const Raster<T>& raster, const Vec<T>* fields,
+                           Mask<T> visible, int64_t count, int64_t i, int lanes) {
+  using V = Vec<T>;
+  const V x = fields[0], y = fields[1], slack(T(0.01));
+  const V extent_x = fields[10] + slack, extent_y = fields[11] + slack;
+  const LaneRange<T> columns = tiles_between(x - extent_x, x + extent_x, visible, raster.tiles_x);
+  const LaneRange<T> rows = tiles_between(y - extent_y, y + extent_y, visible, raster.tiles_y);
+  for (int word = 0; word < tiles.words; ++word)
+    store_tile_bits(tiles, word, columns, rows, tiles.bits + word * count + i, lanes);
+}
+
 template <class T>
 int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
   using V = Vec<T>;
@@ -185,6 +199,8 @@ int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
     const V reach_sq = job.camera.antialiased ? V(T(0)) : reach_squared(g.opacity);
     for (int r = 0; r < job.rasters; ++r)
       visible[r] = lane_splats(job, job.raster[r], g, p, in_front, reach_sq, fields[r], radius[r]);
+    for (int r = 0; r < job.rasters; ++r)
+      lane_tiles(job.tiles[r], job.raster[r], fields[r], visible[r], job.in.count, i, lanes);
     const Mask<T> anywhere = job.rasters == 2 ? visible[0] | visible[1] : visible[0];
     if (any(visible[0])) {
       V* rgb = fields[0] + color_field;

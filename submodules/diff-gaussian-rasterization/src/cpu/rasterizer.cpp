@@ -24,7 +24,8 @@ Raster<T> raster_of(const Camera<T>& camera, int width, int height) {
 int64_t chunks(int64_t gaussians) { return (gaussians + kGaussianChunk - 1) / kGaussianChunk; }
 
 template <class T>
-void project_all(const Request<T>& request, State<T>& state, T* depths, int32_t* radii, Team& team) {
+void project_all(const Request<T>& request, State<T>& state, const TileBits* tiles, T* depths, int32_t* radii,
+                 Team& team) {
   ProjectJob<T> job{};
   job.camera = request.camera;
   job.in = request.in;
@@ -32,6 +33,7 @@ void project_all(const Request<T>& request, State<T>& state, T* depths, int32_t*
   for (int r = 0; r < job.rasters; ++r) {
     job.raster[r] = state.layers[r].raster;
     job.splats[r] = state.layers[r].splats.data();
+    job.tiles[r] = tiles[r];
   }
   job.depths = depths;
   job.radii = radii;
@@ -47,12 +49,14 @@ void project_all(const Request<T>& request, State<T>& state, T* depths, int32_t*
 }
 
 template <class T>
-void bin_all(const Request<T>& request, State<T>& state, const T* depths, Team& team) {
+Binned bin_all(const Request<T>& request, State<T>& state, const TileBits* tiles, const T* depths,
+               Team& team) {
   std::vector<Splatted<T>> rasters;
-  for (const auto& layer : state.layers) rasters.push_back({layer.raster, layer.splats.data()});
-  std::vector<TileLists> lists =
-      bin(rasters, depths, request.in.count, request.max_pairs, *state.kernels, team);
-  for (size_t r = 0; r < lists.size(); ++r) state.layers[r].lists = std::move(lists[r]);
+  for (const auto& layer : state.layers)
+    rasters.push_back({layer.raster, layer.splats.data(), tiles[rasters.size()]});
+  Binned binned = bin(rasters, depths, request.in.count, request.max_pairs, *state.kernels, team);
+  for (size_t r = 0; r < rasters.size(); ++r) state.layers[r].lists = std::move(binned.layers[r].lists);
+  return binned;
 }
 
 // The tiles of a layer with everything that does not depend on the direction of the pass.
@@ -60,12 +64,14 @@ template <class T>
 Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer, const Images<T>& images,
                 int lanes, int64_t index) {
   Tile<T> tile{};
-  const int64_t begin = layer.lists.tile_begin[index];
   tile.splats = layer.splats.data();
-  tile.entries = layer.lists.entries.data() + begin;
-  tile.hits = layer.lists.hits.data() + begin;
-  tile.count = layer.lists.tile_begin[index + 1] - begin;
-  tile.processed = layer.lists.processed[index];
+  if (!layer.lists.tile_begin.empty()) {
+    const int64_t begin = layer.lists.tile_begin[index];
+    tile.entries = layer.lists.entries.data() + begin;
+    tile.hits = layer.lists.hits.data() + begin;
+    tile.count = layer.lists.tile_begin[index + 1] - begin;
+    tile.processed = layer.lists.processed[index];
+  }
   tile.x = int(index % layer.raster.tiles_x) * kTile;
   tile.y = int(index / layer.raster.tiles_x) * kTile;
   tile.width = layer.raster.width;
@@ -84,6 +90,50 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   tile.alpha = images.alpha;
   return tile;
 }
+
+// The tiles of a small raster, which list their own entries while they are rendered.
+template <class T>
+class SmallRaster {
+ public:
+  SmallRaster(const TileBits& tiles, const Raster<T>& raster, const Binned& binned,
+              const Buffer<uint32_t>& bits, int members)
+      : tiles_(tiles),
+        order_(binned.order),
+        bits_(bits),
+        room_(tiles.words ? int64_t(order_.size()) + kMaxLanes : 0),
+        entries_(members * room_),
+        hits_(members * room_),
+        found_(tiles.words ? raster.tiles_x * raster.tiles_y : 0) {}
+
+  // Renders one tile with a member's memory, and keeps those of its entries that changed a pixel.
+  void render(Tile<T> tile, int64_t index, int member, const Kernels<T>& kernels, TileScratch<T>& scratch) {
+    const int row = int(index / tiles_.tiles_x), column = int(index % tiles_.tiles_x);
+    const int64_t visible = int64_t(order_.size());
+    tile.entries = entries_.data() + member * room_;
+    tile.hits = hits_.data() + member * room_;
+    tile.search = {order_.data(), bits_.data() + row / tiles_.rows * visible,
+                   uint32_t(1) << (row % tiles_.rows * tiles_.tiles_x + column), 0, visible};
+    const int64_t processed = kernels.render(tile, scratch);
+    int64_t kept = 0;
+    for (int64_t e = 0; e < processed; ++e) {
+      tile.entries[kept] = tile.entries[e];
+      tile.hits[kept] = tile.hits[e];
+      kept += tile.hits[kept] != 0;
+    }
+    found_[index] = {{tile.entries, tile.entries + kept}, {tile.hits, tile.hits + kept}};
+  }
+
+  TileLists lists() const { return lists_of(found_); }
+
+ private:
+  TileBits tiles_;
+  const std::vector<uint32_t>& order_;
+  const Buffer<uint32_t>& bits_;
+  int64_t room_;
+  Buffer<uint32_t> entries_;
+  Buffer<uint16_t> hits_;
+  std::vector<Found> found_;
+};
 
 // Scratch for every member of a team, features included.
 template <class T>
@@ -144,7 +194,7 @@ void each_tile(Team& team, const State<T>& state, const Body& body) {
   };
   std::vector<Runs> all;
   for (int layer = int(state.layers.size()) - 1; layer >= 0; --layer) {
-    const int64_t tiles = int64_t(state.layers[layer].lists.processed.size());
+    const int64_t tiles = int64_t(state.layers[layer].raster.tiles_x) * state.layers[layer].raster.tiles_y;
     const int64_t length = tiles >= 64 * team.size() ? 4 : 1, before = all.empty() ? 0 : all.back().end;
     all.push_back({layer, tiles, length, before + (tiles + length - 1) / length});
   }
@@ -168,6 +218,7 @@ struct LayerGradients {
   bool geometry;        // shapes and colours get a gradient
   bool needs_features;  // the features themselves do
   Buffer<T> slots;
+  Slots listed;  // of a layer whose tiles listed their own entries
   FeatureSlots<T> feature_slots;
 };
 
@@ -202,8 +253,8 @@ class BackwardPass {
       const auto& layer = state_.layers[r];
       job.raster[r] = layer.raster;
       job.splats[r] = layer.splats.data();
-      job.slot_begin[r] = layer.lists.slot_begin.data();
-      job.positions[r] = layer.lists.positions.data();
+      job.slot_begin[r] = slots(r).begin.data();
+      job.positions[r] = slots(r).positions.data();
       job.hits[r] = layer.lists.hits.data();
       job.slots[r] = layers_[r].slots.data();
       if (!layers_[r].needs_features) continue;
@@ -217,6 +268,11 @@ class BackwardPass {
  private:
   using Layer = typename State<T>::Layer;
 
+  const Slots& slots(int r) const {
+    const Slots& own = layers_[r].listed;
+    return own.begin.size() ? own : state_.layers[r].lists.slots;
+  }
+
   bool color() const { return d_images_.rgb || d_images_.depth || d_images_.alpha; }
 
   LayerGradients<T> prepared(const Layer& layer, Team& team) const {
@@ -225,6 +281,7 @@ class BackwardPass {
     own.moves = own.features && request_.features_move_geometry;
     own.geometry = (layer.color && color()) || own.moves;
     own.needs_features = own.features && out_.features;
+    if (!layer.lists.slots.begin.size()) own.listed = list_slots(layer.lists, request_.in.count);
     if (own.geometry) own.slots = Buffer<T>(layer.lists.entries.size() * kSlotSize);
     if (own.needs_features) own.feature_slots = FeatureSlots<T>(layer.lists, request_.in.channels, team);
     return own;
@@ -244,7 +301,7 @@ class BackwardPass {
     if (own.geometry) tile.slots = own.slots.data() + first_pair * kSlotSize;
     if (!own.needs_features) return tile;
     tile.d_features_in = out_.features;
-    tile.slot_begin = layer.lists.slot_begin.data();
+    tile.slot_begin = slots(r).begin.data();
     tile.feature_slot_of = own.feature_slots.slot_of.data() + first_pair;
     tile.feature_slots = own.feature_slots.slots.data();
     tile.first_feature_slot = own.feature_slots.tile_begin[index];
@@ -277,17 +334,29 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
   for (auto& layer : state.layers) layer.splats = Buffer<Splat<T>>(count);
   Team team(team_size(request.threads, count));
   const Buffer<T> depths(count);
-  project_all(request, state, depths.data(), out.radii, team);
-  bin_all(request, state, depths.data(), team);
+  // Colours are hardly ever hidden as soon as features, whose map is small: lists serve them better.
+  TileBits tiles[2];
+  if (state.layers.size() == 2)
+    tiles[1] = TileBits(state.layers[1].raster.tiles_x, state.layers[1].raster.tiles_y);
+  const Buffer<uint32_t> bits(tiles[1].words * count);
+  tiles[1].bits = bits.data();
+  project_all(request, state, tiles, depths.data(), out.radii, team);
+  const Binned binned = bin_all(request, state, tiles, depths.data(), team);
   if (features)
     ask_for_huge_pages(out.features,
                        sizeof(T) * request.in.channels * request.feature_width * request.feature_height);
   Scratches<T> scratches(team.size(), features ? request.in.channels : 0);
+  const auto& last = state.layers.back();
+  SmallRaster<T> small(tiles[1], last.raster, binned, binned.layers.back().bits, team.size());
   each_tile(team, state, [&](int index, int64_t tile_index, int member) {
     auto& layer = state.layers[index];
-    const Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, tile_index);
-    layer.lists.processed[tile_index] = kernels.render(tile, scratches[member]);
+    Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, tile_index);
+    if (tiles[index].words)
+      small.render(tile, tile_index, member, kernels, scratches[member]);
+    else
+      layer.lists.processed[tile_index] = kernels.render(tile, scratches[member]);
   });
+  if (tiles[1].words) state.layers[1].lists = small.lists();
   for (int member = 0; member < team.size(); ++member)
     if (!scratches[member].features_finite)
       throw std::invalid_argument("expected finite features, found NaN or infinity: remove those Gaussians");

@@ -53,6 +53,17 @@ SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t begin, int64_t end, bool f
   }
 }
 
+// Lists entries until there are `wanted`, or no more.
+template <class T>
+void find_entries(Tile<T>& tile, int64_t wanted) {
+  TileSearch& s = tile.search;
+  constexpr int n = kVectorBytes / 4;
+  for (; tile.count < wanted && s.next + n <= s.visible; s.next += n)
+    tile.count += pick(s.order + s.next, s.bits + s.next, s.bit, tile.entries + tile.count);
+  for (; tile.count < wanted && s.next < s.visible; ++s.next)
+    if (s.bits[s.next] & s.bit) tile.entries[tile.count++] = s.order[s.next];
+}
+
 // Into a row of the batch; padding stays zero. Adds what is zero unless a feature is NaN or infinite.
 template <class T>
 SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, uint32_t gaussian, int k,
@@ -156,13 +167,15 @@ void write_color(const Tile<T>& tile, TileScratch<T>& scratch) {
 }
 
 template <bool Color, bool Features, class T>
-int64_t render_tile(const Tile<T>& tile, TileScratch<T>& scratch) {
+int64_t render_tile(Tile<T>& tile, TileScratch<T>& scratch) {
   uint32_t alive = start(tile, scratch);
   if constexpr (Color) std::memset(scratch.color, 0, sizeof(scratch.color));
   if constexpr (Features) std::memset(scratch.planes, 0, sizeof(T) * kTilePixels * tile.padded_channels);
+  if (tile.search.order) find_entries(tile, kBatch);
   prefetch(tile, 0, kBatch, Features);
   int64_t e = 0;
   for (; e < tile.count && alive; e += kBatch) {
+    if (tile.search.order) find_entries(tile, e + 2 * kBatch);
     const int count = int(tile.count - e < kBatch ? tile.count - e : kBatch);
     alive = render_batch<Color, Features>(tile, scratch, e, count, alive);
   }
@@ -300,7 +313,7 @@ void render_tile_backward(const Tile<T>& tile, TileScratch<T>& scratch) {
 }
 
 template <class T>
-int64_t render_any(const Tile<T>& tile, TileScratch<T>& scratch) {
+int64_t render_any(Tile<T>& tile, TileScratch<T>& scratch) {
   const bool features = tile.features_in != nullptr;
   if (tile.color && features) return render_tile<true, true>(tile, scratch);
   if (tile.color) return render_tile<true, false>(tile, scratch);
@@ -320,12 +333,8 @@ void render_backward_any(const Tile<T>& tile, TileScratch<T>& scratch) {
 
 }  // namespace
 
-int64_t render_float(const Tile<float>& tile, TileScratch<float>& scratch) {
-  return render_any(tile, scratch);
-}
-int64_t render_double(const Tile<double>& tile, TileScratch<double>& scratch) {
-  return render_any(tile, scratch);
-}
+int64_t render_float(Tile<float>& tile, TileScratch<float>& scratch) { return render_any(tile, scratch); }
+int64_t render_double(Tile<double>& tile, TileScratch<double>& scratch) { return render_any(tile, scratch); }
 void render_backward_float(const Tile<float>& tile, TileScratch<float>& scratch) {
   render_backward_any(tile, scratch);
 }

@@ -190,6 +190,23 @@ SPLAT_LANE Vec<T> square_root(Vec<T> a) {
 #endif
 }
 
+// Writes those of kVectorBytes / 4 numbers whose words have the bit, and anything behind them; returns how
+// many they are.
+SPLAT_LANE int pick(const uint32_t* numbers, const uint32_t* words, uint32_t bit, uint32_t* out) {
+#if defined(__AVX512F__)
+  const __mmask16 found = _mm512_test_epi32_mask(_mm512_loadu_si512(words), _mm512_set1_epi32(int(bit)));
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(found, _mm512_loadu_si512(numbers)));
+  return __builtin_popcount(found);
+#else
+  int count = 0;
+  for (int i = 0; i < kVectorBytes / 4; ++i) {
+    out[count] = numbers[i];
+    count += (words[i] & bit) != 0;
+  }
+  return count;
+#endif
+}
+
 // Halves a vector by adding its halves, down to 16 bytes.
 typedef float Float4 __attribute__((vector_size(16)));
 typedef float Float8 __attribute__((vector_size(32)));

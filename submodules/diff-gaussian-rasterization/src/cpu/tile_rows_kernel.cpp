@@ -1,40 +1,15 @@
 // Which tiles splats touch, several splats at a time: what touched_rows() and touched_columns() say of one.
 // Compiled once per instruction set.
 #include "kernels_isa.h"
-#include "simd.h"
+#include "lane_tiles.h"
 
 namespace splat {
 namespace SPLAT_ISA {
 namespace {
 
 template <class T>
-struct LaneRange {
-  Vec<T> first, last;  // whole numbers; empty when first > last
-};
-
-// Towards zero.
-template <class T>
-SPLAT_LANE Vec<T> whole_part(Vec<T> a) {
-  using Ints = typename Vec<T>::Ints;
-  return __builtin_convertvector(__builtin_convertvector(a.v, Ints), typename Vec<T>::Values);
-}
-
-template <class T>
 SPLAT_LANE Vec<T> clamped(Vec<T> a, Vec<T> low, Vec<T> high) {
   return select(a < low, low, select(a > high, high, a));
-}
-
-// tiles_between(); the lanes that are not `wanted` are empty, whatever they hold.
-template <class T>
-SPLAT_LANE LaneRange<T> tiles_between(Vec<T> low, Vec<T> high, Mask<T> wanted, int tiles) {
-  const Vec<T> zero(T(0)), last_tile(T(tiles - 1));
-  low = (low - Vec<T>(T(kTile) - T(0.5))) * Vec<T>(T(1) / kTile);
-  high = (high - Vec<T>(T(0.5))) * Vec<T>(T(1) / kTile);
-  wanted = wanted & (high >= zero) & (low <= last_tile);
-  low = minimum(maximum(low, zero), last_tile);
-  const Vec<T> floor = whole_part(low), last = whole_part(maximum(minimum(high, last_tile), zero));
-  const Vec<T> first = floor + select(low > floor, Vec<T>(T(1)), zero);
-  return {select(wanted, first, Vec<T>(T(1))), select(wanted, last, zero)};
 }
 
 // The fields of a group of splats that bound them.
