@@ -12,6 +12,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from benchmarks.legend import common_legend
+
 Result = dict[str, Any]  # of one scene, as in the JSON
 
 _PANEL = (3.6, 3.0)  # inches
@@ -38,7 +40,7 @@ def write_plots(results: Sequence[Result], folder: Path) -> list[tuple[Path, str
             for axes, result in zip(np.atleast_1d(figure.subplots(1, len(results))), results, strict=True):
                 draw(axes, result)
                 axes.set_title(result["scene"])
-            _legend(figure)
+            common_legend(figure)
         path = folder / f"{name}.png"
         figure.savefig(path, metadata={"Software": None})
         written.append((path, title))
@@ -132,15 +134,6 @@ def draw_calibration(axes: Axes, result: Result) -> None:
     )
     _readable(axes.xaxis)
     _readable(axes.yaxis)
-
-
-def _legend(figure: Figure) -> None:
-    """One for all panels, below them: methods have the same colour everywhere."""
-    curves = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            curves.setdefault(label, handle)
-    figure.legend(curves.values(), curves.keys(), loc="outside lower center", ncols=len(curves), fontsize=6)
 
 
 def _color(name: str) -> str:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.accuracy_plots import write_plots  # noqa: E402
+from benchmarks.machine import short_commit  # noqa: E402
 from benchmarks.suite_report import put_between_marks  # noqa: E402
 from utils.console import run_script  # noqa: E402
 from utils.errors import GSplatLocError  # noqa: E402
@@ -199,7 +200,7 @@ def _calibrations(result: Result) -> Iterable[tuple[str, list[Result]]]:
 
 def _head(content: Result) -> str:
     machine = content["machine"]
-    commit = (machine.get("commit") or "unknown")[:7]
+    commit = short_commit(machine.get("commit"))
     where = f"{machine['cores']} cores of {machine['name']}, {machine['threads']} threads"
     return f"Made by `{content['command'].strip()}` on {where}; built on commit {commit}.\n"
 

@@ -29,13 +29,17 @@ class Record:
     def scenes(self) -> list[dict[str, Any]]:
         return self._content["scenes"]
 
+    @property
+    def commit(self) -> str | None:
+        return self._content["machine"]["commit"]
+
     def scene(self, name: str, settings: dict[str, Any]) -> "SceneRecord":
         """The entry of a scene; a `GSplatLocError` where it was measured with other settings."""
         for entry in self.scenes:
-            if entry["scene"] == name and entry["settings"] != settings:
+            if entry["scene"] == name and entry.get("settings") != settings:
                 raise GSplatLocError(
                     f"expected {self._path} to hold figures of {name} with {settings}, found"
-                    f" {entry['settings']}: leave out --resume, or give another --results"
+                    f" {entry.get('settings')}: leave out --resume, or give another --results"
                 )
         found = [entry for entry in self.scenes if entry["scene"] == name]
         if not found:
@@ -60,8 +64,8 @@ class SceneRecord:
         return any(all(row[key] == value for key, value in facts.items()) for row in self._entry[part])
 
     def add(self, part: Part, rows: Sequence[Row]) -> None:
-        """Keep rows, and write them."""
-        self._entry[part].extend(rows)
+        """Keep rows, with the commit that they were measured at, and write them."""
+        self._entry[part].extend(row | {"commit": self._record.commit} for row in rows)
         self._record.save()
 
 

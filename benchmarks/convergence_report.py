@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.convergence_record import by_method, per_level, photos, share, summary
+from benchmarks.legend import common_legend
 from utils.io import atomic_path
 
 Result = dict[str, Any]  # of one scene, as in the JSON
@@ -24,6 +25,7 @@ def write_plot(scenes: Sequence[Result], path: Path) -> None:
         figure = Figure(figsize=(_PANEL[0] * len(scenes), _PANEL[1]), dpi=_DPI, layout="constrained")
         for axes, scene in zip(np.atleast_1d(figure.subplots(1, len(scenes))), scenes, strict=True):
             draw(axes, scene)
+        common_legend(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
@@ -40,7 +42,6 @@ def draw(axes: Axes, scene: Result) -> None:
         axes.axhline(anywhere, color="k", ls=":", lw=1, label="sparse prior (no start)")
     axes.set(title=f"{scene['scene']}, {photos(scene['runs'])} photos", ylim=(-2, 102),
              xlabel="3D IoU of start and photo", ylabel="within 5 cm and 5°, %")  # fmt: skip
-    axes.legend(fontsize=6)
 
 
 def write_tables(scenes: Sequence[Result]) -> str:

@@ -13,6 +13,7 @@ from benchmarks.timing import median_ms
 
 ROOT = Path(__file__).resolve().parents[1]
 _CPU_SIZE, _GPU_SIZE = 1024, 8192  # of square matrices
+_DESCRIPTION = ("--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")  # of a commit, for git
 _COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 32}  # well beyond any cache
 
 
@@ -72,7 +73,7 @@ def _copy_rate(device: torch.device, repeats: int) -> float:
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Which machine this is: what a reader needs to compare figures."""
-    commit = os.environ.get("GSPLAT_COMMIT") or _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    commit = os.environ.get("GSPLAT_COMMIT") or _output("git", "-C", str(ROOT), "describe", *_DESCRIPTION)
     facts: dict[str, Any] = {
         "commit": commit, "torch": torch.__version__, "python": platform.python_version(),
         "processor": _processor(), "name": _processor(),
@@ -86,6 +87,14 @@ def describe(device: torch.device) -> dict[str, Any]:
             "driver": driver.splitlines()[0] if driver else None,
         }  # fmt: skip
     return facts
+
+
+def short_commit(commit: str | None) -> str:
+    """A commit as people write it, and whether files were changed after it."""
+    if not commit:
+        return "unknown"
+    name, plus, _ = commit.partition("+")
+    return f"{name[:7]} with changes" if plus else name[:7]
 
 
 def _processor() -> str:

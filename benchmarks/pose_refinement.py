@@ -28,7 +28,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.machine import describe  # noqa: E402
+from benchmarks.machine import describe, short_commit  # noqa: E402
 from localization.appearance import FILE_NAME as EXPOSURE_NAME  # noqa: E402
 from localization.evaluation import QueryResult, metrics  # noqa: E402
 from localization.features import XFeatExtractor  # noqa: E402
@@ -260,11 +260,13 @@ HEADER = (
 def caption(found: dict[str, Any]) -> str:
     """What the rows were measured with: they need not be of one run."""
     timed = [row["machine"] for row in found["rows"] if row["median_ms"] is not None]
-    commits = sorted({row["machine"]["commit"][:7] for row in found["rows"]})
+    commits = sorted({short_commit(row["machine"]["commit"]) for row in found["rows"]})
     text = f"Accuracy measured at commit {', '.join(commits)}."
     if not timed:
         return f"{text} Times have not been measured."
-    machines = sorted({f"{m['threads']} cores of {m['name']}, commit {m['commit'][:7]}" for m in timed})
+    machines = sorted(
+        {f"{m['threads']} cores of {m['name']}, commit {short_commit(m['commit'])}" for m in timed}
+    )
     return f"{text} Milliseconds a photo, on {'; '.join(machines)}; rows without one were not timed."
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import short_commit
 from benchmarks.suite_training import ITERATION, PARTS
 from utils.errors import GSplatLocError
 from utils.io import write_text
@@ -75,7 +76,7 @@ def report(full: Mapping[str, Any]) -> str:
     rate = sorted(row["paired_gflop"] / row["median_ms"] for row in figures.values())[len(figures) // 2] * 1e3
     head = (
         f"{machine['processor']}, {machine['threads']} threads, {machine['isa']}; torch.matmul beside the"
-        f" measurements: {rate:.0f} GFLOP/s. Commit {str(machine.get('commit'))[:12]}."
+        f" measurements: {rate:.0f} GFLOP/s. Commit {short_commit(machine.get('commit'))}."
     )
     blocks = [[head], figures_table(figures), breakdown_table(figures), mapping_lines(full)]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"

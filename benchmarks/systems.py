@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import convergence_report, exposure, pose_refinement, rgbd  # noqa: E402
+from benchmarks.machine import short_commit  # noqa: E402
 from benchmarks.suite_report import put_between_marks  # noqa: E402
 from utils.console import run_script  # noqa: E402
 from utils.errors import GSplatLocError  # noqa: E402
@@ -109,8 +110,15 @@ def written(part: Part, found: dict[str, Any]) -> str:
     if part == "pose_refinement":
         return f"{pose_refinement.caption(found)}\n\n{TABLES[part](found)}"
     cores = "1 core" if machine["threads"] == 1 else f"{machine['threads']} cores"
-    head = f"Measured on {cores} of {machine['name']}, commit {machine['commit'][:7]}."
+    commits = ", ".join(sorted({short_commit(commit) for commit in commits_of(found)}))
+    head = f"Measured on {cores} of {machine['name']}, commit {commits}."
     return f"{head}\n\n{TABLES[part](found)}"
+
+
+def commits_of(found: dict[str, Any]) -> list[str]:
+    """Of the rows, where they need not be of one run; else of the file."""
+    rows = [row for scene in found.get("scenes", []) for row in scene["runs"] + scene["retrieval_runs"]]
+    return [row["commit"] for row in rows if "commit" in row] or [found["machine"]["commit"]]
 
 
 if __name__ == "__main__":

@@ -30,9 +30,7 @@ from utils.errors import GSplatLocError
 _MIN_SAMPLE = 4  # matches that a solver needs
 _MIN_ITERATIONS = 100  # RANSAC samples, even when the first look perfect; local optimisation needs few
 _LEAST_NOISE_PX = 0.05  # of a match: none is exact, whatever the residuals of a few say
-_LOSS = (
-    0.5  # scale of the robust loss, relative to that noise, that stands for the solvers' in the covariance
-)
+_LOSS = 0.5  # scale of the robust loss relative to that noise: in the covariance, instead of the solvers'
 _REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
 
 

@@ -87,7 +87,9 @@ def information_of(estimate: PoseEstimate) -> Tensor:
     """What an estimate weighs [6, 6] beside other evidence of the same photo and map; zero for nothing."""
     if estimate.covariance is None:
         return torch.zeros(6, 6, dtype=torch.float64)
-    return apart(estimate.covariance) if estimate.information is None else estimate.information
+    if estimate.information is None:
+        return apart(estimate.covariance)
+    return estimate.information.double().cpu()
 
 
 @dataclass(frozen=True)

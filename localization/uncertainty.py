@@ -5,7 +5,7 @@ landmarks, and neighbouring pixels of a rendering, come from the same training v
 How far they are is a matter of the scene: residuals 20 pixels apart correlate by 0.1 in RedKitchen and by
 0.01 in South Building. So it is measured in every query, by the jackknife over blocks (Kuensch 1989, "The
 jackknife and the bootstrap for general stationary observations"): each ninth of the picture is left out
-in turn, and the pose moves as far as what they share says. That needs no constant fitted to any scene.
+in turn, and the pose moves as far as what they share says. No constant but the number of parts is fitted.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LEAST_SHARE = 1e-12  # of an axis's own information: less is none, and its vari
 _ACROSS = 3
 _LEAST_SIDE_PX = 1e-6
 _LEAST_PARTS = 4  # with something in them: fewer tell nothing about one another
-_LEAST_LEFT = 1e-6  # of the information, in any direction, when a part is left out: less is none
+_LEAST_LEFT = 1e-6  # of the information, in any direction, when a part is left out: less is taken for so much
 _LEAST_SIZE = 1e-2  # of the inverse information: residuals of nothing do not make a pose exact
 _LEAST_CURVATURE = 0.1  # of a robust cost relative to J^T W J: where most residuals are outliers
 
@@ -77,7 +77,7 @@ def jackknife(sums: PartSums, known: Known | None = None) -> Tensor:
     """
     used = sums.curvature.diagonal(dim1=1, dim2=2).sum(1) > 0
     if int(used.sum()) < _LEAST_PARTS:
-        return covariance_of(sums.curvature.sum(0))
+        return _unmeasured(sums.curvature.sum(0), known)
     whole = sums.curvature.sum(0) + (0.0 if known is None else known.information)
     # Metres and radians are brought to one scale: lengths are divided by `scale`, information multiplied.
     scale = whole.diagonal().clamp(min=_LEAST_SHARE).rsqrt()
@@ -89,6 +89,16 @@ def jackknife(sums: PartSums, known: Known | None = None) -> Tensor:
         pull = inverse @ (scale[:, None] * known.information)
         covariance = _bound(covariance, pull @ known.covariance @ pull.T)
     return scale[:, None] * covariance * scale
+
+
+def _unmeasured(curvature: Tensor, known: Known | None) -> Tensor:
+    """`covariance_of` so much curvature, together with `known`."""
+    if known is None:
+        return covariance_of(curvature)
+    inverse = _inverse(curvature + known.information)
+    pull = inverse @ known.information
+    own = OBSERVATIONS_PER_ERROR * inverse @ curvature @ inverse
+    return _bound(own, pull @ known.covariance @ pull.T)
 
 
 def bend(square: Tensor, coordinates: int) -> float:

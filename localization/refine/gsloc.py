@@ -62,6 +62,16 @@ class GslocOptions:
                 "expected a scale in (0, 1], no negative number of steps and falling steps, found"
                 f" {self.scale:g}, {self.iterations}, {self.lr:g} to {self.last_lr:g}: correct GslocOptions"
             )
+        if min(self.patience, self.window) < 1 or not self.halved_px > 0:
+            raise GSplatLocError(
+                "expected a patience and a window of at least one step and halved_px above 0, found"
+                f" {self.patience}, {self.window}, {self.halved_px:g}: correct GslocOptions"
+            )
+        if not (0 <= self.blur < math.inf and 0 < self.fade <= 1):
+            raise GSplatLocError(
+                "expected a blur of at least 0 that fades over a share of the steps in (0, 1], found"
+                f" {self.blur:g}, {self.fade:g}: correct GslocOptions"
+            )
         if self.parametrization not in ("se3", "quaternion"):
             raise GSplatLocError(f"expected se3 or quaternion, found {self.parametrization!r}")
 
@@ -96,7 +106,8 @@ class GslocRefiner:
         better = best.loss < at_prior.loss and best.psnr > at_prior.psnr
         if not better or correlation(best.residual, sizes[0].photo) < options.min_correlation:
             return None
-        covariance = photometric_covariance(query, gaussians, best.pose, sizes[0].camera, self.render_options)
+        seen = sizes[0]
+        covariance = photometric_covariance(query, gaussians, best.pose, seen.camera, seen.render_options)
         return replace(
             prior, cam_from_world=best.pose, covariance=covariance, information=None, improved=True
         )

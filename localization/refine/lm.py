@@ -56,7 +56,7 @@ class LmOptions:
     least_sigma: float = 0.05  # of contrast: two photos of a place agree no better
     prior_weight: float = 0.15  # of what the estimate itself is worth: it shares the map's errors
     min_correlation: float = 0.5  # between photo and rendering at the samples: less is another place
-    max_surprise: float = 36.0  # squared Mahalanobis distance from the estimate: 3 in 10^6 by chance
+    max_surprise: float = 36.0  # squared Mahalanobis distance from the estimate: 1 in 10^4 by chance
     min_seen: float = 0.5  # share of the samples that must lie in the photo
     wide: WideOptions | None = field(default_factory=WideOptions)  # for estimates that state no covariance
 
@@ -137,7 +137,8 @@ def align(
         return None
     found = state.pose @ view.cam_from_world
     sums = alignment_sums(terms, state, patches, view)
-    known = None if prior.covariance is None else Known(anchor.information, prior.covariance)
+    stated = prior.covariance
+    known = None if stated is None else Known(anchor.information, stated.double().cpu())
     return replace(
         prior,
         cam_from_world=found,

@@ -69,11 +69,6 @@ def cost(camera: Camera, cam_from_world: Tensor, observations: Observations) -> 
     return ((scaled / (1 + scaled)) * observations.weight).sum().item() / observations.weight.sum().item()
 
 
-def total_cost(camera: Camera, cam_from_world: Tensor, observations: Observations) -> float:
-    """Negative log likelihood: |error|^2 / 2 sigma^2 of small errors, at most 2, times a match's worth."""
-    return 2 * cost(camera, cam_from_world, observations) * observations.weight.sum().item()
-
-
 def minimise(
     camera: Camera, cam_from_world: Tensor, observations: Observations, iterations: int = 10
 ) -> tuple[Tensor, Tensor]:
@@ -113,7 +108,7 @@ def part_sums(
     for part, (start, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends)):
         terms = _Linear(*(values[..., start:end] for values in sorted_terms))
         information[part], gradient[part] = _summed(terms)
-    curvature = bend(torch.from_numpy(linear.square), 2) * torch.from_numpy(information)
+    curvature = bend(torch.from_numpy(linear.square[linear.weight > 0]), 2) * torch.from_numpy(information)
     return PartSums(curvature, torch.from_numpy(gradient))
 
 

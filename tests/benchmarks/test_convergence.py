@@ -9,11 +9,14 @@ from benchmarks.convergence import ConvergenceArguments, checked_methods, spread
 from benchmarks.convergence_record import Record, share, succeeded
 from benchmarks.convergence_report import write_plot, write_tables
 from benchmarks.convergence_starts import HALF_WIDTH, LEVELS, StartSampler
+from benchmarks.machine import short_commit
+from benchmarks.systems import commits_of
 from scene.cameras import Camera
 from scene.gaussians import Gaussians
 from tests.localization.refine.conftest import make_gaussians
 from utils import se3
 from utils.errors import GSplatLocError
+from utils.io import read_json, write_json
 
 CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
 TRUTH = se3.se3_exp(torch.tensor([0.1, -0.05, 0.4, 0.05, -0.1, 0.03], dtype=torch.float64))
@@ -78,6 +81,9 @@ def test_an_unknown_method_is_a_user_error() -> None:
         checked_methods(ConvergenceArguments(maps=(), methods=("magic",)))
 
 
+FACTS = {"command": "x", "machine": {"commit": "abc"}}
+
+
 def _row(**facts: Any) -> dict[str, Any]:
     found = {"photo": "a", "error_m": 0.002, "error_deg": 0.03, "ms": 100.0, "cpu_ms": 90.0}
     return found | facts
@@ -107,18 +113,39 @@ def test_a_table_tells_success_per_level_errors_and_cost() -> None:
 
 def test_what_was_measured_outlives_a_stop(tmp_path: Any) -> None:
     path = tmp_path / "found.json"
-    Record(path, {"command": "x"}).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
-    again = Record(path, {"command": "x"}, resume=True).scene("room", {"seed": 0})
+    Record(path, FACTS).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
+    again = Record(path, FACTS, resume=True).scene("room", {"seed": 0})
     assert again.has("runs", photo="a", method="lm")
     assert not again.has("runs", photo="b", method="lm")
-    assert not Record(path, {"command": "x"}).scene("room", {"seed": 0}).has("runs", photo="a")
+    assert not Record(path, FACTS).scene("room", {"seed": 0}).has("runs", photo="a")
 
 
 def test_figures_of_other_settings_are_not_mixed_in(tmp_path: Any) -> None:
     path = tmp_path / "found.json"
-    Record(path, {}).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
+    Record(path, FACTS).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
     with pytest.raises(GSplatLocError, match="--resume"):
-        Record(path, {}, resume=True).scene("room", {"seed": 1})
+        Record(path, FACTS, resume=True).scene("room", {"seed": 1})
+
+
+def test_figures_of_unknown_settings_are_not_mixed_in(tmp_path: Any) -> None:
+    path = tmp_path / "found.json"
+    write_json(path, FACTS | {"scenes": [{"scene": "room", "runs": []}]})
+    with pytest.raises(GSplatLocError, match="--resume"):
+        Record(path, FACTS, resume=True).scene("room", {"seed": 0})
+
+
+def test_rows_name_the_commit_that_they_were_measured_at(tmp_path: Any) -> None:
+    path = tmp_path / "found.json"
+    Record(path, FACTS).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=3)])
+    later = FACTS | {"machine": {"commit": "def"}}
+    Record(path, later, resume=True).scene("room", {"seed": 0}).add("runs", [_row(method="lm", level=4)])
+    assert commits_of(read_json(path)) == ["abc", "def"]
+
+
+def test_a_commit_says_whether_files_were_changed_after_it() -> None:
+    assert short_commit("0123456789") == "0123456"
+    assert short_commit("0123456789+changes") == "0123456 with changes"
+    assert short_commit(None) == "unknown"
 
 
 def test_the_plot_is_a_picture(tmp_path: Any) -> None:

@@ -99,6 +99,14 @@ def test_one_part_alone_says_nothing_of_shared_errors() -> None:
     torch.testing.assert_close(jackknife(sums), covariance_of(some_information()))
 
 
+def test_what_is_known_holds_where_too_few_parts_say_anything() -> None:
+    information = torch.zeros(9, 6, 6, dtype=torch.float64)
+    information[4] = torch.diag(torch.tensor([1e6] * 5 + [0.0], dtype=torch.float64))
+    sums = PartSums(information, torch.zeros(9, 6, dtype=torch.float64))
+    known = Known(1e6 * torch.eye(6, dtype=torch.float64), 1e-6 * torch.eye(6, dtype=torch.float64))
+    assert 1e-6 < jackknife(sums, known)[5, 5] < 1e-4
+
+
 def test_an_estimate_that_says_nothing_changes_nothing() -> None:
     nothing = torch.zeros(6, 6, dtype=torch.float64)
     known = Known(nothing, torch.eye(6, dtype=torch.float64))

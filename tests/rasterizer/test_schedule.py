@@ -65,7 +65,7 @@ def test_results_over_many_tiles_do_not_depend_on_the_thread_count() -> None:
         assert torch.equal(one_gradients[name], two_gradients[name]), name
 
 
-@pytest.mark.parametrize("size", [(60, 80), (150, 110), (40, 560), (230, 230)])
+@pytest.mark.parametrize("size", [(60, 80), (150, 110), (60, 512), (64, 500), (40, 560), (230, 230)])
 def test_small_feature_maps_are_binned_like_images(size: tuple[int, int]) -> None:
     """Maps of few tiles have a bit for each (in one word, in three), others lists, as images have."""
     inputs, options = make_inputs(2000, 5), with_options(feature_size=size, features_move_geometry=True)

@@ -169,8 +169,24 @@ def test_the_covariance_owns_up_to_the_error(room: Any) -> None:
     assert estimate.covariance.diagonal().sqrt().max() < 0.05  # metres and radians
 
 
+def test_the_covariance_is_of_the_aligned_picture(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    filters = []
+
+    def recorded(query: Any, gaussians: Any, pose: Any, camera: Any, options: RenderOptions) -> None:
+        filters.append((camera.width, options.low_pass))
+
+    monkeypatch.setattr(gsloc, "photometric_covariance", recorded)
+    refiner = GslocRefiner(replace(OPTIONS, scale=0.5), RenderOptions(low_pass=0.4))
+    refiner.refine(room.query, room.gaussians, room.prior(NEAR))
+    assert filters == [(room.query.camera.width // 2, pytest.approx(0.1))]
+
+
 @pytest.mark.parametrize(
-    "wrong", ({"scale": 0.0}, {"lr": -1.0}, {"iterations": -1}, {"parametrization": "euler"})
+    "wrong",
+    (
+        *({"scale": 0.0}, {"lr": -1.0}, {"iterations": -1}, {"parametrization": "euler"}, {"window": -1}),
+        *({"patience": 0}, {"halved_px": 0.0}, {"blur": float("nan")}, {"fade": -0.5}),
+    ),
 )
 def test_options_that_mean_nothing_are_a_user_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(GSplatLocError, match="expected"):

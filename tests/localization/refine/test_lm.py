@@ -128,6 +128,11 @@ def test_the_covariance_shrinks_with_what_the_photo_says(room: Any) -> None:
     assert bool((estimate.covariance.diagonal() < 1e-4).all())
 
 
+def test_a_covariance_in_single_precision_is_understood(room: Any) -> None:
+    prior = replace(room.prior([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6))
+    assert LmRefiner(FULL).refine(room.query, room.gaussians, prior).improved
+
+
 @pytest.mark.parametrize(("least", "width"), [(320, 320), (200, 200), (100, 160), (1000, 320)])
 def test_a_rendering_is_half_the_photo_but_not_too_small(room: Any, least: int, width: int) -> None:
     refiner = LmRefiner(LmOptions(scale=0.5, least_side=least))

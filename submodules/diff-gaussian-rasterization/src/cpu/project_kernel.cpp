@@ -200,7 +200,8 @@ int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
     for (int r = 0; r < job.rasters; ++r)
       visible[r] = lane_splats(job, job.raster[r], g, p, in_front, reach_sq, fields[r], radius[r]);
     for (int r = 0; r < job.rasters; ++r)
-      lane_tiles(job.tiles[r], job.raster[r], fields[r], visible[r], job.in.count, i, lanes);
+      if (job.tiles[r].words)
+        lane_tiles(job.tiles[r], job.raster[r], fields[r], visible[r], job.in.count, i, lanes);
     const Mask<T> anywhere = job.rasters == 2 ? visible[0] | visible[1] : visible[0];
     if (any(visible[0])) {
       V* rgb = fields[0] + color_field;
