@@ -163,19 +163,25 @@ KINDS = (
 )
 
 
+def training_options(kind: Kind) -> MappingOptions:
+    """The preset for a CPU, whose iterations are all of one kind."""
+    options = _endless(mapping_preset("cpu"))
+    return replace(
+        options,
+        schedule=replace(options.schedule, train_pixels=kind.pixels, pyramid=(), holdout=0),
+        stopping=replace(options.stopping, early_stop=0),
+        initialization=replace(options.initialization, init_max_points=kind.gaussians),
+        descriptors=replace(options.descriptors, descriptors="distilled" if kind.features else "none"),
+        output=replace(options.output, quiet=True),
+    )
+
+
 class SceneTraining:
     """Iterations over some views of a scene."""
 
     def __init__(self, scene: Scene, folder: Path, kind: Kind) -> None:
         """Makes the first iterations, which are not as the others; files go to `folder`."""
-        options = _endless(mapping_preset("cpu"))
-        options = replace(
-            options,
-            schedule=replace(options.schedule, train_pixels=kind.pixels, pyramid=(), holdout=0),
-            initialization=replace(options.initialization, init_max_points=kind.gaussians),
-            descriptors=replace(options.descriptors, descriptors="distilled" if kind.features else "none"),
-            output=replace(options.output, quiet=True),
-        )
+        options = training_options(kind)
         device = torch.device("cpu")
         stride = max(len(scene.train) // _VIEWS, 1)
         scene = replace(scene, train=scene.train[::stride][:_VIEWS])
