@@ -322,7 +322,7 @@ def main() -> None:
     config = (tyro.conf.FlagConversionOff,)
     arguments = tyro.cli(AccuracyArguments, description=__doc__, config=config)
     script = checked_script(arguments)
-    facts = describe(torch.device("cpu")) | {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    facts = describe(torch.device("cpu")) | {"cores": os.cpu_count()}
     words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
     command = " ".join(["python benchmarks/accuracy.py", *words])
     results: list[dict[str, Any]] = []

@@ -106,7 +106,7 @@ def map_table(results: Sequence[Result]) -> str:
         size, mapping = result["bytes"], result["mapping"]
         made, held_out = "–", mapping["held_out"]
         if mapping["seconds"] is not None:
-            made = f"{mapping['seconds'] / 60:.1f} min, {mapping['peak_bytes'] / 2**30:.1f} GB"
+            made = f"{mapping['seconds'] / 60:.1f} min, {mapping['peak_bytes'] / 1e9:.1f} GB"
         quality = "–" if held_out is None else f"{held_out['psnr']:.1f} dB"
         sizes = [_megabytes(size[name]) for name in ("landmarks", "prior+lm", "everything")]
         rows.append(

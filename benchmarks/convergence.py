@@ -96,8 +96,8 @@ def main() -> None:
     methods = checked_methods(arguments)
     torch.set_num_threads(arguments.threads)
     command = " ".join(["python benchmarks/convergence.py", *(shortened(word) for word in sys.argv[1:])])
-    facts = describe(torch.device("cpu")) | {"threads": arguments.threads}
-    record = Record(arguments.results, {"command": command, "machine": facts}, arguments.resume)
+    facts = {"command": command, "machine": describe(torch.device("cpu"))}
+    record = Record(arguments.results, facts, arguments.resume)
     for folder in arguments.maps:
         bench = SceneBench(folder, methods, arguments, record)
         bench.converge()

@@ -153,7 +153,7 @@ def line(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = tyro.cli(ExposureArguments, description=__doc__)
-    machine = {**describe(torch.device("cpu")), "threads": torch.get_num_threads()}
+    machine = describe(torch.device("cpu"))
     log("\n".join(HEADER))
     rows = []
     for figures in measure(arguments):

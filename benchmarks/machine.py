@@ -76,7 +76,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     commit = os.environ.get("GSPLAT_COMMIT") or _output("git", "-C", str(ROOT), "describe", *_DESCRIPTION)
     facts: dict[str, Any] = {
         "commit": commit, "torch": torch.__version__, "python": platform.python_version(),
-        "processor": _processor(), "name": _processor(),
+        "processor": _processor(), "name": _processor(), "threads": torch.get_num_threads(),
     }  # fmt: skip
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)

@@ -290,7 +290,7 @@ def line(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = tyro.cli(RefinementArguments, description=__doc__)
-    machine = {**describe(torch.device("cpu")), "threads": torch.get_num_threads()}
+    machine = describe(torch.device("cpu"))
     record = Record(arguments)
     log("\n".join([*HEADER, *(line(figures) for figures in record.rows.values())]))
     for figures in measure(arguments, record.lacks):

@@ -156,7 +156,7 @@ def keep_trajectory(folder: Path | None, row: Row, trajectory: Trajectory) -> No
 
 def write(output: Path | None, rows: Sequence[Row], steps: Sequence[SeamRow]) -> None:
     if output is not None:
-        facts = describe(torch.device("cpu")) | {"threads": torch.get_num_threads()}
+        facts = describe(torch.device("cpu"))
         found = {"rows": [asdict(row) for row in rows], "seams": [asdict(step) for step in steps]}
         write_json(output, {"machine": facts, **found})
 

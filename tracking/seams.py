@@ -16,9 +16,7 @@ from utils import se3
 # In medians of the trajectory: the two seams of tum_livingroom1 are 65 and 45. Of all other steps the largest
 # is 17 there, a jerk that the images confirm, and 3 in RedKitchen's 175 training frames.
 _OUTLIER = 25.0
-_ALONE = (
-    1.4  # times the steps beside it, which a seam's exceeds twofold: a camera's start or stop has two alike
-)
+_ALONE = 1.4  # times the steps beside it; a seam's is twice them, a camera's start or stop has two alike
 _LEAST = 0.005  # metres plus radians: a smaller step hardly moves an error, and a camera at rest makes none
 
 
