@@ -6,6 +6,8 @@ NATIVE := submodules/diff-gaussian-rasterization
 NATIVE_SOURCES := $(shell find $(NATIVE) -type f -not -path '*/build/*' -not -path '*/__pycache__/*')
 CPP_SOURCES := $(filter %.h %.cpp %.cu,$(NATIVE_SOURCES) $(wildcard tests/cuda/shim/*))
 
+FOLDERS := arguments datasets gaussian_renderer localization mapping scene tracking utils visualization
+
 .PHONY: help setup demo test test-cuda lint format bench accuracy clean
 
 help:
@@ -18,7 +20,7 @@ help:
 	@echo "make bench     rasterizer timings as ratios to this machine's matrix rate"
 	@echo "make accuracy  the README's table, beside the sparse baseline (needs the data sets)"
 
-setup: $(VENV)/.native
+setup: $(VENV)/.native $(VENV)/.package
 
 $(VENV)/.python: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,20 +31,31 @@ $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./$(NATIVE)
 	touch $@
 
+# Editable: `import gsplatloc` in the environment is this checkout.
+$(VENV)/.package: $(VENV)/.python pyproject.toml setup.py
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# The folders of the package under one roof, for mypy, which does not run gsplatloc/__init__.py.
+build/typed: setup.py
+	mkdir -p $@/gsplatloc
+	cd $@/gsplatloc && ln -sfn $(addprefix ../../../,$(FOLDERS) gsplatloc/__init__.py gsplatloc/cli) .
+	touch $@
+
 demo: setup
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python -m benchmarks.demo
 
 test: setup lint
 	$(BIN)/python -m pytest
-	$(BIN)/python benchmarks/suite.py --quick
+	$(BIN)/python -m benchmarks.suite --quick
 
 test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
 
-lint: setup
+lint: setup build/typed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 	$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
 
 format: setup
@@ -51,10 +64,10 @@ format: setup
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 bench: setup
-	$(BIN)/python benchmarks/raster.py
+	$(BIN)/python -m benchmarks.raster
 
 accuracy: setup
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python -m benchmarks.accuracy
 
 clean:
-	rm -rf $(VENV) output .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist output .pytest_cache .ruff_cache .mypy_cache

@@ -1,66 +1,8 @@
 #!/usr/bin/env python3
 """Localize images in a map: `python loc_inference.py -m OUT [--queries FOLDER]`."""
 
-from pathlib import Path
-
-from arguments.localization import LocalizeArguments, parse_localize_arguments
-from localization.evaluation import QueryResult
-from localization.pipeline import Localizer, map_bytes
-from localization.queries import QueryImage, queries_in_folder, query_from_view
-from localization.run import FOLDER_NAME, localize_queries, summary_lines, write_results
-from scene import read_scene
-from scene.export import load_gaussians, saved_iterations
-from scene.map_config import MapConfig, read_config
-from utils.console import log, run_script
-from utils.errors import GSplatLocError
-from visualization.report import QueryPicture, Report, write_query_pictures, write_report
-
-
-def main() -> None:
-    arguments = parse_localize_arguments()
-    config = read_config(arguments.model_path)
-    queries = find_queries(arguments, config)
-    localizer = Localizer.load(arguments.model_path, arguments.options(), arguments.iteration)
-    results = localize_queries(localizer, queries, arguments.quiet)
-    folder = arguments.model_path / FOLDER_NAME
-    name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
-    size = map_bytes(arguments.model_path, arguments.options(), arguments.iteration)
-    figures = write_results(folder, name, results, size, arguments.chain)
-    if arguments.pictures:
-        pictures = draw_pictures(folder, arguments, localizer, queries, results)
-        training_log = arguments.model_path / "training.jsonl"
-        write_report(folder / "report.html", Report(figures, results, pictures, training_log))
-    log("\n".join(summary_lines(figures)), arguments.quiet)
-
-
-def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:
-    """The images to localize: a folder of photos, or the scene's test images."""
-    if arguments.queries is not None:
-        return queries_in_folder(arguments.queries, arguments.known_intrinsics())
-    scene = read_scene(arguments.source_path or config.source_path, config.scene)
-    if not scene.test:
-        raise GSplatLocError(
-            f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"
-        )
-    return [query_from_view(view) for view in scene.test]
-
-
-def draw_pictures(
-    folder: Path,
-    arguments: LocalizeArguments,
-    localizer: Localizer,
-    queries: list[QueryImage],
-    results: list[QueryResult],
-) -> list[QueryPicture]:
-    """Draw the worst and some typical queries; a map of landmarks alone has nothing to draw them from."""
-    gaussians = localizer.gaussians
-    if gaussians is None and saved_iterations(arguments.model_path):
-        gaussians = load_gaussians(arguments.model_path, arguments.iteration)
-    if gaussians is None:
-        log("no pictures: the map has no Gaussians to render", arguments.quiet)
-        return []
-    return write_query_pictures(folder / "pictures", queries, results, gaussians)
-
+from gsplatloc.cli.localize import main
+from gsplatloc.utils.console import run_script
 
 if __name__ == "__main__":
     run_script(main)

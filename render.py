@@ -1,46 +1,8 @@
 #!/usr/bin/env python3
 """Render a map: `python render.py -m OUT [--split path|train|test]`."""
 
-from pathlib import Path
-
-from arguments.render import RenderArguments, parse_render_arguments
-from gaussian_renderer.device import rendering_device
-from scene.cameras import PosedCamera
-from scene.export import load_gaussians
-from scene.map_config import read_cameras
-from utils.console import log, run_script
-from utils.errors import GSplatLocError
-from visualization.rendering import ImageOptions, render_looks, write_looks
-from visualization.trajectory import cameras_of_poses, smooth_path, test_cameras
-
-
-def main() -> None:
-    arguments = parse_render_arguments()
-    device = rendering_device(arguments.device)
-    gaussians = load_gaussians(arguments.model_path, arguments.iteration).to(device)
-    cameras = find_cameras(arguments)
-    options = ImageOptions(arguments.depth, arguments.features, arguments.video, arguments.fps)
-    folder = output_folder(arguments)
-    write_looks(folder, render_looks(gaussians, cameras, options), len(cameras), options)
-    log(f"{len(cameras)} cameras in {folder}")
-
-
-def find_cameras(arguments: RenderArguments) -> list[PosedCamera]:
-    """The cameras that were asked for."""
-    if arguments.frames < 1 or arguments.fps < 1:
-        raise GSplatLocError("expected --frames and --fps of at least 1: correct them")
-    if arguments.split == "test" and arguments.poses is None:
-        return test_cameras(arguments.model_path)
-    training = read_cameras(arguments.model_path)
-    if arguments.poses is not None:
-        return cameras_of_poses(arguments.poses, training[0].camera)
-    return training if arguments.split == "train" else smooth_path(training, arguments.frames)
-
-
-def output_folder(arguments: RenderArguments) -> Path:
-    name = arguments.poses.stem if arguments.poses else arguments.split
-    return arguments.output or arguments.model_path / "renders" / name
-
+from gsplatloc.cli.render import main
+from gsplatloc.utils.console import run_script
 
 if __name__ == "__main__":
     run_script(main)

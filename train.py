@@ -1,39 +1,8 @@
 #!/usr/bin/env python3
 """Make a feature splat map of a scene: `python train.py -s SCENE -m OUT [--preset cpu]`."""
 
-from arguments.training import ViewerArguments, parse_train_arguments
-from mapping.train import train
-from mapping.trainer import Watcher
-from scene import read_scene
-from scene.cameras import Scene
-from utils.console import log, run_script
-
-
-def main() -> None:
-    arguments = parse_train_arguments()
-    scene = read_scene(arguments.scene.source_path, arguments.scene.options())
-    quiet = arguments.output.quiet
-    log(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views (not used)", quiet)
-    report = train(
-        scene,
-        arguments.scene.model_path,
-        arguments.mapping(),
-        arguments.config(),
-        watcher=live_view(arguments.viewer, scene),
-    )
-    if report.completed:
-        log("\n".join(report.lines()), quiet)
-        log(f"next       python loc_inference.py -m {arguments.scene.model_path}", quiet)
-
-
-def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:
-    """What shows the map while it trains, where it was asked for: viser is optional, so imported here."""
-    if arguments.port is None:
-        return None
-    from visualization.viewer import LiveViewer
-
-    return LiveViewer(arguments.ip, arguments.port, scene.train).update
-
+from gsplatloc.cli.train import main
+from gsplatloc.utils.console import run_script
 
 if __name__ == "__main__":
     run_script(main)

@@ -1,29 +1,8 @@
 #!/usr/bin/env python3
-"""Look at a map in the browser: `python view.py -m OUT`."""
+"""View a map in the browser: `python view.py -m OUT`."""
 
-import threading
-
-from arguments.render import parse_view_arguments
-from scene.export import load_gaussians, saved_iterations
-from scene.map_config import read_cameras
-from utils.console import log, run_script
-from visualization.viewer import LiveViewer
-
-
-def main() -> None:
-    arguments = parse_view_arguments()
-    gaussians = load_gaussians(arguments.model_path, arguments.iteration)
-    has_cameras = (arguments.model_path / "cameras.json").is_file()
-    cameras = read_cameras(arguments.model_path) if has_cameras else []
-    viewer = LiveViewer(arguments.ip, arguments.port, cameras)
-    latest = max(saved_iterations(arguments.model_path), default=0)
-    viewer.update(gaussians, arguments.iteration or latest, {})
-    log("press Ctrl-C to stop")
-    try:
-        threading.Event().wait()
-    finally:
-        viewer.close()
-
+from gsplatloc.cli.view import main
+from gsplatloc.utils.console import run_script
 
 if __name__ == "__main__":
     run_script(main)

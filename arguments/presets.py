@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from mapping.options import MappingOptions
+from gsplatloc.mapping.options import MappingOptions
 
 Preset = Literal["paper", "cpu", "gpu"]
 

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from arguments.command_line import parse
-from localization.coarse_poses import PoseFormat
-from localization.matchers import MatcherName
-from localization.pipeline import LocalizerOptions
-from localization.queries import Intrinsics
-from localization.refine.gscpr import Exposure, GscprOptions
+from gsplatloc.arguments.command_line import parse
+from gsplatloc.localization.coarse_poses import PoseFormat
+from gsplatloc.localization.matchers import MatcherName
+from gsplatloc.localization.pipeline import LocalizerOptions
+from gsplatloc.localization.queries import Intrinsics
+from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
 
 DESCRIPTION = "Refine any estimator's poses in a map: render there, match, lift by depth, solve (GS-CPR)."
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from arguments.command_line import parse
+from gsplatloc.arguments.command_line import parse
 
 Split = Literal["path", "train", "test"]
 

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from arguments.command_line import parse
-from scene.readers.options import SceneOptions
-from tracking.frames import FrameOptions
-from tracking.gsplatloc import GsplatLocOptions
-from tracking.lm import LmOptions
-from tracking.options import Method, TrackingOptions
-from tracking.sequence import Split
-from tracking.surface import SurfaceOptions
+from gsplatloc.arguments.command_line import parse
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.tracking.frames import FrameOptions
+from gsplatloc.tracking.gsplatloc import GsplatLocOptions
+from gsplatloc.tracking.lm import LmOptions
+from gsplatloc.tracking.options import Method, TrackingOptions
+from gsplatloc.tracking.sequence import Split
+from gsplatloc.tracking.surface import SurfaceOptions
 
 
 @dataclass(frozen=True)

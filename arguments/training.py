@@ -9,20 +9,26 @@ from typing import Annotated, get_args
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from arguments.command_line import parse, peek
-from arguments.presets import Preset, mapping_preset
-from mapping.frames import FrameOptions
-from mapping.initialization import InitializationOptions
-from mapping.landmarks import LandmarkOptions
-from mapping.losses import LossOptions
-from mapping.optimizer import OptimizerOptions
-from mapping.options import DebugOptions, DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
-from mapping.schedule import ScheduleOptions
-from mapping.stopping import StoppingOptions
-from mapping.triangulation import TriangulationOptions
-from scene import SceneOptions
-from scene.densification import DensificationOptions
-from scene.map_config import MapConfig
+from gsplatloc.arguments.command_line import parse, peek
+from gsplatloc.arguments.presets import Preset, mapping_preset
+from gsplatloc.mapping.frames import FrameOptions
+from gsplatloc.mapping.initialization import InitializationOptions
+from gsplatloc.mapping.landmarks import LandmarkOptions
+from gsplatloc.mapping.losses import LossOptions
+from gsplatloc.mapping.optimizer import OptimizerOptions
+from gsplatloc.mapping.options import (
+    DebugOptions,
+    DescriptorOptions,
+    MappingOptions,
+    OutputOptions,
+    RenderingOptions,
+)
+from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.stopping import StoppingOptions
+from gsplatloc.mapping.triangulation import TriangulationOptions
+from gsplatloc.scene import SceneOptions
+from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.scene.map_config import MapConfig
 
 DESCRIPTION = (
     "Make a feature splat map of a scene: posed images in, a folder that loc_inference.py reads out."

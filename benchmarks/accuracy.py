@@ -23,11 +23,8 @@ from typing import Any
 import torch
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.accuracy_report import write_page  # noqa: E402
-from benchmarks.accuracy_scenes import (  # noqa: E402
+from benchmarks.accuracy_report import write_page
+from benchmarks.accuracy_scenes import (
     SCENES,
     SceneVariant,
     check_unseen,
@@ -36,19 +33,21 @@ from benchmarks.accuracy_scenes import (  # noqa: E402
     path_extent,
     prepare_for_baseline,
 )
-from benchmarks.machine import describe  # noqa: E402
-from localization.evaluation import QueryResult, calibration, metrics, stage_error  # noqa: E402
-from localization.guided import GuidedOptions  # noqa: E402
-from localization.landmarks import FILE_NAME as LANDMARKS  # noqa: E402
-from localization.pipeline import Localizer, LocalizerOptions, make_refiners  # noqa: E402
-from localization.queries import QueryImage, query_from_view  # noqa: E402
-from localization.run import localize_queries  # noqa: E402
-from scene import SceneOptions, read_scene  # noqa: E402
-from scene.export import load_gaussians, ply_path, saved_iterations, write_ply  # noqa: E402
-from scene.map_config import read_config  # noqa: E402
-from utils.console import log, run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import read_json, write_json  # noqa: E402
+from benchmarks.machine import describe
+from gsplatloc.localization.evaluation import QueryResult, calibration, metrics, stage_error
+from gsplatloc.localization.guided import GuidedOptions
+from gsplatloc.localization.landmarks import FILE_NAME as LANDMARKS
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions, make_refiners
+from gsplatloc.localization.queries import QueryImage, query_from_view
+from gsplatloc.localization.run import localize_queries
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations, write_ply
+from gsplatloc.scene.map_config import read_config
+from gsplatloc.utils.console import log, run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
 
 BASELINES = {"mutual": (), "lighterglue": ("--matcher", "lighterglue", "--views", "5")}
 _CLEARLY = 0.25  # of the prior's median error: less is noise
@@ -259,7 +258,7 @@ def run_baselines(scene: Path, work: Path, script: Path, kinds: Sequence[str]) -
     found = {}
     for kind in kinds:
         output = work / f"baseline-{kind}.json"
-        command = [sys.executable, "benchmarks/accuracy_baseline.py", str(script), str(scene)]
+        command = [sys.executable, "-m", "benchmarks.accuracy_baseline", str(script), str(scene)]
         run([*command, "--json", str(output), *BASELINES[kind]], work / f"baseline-{kind}.log")
         found[kind] = read_json(output)
     return found
@@ -324,7 +323,7 @@ def main() -> None:
     script = checked_script(arguments)
     facts = describe(torch.device("cpu")) | {"cores": os.cpu_count()}
     words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
-    command = " ".join(["python benchmarks/accuracy.py", *words])
+    command = " ".join(["python -m benchmarks.accuracy", *words])
     results: list[dict[str, Any]] = []
     for text in arguments.scenes:
         results.append(measure_scene(text, arguments, script))

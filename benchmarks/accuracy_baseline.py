@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the sparse baseline's script and keep what it does not write: the error of every query.
 
-    python benchmarks/accuracy_baseline.py sparse_baseline.py SCENE --json OUT.json [its own flags]
+    python -m benchmarks.accuracy_baseline sparse_baseline.py SCENE --json OUT.json [its own flags]
 
 OUT.json gets `errors`, a list of [metres, degrees], null where there is no pose.
 """
@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from gsplatloc.utils.io import read_json, write_json
 
-from utils.io import read_json, write_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_script(path: Path) -> ModuleType:

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """docs/results.md and its plots from what benchmarks/accuracy.py measured.
 
-python benchmarks/accuracy_report.py --results benchmarks/results/accuracy.json [MORE.json]
+python -m benchmarks.accuracy_report --results benchmarks/results/accuracy.json [MORE.json]
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,14 @@ from typing import Any
 
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.accuracy_plots import write_plots
+from benchmarks.machine import short_commit
+from benchmarks.suite_report import put_between_marks
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json
 
-from benchmarks.accuracy_plots import write_plots  # noqa: E402
-from benchmarks.machine import short_commit  # noqa: E402
-from benchmarks.suite_report import put_between_marks  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import read_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 _RECALLS = ("5cm_5deg", "2cm_2deg", "1cm_1deg")

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import torch
 
-from datasets.layout import format_pose
-from localization.queries import QueryImage, query_from_view
-from scene import SceneOptions, read_scene
-from scene.cameras import Scene, View
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import read_json, write_text
+from gsplatloc.datasets.layout import format_pose
+from gsplatloc.localization.queries import QueryImage, query_from_view
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_text
 
 SCENES = ("pgt_7scenes_redkitchen", "colmap_south_building", "nerf_fox")
 METRIC_SCENES = SCENES[:1]  # the others have no scale: their errors are given relative only

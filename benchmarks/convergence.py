@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """From how far away does a refinement find home: success (5 cm, 5 degrees) against overlap with the start.
 
-python benchmarks/convergence.py --maps output/demo/map output/accuracy/pgt_7scenes_redkitchen/map
+python -m benchmarks.convergence --maps output/demo/map output/accuracy/pgt_7scenes_redkitchen/map
 
 Starts are drawn around test photos so that the 3D intersection over union with the photo's view falls on ten
 levels from 0.05 to 0.65, as in Fig. 3 of GSLoc (Botashev et al. 2024). Every method refines from the same
@@ -21,26 +21,25 @@ from typing import Any
 import torch
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.convergence_record import Record
+from benchmarks.convergence_report import write_plot, write_tables
+from benchmarks.convergence_starts import Start, StartSampler
+from benchmarks.machine import describe
+from gsplatloc.localization.features import Features
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions, make_refiners
+from gsplatloc.localization.refine import Query, Refiner
+from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
+from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.starts import RetrievalStart, RetrievalStartOptions
+from gsplatloc.localization.view_retrieval import ViewRetrievalOptions, build_index
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import read_cameras, read_config
+from gsplatloc.utils.console import log, progress, run_script
+from gsplatloc.utils.errors import GSplatLocError
 
-from benchmarks.convergence_record import Record  # noqa: E402
-from benchmarks.convergence_report import write_plot, write_tables  # noqa: E402
-from benchmarks.convergence_starts import Start, StartSampler  # noqa: E402
-from benchmarks.machine import describe  # noqa: E402
-from localization.features import Features  # noqa: E402
-from localization.pipeline import Localizer, LocalizerOptions, make_refiners  # noqa: E402
-from localization.refine import Query, Refiner  # noqa: E402
-from localization.refine.gsloc import GslocOptions, GslocRefiner  # noqa: E402
-from localization.result import PoseEstimate, Status, pose_errors  # noqa: E402
-from localization.starts import RetrievalStart, RetrievalStartOptions  # noqa: E402
-from localization.view_retrieval import ViewRetrievalOptions, build_index  # noqa: E402
-from scene import read_scene  # noqa: E402
-from scene.cameras import View  # noqa: E402
-from scene.gaussians import Gaussians  # noqa: E402
-from scene.map_config import read_cameras, read_config  # noqa: E402
-from utils.console import log, progress, run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 METHODS = ("gsloc", "warp", "fine", "lm")
 ABLATIONS = ("gsloc, full size", "gsloc, 1/4 size", "gsloc, quaternion")  # 2 and 4 times smaller or larger
@@ -95,7 +94,7 @@ def main() -> None:
     arguments = tyro.cli(ConvergenceArguments, description=__doc__)
     methods = checked_methods(arguments)
     torch.set_num_threads(arguments.threads)
-    command = " ".join(["python benchmarks/convergence.py", *(shortened(word) for word in sys.argv[1:])])
+    command = " ".join(["python -m benchmarks.convergence", *(shortened(word) for word in sys.argv[1:])])
     facts = {"command": command, "machine": describe(torch.device("cpu"))}
     record = Record(arguments.results, facts, arguments.resume)
     for folder in arguments.maps:

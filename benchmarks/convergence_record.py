@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.convergence_starts import LEVELS
-from utils.errors import GSplatLocError
-from utils.io import read_json, write_json
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
 
 _MAX_ERROR_M, _MAX_ERROR_DEG = 0.05, 5.0  # of a success
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.convergence_record import by_method, per_level, photos, share, summary
 from benchmarks.legend import common_legend
-from utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path
 
 Result = dict[str, Any]  # of one scene, as in the JSON
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.refine.rendering import shrunk
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 LEVELS = tuple(0.05 + 0.6 * step / 9 for step in range(10))  # of overlap, as in the paper's Fig. 3
 HALF_WIDTH = 0.3 / 9  # of a level: each start belongs to the level nearest to its overlap

@@ -16,12 +16,11 @@ from typing import Any
 
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json
 
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import read_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 # A short run over small pictures: everything that the preset does in more iterations happens earlier.
 _TRAINING = (

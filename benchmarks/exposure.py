@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Photos in another light than the map: what a colour transform of the rendering is worth.
 
-python benchmarks/exposure.py --plain OUT --act OUT_ACT [--queries 30]
+python -m benchmarks.exposure --plain OUT --act OUT_ACT [--queries 30]
 
 Both maps are of one scene, with the same seed, the second with `--exposure_model act`. Photos are the scene's
 test images, as they are and with their colours changed (`Light`: gain, gamma and white balance, drawn for
@@ -9,7 +9,6 @@ each photo). How near the rendering at the true pose comes to the photo is said 
 GS-CPR from 20 cm and 10 degrees off.
 """
 
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,11 +21,8 @@ import torch
 import tyro
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.machine import describe  # noqa: E402
-from benchmarks.pose_refinement import (  # noqa: E402
+from benchmarks.machine import describe
+from benchmarks.pose_refinement import (
     ABLATED_ON,
     RefinementArguments,
     Variant,
@@ -35,13 +31,15 @@ from benchmarks.pose_refinement import (  # noqa: E402
     row,
     views_to_refine,
 )
-from gaussian_renderer import render  # noqa: E402
-from localization.appearance import FILE_NAME, fit_affine, load_exposure, to_rgb  # noqa: E402
-from localization.refine.gscpr import Exposure, GscprOptions  # noqa: E402
-from scene.cameras import View  # noqa: E402
-from scene.export import load_gaussians  # noqa: E402
-from utils.console import log, run_script  # noqa: E402
-from utils.io import write_json  # noqa: E402
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.localization.appearance import FILE_NAME, fit_affine, load_exposure, to_rgb
+from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.utils.console import log, run_script
+from gsplatloc.utils.io import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.yardstick import Figure
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 TOLERANCE = 1.25
 # On another processor the same code has other ratios: caches differ, and so do matrix libraries.
@@ -56,7 +56,7 @@ def compare(figures: Mapping[str, Figure], baseline: Mapping[str, Any]) -> list[
     if unknown:
         raise GSplatLocError(
             f"expected '{unknown[0]}' in the baseline, found {len(known)} other figures:"
-            " run `python benchmarks/suite.py --quick --record` on a quiet machine"
+            " run `python -m benchmarks.suite --quick --record` on a quiet machine"
         )
     return [
         Verdict(name, figure.paired_gflop, known[name]["paired_gflop"], _growth(asdict(figure), known[name]))
@@ -89,7 +89,7 @@ def check(verdicts: Sequence[Verdict], tolerance: float) -> None:
         raise GSplatLocError(
             f"expected at most {tolerance:g} times the baseline's cost, found {len(worse)} figures beyond it,"
             f" the worst {worst.growth:.2f} times ({worst.name}): find what made it slower, or record a new"
-            " baseline with `python benchmarks/suite.py --quick --record` and say why"
+            " baseline with `python -m benchmarks.suite --quick --record` and say why"
         )
 
 

@@ -53,7 +53,7 @@ build() {
   GSPLAT_CUDA=$CUDA CMAKE_BUILD_PARALLEL_LEVEL=$MAX_JOBS "$PYTHON" -m pip install -q --no-deps --upgrade \
     "${tools[@]}" --target "$SITE" ./submodules/diff-gaussian-rasterization || return 1
   "$PYTHON" -c "
-import diff_gaussian_rasterization as native, torch
+import gsplatloc_kernels as native, torch
 print('torch', torch.__version__, 'GPU', torch.cuda.is_available(), 'rasterizer with CUDA', native.has_cuda())
 raise SystemExit(0 if native.has_cuda() or '$DEVICE' == 'cpu' else 'the rasterizer has no CUDA half')"
 }
@@ -69,11 +69,11 @@ sanitize() {
   for tool in $SANITIZERS; do
     echo "== $tool"
     if [[ $DEVICE == cpu ]]; then
-      "$PYTHON" benchmarks/gpu_sanitize.py --device cpu || status=1
+      "$PYTHON" -m benchmarks.gpu_sanitize --device cpu || status=1
       break
     fi
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 125 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$PYTHON" benchmarks/gpu_sanitize.py --device cuda
+      "$PYTHON" -m benchmarks.gpu_sanitize --device cuda
     local code=$?
     echo "== $tool exited with $code"
     # Kernels of torch and its libraries read padding: initcheck is told, not enforced.
@@ -93,8 +93,8 @@ from benchmarks import peer_gsplat
 print(peer_gsplat.problem() or 'gsplat is ready')"
 }
 
-train() { "$PYTHON" benchmarks/gpu_map.py train --device "$DEVICE" --scene "$SCENE" --work "$WORK" "${CAPS[@]}"; }
-localize() { "$PYTHON" benchmarks/gpu_map.py localize --device "$DEVICE" --scene "$SCENE" --work "$WORK" "${CAPS[@]}"; }
+train() { "$PYTHON" -m benchmarks.gpu_map train --device "$DEVICE" --scene "$SCENE" --work "$WORK" "${CAPS[@]}"; }
+localize() { "$PYTHON" -m benchmarks.gpu_map localize --device "$DEVICE" --scene "$SCENE" --work "$WORK" "${CAPS[@]}"; }
 
 raster() {
   local scenes=(cube-100k cube-1M) few=()
@@ -103,7 +103,7 @@ raster() {
     few=(--sizes 64x48 --repeats 1)
   fi
   [[ -d $WORK/map/point_cloud ]] && scenes+=("$WORK/map")
-  "$PYTHON" benchmarks/raster.py --device "$DEVICE" --scenes "${scenes[@]}" "${few[@]}" --json "$WORK/raster.json"
+  "$PYTHON" -m benchmarks.raster --device "$DEVICE" --scenes "${scenes[@]}" "${few[@]}" --json "$WORK/raster.json"
 }
 
 run_step() {
@@ -136,7 +136,7 @@ for step in "${STEPS[@]}"; do
     [[ $step == build ]] && break
   }
 done
-"$PYTHON" benchmarks/gpu_report.py --work "$WORK" --out "$OUT" --command "benchmarks/gpu.sh ${STEPS[*]}"
+"$PYTHON" -m benchmarks.gpu_report --work "$WORK" --out "$OUT" --command "benchmarks/gpu.sh ${STEPS[*]}"
 [[ ${#failed[@]} == 0 ]] || {
   echo "failed: ${failed[*]}" >&2
   exit 1

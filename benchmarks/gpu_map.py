@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What mapping and localization cost on a GPU: seconds by stage, peak memory, quality, accuracy.
 
-    python benchmarks/gpu_map.py train --scene SCENE --work FOLDER [--device cuda]
-    python benchmarks/gpu_map.py localize --scene SCENE --work FOLDER [--device cuda]
+    python -m benchmarks.gpu_map train --scene SCENE --work FOLDER [--device cuda]
+    python -m benchmarks.gpu_map localize --scene SCENE --work FOLDER [--device cuda]
 
 `train` makes two maps: with `--preset gpu`, and with descriptors trained in every iteration (the paper's
 way), and then trains a few iterations with a small image cache: the peak must follow the cache, not the
@@ -10,26 +10,24 @@ number of images. `localize` runs several chains of stages over the test images.
 """
 
 import argparse
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from gsplatloc.arguments.training import parse_train_arguments
+from gsplatloc.localization.pipeline import STAGES, Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.queries import query_from_view
+from gsplatloc.localization.run import localize_queries, write_results
+from gsplatloc.mapping.train import train
+from gsplatloc.scene import read_scene
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.device import torch_device
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
 
-from arguments.training import parse_train_arguments  # noqa: E402
-from localization.pipeline import STAGES, Localizer, LocalizerOptions, map_bytes  # noqa: E402
-from localization.queries import query_from_view  # noqa: E402
-from localization.run import localize_queries, write_results  # noqa: E402
-from mapping.train import train  # noqa: E402
-from scene import read_scene  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.device import torch_device  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import write_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 RUNS = {
     "map": ["--preset", "gpu"],
@@ -110,7 +108,7 @@ def scene_folder(arguments: argparse.Namespace) -> Path:
     """The scene; in a dry run a few views of the synthetic room."""
     folder: Path = arguments.scene
     if arguments.dry_run:
-        from datasets.room import RoomOptions, make_room
+        from gsplatloc.datasets.room import RoomOptions, make_room
 
         folder = arguments.work / "room"
         if not folder.is_dir():

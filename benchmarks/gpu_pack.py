@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Packs what a GPU machine without a network needs: a scene, and the Python packages that it lacks.
 
-    python benchmarks/gpu_pack.py scene SCENE FOLDER
-    python benchmarks/gpu_pack.py packages WHEELS FOLDER/packages.tar.xz
+    python -m benchmarks.gpu_pack scene SCENE FOLDER
+    python -m benchmarks.gpu_pack packages WHEELS FOLDER/packages.tar.xz
 
 `scene` copies posed folders without the test images' depth, which nothing reads. `packages` unpacks a folder
 of wheels, drops what is only there for developers or other uses, and compresses the rest: about a quarter.
@@ -10,18 +10,16 @@ of wheels, drops what is only there for developers or other uses, and compresses
 
 import argparse
 import shutil
-import sys
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import atomic_path  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 UNUSED_FOLDERS = ("test", "depth")
 DROPPED = (

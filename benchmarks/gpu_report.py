@@ -4,19 +4,17 @@
 import argparse
 import os
 import re
-import sys
 import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.machine import describe
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.device import torch_device
+from gsplatloc.utils.io import read_json, write_json, write_text
 
-from benchmarks.machine import describe  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.device import torch_device  # noqa: E402
-from utils.io import read_json, write_json, write_text  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 STEPS = ("build", "test", "sanitize", "peer", "train", "localize", "raster")
 BASELINE = ROOT / "benchmarks" / "results" / "accuracy-07e120f.json"  # the sparse baseline, on a CPU

@@ -1,31 +1,28 @@
 #!/usr/bin/env python3
 """A few small forward and backward passes of every kind, for compute-sanitizer to look at.
 
-    compute-sanitizer --tool memcheck python benchmarks/gpu_sanitize.py [--device cuda]
+    compute-sanitizer --tool memcheck python -m benchmarks.gpu_sanitize [--device cuda]
 
 Run it with PYTORCH_NO_CUDA_MEMORY_CACHING=1: torch's caching allocator hides overruns within its blocks.
 Sizes are small, as a sanitizer makes kernels a hundred times slower, and ragged, as overruns live at borders.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+import gsplatloc_kernels as native
+from benchmarks.raster_scenes import cube
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.mapping import losses
+from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import run_script
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import diff_gaussian_rasterization as native  # noqa: E402
-
-from benchmarks.raster_scenes import cube  # noqa: E402
-from gaussian_renderer.device import rendering_device  # noqa: E402
-from mapping import losses  # noqa: E402
-from mapping.optimizer import MapOptimizer, OptimizerOptions  # noqa: E402
-from scene.gaussians import Gaussians  # noqa: E402
-from utils.console import run_script  # noqa: E402
 
 
 @dataclass(frozen=True)

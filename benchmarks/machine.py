@@ -12,6 +12,7 @@ import torch
 from benchmarks.timing import median_ms
 
 ROOT = Path(__file__).resolve().parents[1]
+
 _CPU_SIZE, _GPU_SIZE = 1024, 8192  # of square matrices
 _DESCRIPTION = ("--always", "--abbrev=40", "--exclude=*", "--dirty=+changes")  # of a commit, for git
 _COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 32}  # well beyond any cache

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """How well a finished map reproduces views of its scene: PSNR, SSIM and, where it was measured, depth.
 
-python benchmarks/map_quality.py --map OUT [--views test]
+python -m benchmarks.map_quality --map OUT [--views test]
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,18 @@ from typing import Literal
 
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.mapping.evaluation import ImageQuality, evaluate_views, quality_line
+from gsplatloc.mapping.train import split_holdout
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.map_config import MapConfig, read_config
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
 
-from gaussian_renderer import RenderOptions  # noqa: E402
-from mapping.evaluation import ImageQuality, evaluate_views, quality_line  # noqa: E402
-from mapping.train import split_holdout  # noqa: E402
-from scene import read_scene  # noqa: E402
-from scene.cameras import Scene, View  # noqa: E402
-from scene.export import load_gaussians  # noqa: E402
-from scene.map_config import MapConfig, read_config  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import write_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 ViewSet = Literal["holdout", "train", "test"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scene.cameras import Camera
+from gsplatloc.scene.cameras import Camera
 
 VERSION = "1.5.3"
 

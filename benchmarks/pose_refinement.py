@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GS-CPR on real images: coarse poses of known error in, refined poses and a table out.
 
-python benchmarks/pose_refinement.py --map OUT [--queries 12] [--coarse 20cm_10deg retrieval] [--timed]
+python -m benchmarks.pose_refinement --map OUT [--queries 12] [--coarse 20cm_10deg retrieval] [--timed]
 
 Rows stay in the file of figures: what was measured there of the same map, with the same options and photos,
 is not measured again, so a run that was cut short goes on where it ended. Times are recorded with `--timed`
@@ -14,7 +14,6 @@ of the scene may be held out: parameters are chosen on training views, never on 
 """
 
 import math
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,28 +24,27 @@ import torch
 import tyro
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.machine import describe, short_commit
+from gsplatloc.localization.appearance import FILE_NAME as EXPOSURE_NAME
+from gsplatloc.localization.evaluation import QueryResult, metrics
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.map_refiner import COARSE, CoarseQuery, MapRefiner, refine_queries
+from gsplatloc.localization.pipeline import LocalizerOptions
+from gsplatloc.localization.queries import query_from_view
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.gscpr import GscprOptions
+from gsplatloc.localization.starts import RetrievalStart
+from gsplatloc.localization.view_retrieval import build_index
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.map_config import read_cameras, read_config
+from gsplatloc.utils import se3
+from gsplatloc.utils.console import log, run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
 
-from benchmarks.machine import describe, short_commit  # noqa: E402
-from localization.appearance import FILE_NAME as EXPOSURE_NAME  # noqa: E402
-from localization.evaluation import QueryResult, metrics  # noqa: E402
-from localization.features import XFeatExtractor  # noqa: E402
-from localization.map_refiner import COARSE, CoarseQuery, MapRefiner, refine_queries  # noqa: E402
-from localization.pipeline import LocalizerOptions  # noqa: E402
-from localization.queries import query_from_view  # noqa: E402
-from localization.refine import Query  # noqa: E402
-from localization.refine.gscpr import GscprOptions  # noqa: E402
-from localization.starts import RetrievalStart  # noqa: E402
-from localization.view_retrieval import build_index  # noqa: E402
-from scene import read_scene  # noqa: E402
-from scene.cameras import View  # noqa: E402
-from scene.export import load_gaussians  # noqa: E402
-from scene.map_config import read_cameras, read_config  # noqa: E402
-from utils import se3  # noqa: E402
-from utils.console import log, run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import read_json, write_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 RETRIEVAL = "retrieval"
 NOISE = {"5cm_2deg": (5, 2), "10cm_5deg": (10, 5), "20cm_10deg": (20, 10), "40cm_15deg": (40, 15)}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the native rasterizer is, on a CPU or a GPU, beside gsplat and beside what the machine can do.
 
-    python benchmarks/raster.py [--device auto] [--scenes cube-100k cube-1M MAP] [--sizes 640x480 1920x1080]
+    python -m benchmarks.raster [--device auto] [--scenes cube-100k cube-1M MAP] [--sizes 640x480 1920x1080]
 
 Times are medians in milliseconds over several copies of the input, so that a cache does not hold it. On a CPU
 "x sgemm" is how much single-precision matrix product torch does in the same time in the same process, a
@@ -10,7 +10,6 @@ installed, and feature splatting is given as a share of the machine's roofline.
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import gsplatloc_kernels as native
+from benchmarks import peer_gsplat
+from benchmarks.machine import Roofline, describe, measure_roofline
+from benchmarks.raster_scenes import BenchmarkScene, load_scene
+from benchmarks.splatting_work import SplattingWork, count_work
+from benchmarks.timing import Stopwatch
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import diff_gaussian_rasterization as native  # noqa: E402
-
-from benchmarks import peer_gsplat  # noqa: E402
-from benchmarks.machine import Roofline, describe, measure_roofline  # noqa: E402
-from benchmarks.raster_scenes import BenchmarkScene, load_scene  # noqa: E402
-from benchmarks.splatting_work import SplattingWork, count_work  # noqa: E402
-from benchmarks.timing import Stopwatch  # noqa: E402
-from gaussian_renderer.device import rendering_device  # noqa: E402
-from scene.cameras import Camera  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import write_json  # noqa: E402
 
 MAP_GRADIENTS = ("means", "quaternions", "scales", "opacities", "colors", "features")
 

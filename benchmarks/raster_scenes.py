@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gaussian_renderer import sh
-from scene.cameras import Camera
-from scene.export import load_gaussians
-from scene.map_config import read_cameras
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import sh
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 CHANNELS = 64
 _COPIES_BYTES = 200_000_000  # all copies together: more than the cache of any GPU

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The README's picture, docs/images/overview.png, out of `make demo`: a query and where it was found."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,21 +8,20 @@ import numpy as np
 import torch
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.evaluation import QueryResult, pose_error
+from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
+from gsplatloc.visualization import images, pictures
+from gsplatloc.visualization.images import Image
 
-from gaussian_renderer import RenderOptions, render  # noqa: E402
-from localization.evaluation import QueryResult, pose_error  # noqa: E402
-from localization.pipeline import Localizer  # noqa: E402
-from localization.result import PoseEstimate  # noqa: E402
-from scene import read_scene  # noqa: E402
-from scene.cameras import View  # noqa: E402
-from scene.gaussians import Gaussians  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import atomic_path  # noqa: E402
-from visualization import images, pictures  # noqa: E402
-from visualization.images import Image  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 _WIDTH = 420  # pixels of each of the four panels
 _GUTTER = 6  # pixels

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """RGB-D tracking beside its peers, on the same frames, one after another in one process.
 
-python benchmarks/rgbd.py [--data DIR] [--published] [--timed] [--output benchmarks/results/rgbd.json]
+python -m benchmarks.rgbd [--data DIR] [--published] [--timed] [--output benchmarks/results/rgbd.json]
 
 `tum_livingroom1` as a whole, and each of the three stretches of RedKitchen's test frames on its own. Every
 method starts from the first true pose, predicts by constant velocity and sees no other truth. `surface` needs
@@ -13,7 +13,6 @@ recorded with `--timed` only, on a machine that does nothing else.
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,12 +24,9 @@ import numpy as np
 import torch
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.machine import describe  # noqa: E402
-from benchmarks.rgbd_peers import PEERS, CloudAligner, PeerOptions, package  # noqa: E402
-from benchmarks.rgbd_seams import (  # noqa: E402
+from benchmarks.machine import describe
+from benchmarks.rgbd_peers import PEERS, CloudAligner, PeerOptions, package
+from benchmarks.rgbd_seams import (
     TRUTH,
     SeamRow,
     agreements,
@@ -41,18 +37,20 @@ from benchmarks.rgbd_seams import (  # noqa: E402
     seam_rows,
     seam_table,
 )
-from scene.trajectory import Trajectory, associate, write_tum_trajectory  # noqa: E402
-from tracking.evaluation import TOLERANCE, trajectory_error  # noqa: E402
-from tracking.frames import Frame, load_frame  # noqa: E402
-from tracking.options import TrackingOptions, make_aligner  # noqa: E402
-from tracking.protocol import Aligner  # noqa: E402
-from tracking.run import track  # noqa: E402
-from tracking.seams import seams  # noqa: E402
-from tracking.sequence import RgbdSequence, read_sequence  # noqa: E402
-from tracking.surface import SurfaceMap  # noqa: E402
-from utils.console import log, run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import read_json, write_json  # noqa: E402
+from gsplatloc.scene.trajectory import Trajectory, associate, write_tum_trajectory
+from gsplatloc.tracking.evaluation import TOLERANCE, trajectory_error
+from gsplatloc.tracking.frames import Frame, load_frame
+from gsplatloc.tracking.options import TrackingOptions, make_aligner
+from gsplatloc.tracking.protocol import Aligner
+from gsplatloc.tracking.run import track
+from gsplatloc.tracking.seams import seams
+from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
+from gsplatloc.tracking.surface import SurfaceMap
+from gsplatloc.utils.console import log, run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
 
 OURS, PUBLISHED = "lm (ours)", "gsplatloc (published)"
 _STRETCH = 20  # test frames of RedKitchen in a row

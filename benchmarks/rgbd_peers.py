@@ -13,11 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tracking.frames import Frame
-from tracking.protocol import Tracked
-from tracking.tracker import exact_rotation
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.protocol import Tracked
+from gsplatloc.tracking.tracker import exact_rotation
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 VERSION = "1.0.1"
 

@@ -11,15 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from localization.refine.blocks import intrinsics_of
-from localization.refine.residuals import Exposure, ResidualBlock, normal_equations
-from scene.trajectory import Trajectory
-from tracking.evaluation import trajectory_error
-from tracking.frames import Frame
-from tracking.keyframes import Keyframe, make_keyframe
-from tracking.options import TrackingOptions
-from tracking.seams import pieces
-from utils import se3
+from gsplatloc.localization.refine.blocks import intrinsics_of
+from gsplatloc.localization.refine.residuals import Exposure, ResidualBlock, normal_equations
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.evaluation import trajectory_error
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.keyframes import Keyframe, make_keyframe
+from gsplatloc.tracking.options import TrackingOptions
+from gsplatloc.tracking.seams import pieces
+from gsplatloc.utils import se3
 
 TRUTH = "the truth"
 _SAMPLES = 2000  # depths of a frame that are moved into another

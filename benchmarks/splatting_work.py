@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, reference
-from gaussian_renderer.options import Splats
-from scene.cameras import Camera
+from gsplatloc.gaussian_renderer import RenderOptions, reference
+from gsplatloc.gaussian_renderer.options import Splats
+from gsplatloc.scene.cameras import Camera
 
 TILE = 16  # pixels
 _CHUNK = 16  # list entries looked at together

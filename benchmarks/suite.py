@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Everything that is timed, as milliseconds and as GFLOP of torch.matmul in the same time beside it.
 
-    python benchmarks/suite.py --quick     one thread, a minute at most; fails on a regression of 25 %
-    python benchmarks/suite.py             rasterizer, training, mapping, queries, growth
-    python benchmarks/suite.py --record    both, and writes the baseline, docs/performance.md and its plot
+    python -m benchmarks.suite --quick     one thread, a minute at most; fails on a regression of 25 %
+    python -m benchmarks.suite             rasterizer, training, mapping, queries, growth
+    python -m benchmarks.suite --record    both, and writes the baseline, docs/performance.md and its plot
 
 The baseline is for a quiet machine to record. `make test` runs --quick.
 """
@@ -17,26 +17,24 @@ from typing import Any, Literal
 import torch
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import diff_gaussian_rasterization as native  # noqa: E402
-
-from benchmarks import (  # noqa: E402
+import gsplatloc_kernels as native
+from benchmarks import (
     suite_mapping,
     suite_query,
     suite_quick,
     suite_rasterizer,
     suite_report,
 )
-from benchmarks.machine import describe  # noqa: E402
-from benchmarks.suite_growth import measure_growth, plot_growth  # noqa: E402
-from benchmarks.suite_training import KINDS, SceneTraining, adam_probe, loss_probe  # noqa: E402
-from benchmarks.yardstick import Probe, Protocol, measure  # noqa: E402
-from scene import SceneOptions, read_scene  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import write_json  # noqa: E402
+from benchmarks.machine import describe
+from benchmarks.suite_growth import measure_growth, plot_growth
+from benchmarks.suite_training import KINDS, SceneTraining, adam_probe, loss_probe
+from benchmarks.yardstick import Probe, Protocol, measure
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
 
 Part = Literal["rasterizer", "training", "mapping", "query", "growth"]
 PLOT = ROOT / "docs" / "images" / "growth.png"

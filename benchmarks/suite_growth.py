@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.raster import Setting
 from benchmarks.suite_rasterizer import CASES, raster_probe, setting_of, with_channels
 from benchmarks.yardstick import Figure, Protocol, measure
-from utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path
 
 _RGB, _FEATURES = CASES[0], replace(CASES[3], outputs=("rgb", "features"))
 _SIZE = (640, 480)

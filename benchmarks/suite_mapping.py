@@ -9,10 +9,11 @@ from typing import Any
 from benchmarks.accuracy import run
 from benchmarks.demo import DemoArguments, commands
 from benchmarks.yardstick import Protocol, Yardstick
-from datasets.room import RoomOptions, make_room
-from scene import SceneOptions
+from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.scene import SceneOptions
 
 ROOT = Path(__file__).resolve().parents[1]
+
 DATA = Path(os.environ.get("GSPLATLOC_DATA", ROOT.parent / "shared" / "data"))
 _KITCHEN = "pgt_7scenes_redkitchen"
 _ROOM = "room"

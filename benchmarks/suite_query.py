@@ -10,10 +10,10 @@ from benchmarks.accuracy import run
 from benchmarks.accuracy_scenes import prepare_for_baseline
 from benchmarks.suite_training import timed
 from benchmarks.yardstick import Lap, Probe
-from localization.pipeline import Localizer
-from scene import read_scene
-from scene.map_config import read_config
-from utils.io import read_json
+from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.map_config import read_config
+from gsplatloc.utils.io import read_json
 
 QUERY = "query"  # the lap that holds the stages
 

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import diff_gaussian_rasterization as native
 import torch
 
+import gsplatloc_kernels as native
 from benchmarks import gate, suite_rasterizer
 from benchmarks.machine import describe
 from benchmarks.suite_training import PARTS, adam_probe, iteration_probe, loss_probe, static_trainer
 from benchmarks.yardstick import Figure, Probe, Protocol, measure
-from utils.errors import GSplatLocError
-from utils.io import read_json, write_json
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
 
 BASELINE = Path(__file__).resolve().parent / "results" / "suite-baseline.json"
 

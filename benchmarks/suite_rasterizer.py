@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import diff_gaussian_rasterization as native
 import torch
 from torch import Tensor
 
+import gsplatloc_kernels as native
 from benchmarks.machine import Roofline
 from benchmarks.raster import Case, Setting, settings_for
 from benchmarks.raster_scenes import BenchmarkScene, load_scene

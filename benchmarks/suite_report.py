@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks.machine import short_commit
 from benchmarks.suite_training import ITERATION, PARTS
-from utils.errors import GSplatLocError
-from utils.io import write_text
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_text
 
 BEGIN, END = "<!-- suite: begin -->", "<!-- suite: end -->"
 _REST = "rest: activations, autograd, densification, Python"

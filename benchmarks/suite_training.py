@@ -9,21 +9,21 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from diff_gaussian_rasterization.backends import CpuBackend
 
-from arguments.presets import mapping_preset
 from benchmarks.raster_scenes import cube
 from benchmarks.yardstick import Lap, Probe
-from gaussian_renderer import RenderOptions, render
-from localization.features import CELL, XFeatExtractor
-from mapping import losses
-from mapping.frames import Frame, FrameLoader, Request
-from mapping.optimizer import MapOptimizer, OptimizerOptions
-from mapping.options import MappingOptions
-from mapping.train import Mapper
-from mapping.trainer import Trainer, TrainingSet
-from scene.cameras import Camera, Scene, View
-from scene.gaussians import Gaussians
+from gsplatloc.arguments.presets import mapping_preset
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.features import CELL, XFeatExtractor
+from gsplatloc.mapping import losses
+from gsplatloc.mapping.frames import Frame, FrameLoader, Request
+from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.train import Mapper
+from gsplatloc.mapping.trainer import Trainer, TrainingSet
+from gsplatloc.scene.cameras import Camera, Scene, View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc_kernels.backends import CpuBackend
 
 _SH_BASES = 4  # of degree 1, as in the preset for a CPU
 _STILL = OptimizerOptions(

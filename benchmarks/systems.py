@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The seed systems beside each other, in one command: measures them and writes the tables of docs/systems.md.
 
-python benchmarks/systems.py --room output/demo/map --kitchen output/accuracy/pgt_7scenes_redkitchen/map
-python benchmarks/systems.py --measure none        # only the page, from what was measured before
+python -m benchmarks.systems --room output/demo/map --kitchen output/accuracy/pgt_7scenes_redkitchen/map
+python -m benchmarks.systems --measure none        # only the page, from what was measured before
 
 Each part is a benchmark of its own, with its defaults: convergence.py (GSLoc and all refinements of ours),
 pose_refinement.py and exposure.py (GS-CPR) and rgbd.py (depth alignment, tracking). Figures stay in
@@ -18,15 +18,14 @@ from typing import Any, Literal
 
 import tyro
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks import convergence_report, exposure, pose_refinement, rgbd
+from benchmarks.machine import short_commit
+from benchmarks.suite_report import put_between_marks
+from gsplatloc.utils.console import run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json
 
-from benchmarks import convergence_report, exposure, pose_refinement, rgbd  # noqa: E402
-from benchmarks.machine import short_commit  # noqa: E402
-from benchmarks.suite_report import put_between_marks  # noqa: E402
-from utils.console import run_script  # noqa: E402
-from utils.errors import GSplatLocError  # noqa: E402
-from utils.io import read_json  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 Part = Literal["convergence", "pose_refinement", "exposure", "rgbd"]
 PARTS: tuple[Part, ...] = ("convergence", "pose_refinement", "exposure", "rgbd")
@@ -49,17 +48,17 @@ def commands(arguments: SystemsArguments) -> dict[Part, list[str]]:
     """The command of each part."""
     kitchen = str(arguments.kitchen)
     return {
-        "convergence": ["benchmarks/convergence.py", "--maps", str(arguments.room), kitchen, "--results"],
+        "convergence": ["-m", "benchmarks.convergence", "--maps", str(arguments.room), kitchen, "--results"],
         "pose_refinement": [
-            *("benchmarks/pose_refinement.py", "--map", kitchen),
+            *("-m", "benchmarks.pose_refinement", "--map", kitchen),
             *("--timed", "--again", "--output"),
         ],
         "exposure": [
-            *("benchmarks/exposure.py", "--plain", kitchen),
+            *("-m", "benchmarks.exposure", "--plain", kitchen),
             *("--act", str(arguments.kitchen_act), "--output"),
         ],
         "rgbd": [
-            *("benchmarks/rgbd.py", "--data", str(arguments.data)),
+            *("-m", "benchmarks.rgbd", "--data", str(arguments.data)),
             *("--plot", str(arguments.page.parent / "images" / "rgbd-seams.png")),
             *("--published", "--timed", "--output"),
         ],

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from utils.console import progress
-from utils.errors import GSplatLocError
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.errors import GSplatLocError
 
 _UNIX = 3  # zip's code for the system whose file mode an entry carries
 

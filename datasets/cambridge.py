@@ -7,19 +7,19 @@ import cv2
 import numpy as np
 import torch
 
-from datasets.archives import extract
-from datasets.command import SetupOptions
-from datasets.download import download
-from datasets.layout import Frame, building, is_complete, write_frame
-from datasets.parallel import for_each
-from datasets.upstream import CAMBRIDGE, CAMBRIDGE_ARCHIVES, CambridgeName
-from datasets.visual_sfm import Reconstruction, read_nvm
-from scene.cameras import SparsePoints
-from scene.images import decode_rgb, resize_rgb
-from scene.readers.point_cloud import write_points
-from utils import se3
-from utils.console import log
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.archives import extract
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.download import download
+from gsplatloc.datasets.layout import Frame, building, is_complete, write_frame
+from gsplatloc.datasets.parallel import for_each
+from gsplatloc.datasets.upstream import CAMBRIDGE, CAMBRIDGE_ARCHIVES, CambridgeName
+from gsplatloc.datasets.visual_sfm import Reconstruction, read_nvm
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.scene.images import decode_rgb, resize_rgb
+from gsplatloc.scene.readers.point_cloud import write_points
+from gsplatloc.utils import se3
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 
 SHORT_SIDE = 480  # pixels of the images as written
 POSE_LIMIT = 10_000.0  # metres; poses beyond it are failures of the reconstruction

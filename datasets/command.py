@@ -2,10 +2,10 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.upstream import Source
+from gsplatloc.datasets.upstream import Source
 
 EXIT_USAGE = 2
 MIRROR_VARIABLE = "GSPLATLOC_MIRROR"
@@ -15,7 +15,7 @@ MIRROR_VARIABLE = "GSPLATLOC_MIRROR"
 class SetupOptions:
     """Options of every set-up script."""
 
-    output: Path = field(default=Path(__file__).parent)  # folder that the scenes' folders are made in
+    output: Path = Path("datasets")  # folder in which each scene gets a folder
     yes: bool = False  # accept the licences of the data without being asked
     mirror: str | None = None  # address to fetch from instead of upstream (or GSPLATLOC_MIRROR)
     keep_archives: bool = True  # keep what was downloaded, for other --poses or --scenes

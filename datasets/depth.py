@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from scene.images import DEPTH_UNITS_PER_METRE, decode_depth
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, decode_depth
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 DEPTH_FOCAL_LENGTH = 585.0  # pixels, the Kinect's nominal value
 

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from utils.console import log
-from utils.errors import GSplatLocError
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT_S = 60.0  # without a byte

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.console import log
-from utils.errors import GSplatLocError
-from utils.io import write_json, write_text
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json, write_text
 
 MARKER = "setup.json"  # written last into a finished scene; holds the settings it was made with
 _IMAGE_FOLDERS = ("train/rgb", "test/rgb", "images")

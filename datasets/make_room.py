@@ -1,16 +1,13 @@
 """Make a synthetic room to try everything on: python datasets/make_room.py --output output/room"""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # else only this folder is searched
-
-from datasets.room import RoomOptions, make_room  # noqa: E402
-from utils.console import run_script  # noqa: E402
+from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.utils.console import run_script
 
 
 @dataclass(frozen=True)

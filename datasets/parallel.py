@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from utils.console import progress
+from gsplatloc.utils.console import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

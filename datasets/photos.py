@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from datasets.parallel import for_each
-from scene.images import IMAGE_SUFFIXES, image_files
-from utils.console import progress
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.parallel import for_each
+from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.errors import GSplatLocError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 _JPEG_QUALITY = 95

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from datasets.command import SetupOptions
-from datasets.download import download_text
-from datasets.upstream import PSEUDO_GROUND_TRUTH
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.download import download_text
+from gsplatloc.datasets.upstream import PSEUDO_GROUND_TRUTH
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 _FIELDS = 9  # name, quaternion wxyz, translation, focal length
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pycolmap
 
-from datasets.archives import extract
-from datasets.command import SetupOptions
-from datasets.download import download
-from datasets.upstream import REFERENCE_MODELS, REFERENCE_MODELS_FILE, REFERENCE_MODELS_ID
-from scene.cameras import SparsePoints
-from scene.readers.colmap import sparse_points
-from utils.console import log
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.archives import extract
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.download import download
+from gsplatloc.datasets.upstream import REFERENCE_MODELS, REFERENCE_MODELS_FILE, REFERENCE_MODELS_ID
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.scene.readers.colmap import sparse_points
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 
 # The model whose coordinates the poses are in.
 MODEL_OF_POSES = {"original": "old_gt_refined", "calibrated": "old_gt_refined", "pgt": "sfm_gt"}

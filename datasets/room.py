@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.room_camera import Room, RoomView, query_path, training_path
-from datasets.room_surfaces import Array
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
-from utils.io import atomic_path, write_text
+from gsplatloc.datasets.room_camera import Room, RoomView, query_path, training_path
+from gsplatloc.datasets.room_surfaces import Array
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path, write_text
 
 _WORKERS = 2  # numpy leaves the interpreter lock while it computes
 

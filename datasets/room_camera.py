@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from datasets.room_furniture import ROOM_SIZE, furnish
-from datasets.room_light import bake, to_display
-from datasets.room_surfaces import Array, Surface
-from scene.cameras import Camera
+from gsplatloc.datasets.room_furniture import ROOM_SIZE, furnish
+from gsplatloc.datasets.room_light import bake, to_display
+from gsplatloc.datasets.room_surfaces import Array, Surface
+from gsplatloc.scene.cameras import Camera
 
 _AMBIENT = np.array([0.34, 0.35, 0.38], np.float32)
 _SUN = np.array([2.3, 1.9, 2.45], np.float32)  # metres; what highlights mirror: the ceiling panel

@@ -5,9 +5,19 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from datasets import room_textures as draw
-from datasets.room_light import AreaLight
-from datasets.room_surfaces import Array, Cylinder, Material, Occluder, Quad, Solid, Sphere, Surface, box
+from gsplatloc.datasets import room_textures as draw
+from gsplatloc.datasets.room_light import AreaLight
+from gsplatloc.datasets.room_surfaces import (
+    Array,
+    Cylinder,
+    Material,
+    Occluder,
+    Quad,
+    Solid,
+    Sphere,
+    Surface,
+    box,
+)
 
 ROOM_SIZE = (4.6, 3.8, 2.5)  # metres along x, y, z
 TEXELS_PER_METRE = 190.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datasets.room_surfaces import Array, Occluder, Surface, dot
+from gsplatloc.datasets.room_surfaces import Array, Occluder, Surface, dot
 
 _GRID_PER_METRE = 11.0  # spacing of the shading grid
 _AMBIENT_RAYS = 24

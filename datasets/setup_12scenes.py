@@ -1,22 +1,18 @@
 """Download 12-Scenes and lay it out for train.py: python datasets/setup_12scenes.py --poses pgt --yes"""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, only its own folder is searched
-
-from datasets.command import SetupOptions, accept_terms  # noqa: E402
-from datasets.twelve_scenes import Poses, release_archives, setup_scene  # noqa: E402
-from datasets.upstream import (  # noqa: E402
+from gsplatloc.datasets.command import SetupOptions, accept_terms
+from gsplatloc.datasets.twelve_scenes import Poses, release_archives, setup_scene
+from gsplatloc.datasets.upstream import (
     PSEUDO_GROUND_TRUTH,
     TWELVE_SCENES,
     TWELVE_SCENES_NAMES,
     TwelveScenesName,
 )
-from utils.console import run_script  # noqa: E402
+from gsplatloc.utils.console import run_script
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,18 @@
 """Download 7-Scenes and lay it out for train.py: python datasets/setup_7scenes.py --poses pgt --yes"""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, only its own folder is searched
-
-from datasets.command import SetupOptions, accept_terms  # noqa: E402
-from datasets.seven_scenes import Depth, Poses, setup_scene  # noqa: E402
-from datasets.upstream import (  # noqa: E402
+from gsplatloc.datasets.command import SetupOptions, accept_terms
+from gsplatloc.datasets.seven_scenes import Depth, Poses, setup_scene
+from gsplatloc.datasets.upstream import (
     PSEUDO_GROUND_TRUTH,
     SEVEN_SCENES,
     SEVEN_SCENES_NAMES,
     SevenScenesName,
 )
-from utils.console import run_script  # noqa: E402
+from gsplatloc.utils.console import run_script
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
 """Download Cambridge Landmarks and lay it out for train.py: python datasets/setup_cambridge.py --yes"""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, only its own folder is searched
-
-from datasets.cambridge import setup_scene  # noqa: E402
-from datasets.command import SetupOptions, accept_terms  # noqa: E402
-from datasets.upstream import CAMBRIDGE, CAMBRIDGE_NAMES, CambridgeName  # noqa: E402
-from utils.console import run_script  # noqa: E402
+from gsplatloc.datasets.cambridge import setup_scene
+from gsplatloc.datasets.command import SetupOptions, accept_terms
+from gsplatloc.datasets.upstream import CAMBRIDGE, CAMBRIDGE_NAMES, CambridgeName
+from gsplatloc.utils.console import run_script
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
 """Turn own photos or a video into a scene: python datasets/setup_images.py --input photos/ --name my_room"""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script, only its own folder is searched
-
-from datasets.layout import building, is_complete  # noqa: E402
-from datasets.photos import collect  # noqa: E402
-from datasets.structure_from_motion import MappingOptions, reconstruct  # noqa: E402
-from utils.console import run_script  # noqa: E402
+from gsplatloc.datasets.layout import building, is_complete
+from gsplatloc.datasets.photos import collect
+from gsplatloc.datasets.structure_from_motion import MappingOptions, reconstruct
+from gsplatloc.utils.console import run_script
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Arguments:
 
     input: Path  # folder of photos, or a video
     name: str  # of the scene
-    output: Path = field(default=Path(__file__).parent)  # folder that the scene's folder is made in
+    output: Path = Path("datasets")  # folder in which the scene gets a folder
     frames: int = 150  # how many frames to take of a video
     max_side: int = 1600  # pixels; larger images are shrunk
     mapping: Annotated[MappingOptions, tyro.conf.arg(name="")] = field(default_factory=MappingOptions)

@@ -8,19 +8,19 @@ from typing import Literal
 
 import numpy as np
 
-from datasets.archives import extract
-from datasets.command import SetupOptions
-from datasets.depth import register_depth
-from datasets.download import download
-from datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
-from datasets.parallel import for_each
-from datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
-from datasets.reference_models import fetch_points
-from datasets.upstream import SEVEN_SCENES
-from scene.readers.point_cloud import write_points
-from scene.readers.poses import read_numbers
-from utils.console import log
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.archives import extract
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.depth import register_depth
+from gsplatloc.datasets.download import download
+from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
+from gsplatloc.datasets.parallel import for_each
+from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
+from gsplatloc.datasets.reference_models import fetch_points
+from gsplatloc.datasets.upstream import SEVEN_SCENES
+from gsplatloc.scene.readers.point_cloud import write_points
+from gsplatloc.scene.readers.poses import read_numbers
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 
 Poses = Literal["original", "calibrated", "pgt"]
 Depth = Literal["none", "calibrated"]

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pycolmap
 
-from utils.console import ProgressBar, log
-from utils.errors import GSplatLocError
+from gsplatloc.utils.console import ProgressBar, log
+from gsplatloc.utils.errors import GSplatLocError
 
 Matching = Literal["auto", "exhaustive", "sequential"]
 CameraSharing = Literal["single", "per_folder", "per_image"]

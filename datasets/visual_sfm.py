@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from scene.cameras import SparsePoints
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

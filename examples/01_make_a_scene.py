@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.room import RoomOptions, make_room
 
 OUTPUT = Path("output/examples")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from scene import read_scene
-from utils import se3
+from gsplatloc.scene import read_scene
+from gsplatloc.utils import se3
 
 OUTPUT = Path("output/examples")
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from gaussian_renderer import render
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 
 def random_gaussians(count: int) -> Gaussians:

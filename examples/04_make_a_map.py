@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from arguments.presets import mapping_preset
-from mapping.train import train
-from scene import read_scene
-from scene.map_config import MapConfig
+from gsplatloc.arguments.presets import mapping_preset
+from gsplatloc.mapping.train import train
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.map_config import MapConfig
 
 OUTPUT = Path("output/examples")
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from localization.evaluation import pose_error
-from localization.pipeline import Localizer
-from scene import read_scene
+from gsplatloc.localization.evaluation import pose_error
+from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.scene import read_scene
 
 OUTPUT = Path("output/examples")
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from scene.export import load_gaussians
-from scene.map_config import read_cameras
-from visualization.rendering import ImageOptions, render_looks, write_looks
-from visualization.trajectory import smooth_path
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.visualization.rendering import ImageOptions, render_looks, write_looks
+from gsplatloc.visualization.trajectory import smooth_path
 
 OUTPUT = Path("output/examples")
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gaussian_renderer import native, reference, sh
-from gaussian_renderer.options import RenderOptions, RenderResult, Splats
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import native, reference, sh
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult, Splats
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 __all__ = ["BACKENDS", "RenderOptions", "RenderResult", "render"]
 

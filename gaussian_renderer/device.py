@@ -2,10 +2,10 @@
 
 import torch
 
-from gaussian_renderer import native
-from utils.console import log
-from utils.device import AUTO, gpu_problem, torch_device
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.utils.console import log
+from gsplatloc.utils.device import AUTO, gpu_problem, torch_device
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def rendering_device(name: str, backend: str = "native", quiet: bool = False) -> torch.device:

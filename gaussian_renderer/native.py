@@ -1,14 +1,14 @@
-"""The fast backend: hands splats to the native package `diff_gaussian_rasterization`, where installed."""
+"""The fast backend: hands splats to the native package `gsplatloc_kernels`, where installed."""
 
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from gaussian_renderer.options import RenderOptions, RenderResult, Splats
-from gaussian_renderer.reference import degree_in_use
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult, Splats
+from gsplatloc.gaussian_renderer.reference import degree_in_use
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 _INSTALL = "run `make setup` or `pip install ./submodules/diff-gaussian-rasterization`"
 
@@ -67,7 +67,7 @@ def package_for(tensor: Tensor) -> ModuleType | None:
 def alignment() -> ModuleType | None:
     """The native package's `alignment`, the normal equations of image alignment; None where not installed."""
     try:
-        from diff_gaussian_rasterization import alignment
+        from gsplatloc_kernels import alignment
     except ImportError:
         return None
     return alignment
@@ -76,9 +76,9 @@ def alignment() -> ModuleType | None:
 def _package() -> ModuleType:
     """The native package, imported when first needed so that the project works without it."""
     try:
-        import diff_gaussian_rasterization
+        import gsplatloc_kernels
     except ImportError as error:
         raise GSplatLocError(
             f"expected the native rasterizer, found none ({error}): {_INSTALL}, or use the reference backend"
         ) from error
-    return diff_gaussian_rasterization
+    return gsplatloc_kernels

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gaussian_renderer import sh as spherical_harmonics
-from gaussian_renderer.options import RenderOptions, RenderResult, Splats
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.gaussian_renderer import sh as spherical_harmonics
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult, Splats
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 MAX_ALPHA = 0.99  # keeps 1 / (1 - alpha) finite
 MIN_ALPHA = 1 / 255  # a contribution below one grey level is skipped

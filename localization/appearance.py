@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from localization.refine.rendering import luma
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.localization.refine.rendering import luma
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 FILE_NAME = "exposure.safetensors"  # in a map's folder
 BINS = 10  # of the luminance histogram (the papers' setting)

@@ -18,11 +18,11 @@ import numpy as np
 import pycolmap
 from torch import Tensor
 
-from localization.poses_io import read_poses
-from scene.images import Lens
-from scene.readers.poses import rigid_from_matrix
-from scene.trajectory import Trajectory, associate, read_tum_trajectory
-from utils.errors import GSplatLocError
+from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.scene.images import Lens
+from gsplatloc.scene.readers.poses import rigid_from_matrix
+from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory
+from gsplatloc.utils.errors import GSplatLocError
 
 PoseFormat = Literal["auto", "pgt", "tum", "colmap"]
 _COLMAP_FILES = ("images.bin", "images.txt")

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pycolmap
 
-from localization.result import Matches
-from scene.cameras import Camera
+from gsplatloc.localization.result import Matches
+from gsplatloc.scene.cameras import Camera
 
 _PASSES = 2  # of refining and choosing the inliers anew
 _SHARED = 8.0  # matches that share an error, as in `localization.guided`

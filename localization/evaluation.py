@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localization.result import Localization, PoseEstimate
-from utils import se3
+from gsplatloc.localization.result import Localization, PoseEstimate
+from gsplatloc.utils import se3
 
 # Name -> (centimetres, degrees). A query counts when both errors are strictly below.
 RECALL_THRESHOLDS = {"10cm_5deg": (10, 5), "5cm_5deg": (5, 5), "2cm_2deg": (2, 2), "1cm_1deg": (1, 1)}

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localization.result import Matches
-from scene.cameras import Camera
+from gsplatloc.localization.result import Matches
+from gsplatloc.scene.cameras import Camera
 
 POSE_PARAMETERS = 6
 _SHUFFLES = 32  # of points against pixels: 32 * 500 pairs tell a chance of 1e-3 to a quarter

@@ -26,10 +26,10 @@ from kornia.feature.xfeat import BasicLayer, XFeatModel
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from localization.matching import has_bfloat16
-from localization.weights import fill, read_weights
-from utils.device import torch_device
-from utils.errors import GSplatLocError
+from gsplatloc.localization.matching import has_bfloat16
+from gsplatloc.localization.weights import fill, read_weights
+from gsplatloc.utils.device import torch_device
+from gsplatloc.utils.errors import GSplatLocError
 
 CELL = 8  # pixels of the resized image per side of a dense cell
 _STRIDE = 32  # the network's coarsest stride: its input has multiples of it

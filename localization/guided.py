@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.features import Keypoints
-from localization.landmarks import Landmarks
-from localization.matching import Pairs
-from localization.neighbours import neighbours
-from localization.refine import reprojection
-from localization.result import Matches, PoseEstimate
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.localization.matching import Pairs
+from gsplatloc.localization.neighbours import neighbours
+from gsplatloc.localization.refine import reprojection
+from gsplatloc.localization.result import Matches, PoseEstimate
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 _MIN_DEPTH = 1e-3  # of a landmark in front of the camera
 _NEAREST_ANGLE_COSINE = 0.5  # a keypoint's descriptor is another from more than 60 degrees aside

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 FILE_NAME = "landmarks.safetensors"
 _FORMAT = "gsplatloc-landmarks-2"

@@ -9,26 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaussian_renderer.device import rendering_device
-from localization.coarse_poses import CoarsePose
-from localization.evaluation import QueryResult
-from localization.features import XFeatExtractor
-from localization.matchers.keypoints import Extractor
-from localization.pipeline import PRIOR, STAGES, LocalizerOptions, make_refiners
-from localization.queries import Intrinsics, QueryImage, camera_of_file, queries_in_folder, query_from_view
-from localization.refine import Query, Refiner
-from localization.refine.rendering import shrunk
-from localization.result import Localization, PoseEstimate, Status
-from scene.cameras import Camera, View
-from scene.export import load_gaussians
-from scene.gaussians import Gaussians
-from scene.images import resize_rgb
-from scene.map_config import longest_side
-from scene.readers.options import SceneOptions
-from scene.readers.views import make_view
-from scene.trajectory import Trajectory
-from utils.console import progress
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization.coarse_poses import CoarsePose
+from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.matchers.keypoints import Extractor
+from gsplatloc.localization.pipeline import PRIOR, STAGES, LocalizerOptions, make_refiners
+from gsplatloc.localization.queries import (
+    Intrinsics,
+    QueryImage,
+    camera_of_file,
+    queries_in_folder,
+    query_from_view,
+)
+from gsplatloc.localization.refine import Query, Refiner
+from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.localization.result import Localization, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import resize_rgb
+from gsplatloc.scene.map_config import longest_side
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.views import make_view
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.errors import GSplatLocError
 
 COARSE = "coarse"  # the stage that another program ran
 FOLDER_NAME = "refined"

@@ -9,34 +9,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaussian_renderer.device import rendering_device
-from localization.appearance import FILE_NAME as EXPOSURE_NAME
-from localization.appearance import load_exposure
-from localization.distortion import undistort_image, undistort_pixels
-from localization.features import Features, Keypoints, XFeatExtractor
-from localization.guided import GuidedOptions, guided_pairs, refine
-from localization.landmarks import FILE_NAME, Landmarks, load_landmarks
-from localization.matching import Pairs, mutual_nearest
-from localization.pnp import PnPOptions, estimate_pose, pixel_scale
-from localization.queries import centered_camera
-from localization.refine import Query, Refiner
-from localization.refine.fine import FineOptions, FineRefiner
-from localization.refine.gscpr import GscprOptions, GscprRefiner
-from localization.refine.gsloc import GslocOptions, GslocRefiner
-from localization.refine.lm import LmOptions, LmRefiner
-from localization.refine.rendering import shrunk
-from localization.refine.warp import WarpOptions, WarpRefiner
-from localization.result import Localization, Matches, PoseEstimate, Status
-from localization.retrieval import divide
-from localization.starts import RetrievalStart, RetrievalStartOptions, StartProvider
-from localization.view_retrieval import FILE_NAME as VIEWS_NAME
-from localization.view_retrieval import ViewRetrievalOptions, cached_index
-from scene.cameras import Camera
-from scene.export import load_gaussians, ply_path, saved_iterations
-from scene.gaussians import Gaussians
-from scene.images import resize_rgb
-from scene.map_config import longest_side, read_cameras
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization.appearance import FILE_NAME as EXPOSURE_NAME
+from gsplatloc.localization.appearance import load_exposure
+from gsplatloc.localization.distortion import undistort_image, undistort_pixels
+from gsplatloc.localization.features import Features, Keypoints, XFeatExtractor
+from gsplatloc.localization.guided import GuidedOptions, guided_pairs, refine
+from gsplatloc.localization.landmarks import FILE_NAME, Landmarks, load_landmarks
+from gsplatloc.localization.matching import Pairs, mutual_nearest
+from gsplatloc.localization.pnp import PnPOptions, estimate_pose, pixel_scale
+from gsplatloc.localization.queries import centered_camera
+from gsplatloc.localization.refine import Query, Refiner
+from gsplatloc.localization.refine.fine import FineOptions, FineRefiner
+from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
+from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
+from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
+from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.localization.refine.warp import WarpOptions, WarpRefiner
+from gsplatloc.localization.result import Localization, Matches, PoseEstimate, Status
+from gsplatloc.localization.retrieval import divide
+from gsplatloc.localization.starts import RetrievalStart, RetrievalStartOptions, StartProvider
+from gsplatloc.localization.view_retrieval import FILE_NAME as VIEWS_NAME
+from gsplatloc.localization.view_retrieval import ViewRetrievalOptions, cached_index
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import resize_rgb
+from gsplatloc.scene.map_config import longest_side, read_cameras
+from gsplatloc.utils.errors import GSplatLocError
 
 PRIOR = "prior"
 _LARGE = 2  # shortlists that a map must exceed for a vote

@@ -15,17 +15,17 @@ import pycolmap
 import torch
 from torch import Tensor
 
-from localization.distortion import find_distortion, undistort_pixels
-from localization.evidence import (
+from gsplatloc.localization.distortion import find_distortion, undistort_pixels
+from gsplatloc.localization.evidence import (
     POSE_PARAMETERS,
     chance_anywhere,
     log10_expected,
     log10_false_alarms,
 )
-from localization.refine import reprojection
-from localization.result import Matches, PoseEstimate, Status
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.localization.refine import reprojection
+from gsplatloc.localization.result import Matches, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs
 _MIN_ITERATIONS = 100  # RANSAC samples, even when the first look perfect; local optimisation needs few

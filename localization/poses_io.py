@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 import torch
 from torch import Tensor
 
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import write_text
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_text
 
 _POSE_NUMBERS = 7  # four of the quaternion, three of the translation
 

@@ -9,9 +9,9 @@ import numpy as np
 import pycolmap
 from torch import Tensor
 
-from scene.cameras import Camera, View
-from scene.images import decode_upright, image_files, upright_size
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.images import decode_upright, image_files, upright_size
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localization.uncertainty import apart
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.uncertainty import apart
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 
 class Status(StrEnum):

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.landmarks import Landmarks
-from localization.matching import mutual_nearest
+from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.localization.matching import mutual_nearest
 
 _PLACE_SIZE = 2_048  # landmarks at most: about what one image sees
 _VOTERS = 8  # one landmark of a place in so many is voted with

@@ -5,13 +5,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from localization.evaluation import QueryResult, metrics, stage_error
-from localization.pipeline import Localizer
-from localization.poses_io import PoseRecord, write_poses
-from localization.queries import QueryImage
-from localization.result import PoseEstimate
-from utils.console import progress
-from utils.io import write_json, write_text
+from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
+from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.localization.poses_io import PoseRecord, write_poses
+from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.io import write_json, write_text
 
 FOLDER_NAME = "localization"
 

@@ -5,13 +5,13 @@ from typing import Protocol
 
 import torch
 
-from gaussian_renderer import RenderOptions
-from localization.refine import Query
-from localization.refine.correspondence import normalised_contrast
-from localization.refine.rendering import photo_grey, render_map
-from localization.result import PoseEstimate, Status
-from localization.view_retrieval import ViewIndex
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.correspondence import normalised_contrast
+from gsplatloc.localization.refine.rendering import photo_grey, render_map
+from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.localization.view_retrieval import ViewIndex
+from gsplatloc.scene.gaussians import Gaussians
 
 _CONTRAST_SIGMA = 4.0  # pixels of the small rendering
 

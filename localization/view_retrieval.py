@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.features import XFeatExtractor
-from localization.refine.rendering import to_image
-from localization.virtual_views import VirtualViewOptions, virtual_views
-from scene.cameras import PosedCamera
-from scene.gaussians import Gaussians
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.refine.rendering import to_image
+from gsplatloc.localization.virtual_views import VirtualViewOptions, virtual_views
+from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 FILE_NAME = "views.safetensors"
 _FORMAT = "gsplatloc-views-1"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.refine.rendering import shrunk
-from scene.cameras import PosedCamera
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 _NEIGHBOURS = 3  # nearest mapping views that a view is joined with
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def read_weights(path: Path, network: str) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from mapping.feature_cache import FeatureCache
-from scene.cameras import View
-from scene.gaussians import Gaussians
-from utils.console import progress
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import progress
 
 
 def aggregate_descriptors(

@@ -12,13 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from mapping.feature_cache import FeatureCache
-from mapping.losses import feature_loss
-from mapping.schedule import ViewOrder
-from scene.cameras import View
-from scene.gaussians import Gaussians
-from utils.console import progress
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.losses import feature_loss
+from gsplatloc.mapping.schedule import ViewOrder
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import progress
 
 
 def distill_descriptors(

@@ -7,12 +7,12 @@ from statistics import fmean, median
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.appearance import ExposureNetwork, luminance_histogram
-from mapping import losses
-from mapping.frames import FrameLoader, FrameOptions, Request
-from scene.cameras import View
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.appearance import ExposureNetwork, luminance_histogram
+from gsplatloc.mapping import losses
+from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
 
 _MIN_ALPHA = 0.5  # depth is judged where the map is at least this opaque
 

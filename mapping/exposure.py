@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from localization.appearance import ExposureNetwork, luminance_histogram
+from gsplatloc.localization.appearance import ExposureNetwork, luminance_histogram
 
 
 class Exposure(Protocol):

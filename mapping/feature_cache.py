@@ -10,10 +10,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from localization.features import Features, Keypoints
-from scene.cameras import View
-from utils.console import progress
-from utils.io import atomic_path
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.scene.cameras import View
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.io import atomic_path
 
 
 class Extractor(Protocol):

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mapping.feature_cache import FeatureCache
-from scene.cameras import Camera, View
-from scene.images import resize_rgb
-from utils.device import AUTO, torch_device
-from utils.errors import GSplatLocError
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.images import resize_rgb
+from gsplatloc.utils.device import AUTO, torch_device
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mapping.triangulation import Tracks
-from scene.cameras import Scene, SparsePoints, View
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.mapping.triangulation import Tracks
+from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 SH_C0 = 0.5 / math.sqrt(math.pi)  # Y_00: rgb = 0.5 + SH_C0 * sh_0
 _NEIGHBOURS = 3  # whose mean squared distance is a Gaussian's initial variance (Kerbl et al. 2023)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.landmarks import Landmarks
-from mapping.triangulation import Tracks
-from scene.cameras import View
-from utils import se3
+from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.mapping.triangulation import Tracks
+from gsplatloc.scene.cameras import View
+from gsplatloc.utils import se3
 
 
 @dataclass(frozen=True)

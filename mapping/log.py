@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from utils.io import write_text
+from gsplatloc.utils.io import write_text
 
 
 class TrainingLog:

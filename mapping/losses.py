@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussian_renderer import native
-from mapping import reference
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.mapping import reference
+from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_ALPHA = 0.5  # depth is supervised where the map is at least this opaque: elsewhere it is ill defined
 

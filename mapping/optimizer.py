@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaussian_renderer import native
-from mapping import reference
-from scene.densification import Edit
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.mapping import reference
+from gsplatloc.scene.densification import Edit
+from gsplatloc.scene.gaussians import Gaussians
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-15  # gradients of a mean over pixels are tiny: Adam's usual 1e-8 would damp them

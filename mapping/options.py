@@ -3,17 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gaussian_renderer import RenderOptions
-from mapping.frames import FrameOptions
-from mapping.initialization import InitializationOptions
-from mapping.landmarks import LandmarkOptions
-from mapping.losses import LossOptions
-from mapping.optimizer import OptimizerOptions
-from mapping.schedule import ScheduleOptions
-from mapping.stopping import StoppingOptions
-from mapping.triangulation import TriangulationOptions
-from scene.densification import DensificationOptions
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.mapping.frames import FrameOptions
+from gsplatloc.mapping.initialization import InitializationOptions
+from gsplatloc.mapping.landmarks import LandmarkOptions
+from gsplatloc.mapping.losses import LossOptions
+from gsplatloc.mapping.optimizer import OptimizerOptions
+from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.stopping import StoppingOptions
+from gsplatloc.mapping.triangulation import TriangulationOptions
+from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from localization.features import CELL
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.localization.features import CELL
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

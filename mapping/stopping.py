@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,30 @@ from pathlib import Path
 
 import torch
 
-from gaussian_renderer.device import rendering_device
-from localization.appearance import FILE_NAME as EXPOSURE_NAME
-from localization.appearance import save_exposure
-from localization.features import XFeatExtractor
-from localization.landmarks import FILE_NAME as LANDMARKS_NAME
-from localization.landmarks import Landmarks, save_landmarks
-from mapping import initialization
-from mapping.aggregation import aggregate_descriptors
-from mapping.distillation import distill_descriptors
-from mapping.evaluation import ImageQuality, quality_line
-from mapping.feature_cache import CachedKeypoints, Extractor, FeatureCache
-from mapping.frames import FrameLoader
-from mapping.landmarks import build_landmarks
-from mapping.options import MappingOptions
-from mapping.trainer import Trainer, TrainingSet, Watcher
-from mapping.triangulation import Tracks, triangulate
-from scene.cameras import Scene, View
-from scene.checkpoint import load_checkpoint
-from scene.export import report_later_iterations, save_gaussians
-from scene.gaussians import Gaussians
-from scene.map_config import MapConfig, write_cameras, write_config
-from utils.console import log
-from utils.errors import GSplatLocError
-from utils.memory import trim_heap
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization.appearance import FILE_NAME as EXPOSURE_NAME
+from gsplatloc.localization.appearance import save_exposure
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.landmarks import FILE_NAME as LANDMARKS_NAME
+from gsplatloc.localization.landmarks import Landmarks, save_landmarks
+from gsplatloc.mapping import initialization
+from gsplatloc.mapping.aggregation import aggregate_descriptors
+from gsplatloc.mapping.distillation import distill_descriptors
+from gsplatloc.mapping.evaluation import ImageQuality, quality_line
+from gsplatloc.mapping.feature_cache import CachedKeypoints, Extractor, FeatureCache
+from gsplatloc.mapping.frames import FrameLoader
+from gsplatloc.mapping.landmarks import build_landmarks
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
+from gsplatloc.mapping.triangulation import Tracks, triangulate
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.checkpoint import load_checkpoint
+from gsplatloc.scene.export import report_later_iterations, save_gaussians
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.memory import trim_heap
 
 
 @dataclass(frozen=True)

@@ -10,26 +10,26 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gaussian_renderer import RenderResult, render
-from localization.appearance import ExposureNetwork
-from mapping import losses
-from mapping.evaluation import ImageQuality, evaluate, quality_line
-from mapping.exposure import AdaptiveExposure, make_exposure
-from mapping.frames import Frame, FrameLoader, Request
-from mapping.log import TrainingLog
-from mapping.optimizer import MapOptimizer
-from mapping.options import MappingOptions
-from mapping.schedule import ViewOrder
-from mapping.stopping import EarlyStop
-from scene.cameras import View
-from scene.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
-from scene.densification import Observation, make_densification
-from scene.export import save_gaussians
-from scene.gaussians import Gaussians
-from utils.console import InterruptRequest, ProgressBar, log
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
-from utils.memory import trim_heap
+from gsplatloc.gaussian_renderer import RenderResult, render
+from gsplatloc.localization.appearance import ExposureNetwork
+from gsplatloc.mapping import losses
+from gsplatloc.mapping.evaluation import ImageQuality, evaluate, quality_line
+from gsplatloc.mapping.exposure import AdaptiveExposure, make_exposure
+from gsplatloc.mapping.frames import Frame, FrameLoader, Request
+from gsplatloc.mapping.log import TrainingLog
+from gsplatloc.mapping.optimizer import MapOptimizer
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.schedule import ViewOrder
+from gsplatloc.mapping.stopping import EarlyStop
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
+from gsplatloc.scene.densification import Observation, make_densification
+from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import InterruptRequest, ProgressBar, log
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.memory import trim_heap
 
 _LOOK_AHEAD = 4  # frames decoded ahead
 _STATS_INTERVAL = 10  # iterations: reading figures off makes a GPU wait

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.features import Keypoints
-from localization.matching import mutual_nearest
-from scene.cameras import View
-from utils import se3
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.matching import mutual_nearest
+from gsplatloc.scene.cameras import View
+from gsplatloc.utils import se3
 
 _REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
 

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 FORMAT = 1  # raised whenever older files can no longer be resumed
 

@@ -10,9 +10,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from scene.gaussians import Gaussians
-from scene.ply import read_vertices, write_vertices
-from utils.console import log
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.ply import read_vertices, write_vertices
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 _REQUIRED = ("x", "y", "z", *(f"f_dc_{i}" for i in range(3)), "opacity")
 _REQUIRED += (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))

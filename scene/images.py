@@ -12,8 +12,8 @@ import numpy as np
 import pycolmap
 from PIL import Image, UnidentifiedImageError
 
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 _ORIENTATION = 0x0112  # EXIF's tag

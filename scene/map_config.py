@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from scene.cameras import Camera, PosedCamera, View
-from scene.readers.options import SceneOptions
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import read_json, write_json
-from utils.version import version
+from gsplatloc.scene.cameras import Camera, PosedCamera, View
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
+from gsplatloc.utils.version import version
 
 _INTRINSICS = ("fx", "fy", "cx", "cy")
 _FORMAT = 1  # raised whenever older files can no longer be read

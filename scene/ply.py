@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from plyfile import PlyData, PlyElement, PlyParseError
 
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
 
 
 def write_vertices(path: Path | str, vertices: np.ndarray) -> None:

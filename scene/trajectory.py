@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import write_text
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_text
 
 _COLUMNS = "timestamp tx ty tz qx qy qz qw"
 _HEADER = f"# camera in the world\n# {_COLUMNS}\n"

@@ -28,7 +28,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def room_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A part of the synthetic room in layout 1, made once: 24 training and 6 test views of 192 x 160."""
-    from datasets.room import RoomOptions, make_room
+    from gsplatloc.datasets.room import RoomOptions, make_room
 
     folder = tmp_path_factory.mktemp("room")
     make_room(folder, RoomOptions(width=192, height=160, train=24, test=6, arc=0.3))

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene.trajectory import Trajectory, associate
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene.trajectory import Trajectory, associate
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 TOLERANCE = 0.02  # seconds between an estimate and the truth it is compared with
 _LEAST_PAIRS = 3  # fewer camera centres fix no rigid motion

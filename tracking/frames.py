@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.refine.blocks import ContrastOptions, contrast
-from localization.refine.rendering import Rendering
-from scene.cameras import Camera, View
-from utils.errors import GSplatLocError
+from gsplatloc.localization.refine.blocks import ContrastOptions, contrast
+from gsplatloc.localization.refine.rendering import Rendering
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)

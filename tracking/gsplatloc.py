@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from tracking.frames import Frame
-from tracking.protocol import Tracked
-from tracking.surface import SurfaceMap
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.protocol import Tracked
+from gsplatloc.tracking.surface import SurfaceMap
+from gsplatloc.utils import se3
 
 _LEAST_PIXELS = 100  # with depth on both sides: fewer cannot hold a pose
 _SOBEL = (

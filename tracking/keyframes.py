@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.refine.blocks import ContrastOptions, inverse_depth_block, photometric_block
-from localization.refine.residuals import ResidualBlock
-from scene.cameras import Camera
-from tracking.frames import Frame
-from utils import se3
+from gsplatloc.localization.refine.blocks import ContrastOptions, inverse_depth_block, photometric_block
+from gsplatloc.localization.refine.residuals import ResidualBlock
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.utils import se3
 
 _PROBES = 300  # points that stand for a keyframe where overlap is judged
 

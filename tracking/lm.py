@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from localization.refine.blocks import ContrastOptions, intrinsics_of
-from localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, minimise
-from localization.refine.lm import correlation
-from localization.refine.residuals import POSE, ResidualBlock
-from scene.cameras import Camera
-from tracking.frames import Frame, Level
-from tracking.keyframes import Keyframe, make_keyframe, overlap, view_shift
-from tracking.protocol import Tracked
-from utils.errors import GSplatLocError
+from gsplatloc.localization.refine.blocks import ContrastOptions, intrinsics_of
+from gsplatloc.localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, minimise
+from gsplatloc.localization.refine.lm import correlation
+from gsplatloc.localization.refine.residuals import POSE, ResidualBlock
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.tracking.frames import Frame, Level
+from gsplatloc.tracking.keyframes import Keyframe, make_keyframe, overlap, view_shift
+from gsplatloc.tracking.protocol import Tracked
+from gsplatloc.utils.errors import GSplatLocError
 
 _LEAST_SAMPLES = 50  # of a kind: fewer cannot hold a pose
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tracking.frames import FrameOptions
-from tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions
-from tracking.lm import LmAligner, LmOptions
-from tracking.protocol import Aligner
-from tracking.surface import SurfaceMap, SurfaceOptions
+from gsplatloc.tracking.frames import FrameOptions
+from gsplatloc.tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions
+from gsplatloc.tracking.lm import LmAligner, LmOptions
+from gsplatloc.tracking.protocol import Aligner
+from gsplatloc.tracking.surface import SurfaceMap, SurfaceOptions
 
 Method = Literal["lm", "gsplatloc"]
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from tracking.frames import Frame
+from gsplatloc.tracking.frames import Frame
 
 
 @dataclass(frozen=True)

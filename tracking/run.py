@@ -8,18 +8,18 @@ from pathlib import Path
 
 import torch
 
-from scene.cameras import View
-from scene.export import report_later_iterations, save_gaussians
-from scene.map_config import write_cameras
-from scene.trajectory import Trajectory, write_tum_trajectory
-from tracking.evaluation import TrajectoryError, pairs, trajectory_error
-from tracking.frames import Frame, FrameOptions, load_frame
-from tracking.options import TrackingOptions, make_aligner
-from tracking.protocol import Aligner
-from tracking.sequence import RgbdSequence
-from tracking.surface import SurfaceMap
-from tracking.tracker import Tracker
-from utils.io import write_json
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.export import report_later_iterations, save_gaussians
+from gsplatloc.scene.map_config import write_cameras
+from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
+from gsplatloc.tracking.evaluation import TrajectoryError, pairs, trajectory_error
+from gsplatloc.tracking.frames import Frame, FrameOptions, load_frame
+from gsplatloc.tracking.options import TrackingOptions, make_aligner
+from gsplatloc.tracking.protocol import Aligner
+from gsplatloc.tracking.sequence import RgbdSequence
+from gsplatloc.tracking.surface import SurfaceMap
+from gsplatloc.tracking.tracker import Tracker
+from gsplatloc.utils.io import write_json
 
 
 @dataclass(frozen=True)

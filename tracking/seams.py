@@ -10,8 +10,8 @@ the last word on whether the camera was kicked there: see benchmarks/rgbd_seams.
 import torch
 from torch import Tensor
 
-from scene.trajectory import Trajectory
-from utils import se3
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.utils import se3
 
 # In medians of the trajectory: the two seams of tum_livingroom1 are 65 and 45. Of all other steps the largest
 # is 17 there, a jerk that the images confirm, and 3 in RedKitchen's 175 training frames.

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene import SceneOptions, read_scene
-from scene.cameras import View
-from scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
-from scene.readers.views import report_skipped
-from scene.trajectory import Trajectory, associate
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
+from gsplatloc.scene.readers.views import report_skipped
+from gsplatloc.scene.trajectory import Trajectory, associate
+from gsplatloc.utils.errors import GSplatLocError
 
 Split = Literal["all", "train", "test"]
 FRAME_RATE = 30.0  # Hz, where a layout gives no time

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mapping.initialization import InitializationOptions, gaussians_from_points
-from scene.cameras import SparsePoints
-from scene.gaussians import Gaussians
-from tracking.frames import Frame
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 _OPAQUE = 0.999  # an opacity of 1 has no logit; the rasterizer's alpha ends at 0.99
 _NEAREST = 0.05  # metres in front of the camera

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tracking.frames import Frame
-from tracking.protocol import Aligner, Tracked
-from tracking.surface import SurfaceMap
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.protocol import Aligner, Tracked
+from gsplatloc.tracking.surface import SurfaceMap
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass

@@ -9,14 +9,15 @@ from typing import Any, NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 Item = TypeVar("Item")
 
 # What the operating system refuses that a user can mend: no permission, no space, a file for a folder.
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR,
              errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
-EXIT_USER_ERROR = 1  # something the user can fix; tyro exits with 2 on wrong usage
+EXIT_USER_ERROR = 1  # something the user can fix
+EXIT_USAGE = 2  # wrong flags; tyro exits with it, too
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells report
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 AUTO = "auto"  # a GPU where there is one that can be used, else the CPU
 

@@ -1,12 +1,15 @@
-"""The project's version, which stands in pyproject.toml and nowhere else."""
+"""The project's version, which is written in pyproject.toml and nowhere else."""
 
 import tomllib
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 
 @cache
 def version() -> str:
-    """The version of this checkout."""
-    text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
-    return str(tomllib.loads(text)["project"]["version"])
+    """The version of this checkout, or of the installed distribution where there is no checkout."""
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    if project.is_file():
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    return metadata.version("gsplatloc")

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaussian_renderer import render
-from localization.evaluation import QueryResult, stage_error
-from localization.queries import QueryImage
-from localization.refine.rendering import shrunk
-from scene.gaussians import Gaussians
-from utils.io import atomic_path
-from visualization import images
-from visualization.images import RGB, Image
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.localization.evaluation import QueryResult, stage_error
+from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.io import atomic_path
+from gsplatloc.visualization import images
+from gsplatloc.visualization.images import RGB, Image
 
 _PANEL = 560  # pixels, longest side of each of the three panels
 _GUTTER = 6  # pixels

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 _TEXT = "#010203"  # replaced by the page's text colour
 _PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import torch
 
-from gaussian_renderer import RenderOptions, RenderResult, render
-from localization.features import feature_size
-from scene.cameras import PosedCamera
-from scene.gaussians import Gaussians
-from utils.console import log, progress
-from utils.io import atomic_path
-from visualization import images
-from visualization.images import FeatureColors, Image
+from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
+from gsplatloc.localization.features import feature_size
+from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import log, progress
+from gsplatloc.utils.io import atomic_path
+from gsplatloc.visualization import images
+from gsplatloc.visualization.images import FeatureColors, Image
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from localization.evaluation import QueryResult, stage_error
-from localization.queries import QueryImage
-from scene.gaussians import Gaussians
-from utils.io import write_text
-from utils.version import version
-from visualization import images, plots
-from visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
-from visualization.style import PAGE
+from gsplatloc.localization.evaluation import QueryResult, stage_error
+from gsplatloc.localization.queries import QueryImage
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.io import write_text
+from gsplatloc.utils.version import version
+from gsplatloc.visualization import images, plots
+from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
+from gsplatloc.visualization.style import PAGE
 
 __all__ = ["QueryPicture", "Report", "choose", "make_pictures", "write_pictures", "write_query_pictures",
            "write_report"]  # fmt: skip

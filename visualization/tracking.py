@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gaussian_renderer import render
-from localization.refine.rendering import shrunk
-from scene.cameras import View
-from scene.gaussians import Gaussians
-from scene.images import resize_rgb
-from scene.trajectory import Trajectory
-from tracking.evaluation import aligned, matched
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import atomic_path
-from visualization.images import Image, colorize_depth, encode_png, to_image
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import resize_rgb
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.evaluation import aligned, matched
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
+from gsplatloc.visualization.images import Image, colorize_depth, encode_png, to_image
 
 _PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
 _TRUTH = "#8d96a0"

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.poses_io import read_poses
-from scene import read_scene
-from scene.cameras import Camera, PosedCamera
-from scene.map_config import read_config
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.scene.map_config import read_config
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def test_cameras(map_dir: Path | str) -> list[PosedCamera]:

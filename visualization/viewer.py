@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from scene.cameras import PosedCamera, View
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.console import log
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import PosedCamera, View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 
 _SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB

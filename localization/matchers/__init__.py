@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 MatcherName = Literal["mutual", "lighterglue", "roma", "mast3r"]
 
@@ -65,26 +65,26 @@ def make_matcher(name: str, device: torch.device | str = "cpu", top_k: int = 204
 
 
 def _mutual(device: torch.device | str, top_k: int) -> ImageMatcher:
-    from localization.features import XFeatExtractor
-    from localization.matchers.mutual import MutualMatcher
+    from gsplatloc.localization.features import XFeatExtractor
+    from gsplatloc.localization.matchers.mutual import MutualMatcher
 
     return MutualMatcher(XFeatExtractor(device, top_k))
 
 
 def _lighterglue(device: torch.device | str, top_k: int) -> ImageMatcher:
-    from localization.features import XFeatExtractor
-    from localization.matchers.lighterglue import LighterGlueMatcher
+    from gsplatloc.localization.features import XFeatExtractor
+    from gsplatloc.localization.matchers.lighterglue import LighterGlueMatcher
 
     return LighterGlueMatcher(XFeatExtractor(device, top_k))
 
 
 def _roma(device: torch.device | str) -> ImageMatcher:
-    from localization.matchers.roma import RomaMatcher
+    from gsplatloc.localization.matchers.roma import RomaMatcher
 
     return RomaMatcher(device)
 
 
 def _mast3r(device: torch.device | str) -> ImageMatcher:
-    from localization.matchers.mast3r import Mast3rMatcher
+    from gsplatloc.localization.matchers.mast3r import Mast3rMatcher
 
     return Mast3rMatcher(device)

@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from localization.features import Features, Keypoints
-from localization.matchers import ImageMatches, no_matches
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.matchers import ImageMatches, no_matches
 
 Size = tuple[int, int]  # (width, height) in pixels
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from kornia.feature import LightGlue
 
-from localization.features import Keypoints, default_weights
-from localization.matchers.keypoints import Extractor, KeypointMatcher, Size
-from localization.weights import fill, read_weights
+from gsplatloc.localization.features import Keypoints, default_weights
+from gsplatloc.localization.matchers.keypoints import Extractor, KeypointMatcher, Size
+from gsplatloc.localization.weights import fill, read_weights
 
 WEIGHTS_NAME = "xfeat-lighterglue.pt"
 MIN_CONFIDENCE = 0.1  # of a match (LightGlue's own threshold)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from localization.matchers import ImageMatches
-from localization.matchers.optional import optional_module
+from gsplatloc.localization.matchers import ImageMatches
+from gsplatloc.localization.matchers.optional import optional_module
 
 MODEL = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric"
 _INSTALL = (

@@ -2,9 +2,9 @@
 
 import torch
 
-from localization.features import Keypoints
-from localization.matchers.keypoints import Extractor, KeypointMatcher, Size
-from localization.matching import mutual_nearest
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.matchers.keypoints import Extractor, KeypointMatcher, Size
+from gsplatloc.localization.matching import mutual_nearest
 
 MIN_COSINE = 0.7  # between descriptors that match; RANSAC decides on the rest
 

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def optional_module(name: str, matcher: str, install: str) -> ModuleType:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from localization.matchers import ImageMatches
-from localization.matchers.optional import optional_module
+from gsplatloc.localization.matchers import ImageMatches
+from gsplatloc.localization.matchers.optional import optional_module
 
 _INSTALL = "pip install romatch"
 _SAMPLES = 5000  # matches drawn from the dense warp: PnP gains nothing from more

@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from localization.features import Keypoints
-from localization.result import PoseEstimate
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
 
 
 @dataclass(frozen=True)

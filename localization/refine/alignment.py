@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 POSE = 6  # of the parameters (rho, phi, a, b), the first six are the pose
 _MIN_DEPTH = 1e-2  # metres

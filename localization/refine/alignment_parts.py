@@ -6,12 +6,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from localization.refine import reprojection
-from localization.refine.levenberg import State, Term
-from localization.refine.patches import Patches
-from localization.refine.rendering import Rendering
-from localization.refine.residuals import POSE, UNKNOWNS, ResidualBlock, normal_equations
-from localization.uncertainty import Parts, PartSums, bend
+from gsplatloc.localization.refine import reprojection
+from gsplatloc.localization.refine.levenberg import State, Term
+from gsplatloc.localization.refine.patches import Patches
+from gsplatloc.localization.refine.rendering import Rendering
+from gsplatloc.localization.refine.residuals import POSE, UNKNOWNS, ResidualBlock, normal_equations
+from gsplatloc.localization.uncertainty import Parts, PartSums, bend
 
 
 def alignment_sums(terms: Sequence[Term], state: State, patches: Patches | None, view: Rendering) -> PartSums:

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.refine.correspondence import normalised_contrast
-from localization.refine.rendering import Rendering, sample
-from localization.refine.residuals import ResidualBlock
-from scene.cameras import Camera
+from gsplatloc.localization.refine.correspondence import normalised_contrast
+from gsplatloc.localization.refine.rendering import Rendering, sample
+from gsplatloc.localization.refine.residuals import ResidualBlock
+from gsplatloc.scene.cameras import Camera
 
 _MARGIN = 4  # pixels: samples at the border leave the query with the first step
 _CHANNEL_STEP = 16  # descriptors are padded to a multiple of it

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.refine import Query
-from localization.refine.rendering import luma, shrunk
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from scene.images import resize_rgb
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.rendering import luma, shrunk
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import resize_rgb
 
 LEAST_SIGMA = 0.3  # pixels; a narrower blur is none
 _WIDER = 1.5  # of the view around which Gaussians are selected, relative to the camera's

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.features import Keypoints
-from localization.refine.rendering import Rendering, lift, photo_grey
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.refine.rendering import Rendering, lift, photo_grey
 
 _WINDOW = 21  # pixels: side of the patches that Lucas-Kanade compares
 _LEVELS = 3  # of its pyramid above the image itself

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.refine import Query, rendering
-from localization.refine.blocks import ContrastOptions, photometric_block
-from localization.refine.levenberg import Anchor, Term, evaluate, measured
-from localization.refine.lm import LmOptions
-from localization.refine.residuals import POSE, Exposure
-from localization.uncertainty import covariance_of
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import Query, rendering
+from gsplatloc.localization.refine.blocks import ContrastOptions, photometric_block
+from gsplatloc.localization.refine.levenberg import Anchor, Term, evaluate, measured
+from gsplatloc.localization.refine.lm import LmOptions
+from gsplatloc.localization.refine.residuals import POSE, Exposure
+from gsplatloc.localization.uncertainty import covariance_of
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
 
 _MIN_SAMPLES = 100  # fewer trusted pixels say nothing of the pose
 _LM = LmOptions()  # what pixels are worth and which are trusted is the same here

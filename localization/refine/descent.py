@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from localization.pnp import projection_jacobian
-from localization.refine.alignment import POSE, Alignment
-from scene.cameras import Camera
+from gsplatloc.localization.pnp import projection_jacobian
+from gsplatloc.localization.refine.alignment import POSE, Alignment
+from gsplatloc.scene.cameras import Camera
 
 _BETAS = (0.9, 0.99)  # of Adam (Kingma & Ba 2015)
 _MIN_RATE = 0.01  # of the first learning rate; below it nothing moves any more

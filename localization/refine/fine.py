@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.features import XFeatExtractor
-from localization.pnp import PnPOptions, pixel_scale
-from localization.refine import Query, correspondence, rendering, reprojection
-from localization.refine.correspondence import Correspondences
-from localization.refine.reprojection import Observations
-from localization.result import Matches, PoseEstimate
-from localization.uncertainty import covariance_of
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.pnp import PnPOptions, pixel_scale
+from gsplatloc.localization.refine import Query, correspondence, rendering, reprojection
+from gsplatloc.localization.refine.correspondence import Correspondences
+from gsplatloc.localization.refine.reprojection import Observations
+from gsplatloc.localization.result import Matches, PoseEstimate
+from gsplatloc.localization.uncertainty import covariance_of
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
 
 _MIN_NOISE_PX = 0.2  # no pixel is matched better
 _MIN_KEPT = 0.9  # share of the estimate's inliers that a better pose may not fall below

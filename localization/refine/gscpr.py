@@ -20,18 +20,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.appearance import ColorTransform, ExposureNetwork, fit_affine, to_rgb
-from localization.matchers import ImageMatcher, ImageMatches, MatcherName, make_matcher
-from localization.matchers.keypoints import KeypointMatcher
-from localization.pnp import PnPOptions, estimate_pose, pixel_scale
-from localization.refine import Query, rendering, reprojection
-from localization.refine.fine import keeps_matches
-from localization.refine.relative import estimate_relative
-from localization.result import PoseEstimate
-from scene.gaussians import Gaussians
-from scene.images import resize_rgb
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.appearance import ColorTransform, ExposureNetwork, fit_affine, to_rgb
+from gsplatloc.localization.matchers import ImageMatcher, ImageMatches, MatcherName, make_matcher
+from gsplatloc.localization.matchers.keypoints import KeypointMatcher
+from gsplatloc.localization.pnp import PnPOptions, estimate_pose, pixel_scale
+from gsplatloc.localization.refine import Query, rendering, reprojection
+from gsplatloc.localization.refine.fine import keeps_matches
+from gsplatloc.localization.refine.relative import estimate_relative
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import resize_rgb
+from gsplatloc.utils.errors import GSplatLocError
 
 Exposure = Literal["none", "act", "affine"]
 _NOISE_PX = 1.5  # of matches with a rendering, standard deviation per coordinate

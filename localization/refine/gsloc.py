@@ -22,15 +22,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.refine import Query
-from localization.refine.comparison import LEAST_SIGMA, Comparison, Iterate, blurred, compared, correlation
-from localization.refine.covariance import photometric_covariance
-from localization.refine.motion import Adam, Motion, Parametrization, make_motion
-from localization.result import PoseEstimate
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.comparison import (
+    LEAST_SIGMA,
+    Comparison,
+    Iterate,
+    blurred,
+    compared,
+    correlation,
+)
+from gsplatloc.localization.refine.covariance import photometric_covariance
+from gsplatloc.localization.refine.motion import Adam, Motion, Parametrization, make_motion
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 _SELECTED_FOR = 0.15  # radians of view that the camera may move until Gaussians are selected anew
 _SIZES = 2  # of pictures, each half of the one before

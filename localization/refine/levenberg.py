@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from localization.refine.residuals import (
+from gsplatloc.localization.refine.residuals import (
     POSE,
     UNKNOWNS,
     Exposure,
@@ -19,7 +19,7 @@ from localization.refine.residuals import (
     ResidualBlock,
     normal_equations,
 )
-from utils import se3
+from gsplatloc.utils import se3
 
 _RAISE, _LOWER = 10.0, 0.1  # of the damping, after a step that failed and one that worked (Marquardt 1963)
 _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e3

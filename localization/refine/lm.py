@@ -17,19 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.refine import Query, rendering
-from localization.refine.alignment_parts import alignment_sums
-from localization.refine.blocks import ContrastOptions, feature_block, photometric_block
-from localization.refine.descent import image_motion
-from localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, evaluate, minimise
-from localization.refine.patches import PatchOptions, sharpened
-from localization.refine.residuals import POSE
-from localization.refine.wide import WideOptions, wide_start
-from localization.result import PoseEstimate, information_of
-from localization.uncertainty import Known, apart, covariance_of, jackknife
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import Query, rendering
+from gsplatloc.localization.refine.alignment_parts import alignment_sums
+from gsplatloc.localization.refine.blocks import ContrastOptions, feature_block, photometric_block
+from gsplatloc.localization.refine.descent import image_motion
+from gsplatloc.localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, evaluate, minimise
+from gsplatloc.localization.refine.patches import PatchOptions, sharpened
+from gsplatloc.localization.refine.residuals import POSE
+from gsplatloc.localization.refine.wide import WideOptions, wide_start
+from gsplatloc.localization.result import PoseEstimate, information_of
+from gsplatloc.localization.uncertainty import Known, apart, covariance_of, jackknife
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 _MIN_SAMPLES = 100  # fewer trusted pixels cannot hold a pose against the map's artefacts
 _COARSEST_SIDE = 40  # pixels: a smaller image says nothing about the pose

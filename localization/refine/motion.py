@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from utils import se3
+from gsplatloc.utils import se3
 
 Parametrization = Literal["se3", "quaternion"]
 _QUATERNION_PER_RADIAN = 0.5  # a turn by a moves a unit quaternion by a / 2

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.refine import Query, reprojection
-from localization.refine.correspondence import follow
-from localization.refine.levenberg import State
-from localization.refine.rendering import Rendering, lift
-from localization.refine.residuals import POSE, UNKNOWNS
-from utils import se3
+from gsplatloc.localization.refine import Query, reprojection
+from gsplatloc.localization.refine.correspondence import follow
+from gsplatloc.localization.refine.levenberg import State
+from gsplatloc.localization.refine.rendering import Rendering, lift
+from gsplatloc.localization.refine.residuals import POSE, UNKNOWNS
+from gsplatloc.utils import se3
 
 _MIN_NOISE_PX = 0.05  # no patch is found better
 _PASSES = 2  # noise and pose in turn: each is measured with the other

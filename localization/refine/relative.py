@@ -14,12 +14,12 @@ import poselib
 import torch
 from torch import Tensor
 
-from localization.matchers import ImageMatches
-from localization.pnp import PnPOptions, pixel_scale, poselib_camera, verify_pose
-from localization.refine import rendering
-from localization.result import Matches, PoseEstimate, Status
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.matchers import ImageMatches
+from gsplatloc.localization.pnp import PnPOptions, pixel_scale, poselib_camera, verify_pose
+from gsplatloc.localization.refine import rendering
+from gsplatloc.localization.result import Matches, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 _MIN_MATCHES = 8  # the essential matrix needs five; fewer than this prove nothing
 _MAX_EPIPOLAR_PX = 2.0  # from its epipolar line, of an inlier at 640 pixels

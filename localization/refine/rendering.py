@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 

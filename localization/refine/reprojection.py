@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localization.uncertainty import Parts, PartSums, bend, jackknife
-from scene.cameras import Camera
+from gsplatloc.localization.uncertainty import Parts, PartSums, bend, jackknife
+from gsplatloc.scene.cameras import Camera
 
 _MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
 _CONVERGED = 1e-6  # metres and radians: a thousandth of what is measurable

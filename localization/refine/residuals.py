@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gaussian_renderer import native
-from utils import se3
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.utils import se3
 
 POSE = 6
 UNKNOWNS = 8  # rho, phi, gain, bias

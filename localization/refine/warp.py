@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.refine import Query, rendering, reprojection
-from localization.refine.alignment import POSE, Alignment, Scales, feature_table
-from localization.refine.descent import descend, fit_exposure, image_motion
-from localization.result import PoseEstimate, information_of
-from localization.uncertainty import covariance_of
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import Query, rendering, reprojection
+from gsplatloc.localization.refine.alignment import POSE, Alignment, Scales, feature_table
+from gsplatloc.localization.refine.descent import descend, fit_exposure, image_motion
+from gsplatloc.localization.result import PoseEstimate, information_of
+from gsplatloc.localization.uncertainty import covariance_of
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_SAMPLES = 100  # fewer trusted pixels cannot hold a pose against the map's artefacts
 _MAX_ERROR_GROWTH = 1.1  # of the median reprojection error of the estimate's own inliers

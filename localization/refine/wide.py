@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gaussian_renderer import RenderOptions
-from localization.pnp import PnPOptions, estimate_pose
-from localization.refine import Query, correspondence, rendering
-from localization.result import PoseEstimate
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.refine import Query, correspondence, rendering
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.scene.gaussians import Gaussians
 
 
 @dataclass(frozen=True)

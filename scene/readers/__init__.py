@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Protocol
 
-from scene.cameras import Scene
-from scene.readers.colmap import ColmapReader
-from scene.readers.options import SceneOptions
-from scene.readers.posed_folders import PosedFoldersReader
-from scene.readers.replica import ReplicaReader
-from scene.readers.transforms import TransformsReader
-from scene.readers.tum_rgbd import TumRgbdReader
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.readers.colmap import ColmapReader
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.posed_folders import PosedFoldersReader
+from gsplatloc.scene.readers.replica import ReplicaReader
+from gsplatloc.scene.readers.transforms import TransformsReader
+from gsplatloc.scene.readers.tum_rgbd import TumRgbdReader
+from gsplatloc.utils.errors import GSplatLocError
 
 
 class Reader(Protocol):

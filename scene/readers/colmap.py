@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from scene.cameras import Scene, SparsePoints, View
-from scene.images import Lens
-from scene.readers.options import SceneOptions
-from scene.readers.poses import rigid_from_matrix
-from scene.readers.views import make_view, report_skipped, split_holdout
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.scene.images import Lens
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.poses import rigid_from_matrix
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.utils.errors import GSplatLocError
 
 _MODEL_FILES = ("images.bin", "images.txt")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 DIVISORS = (1, 2, 4, 8)
 WIDTH_CAP = 1600  # pixels, the width above which images are shrunk when no resolution is given

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scene.cameras import SparsePoints
-from scene.ply import read_vertices, write_vertices
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.scene.ply import read_vertices, write_vertices
+from gsplatloc.utils.errors import GSplatLocError
 
 _POSITION = ("x", "y", "z")
 _COLOR = ("red", "green", "blue")

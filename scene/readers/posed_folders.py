@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from scene.cameras import Scene, View
-from scene.images import IMAGE_SUFFIXES, Lens, image_size
-from scene.readers.options import SceneOptions
-from scene.readers.point_cloud import read_points
-from scene.readers.poses import read_numbers, read_pose
-from scene.readers.views import make_view, report_skipped
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.images import IMAGE_SUFFIXES, Lens, image_size
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.point_cloud import read_points
+from gsplatloc.scene.readers.poses import read_numbers, read_pose
+from gsplatloc.scene.readers.views import make_view, report_skipped
+from gsplatloc.utils.errors import GSplatLocError
 
 POINTS_FILE = "points3D.ply"
 _SPLITS = ("train", "test")

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 # How far R^T R of a stored pose may be from the identity. KinectFusion's poses and files with few decimals
 # are off by up to 1e-2; a scaled or sheared matrix is far beyond.

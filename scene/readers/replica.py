@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scene.cameras import Scene
-from scene.images import Lens
-from scene.readers.options import SceneOptions
-from scene.readers.poses import read_numbers, rigid_from_matrix
-from scene.readers.views import make_view, report_skipped, split_holdout
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import read_json
+from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.images import Lens
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.poses import read_numbers, rigid_from_matrix
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json
 
 PARAMETERS_FILE = "cam_params.json"
 

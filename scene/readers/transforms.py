@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene.cameras import Scene, SparsePoints, View
-from scene.images import Lens, image_size
-from scene.readers.options import SceneOptions
-from scene.readers.point_cloud import read_points
-from scene.readers.poses import rigid_from_matrix
-from scene.readers.views import make_view, report_skipped, split_holdout
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import read_json
+from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.point_cloud import read_points
+from gsplatloc.scene.readers.poses import rigid_from_matrix
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json
 
 _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 _IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without one

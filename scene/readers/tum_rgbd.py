@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene.cameras import Scene, View
-from scene.images import Lens, image_size
-from scene.readers.options import SceneOptions
-from scene.readers.poses import read_numbers
-from scene.readers.views import make_view, report_skipped, split_holdout
-from scene.trajectory import Trajectory, associate, read_stamped_lines, read_tum_trajectory
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.poses import read_numbers
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.scene.trajectory import Trajectory, associate, read_stamped_lines, read_tum_trajectory
+from gsplatloc.utils.errors import GSplatLocError
 
 TOLERANCE = 0.02  # seconds between things that belong together, as in the benchmark's own associate.py
 UNITS_PER_METRE = 5000.0  # of the 16-bit depth

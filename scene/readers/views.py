@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from scene.cameras import Camera, View
-from scene.images import (
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.images import (
     DEPTH_UNITS_PER_METRE,
     DepthLoader,
     ImageLoader,
@@ -14,9 +14,9 @@ from scene.images import (
     image_size,
     undistorted_camera,
 )
-from scene.readers.options import HOLDOUT, SceneOptions
-from utils.console import log
-from utils.errors import GSplatLocError
+from gsplatloc.scene.readers.options import HOLDOUT, SceneOptions
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 
 _ASPECT_TOLERANCE = 0.01  # relative; images_4 of an odd width is off by less, a rotated image by far more
 

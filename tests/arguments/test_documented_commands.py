@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import tyro
 
-from arguments.localization import parse_localize_arguments
-from arguments.refinement import parse_refine_arguments
-from arguments.render import parse_render_arguments, parse_view_arguments
-from arguments.tracking import parse_tracking_arguments
-from arguments.training import parse_train_arguments
 from benchmarks import accuracy, convergence, exposure, map_quality, pose_refinement, rgbd, suite, systems
-from datasets import setup_7scenes, setup_images
+from gsplatloc.arguments.localization import parse_localize_arguments
+from gsplatloc.arguments.refinement import parse_refine_arguments
+from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
+from gsplatloc.arguments.tracking import parse_tracking_arguments
+from gsplatloc.arguments.training import parse_train_arguments
+from gsplatloc.datasets import setup_7scenes, setup_images
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "docs/systems.md", "docs/results.md", "docs/performance.md"]
@@ -46,15 +46,22 @@ def commands() -> list[str]:
     return sorted({" ".join(shlex.split(line, comments=True)) for line in found})
 
 
+def script_of(words: list[str]) -> tuple[str, list[str]]:
+    """The file that `python WORDS` runs, and what it is told: `-m a.b` is a/b.py."""
+    if words[0] == "-m":
+        return words[1].replace(".", "/") + ".py", words[2:]
+    return words[0], words[1:]
+
+
 @pytest.mark.parametrize("command", [line for line in commands() if "--help" not in line])
 def test_a_documented_command_is_understood(command: str) -> None:
-    script, *words = command.split()
+    script, words = script_of(command.split())
     assert PARSERS[script](words)  # which ends the test for an option that it does not know
 
 
 @pytest.mark.parametrize("part", systems.PARTS)
 def test_the_systems_pages_own_commands_are_understood(part: systems.Part) -> None:
-    script, *words = systems.commands(systems.SystemsArguments())[part]
+    script, words = script_of(systems.commands(systems.SystemsArguments())[part])
     assert PARSERS[script]([*words, "figures.json"])
 
 

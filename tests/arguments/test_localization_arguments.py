@@ -2,9 +2,9 @@
 
 import pytest
 
-from arguments.localization import LocalizeArguments, parse_localize_arguments
-from localization.pipeline import DEFAULT_STAGES, make_refiners
-from utils.errors import GSplatLocError
+from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
+from gsplatloc.localization.pipeline import DEFAULT_STAGES, make_refiners
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def _parsed(*words: str) -> LocalizeArguments:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from arguments.training import TrainArguments, parse_train_arguments
-from scene.cameras import Camera
+from gsplatloc.arguments.training import TrainArguments, parse_train_arguments
+from gsplatloc.scene.cameras import Camera
 
 REQUIRED = ["-s", "scene", "-m", "map"]
 

@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from benchmarks.accuracy_report import BEGIN, END, tables, write_page
-from utils.io import write_json
+from gsplatloc.utils.io import write_json
 
 RECALL = {"10cm_5deg": 1.0, "5cm_5deg": 1.0, "2cm_2deg": 0.5, "1cm_1deg": 0.5}
 
@@ -85,7 +85,7 @@ def test_the_page_gets_tables_and_plots(tmp_path: Path, metric: bool) -> None:
     machine = {"commit": "0123456789", "cores": 2, "name": "a CPU", "threads": 2}
     write_json(
         tmp_path / "r.json",
-        {"command": "python benchmarks/accuracy.py", "machine": machine, "results": [result(metric)]},
+        {"command": "python -m benchmarks.accuracy", "machine": machine, "results": [result(metric)]},
     )
     page = tmp_path / "results.md"
     page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")

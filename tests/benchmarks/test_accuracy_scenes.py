@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks.accuracy_scenes import SceneVariant, check_unseen, link_stretch
-from scene.cameras import Camera, Scene, View
-from scene.map_config import write_cameras
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Camera, Scene, View
+from gsplatloc.scene.map_config import write_cameras
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def view(name: str, x: float) -> View:

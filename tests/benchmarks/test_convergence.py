@@ -11,12 +11,12 @@ from benchmarks.convergence_report import write_plot, write_tables
 from benchmarks.convergence_starts import HALF_WIDTH, LEVELS, StartSampler
 from benchmarks.machine import short_commit
 from benchmarks.systems import commits_of
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
 from tests.localization.refine.conftest import make_gaussians
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import read_json, write_json
 
 CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
 TRUTH = se3.se3_exp(torch.tensor([0.1, -0.05, 0.4, 0.05, -0.1, 0.03], dtype=torch.float64))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.exposure import Light, line, table
-from scene.cameras import Camera, View
+from gsplatloc.scene.cameras import Camera, View
 from tests.benchmarks.test_pose_refinement import TRUTH
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import gate
 from benchmarks.gate import Machine
 from benchmarks.yardstick import Figure
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 HERE = Machine("AMD EPYC", "avx512", "AVX512")
 FIGURE = Figure(median_ms=2.0, least_ms=1.5, paired_gflop=0.4, least_gflop=0.3, rounds=9)
@@ -65,7 +65,7 @@ def test_what_is_slow_every_time_is_a_regression_that_names_the_figure() -> None
 
 
 def test_a_figure_without_a_baseline_says_how_to_record_one() -> None:
-    with pytest.raises(GSplatLocError, match="suite.py --quick --record"):
+    with pytest.raises(GSplatLocError, match="benchmarks.suite --quick --record"):
         gate.compare({"new": FIGURE}, baseline(forward=FIGURE))
 
 

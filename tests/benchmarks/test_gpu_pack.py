@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu_pack import DROPPED, pack_packages, pack_scene
-from utils.errors import GSplatLocError
-from utils.io import write_text
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_text
 
 
 def test_a_scene_travels_without_the_depth_of_its_test_images(tmp_path: Path) -> None:

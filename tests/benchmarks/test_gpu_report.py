@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu_report import gather, goals, sanitizer_summaries
-from utils.io import write_json, write_text
+from gsplatloc.utils.io import write_json, write_text
 
 LOG = """== memcheck
 ========= ERROR SUMMARY: 0 errors

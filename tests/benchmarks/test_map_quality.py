@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks.map_quality import chosen_views
-from scene.cameras import Camera, Scene, View
-from scene.map_config import MapConfig
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Camera, Scene, View
+from gsplatloc.scene.map_config import MapConfig
+from gsplatloc.utils.errors import GSplatLocError
 
 CAMERA = Camera(8, 6, 8.0, 8.0, 4.0, 3.0)
 

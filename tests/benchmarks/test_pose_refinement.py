@@ -19,11 +19,11 @@ from benchmarks.pose_refinement import (
     variants,
     views_to_refine,
 )
-from localization.result import pose_errors
-from scene.cameras import Camera, View
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import read_json
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json
 
 TRUTH = se3.se3_exp(torch.tensor([0.3, -0.2, 0.5, 0.1, -0.3, 0.2], dtype=torch.float64))
 VIEWS = [

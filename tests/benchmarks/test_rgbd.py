@@ -11,18 +11,18 @@ import torch
 from benchmarks.rgbd import PUBLISHED, RgbdArguments, Row, kept_rows, parts, surface_mm, table, tables
 from benchmarks.rgbd_peers import PEERS, CloudAligner, package
 from benchmarks.rgbd_seams import TRUTH, agreements, draw_agreements, errors_of_pieces, seam_rows
-from scene.cameras import View
-from scene.trajectory import Trajectory
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.evaluation import trajectory_error
+from gsplatloc.tracking.frames import prepare
+from gsplatloc.tracking.seams import seams
+from gsplatloc.tracking.sequence import RgbdSequence
+from gsplatloc.tracking.surface import SurfaceMap
+from gsplatloc.tracking.tracker import Tracker
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, look, make_clip
-from tracking.evaluation import trajectory_error
-from tracking.frames import prepare
-from tracking.seams import seams
-from tracking.sequence import RgbdSequence
-from tracking.surface import SurfaceMap
-from tracking.tracker import Tracker
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import write_json
 
 
 def test_depth_agrees_between_frames_at_true_poses_only() -> None:

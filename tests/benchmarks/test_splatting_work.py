@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.splatting_work import TILE, count_work
-from scene.cameras import Camera
+from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(4 * TILE, 2 * TILE, 64.0, 64.0, 2 * TILE, TILE)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.suite_report import BEGIN, END, breakdown_table, figures_table, put_between_marks
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 FIGURES = {
     "training: rasterizer, forward": {"median_ms": 6.0, "least_ms": 5.0, "paired_gflop": 1.0},

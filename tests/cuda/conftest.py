@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "submodules" / "diff-gaussian-rasterization"
 SHIM = Path(__file__).resolve().parent / "shim"
 
-collect_ignore_glob = [] if find_spec("diff_gaussian_rasterization") else ["test_*.py"]
+collect_ignore_glob = [] if find_spec("gsplatloc_kernels") else ["test_*.py"]
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from diff_gaussian_rasterization import backends
-from diff_gaussian_rasterization.cuda import CudaBackend
 from torch import Tensor
 
-from gaussian_renderer.options import RenderOptions, RenderResult
-from scene.cameras import Camera
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult
+from gsplatloc.scene.cameras import Camera
+from gsplatloc_kernels import backends
+from gsplatloc_kernels.cuda import CudaBackend
 from tests.rasterizer.support import CAMERA, Inputs, render_native
 
 # Threads and blocks in order, in reverse, and at random: what differs between them is a race.

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from types import ModuleType
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 
-from mapping import reference
+import gsplatloc_kernels as native
+from gsplatloc.mapping import reference
 from tests.cuda.support import ORDERS, on_shim
 from tests.rasterizer.test_adam import copied, largest_difference, parameters
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 
-from gaussian_renderer.options import RenderOptions, RenderResult
-from scene.cameras import Camera
+import gsplatloc_kernels as native
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult
+from gsplatloc.scene.cameras import Camera
 from tests.cuda.support import LARGE_TILES, ORDERS, SMALL_TILES, on_shim, shim_renderer, single
 from tests.rasterizer.support import (
     CAMERA,

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 from torch import Tensor
 
-from gaussian_renderer.options import RenderOptions, RenderResult
-from gaussian_renderer.reference import covariances
-from scene.cameras import Camera
+import gsplatloc_kernels as native
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult
+from gsplatloc.gaussian_renderer.reference import covariances
+from gsplatloc.scene.cameras import Camera
 from tests.cuda.support import LARGE_TILES, ORDERS, SMALL_TILES, on_shim, single
 from tests.rasterizer.support import (
     CAMERA,

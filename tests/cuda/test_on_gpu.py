@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 from torch import Tensor
 
+import gsplatloc_kernels as native
 from benchmarks.raster_scenes import cube
-from gaussian_renderer import native as backend
-from mapping import losses
-from mapping.feature_cache import FeatureCache
-from mapping.frames import FrameLoader
-from mapping.trainer import Trainer, TrainingSet
-from scene.cameras import Scene
-from scene.densification import DensificationOptions
+from gsplatloc.gaussian_renderer import native as backend
+from gsplatloc.mapping import losses
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.frames import FrameLoader
+from gsplatloc.mapping.trainer import Trainer, TrainingSet
+from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.densification import DensificationOptions
 from tests.mapping.conftest import extractor, tiny_scene, tiny_views, true_gaussians  # noqa: F401
 
 DRY = os.environ.get("GSPLAT_DRY_RUN") == "1"

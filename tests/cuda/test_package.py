@@ -6,12 +6,12 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
-from diff_gaussian_rasterization import cuda
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+import gsplatloc_kernels as native
+from gsplatloc_kernels import cuda
 from tests.cuda.support import LARGE_TILES, SMALL_TILES, ShimBackend, on_shim, single
 from tests.rasterizer.support import CAMERA, Inputs, make_inputs, render_native, with_options
 

@@ -2,11 +2,11 @@
 
 from types import ModuleType
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 from torch import Tensor
 
+import gsplatloc_kernels as native
 from tests.cuda.support import ORDERS, on_shim
 from tests.rasterizer.test_photometric import images
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.archives import extract
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.archives import extract
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def make(path: Path, entries: dict[str, bytes]) -> Path:

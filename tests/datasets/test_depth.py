@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.depth import reproject_depth
-from datasets.seven_scenes import COLOR_FROM_DEPTH
+from gsplatloc.datasets.depth import reproject_depth
+from gsplatloc.datasets.seven_scenes import COLOR_FROM_DEPTH
 
 
 def test_the_same_camera_sees_the_same_depth() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.download import download
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.download import download
+from gsplatloc.utils.errors import GSplatLocError
 
 CONTENT = os.urandom(300_000)
 

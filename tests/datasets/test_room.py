@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.room import RoomOptions, make_room, room_camera
-from datasets.room_camera import Room, look_at, query_path, training_path
-from datasets.room_surfaces import Array, Cylinder, Material, Occluder, Quad, Sphere
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.room import RoomOptions, make_room, room_camera
+from gsplatloc.datasets.room_camera import Room, look_at, query_path, training_path
+from gsplatloc.datasets.room_surfaces import Array, Cylinder, Material, Occluder, Quad, Sphere
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 _WHITE = Material(np.ones((4, 4, 3), np.float32))
 

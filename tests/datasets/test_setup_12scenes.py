@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.command import SetupOptions
-from datasets.twelve_scenes import release_archives, setup_scene
-from scene import read_scene
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.twelve_scenes import release_archives, setup_scene
+from gsplatloc.scene import read_scene
+from gsplatloc.utils.errors import GSplatLocError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INFO = """m_versionNumber = 4

@@ -13,11 +13,11 @@ import pycolmap
 import pytest
 import torch
 
-from datasets.command import SetupOptions
-from datasets.seven_scenes import COLOR_FROM_DEPTH, setup_scene
-from scene import read_scene
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.seven_scenes import COLOR_FROM_DEPTH, setup_scene
+from gsplatloc.scene import read_scene
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 2
@@ -217,8 +217,8 @@ def test_images_without_pseudo_ground_truth_are_left_out_with_a_count(
     assert "left out 1 train images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [["datasets/setup_7scenes.py"], ["-m", "datasets.setup_7scenes"]])
-def test_the_command_runs_as_a_file_and_as_a_module(upstream, tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("command", [["datasets/setup_7scenes.py"], ["-m", "gsplatloc", "setup", "7scenes"]])
+def test_the_script_and_the_subcommand_run(upstream, tmp_path: Path, command: list[str]) -> None:
     arguments = ["--scenes", "heads", "--poses", "pgt", "--yes", "--mirror", upstream.address]
     result = subprocess.run(
         [sys.executable, *command, *arguments, "--output", str(tmp_path / "out")],

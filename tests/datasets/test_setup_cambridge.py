@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.cambridge import setup_scene
-from datasets.command import SetupOptions
-from datasets.visual_sfm import read_nvm
-from scene import read_scene
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.cambridge import setup_scene
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.datasets.visual_sfm import read_nvm
+from gsplatloc.scene import read_scene
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEADER = "Visual Landmark Dataset V1\nImageFile, Camera Position [X, Y, Z, W, P, Q, R]\n\n"

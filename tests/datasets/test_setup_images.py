@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets.photos import collect
-from scene import read_scene
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.datasets.photos import collect
+from gsplatloc.scene import read_scene
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ORIENTATION, FOCAL_LENGTH_35MM = 0x0112, 0xA405  # EXIF tags

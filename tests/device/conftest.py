@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gaussian_renderer import native
+from gsplatloc.gaussian_renderer import native
 from tests.device.simulated import DEVICE, SimulatedGpu, simulated_package
 from tests.mapping.conftest import extractor, one_thread, tiny_scene, tiny_views  # noqa: F401
 
@@ -16,8 +16,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
     package = native._package()
     simulated = SimulatedGpu()
     monkeypatch.setattr(native, "_package", lambda: simulated_package(package, simulated))
-    monkeypatch.setattr("utils.device.gpu_problem", lambda: None)
-    monkeypatch.setattr("gaussian_renderer.device.gpu_problem", lambda: None)
+    monkeypatch.setattr("gsplatloc.utils.device.gpu_problem", lambda: None)
+    monkeypatch.setattr("gsplatloc.gaussian_renderer.device.gpu_problem", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: DEVICE.index)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "simulated")

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from localization.appearance import ExposureNetwork
-from localization.features import XFeatExtractor
-from localization.landmarks import FILE_NAME, save_landmarks
-from localization.matching import mutual_nearest
-from localization.pipeline import Localizer, LocalizerOptions
-from localization.refine import Query
-from localization.refine.fine import FineOptions, FineRefiner
-from localization.refine.gscpr import GscprOptions, GscprRefiner
-from localization.refine.gsloc import GslocOptions, GslocRefiner
-from localization.refine.lm import LmRefiner
-from localization.refine.warp import WarpRefiner
-from localization.result import pose_errors
-from scene.export import save_gaussians
+from gsplatloc.localization.appearance import ExposureNetwork
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.landmarks import FILE_NAME, save_landmarks
+from gsplatloc.localization.matching import mutual_nearest
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.fine import FineOptions, FineRefiner
+from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
+from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
+from gsplatloc.localization.refine.lm import LmRefiner
+from gsplatloc.localization.refine.warp import WarpRefiner
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.scene.export import save_gaussians
 from tests.device.simulated import DEVICE, SimulatedGpu
 from tests.localization.refine.conftest import Room, room  # noqa: F401
 from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, make_world

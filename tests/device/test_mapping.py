@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import torch
 
-from gaussian_renderer import RenderOptions, render
-from mapping import losses
-from mapping.exposure import AdaptiveExposure, ExposureModel
-from mapping.feature_cache import FeatureCache
-from mapping.frames import FrameLoader, FrameOptions, Request
-from mapping.initialization import InitializationOptions
-from mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
-from mapping.schedule import ScheduleOptions
-from mapping.train import train
-from mapping.trainer import Trainer, TrainingSet
-from scene.cameras import Scene, View
-from scene.checkpoint import load_checkpoint
-from scene.densification import DensificationOptions
-from scene.map_config import MapConfig
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.mapping import losses
+from gsplatloc.mapping.exposure import AdaptiveExposure, ExposureModel
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.mapping.initialization import InitializationOptions
+from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
+from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.train import train
+from gsplatloc.mapping.trainer import Trainer, TrainingSet
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.checkpoint import load_checkpoint
+from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.scene.map_config import MapConfig
 from tests.device.simulated import DEVICE, GpuTensor, SimulatedGpu
 from tests.mapping.conftest import true_gaussians
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from gaussian_renderer import native
-from gaussian_renderer.device import rendering_device
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @pytest.fixture

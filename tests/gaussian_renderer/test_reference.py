@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from gaussian_renderer import reference
-from gaussian_renderer.options import RenderOptions, Splats
-from scene.cameras import Camera
+from gsplatloc.gaussian_renderer import reference
+from gsplatloc.gaussian_renderer.options import RenderOptions, Splats
+from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(32, 24, 40.0, 44.0, 15.0, 13.0)
 F64 = torch.float64

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from gaussian_renderer import RenderOptions, render
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 CAMERA = Camera(40, 30, 42.0, 47.0, 18.5, 16.5)
 POSE = se3.se3_exp(torch.tensor([0.05, -0.1, 0.2, 0.1, 0.05, -0.1], dtype=torch.float64))
-BACKENDS = ["reference", *(["native"] if find_spec("diff_gaussian_rasterization") else [])]
+BACKENDS = ["reference", *(["native"] if find_spec("gsplatloc_kernels") else [])]
 
 
 def make_map(count: int = 40, channels: int = 4, dtype: torch.dtype = torch.float32) -> Gaussians:
@@ -103,7 +103,7 @@ def test_a_missing_native_package_names_the_command(monkeypatch: pytest.MonkeyPa
     real_import = builtins.__import__
 
     def without_native(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "diff_gaussian_rasterization":
+        if name == "gsplatloc_kernels":
             raise ImportError("no such package")
         return real_import(name, *args, **kwargs)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gaussian_renderer import sh
+from gsplatloc.gaussian_renderer import sh
 
 
 def sphere(count: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from localization.appearance import (
+from gsplatloc.localization.appearance import (
     BINS,
     ColorTransform,
     ExposureNetwork,
@@ -16,7 +16,7 @@ from localization.appearance import (
     luminance_histogram,
     save_exposure,
 )
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 OPAQUE = torch.ones(120, 160)
 CAST = ColorTransform(

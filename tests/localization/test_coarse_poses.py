@@ -8,11 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from localization.coarse_poses import CoarsePose, PoseFormat, detect_format, image_number, read_coarse_poses
-from localization.poses_io import PoseRecord, write_poses
-from scene.trajectory import Trajectory, write_tum_trajectory
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.localization.coarse_poses import (
+    CoarsePose,
+    PoseFormat,
+    detect_format,
+    image_number,
+    read_coarse_poses,
+)
+from gsplatloc.localization.poses_io import PoseRecord, write_poses
+from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 NAMES = ["seq-01-frame-000003.color.jpg", "seq-01-frame-000007.color.jpg", "seq-01-frame-000012.color.jpg"]
 NUMBERS = [3, 7, 12]

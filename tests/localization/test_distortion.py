@@ -8,16 +8,16 @@ import pycolmap
 import pytest
 import torch
 
-from localization.distortion import find_distortion, undistort_image, undistort_pixels
-from localization.features import Features, XFeatExtractor
-from localization.landmarks import Landmarks
-from localization.pipeline import Localizer
-from localization.pnp import estimate_pose
-from localization.refine import Query
-from localization.result import Matches, PoseEstimate, pose_errors
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.localization.distortion import find_distortion, undistort_image, undistort_pixels
+from gsplatloc.localization.features import Features, XFeatExtractor
+from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.localization.pnp import estimate_pose
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 CAMERA = Camera(640, 480, 520.0, 520.0, 320.0, 240.0)
 GUESS = replace(CAMERA, fx=640.0, fy=640.0)

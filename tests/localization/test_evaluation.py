@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from localization.evaluation import (
+from gsplatloc.localization.evaluation import (
     FAILED,
     Accuracy,
     PoseError,
@@ -18,10 +18,10 @@ from localization.evaluation import (
     pose_error,
     quantile,
 )
-from localization.poses_io import read_poses
-from localization.result import Localization, PoseEstimate, Status
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.localization.result import Localization, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 CAMERA = Camera(640, 480, 500.0, 500.0, 320.0, 240.0)
 SCENES = ("chess", "fire", "heads", "office", "pumpkin", "redkitchen", "stairs")

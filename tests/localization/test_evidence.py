@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from localization.evidence import POSE_PARAMETERS, chance_anywhere, log10_expected, log10_false_alarms
-from localization.pnp import estimate_pose
-from localization.result import Matches, Status
+from gsplatloc.localization.evidence import (
+    POSE_PARAMETERS,
+    chance_anywhere,
+    log10_expected,
+    log10_false_alarms,
+)
+from gsplatloc.localization.pnp import estimate_pose
+from gsplatloc.localization.result import Matches, Status
 from tests.localization.world import CAMERA, TRUTH, World
 
 RADIUS_PX = 8.0

@@ -6,9 +6,9 @@ import torch
 from kornia.feature import XFeat
 from kornia.geometry.subpix import nms2d
 
-from localization import features
-from localization.features import Features, XFeatExtractor, default_weights, feature_size
-from utils.errors import GSplatLocError
+from gsplatloc.localization import features
+from gsplatloc.localization.features import Features, XFeatExtractor, default_weights, feature_size
+from gsplatloc.utils.errors import GSplatLocError
 
 SHIFT = 32  # pixels: one step of the network's coarsest grid
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from localization.features import Keypoints
-from localization.guided import guided_pairs, match_near, refine, visible
-from localization.pipeline import Localizer, LocalizerOptions
-from localization.pnp import estimate_pose
-from localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.guided import guided_pairs, match_near, refine, visible
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.pnp import estimate_pose
+from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.utils import se3
 from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, make_world
-from utils import se3
 
 SEEN = 200  # of the world's landmarks; the rest are anywhere
 

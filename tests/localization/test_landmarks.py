@@ -7,9 +7,9 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from localization.landmarks import load_landmarks, save_landmarks
+from gsplatloc.localization.landmarks import load_landmarks, save_landmarks
+from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.world import World
-from utils.errors import GSplatLocError
 
 
 def test_file_gives_back_what_was_saved(world: World, tmp_path: Path) -> None:

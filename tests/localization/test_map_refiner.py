@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from localization.coarse_poses import CoarsePose
-from localization.features import Features, Keypoints
-from localization.map_refiner import (
+from gsplatloc.localization.coarse_poses import CoarsePose
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.map_refiner import (
     COARSE,
     CoarseQuery,
     MapRefiner,
@@ -19,15 +19,15 @@ from localization.map_refiner import (
     refine_queries,
     trajectory_of,
 )
-from localization.pipeline import PRIOR, LocalizerOptions, make_refiners
-from localization.queries import Intrinsics, QueryImage
-from localization.refine import Query
-from localization.refine.gscpr import GscprOptions, GscprRefiner
-from localization.result import PoseEstimate, Status
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from scene.images import Lens
-from utils.errors import GSplatLocError
+from gsplatloc.localization.pipeline import PRIOR, LocalizerOptions, make_refiners
+from gsplatloc.localization.queries import Intrinsics, QueryImage
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
+from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import Lens
+from gsplatloc.utils.errors import GSplatLocError
 
 POSE = torch.eye(4, dtype=torch.float64)
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from localization import matching
-from localization.matching import mutual_nearest
+from gsplatloc.localization import matching
+from gsplatloc.localization.matching import mutual_nearest
 
 
 def descriptors(count: int, seed: int) -> torch.Tensor:

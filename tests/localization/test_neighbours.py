@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from localization.neighbours import Neighbours, neighbours
+from gsplatloc.localization.neighbours import Neighbours, neighbours
 
 
 def points(count: int, seed: int) -> torch.Tensor:

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from localization.features import Features, XFeatExtractor
-from localization.landmarks import FILE_NAME, save_landmarks
-from localization.pipeline import Localizer, LocalizerOptions, make_refiners, map_bytes
-from localization.refine import Query
-from localization.result import PoseEstimate, Status, pose_errors
-from scene.gaussians import Gaussians
+from gsplatloc.localization.features import Features, XFeatExtractor
+from gsplatloc.localization.landmarks import FILE_NAME, save_landmarks
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions, make_refiners, map_bytes
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
 from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World
-from utils.errors import GSplatLocError
-from utils.io import write_json
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 NO_GAUSSIANS = Gaussians(

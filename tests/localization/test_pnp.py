@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from localization.pnp import PnPOptions, estimate_pose, pixel_scale, pose_information, projection_jacobian
-from localization.refine import reprojection
-from localization.result import Status, pose_errors
-from scene.cameras import Camera
+from gsplatloc.localization.pnp import (
+    PnPOptions,
+    estimate_pose,
+    pixel_scale,
+    pose_information,
+    projection_jacobian,
+)
+from gsplatloc.localization.refine import reprojection
+from gsplatloc.localization.result import Status, pose_errors
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.world import CAMERA, TRUTH, World, make_world
-from utils import se3
-from utils.errors import GSplatLocError
 
 
 def test_exact_matches_give_the_exact_pose() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from localization.poses_io import PoseRecord, read_poses, write_poses
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.localization.poses_io import PoseRecord, read_poses, write_poses
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 POSE = se3.se3_exp(torch.tensor([0.1, 2.0, -30.0, 1.0, -2.0, 0.5], dtype=torch.float64))
 

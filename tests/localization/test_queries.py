@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from localization.queries import Intrinsics, camera_of_file, exif_focal, queries_in_folder
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.localization.queries import Intrinsics, camera_of_file, exif_focal, queries_in_folder
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 EXIF_IFD, FOCAL_35MM, ORIENTATION = 0x8769, 0xA405, 0x0112
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from localization.landmarks import Landmarks
-from localization.pipeline import Localizer, LocalizerOptions
-from localization.result import pose_errors
-from localization.retrieval import divide, viewpoints
+from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.localization.retrieval import divide, viewpoints
 from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from localization.refine import reprojection
-from localization.result import pose_errors
-from localization.uncertainty import (
+from gsplatloc.localization.refine import reprojection
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.localization.uncertainty import (
     OBSERVATIONS_PER_ERROR,
     Known,
     Parts,
@@ -16,8 +16,8 @@ from localization.uncertainty import (
     covariance_of,
     jackknife,
 )
+from gsplatloc.utils import se3
 from tests.localization.world import CAMERA, TRUTH
-from utils import se3
 
 MATCHES = 900
 SIDE = 80.0  # pixels: neighbours that share an error in `shared_errors`

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gaussian_renderer import RenderOptions, render
-from localization.features import Features, Keypoints
-from localization.pipeline import Localizer, LocalizerOptions
-from localization.refine import Query
-from localization.result import PoseEstimate, Status, pose_errors
-from localization.starts import RetrievalStart, RetrievalStartOptions
-from localization.view_retrieval import (
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.starts import RetrievalStart, RetrievalStartOptions
+from gsplatloc.localization.view_retrieval import (
     FILE_NAME,
     ViewIndex,
     ViewRetrievalOptions,
@@ -25,13 +25,13 @@ from localization.view_retrieval import (
     save_index,
     vocabulary,
 )
-from localization.virtual_views import VirtualViewOptions, virtual_views
-from scene.cameras import Camera, PosedCamera
-from scene.gaussians import Gaussians
+from gsplatloc.localization.virtual_views import VirtualViewOptions, virtual_views
+from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.refine.conftest import make_gaussians
 from tests.localization.world import World, make_world
-from utils import se3
-from utils.errors import GSplatLocError
 
 CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
 OPTIONS = ViewRetrievalOptions(words=8)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from localization.weights import fill, read_weights
-from utils.errors import GSplatLocError
+from gsplatloc.localization.weights import fill, read_weights
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @pytest.mark.parametrize("stored", [[1.0], torch.zeros(3), {1: torch.zeros(1)}, {"a": 2}])

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localization.features import Features, Keypoints
-from localization.landmarks import Landmarks
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 VERSION = "test-1"
 CAMERA = Camera(640, 480, 520.0, 510.0, 310.0, 250.0)  # off-centre, fx != fy

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.features import Features, Keypoints
-from scene.cameras import Camera, Scene, SparsePoints, View
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.scene.cameras import Camera, Scene, SparsePoints, View
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 CAMERA = Camera(40, 32, 36.0, 36.0, 20.0, 16.0)
 

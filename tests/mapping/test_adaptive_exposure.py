@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from localization.appearance import FILE_NAME, load_exposure
-from mapping.initialization import InitializationOptions
-from mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
-from mapping.schedule import ScheduleOptions
-from mapping.train import train
-from scene.cameras import Scene
-from scene.checkpoint import load_checkpoint
-from scene.densification import DensificationOptions
-from scene.map_config import MapConfig
-from utils.errors import GSplatLocError
+from gsplatloc.localization.appearance import FILE_NAME, load_exposure
+from gsplatloc.mapping.initialization import InitializationOptions
+from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
+from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.train import train
+from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.checkpoint import load_checkpoint
+from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.scene.map_config import MapConfig
+from gsplatloc.utils.errors import GSplatLocError
 
 CONFIG = MapConfig("/somewhere")
 OPTIONS = MappingOptions(

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from gaussian_renderer import RenderOptions, render
-from mapping.aggregation import aggregate_descriptors
-from mapping.feature_cache import FeatureCache
-from scene.cameras import View
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.mapping.aggregation import aggregate_descriptors
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
 
 REFERENCE = RenderOptions(backend="reference")
 

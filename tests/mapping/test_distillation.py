@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from gaussian_renderer import RenderOptions, render
-from mapping.distillation import distill_descriptors
-from mapping.feature_cache import FeatureCache
-from mapping.losses import feature_loss
-from mapping.options import DescriptorOptions
-from scene.cameras import View
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.mapping.distillation import distill_descriptors
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.losses import feature_loss
+from gsplatloc.mapping.options import DescriptorOptions
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
 
 REFERENCE = RenderOptions(backend="reference")
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gaussian_renderer import RenderOptions, render
-from localization.appearance import ColorTransform, ExposureNetwork
-from mapping.evaluation import (
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.appearance import ColorTransform, ExposureNetwork
+from gsplatloc.mapping.evaluation import (
     DepthQuality,
     ImageQuality,
     depth_quality,
@@ -15,9 +15,9 @@ from mapping.evaluation import (
     evaluate_views,
     quality_line,
 )
-from mapping.frames import FrameLoader, FrameOptions, Request
-from scene.cameras import View
-from scene.gaussians import Gaussians
+from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.gaussians import Gaussians
 
 OPTIONS = RenderOptions(backend="reference")
 

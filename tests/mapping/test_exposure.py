@@ -2,7 +2,7 @@
 
 import torch
 
-from mapping.exposure import AdaptiveExposure, Exposure, ExposureModel, make_exposure
+from gsplatloc.mapping.exposure import AdaptiveExposure, Exposure, ExposureModel, make_exposure
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mapping.feature_cache import CachedKeypoints, FeatureCache
-from scene.cameras import View
+from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
+from gsplatloc.scene.cameras import View
 
 
 def test_features_come_back_as_they_were_extracted(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from mapping.feature_cache import FeatureCache
-from mapping.frames import FrameLoader, FrameOptions, Request
-from scene.cameras import Camera, View
-from utils.errors import GSplatLocError
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.utils.errors import GSplatLocError
 
 CPU = torch.device("cpu")
 PAGE = 4096  # bytes

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mapping import initialization as init
-from mapping.initialization import InitializationOptions
-from mapping.triangulation import Tracks
-from scene.cameras import Scene, SparsePoints, View
-from utils.errors import GSplatLocError
+from gsplatloc.mapping import initialization as init
+from gsplatloc.mapping.initialization import InitializationOptions
+from gsplatloc.mapping.triangulation import Tracks
+from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def no_tracks() -> Tracks:

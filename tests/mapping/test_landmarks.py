@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mapping.landmarks import LandmarkOptions, build_landmarks
-from mapping.triangulation import Tracks
-from scene.cameras import Camera, View
+from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
+from gsplatloc.mapping.triangulation import Tracks
+from gsplatloc.scene.cameras import Camera, View
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
 

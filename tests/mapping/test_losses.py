@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gaussian_renderer import native
-from mapping import losses, reference
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.mapping import losses, reference
 
 
 def random_image(seed: int, height: int = 17, width: int = 23, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -51,7 +51,7 @@ def test_ssims_gradient_is_that_of_finite_differences() -> None:
 
 
 def test_the_native_package_takes_what_it_can() -> None:
-    package = pytest.importorskip("diff_gaussian_rasterization")
+    package = pytest.importorskip("gsplatloc_kernels")
     for dtype in (torch.float32, torch.float64):
         assert native.package_for(torch.zeros(1, dtype=dtype)) is package
     assert native.package_for(torch.zeros(1, dtype=torch.bfloat16)) is None

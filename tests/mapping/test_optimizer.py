@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gaussian_renderer import native
-from mapping.optimizer import MapOptimizer, OptimizerOptions, position_rate
-from scene.densification import Edit
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import native
+from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions, position_rate
+from gsplatloc.scene.densification import Edit
+from gsplatloc.scene.gaussians import Gaussians
 
 OPTIONS = OptimizerOptions()
 

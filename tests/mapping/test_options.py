@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from gaussian_renderer import render
-from mapping.losses import photometric_loss, ssim
-from mapping.optimizer import OptimizerOptions, position_rate
-from mapping.options import RenderingOptions
-from mapping.train import placeholder_gaussians
-from scene.cameras import Camera
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.mapping.losses import photometric_loss, ssim
+from gsplatloc.mapping.optimizer import OptimizerOptions, position_rate
+from gsplatloc.mapping.options import RenderingOptions
+from gsplatloc.mapping.train import placeholder_gaussians
+from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(16, 12, 10.0, 10.0, 8.0, 6.0)
 

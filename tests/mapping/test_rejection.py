@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from localization.features import XFeatExtractor
-from localization.pipeline import Localizer, LocalizerOptions
-from localization.result import pose_errors
-from mapping.landmarks import build_landmarks
-from mapping.triangulation import triangulate
-from scene import read_scene
-from scene.cameras import View
-from scene.readers.options import SceneOptions
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.mapping.landmarks import build_landmarks
+from gsplatloc.mapping.triangulation import triangulate
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.readers.options import SceneOptions
 
 MAPPED, HELD_OUT, OTHERS = 24, 4, 4  # views; photos of each other place
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mapping.schedule import ScheduleOptions, ViewOrder
-from scene.cameras import Camera
-from utils.errors import GSplatLocError
+from gsplatloc.mapping.schedule import ScheduleOptions, ViewOrder
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 CAMERA = Camera(20, 15, 10.0, 10.0, 10.0, 7.5)  # 300 pixels
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from mapping.options import MappingOptions
-from mapping.schedule import ScheduleOptions
-from mapping.stopping import EarlyStop, StoppingOptions
-from scene.densification import DensificationOptions
-from utils.errors import GSplatLocError
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.stopping import EarlyStop, StoppingOptions
+from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.utils.errors import GSplatLocError
 
 OPTIONS = StoppingOptions(early_stop=2, early_stop_gain=0.5, early_stop_interval=10, early_stop_windup=20)
 

@@ -12,21 +12,27 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mapping import trainer as trainer_module
-from mapping.feature_cache import FeatureCache
-from mapping.frames import FrameLoader, FrameOptions
-from mapping.initialization import InitializationOptions, gaussians_from_points, thinned
-from mapping.options import DebugOptions, DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
-from mapping.schedule import ScheduleOptions
-from mapping.stopping import StoppingOptions
-from mapping.train import placeholder_gaussians, split_holdout, train
-from mapping.trainer import Trainer, TrainingSet, Watcher
-from scene.cameras import Scene, View
-from scene.checkpoint import load_checkpoint
-from scene.densification import DensificationOptions
-from scene.export import load_gaussians
-from scene.map_config import MapConfig, read_config
-from utils.errors import GSplatLocError
+from gsplatloc.mapping import trainer as trainer_module
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.frames import FrameLoader, FrameOptions
+from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points, thinned
+from gsplatloc.mapping.options import (
+    DebugOptions,
+    DescriptorOptions,
+    MappingOptions,
+    OutputOptions,
+    RenderingOptions,
+)
+from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.stopping import StoppingOptions
+from gsplatloc.mapping.train import placeholder_gaussians, split_holdout, train
+from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.checkpoint import load_checkpoint
+from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.map_config import MapConfig, read_config
+from gsplatloc.utils.errors import GSplatLocError
 
 CPU = torch.device("cpu")
 CONFIG = MapConfig("/somewhere")

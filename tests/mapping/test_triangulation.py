@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from localization.features import Keypoints
-from mapping.triangulation import (
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.mapping.triangulation import (
     TriangulationOptions,
     epipolar_distances,
     select_pairs,
     triangulate,
 )
-from scene.cameras import Camera, View
-from utils import se3
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.utils import se3
 
 CAMERA = Camera(320, 240, 260.0, 255.0, 150.0, 125.0)
 COLOR = (200, 100, 50)

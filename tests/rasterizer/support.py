@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import diff_gaussian_rasterization
 import torch
 from torch import Tensor
 
-from gaussian_renderer import native, reference
-from gaussian_renderer.options import RenderOptions, RenderResult, Splats
-from scene.cameras import Camera
-from utils import se3
+import gsplatloc_kernels
+from gsplatloc.gaussian_renderer import native, reference
+from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult, Splats
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 # Off-centre principal point and fx != fy everywhere; sides that are no multiple of a tile.
 CAMERA = Camera(width=45, height=37, fx=50.0, fy=61.0, cx=27.3, cy=14.2)
@@ -88,4 +88,4 @@ def with_options(**changes: object) -> RenderOptions:
 def available_isas() -> list[str]:
     """The instruction sets of this processor, as GSPLAT_ISA names them."""
     names = ["portable", "avx2", "avx512"]
-    return names[: names.index(diff_gaussian_rasterization.isa()) + 1]
+    return names[: names.index(gsplatloc_kernels.isa()) + 1]

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 
-from mapping import reference
+import gsplatloc_kernels as native
+from gsplatloc.mapping import reference
 from tests.rasterizer.support import available_isas
 
 _BETAS, _EPS = (0.9, 0.999), 1e-15

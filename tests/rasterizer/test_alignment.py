@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from diff_gaussian_rasterization.alignment import AlignmentBlock, normal_equations
 from torch import Tensor
 
-from localization.refine.residuals import Exposure, NormalEquations, ResidualBlock, reference_equations
-from utils import se3
+from gsplatloc.localization.refine.residuals import (
+    Exposure,
+    NormalEquations,
+    ResidualBlock,
+    reference_equations,
+)
+from gsplatloc.utils import se3
+from gsplatloc_kernels.alignment import AlignmentBlock, normal_equations
 
 KINDS = ("photometric", "inverse_depth", "features")
 INTRINSICS = (70.0, 75.0, 41.0, 29.0)

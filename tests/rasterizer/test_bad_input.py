@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 
+import gsplatloc_kernels as native
 from tests.rasterizer.support import CAMERA, Inputs, make_inputs, render_native, with_options
 
 SETTINGS = native.RasterizerSettings(

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gaussian_renderer.options import RenderResult
-from scene.cameras import Camera
+from gsplatloc.gaussian_renderer.options import RenderResult
+from gsplatloc.scene.cameras import Camera
 from tests.rasterizer.support import CAMERA, make_inputs, render_native, render_reference, with_options
 
 _IMAGES = ("rgb", "depth", "alpha", "features")

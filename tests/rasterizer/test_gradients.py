@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gaussian_renderer.options import RenderOptions
-from gaussian_renderer.reference import covariances
+from gsplatloc.gaussian_renderer.options import RenderOptions
+from gsplatloc.gaussian_renderer.reference import covariances
 from tests.rasterizer.support import (
     CAMERA,
     Inputs,

@@ -1,11 +1,11 @@
 """The fused photometric loss against the torch code that defines it."""
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 from torch import Tensor
 
-from mapping import reference
+import gsplatloc_kernels as native
+from gsplatloc.mapping import reference
 from tests.rasterizer.support import available_isas
 
 # One pixel, less than a window, ragged, several tiles in both directions.

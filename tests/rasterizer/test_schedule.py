@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-import diff_gaussian_rasterization as native
 import pytest
 import torch
 
-from gaussian_renderer.options import RenderResult
+import gsplatloc_kernels as native
+from gsplatloc.gaussian_renderer.options import RenderResult
 from tests.rasterizer.support import (
     CAMERA,
     Inputs,
@@ -164,7 +164,7 @@ def test_a_million_screen_filling_gaussians_are_a_memory_error() -> None:
 def test_a_fork_after_rendering_can_render() -> None:
     """Data loaders fork; a thread pool that outlived a call would be dead in the child."""
     script = (
-        "import os, torch, diff_gaussian_rasterization as d\n"
+        "import os, torch, gsplatloc_kernels as d\n"
         "s = d.RasterizerSettings(64, 48, 50., 50., 32., 24., threads=2)\n"
         "n = 4000\n"
         "def go():\n"
@@ -183,7 +183,7 @@ def test_a_fork_after_rendering_can_render() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_AS and /proc")
 def test_threads_that_cannot_start_are_done_without() -> None:
     script = (
-        "import resource, torch, diff_gaussian_rasterization as d\n"
+        "import resource, torch, gsplatloc_kernels as d\n"
         "m, eye = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)), torch.eye(4)\n"
         "q = torch.tensor([[1., 0, 0, 0]]).expand(4000, 4)\n"
         "def go(threads):\n"

@@ -2,7 +2,7 @@
 
 import torch
 
-from scene.cameras import Camera
+from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(width=640, height=480, fx=525.0, fy=530.0, cx=318.2, cy=243.7)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scene.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
-from utils.errors import GSplatLocError
+from gsplatloc.scene.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def test_a_checkpoint_comes_back_exactly(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scene.densification import (
+from gsplatloc.scene.densification import (
     AdaptiveDensityControl,
     DensificationOptions,
     Edit,
@@ -17,8 +17,8 @@ from scene.densification import (
     make_densification,
     shared_opacity_and_scale,
 )
-from scene.gaussians import Gaussians
-from utils.errors import GSplatLocError
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.errors import GSplatLocError
 
 OPTIONS = DensificationOptions(densify_from_iter=0, densification_interval=10, opacity_reset_interval=1000)
 EXTENT = 10.0  # metres: with percent_dense = 0.01, Gaussians above 0.1 m are split

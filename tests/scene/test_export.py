@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scene import export
-from scene.gaussians import Gaussians
-from scene.ply import read_vertices, write_vertices
-from utils.errors import GSplatLocError
+from gsplatloc.scene import export
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.ply import read_vertices, write_vertices
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def make_gaussians(count: int = 5, degree: int = 2, channels: int = 4) -> Gaussians:

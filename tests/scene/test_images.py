@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from scene.cameras import Camera
-from scene.images import (
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.images import (
     DepthLoader,
     ImageLoader,
     Lens,
@@ -22,7 +22,7 @@ from scene.images import (
     undistorted_camera,
     upright_size,
 )
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 BARREL = Lens("SIMPLE_RADIAL", 160, 120, (150.0, 78.0, 61.0, -0.12))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from scene.cameras import Camera, View
-from scene.map_config import (
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.map_config import (
     MapConfig,
     config_path,
     longest_side,
@@ -17,10 +17,10 @@ from scene.map_config import (
     write_cameras,
     write_config,
 )
-from scene.readers.options import SceneOptions
-from utils import se3
-from utils.errors import GSplatLocError
-from utils.io import write_json
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
 
 
 def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:

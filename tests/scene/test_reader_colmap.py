@@ -8,8 +8,8 @@ import pycolmap
 import pytest
 import torch
 
-from scene import SceneOptions, read_scene
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.utils.errors import GSplatLocError
 
 WIDTH, HEIGHT = 80, 60
 MODELS = {

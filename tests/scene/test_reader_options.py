@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scene import SceneOptions, read_scene
-from scene.cameras import Camera, View
-from scene.readers.views import split_holdout
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.readers.views import split_holdout
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from scene import SceneOptions, read_scene
-from scene.cameras import SparsePoints
-from scene.readers.point_cloud import write_points
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.scene.readers.point_cloud import write_points
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 WIDTH, HEIGHT = 64, 48
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from scene import SceneOptions, read_scene
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 PARAMETERS = {"camera": {"w": 48, "h": 32, "fx": 40, "fy": 41, "cx": 23.5, "cy": 15.5, "scale": 6553.5}}
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from scene import SceneOptions, read_scene
-from scene.cameras import SparsePoints, View
-from scene.images import Lens, undistorted_camera
-from scene.readers.point_cloud import write_points
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import SparsePoints, View
+from gsplatloc.scene.images import Lens, undistorted_camera
+from gsplatloc.scene.readers.point_cloud import write_points
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 WIDTH, HEIGHT = 60, 80
 INTRINSICS = {"fl_x": 90.0, "fl_y": 91.0, "cx": 31.0, "cy": 38.5, "w": float(WIDTH), "h": float(HEIGHT)}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from scene import SceneOptions, read_scene
-from scene.images import undistorted_camera
-from scene.readers.tum_rgbd import read_calibration, read_frames
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.images import undistorted_camera
+from gsplatloc.scene.readers.tum_rgbd import read_calibration, read_frames
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 WIDTH, HEIGHT = 40, 32
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scene.trajectory import Trajectory, associate, read_tum_trajectory, write_tum_trajectory
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory, write_tum_trajectory
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def wave(count: int) -> Trajectory:

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError
 
 ROOT = Path(__file__).resolve().parents[2]
 

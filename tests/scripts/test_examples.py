@@ -10,7 +10,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("[0-9]
 
 @pytest.mark.filterwarnings("ignore")
 def test_course_runs_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("diff_gaussian_rasterization")
+    pytest.importorskip("gsplatloc_kernels")
     said = {}
     for path in EXAMPLES:
         main = runpy.run_path(str(path))["main"]

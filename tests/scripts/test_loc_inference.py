@@ -13,17 +13,17 @@ import pytest
 import torch
 
 import loc_inference
-from arguments.localization import parse_localize_arguments
-from localization.features import XFeatExtractor
-from localization.landmarks import FILE_NAME, save_landmarks
-from localization.poses_io import read_poses
-from localization.result import pose_errors
-from mapping.landmarks import LandmarkOptions, build_landmarks
-from mapping.triangulation import TriangulationOptions, triangulate
-from scene import read_scene
-from scene.map_config import MapConfig, write_config
-from utils import se3
-from utils.console import run_script
+from gsplatloc.arguments.localization import parse_localize_arguments
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.landmarks import FILE_NAME, save_landmarks
+from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
+from gsplatloc.mapping.triangulation import TriangulationOptions, triangulate
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.map_config import MapConfig, write_config
+from gsplatloc.utils import se3
+from gsplatloc.utils.console import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOCAL, WIDTH, HEIGHT = 300.0, 320, 256

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 import refine_poses
-from arguments.refinement import parse_refine_arguments
-from datasets.room import RoomOptions, make_room
-from localization.poses_io import PoseRecord, read_poses, write_poses
-from localization.result import pose_errors
-from mapping.initialization import InitializationOptions, gaussians_from_points
-from scene import read_scene
-from scene.cameras import SparsePoints, View
-from scene.export import save_gaussians
-from scene.map_config import MapConfig, write_cameras, write_config
-from scene.trajectory import Trajectory, read_tum_trajectory, write_tum_trajectory
-from utils import se3
-from utils.console import run_script
+from gsplatloc.arguments.refinement import parse_refine_arguments
+from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.localization.poses_io import PoseRecord, read_poses, write_poses
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import SparsePoints, View
+from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
+from gsplatloc.scene.trajectory import Trajectory, read_tum_trajectory, write_tum_trajectory
+from gsplatloc.utils import se3
+from gsplatloc.utils.console import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 ERROR = torch.tensor([0.06, -0.05, 0.04, 0.03, -0.04, 0.02], dtype=torch.float64)  # 9 cm, 3 degrees
@@ -59,7 +59,7 @@ def lifted(views: list[View], step: int = 2) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A part of the synthetic room; its map are the depth maps of two views, as small Gaussians."""
-    pytest.importorskip("diff_gaussian_rasterization")
+    pytest.importorskip("gsplatloc_kernels")
     root = tmp_path_factory.mktemp("place")
     make_room(root / "room", RoomOptions(width=256, height=192, train=6, test=2, arc=0.1, supersampling=1))
     scene = read_scene(root / "room")

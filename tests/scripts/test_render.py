@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from scene.cameras import Camera, View
-from scene.export import save_gaussians
-from scene.gaussians import Gaussians
-from scene.map_config import write_cameras
-from utils import se3
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import write_cameras
+from gsplatloc.utils import se3
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def map_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty Gaussians in front of three cameras of 64 x 48."""
-    pytest.importorskip("diff_gaussian_rasterization")
+    pytest.importorskip("gsplatloc_kernels")
     folder = tmp_path_factory.mktemp("map")
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(40, 3, generator=generator) * torch.tensor([2.0, 1.5, 1.0])

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from scene.export import load_gaussians
-from scene.trajectory import read_tum_trajectory, write_tum_trajectory
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.trajectory import read_tum_trajectory, write_tum_trajectory
 from tests.tracking.conftest import CAMERA, look, make_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ FRAMES = 6
 @pytest.fixture(scope="module")
 def sequence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six frames of the corner in TUM layout."""
-    pytest.importorskip("diff_gaussian_rasterization")
+    pytest.importorskip("gsplatloc_kernels")
     root = tmp_path_factory.mktemp("corner")
     truth = make_clip(FRAMES).truth
     lists: dict[str, list[str]] = {"rgb": [], "depth": []}

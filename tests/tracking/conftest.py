@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from scene.cameras import Camera
-from scene.trajectory import Trajectory
-from tracking.frames import Frame, FrameOptions, prepare
-from utils import se3
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.frames import Frame, FrameOptions, prepare
+from gsplatloc.utils import se3
 
 CAMERA = Camera(160, 128, 140.0, 142.0, 78.0, 66.0)  # neither centred nor with square pixels
 FRAMES = FrameOptions(side=160, levels=3)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from scene.trajectory import Trajectory, read_tum_trajectory, write_tum_trajectory
-from tracking.evaluation import aligned, trajectory_error, umeyama
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.scene.trajectory import Trajectory, read_tum_trajectory, write_tum_trajectory
+from gsplatloc.tracking.evaluation import aligned, trajectory_error, umeyama
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 # evo 1.38.1 on the trajectories of `wobbly`: evo_ape tum truth.txt estimate.txt [-a] [-r angle_deg]
 EVO_ATE_RMSE_M = 0.012010

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from scene.cameras import Camera
-from tracking.frames import FrameOptions, prepare
-from utils.errors import GSplatLocError
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.tracking.frames import FrameOptions, prepare
+from gsplatloc.utils.errors import GSplatLocError
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
 GREY = np.full((48, 64, 3), 90, np.uint8)

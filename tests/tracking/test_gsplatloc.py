@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gaussian_renderer import RenderOptions, render
-from scene.gaussians import Gaussians
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions, depth_loss, descend
+from gsplatloc.tracking.surface import SurfaceMap, SurfaceOptions
+from gsplatloc.utils import se3
 from tests.tracking.conftest import CAMERA, Clip
-from tracking.frames import Frame
-from tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions, depth_loss, descend
-from tracking.surface import SurfaceMap, SurfaceOptions
-from utils import se3
 
-pytest.importorskip("diff_gaussian_rasterization")
+pytest.importorskip("gsplatloc_kernels")
 OFF = torch.tensor([0.02, -0.01, 0.02, 0.01, -0.01, 0.005], dtype=torch.float64)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.rgbd import surface_mm
-from tracking.frames import load_frame
-from tracking.options import TrackingOptions
-from tracking.run import track
-from tracking.sequence import read_sequence
+from gsplatloc.tracking.frames import load_frame
+from gsplatloc.tracking.options import TrackingOptions
+from gsplatloc.tracking.run import track
+from gsplatloc.tracking.sequence import read_sequence
 
 
 def test_depth_agrees_better_along_the_estimate_than_along_the_files_truth(shared_data: Path) -> None:

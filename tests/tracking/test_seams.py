@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from scene.trajectory import Trajectory
-from tracking.seams import pieces, seams, steps
-from tracking.sequence import read_sequence
-from utils import se3
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.seams import pieces, seams, steps
+from gsplatloc.tracking.sequence import read_sequence
+from gsplatloc.utils import se3
 
 JUMP = torch.tensor([0.012, -0.01, 0.006, 0.006, -0.004, 0.002], dtype=torch.float64)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tracking.options import TrackingOptions
-from tracking.run import track
-from tracking.sequence import FRAME_RATE, read_sequence
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.tracking.options import TrackingOptions
+from gsplatloc.tracking.run import track
+from gsplatloc.tracking.sequence import FRAME_RATE, read_sequence
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def test_layouts_without_times_count_frames(room_scene: Path) -> None:

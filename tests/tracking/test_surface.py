@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from scene.cameras import Camera
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.tracking.frames import Frame, FrameOptions, prepare
+from gsplatloc.tracking.surface import SurfaceMap, SurfaceOptions
+from gsplatloc.utils.errors import GSplatLocError
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, look
-from tracking.frames import Frame, FrameOptions, prepare
-from tracking.surface import SurfaceMap, SurfaceOptions
-from utils.errors import GSplatLocError
 
 
 def wall(depth: float, noise: float = 0.0, seed: int = 0) -> Frame:

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from localization.refine.blocks import ContrastOptions
-from scene.trajectory import Trajectory
+from gsplatloc.localization.refine.blocks import ContrastOptions
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.evaluation import trajectory_error
+from gsplatloc.tracking.frames import prepare
+from gsplatloc.tracking.lm import LmAligner, LmOptions
+from gsplatloc.tracking.options import TrackingOptions, make_aligner
+from gsplatloc.tracking.protocol import Tracked
+from gsplatloc.tracking.surface import SurfaceMap
+from gsplatloc.tracking.tracker import Tracker, predicted
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, make_clip
-from tracking.evaluation import trajectory_error
-from tracking.frames import prepare
-from tracking.lm import LmAligner, LmOptions
-from tracking.options import TrackingOptions, make_aligner
-from tracking.protocol import Tracked
-from tracking.surface import SurfaceMap
-from tracking.tracker import Tracker, predicted
-from utils import se3
-from utils.errors import GSplatLocError
 
 
 def tracked(clip: Clip, options: TrackingOptions) -> Tracker:

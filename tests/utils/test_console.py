@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.console import InterruptRequest, progress, run_script
-from utils.errors import GSplatLocError
-from utils.io import write_text
+from gsplatloc.utils.console import InterruptRequest, progress, run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_text
 
 
 def raising(error: BaseException) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from utils.device import gpu_problem, torch_device
-from utils.errors import GSplatLocError
+from gsplatloc.utils.device import gpu_problem, torch_device
+from gsplatloc.utils.errors import GSplatLocError
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import GSplatLocError
-from utils.io import atomic_path, read_json, write_json, write_text
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path, read_json, write_json, write_text
 
 
 def test_the_file_appears_only_when_the_body_ends(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from utils import se3
+from gsplatloc.utils import se3
 
 SAMPLES = ("uniform", "tangent", "near_identity", "identity", "near_half_turn")
 COUNT = 64

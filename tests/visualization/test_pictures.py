@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from localization.evaluation import QueryResult
-from localization.queries import QueryImage
-from localization.result import Localization, Matches, PoseEstimate, Status
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
-from visualization import images
-from visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
+from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.result import Localization, Matches, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.visualization import images
+from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
 
@@ -125,7 +125,7 @@ def test_map_is_rendered_at_the_estimated_pose(monkeypatch: pytest.MonkeyPatch) 
         poses.append(cam_from_world)
         return type("Result", (), {"rgb": torch.zeros(3, camera.height, camera.width)})
 
-    monkeypatch.setattr("visualization.pictures.render", fake_render)
+    monkeypatch.setattr("gsplatloc.visualization.pictures.render", fake_render)
     query = QueryImage("q", lambda: np.zeros((48, 64, 3), np.uint8), lambda: CAMERA)
     drawn = make_pictures([query], [result("q", 0.25)], one_gaussian())
     assert se3.camera_center(poses[0])[0].item() == pytest.approx(-0.25)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from localization.evaluation import QueryResult, metrics
-from localization.result import Localization, PoseEstimate, Status
-from scene.cameras import Camera
-from visualization import plots
-from visualization.report import QueryPicture, Report, write_report
+from gsplatloc.localization.evaluation import QueryResult, metrics
+from gsplatloc.localization.result import Localization, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.visualization import plots
+from gsplatloc.visualization.report import QueryPicture, Report, write_report
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scene.cameras import Camera, PosedCamera
-from utils import se3
-from utils.errors import GSplatLocError
-from visualization.trajectory import cameras_of_poses, smooth_path
+from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path
 
 CAMERA = Camera(64, 48, 60.0, 61.0, 31.0, 25.0)
 

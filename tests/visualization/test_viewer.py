@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from scene.cameras import Camera, PosedCamera
-from scene.gaussians import Gaussians
-from utils.errors import GSplatLocError
-from visualization import viewer as module
-from visualization.viewer import LiveViewer, splat_arrays
+from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.visualization import viewer as module
+from gsplatloc.visualization.viewer import LiveViewer, splat_arrays
 
 
 def gaussians(count: int = 5) -> Gaussians:

@@ -51,7 +51,7 @@ function(gsplat_add_cuda)
   gsplat_cuda_architectures("${gpu}" architectures)
   set_target_properties(_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}" CUDA_RUNTIME_LIBRARY Static
                         CUDA_VISIBILITY_PRESET hidden)
-  install(TARGETS _cuda LIBRARY DESTINATION diff_gaussian_rasterization)
+  install(TARGETS _cuda LIBRARY DESTINATION gsplatloc_kernels)
   message(STATUS "GSPLAT_CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, GPUs ${architectures}")
 endfunction()
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from localization.features import XFeatExtractor, default_weights
-from localization.matchers import ImageMatcher, make_matcher
-from localization.matchers.keypoints import KeypointMatcher
-from localization.matchers.lighterglue import LighterGlueMatcher
-from localization.matchers.mutual import MutualMatcher
-from utils.errors import GSplatLocError
+from gsplatloc.localization.features import XFeatExtractor, default_weights
+from gsplatloc.localization.matchers import ImageMatcher, make_matcher
+from gsplatloc.localization.matchers.keypoints import KeypointMatcher
+from gsplatloc.localization.matchers.lighterglue import LighterGlueMatcher
+from gsplatloc.localization.matchers.mutual import MutualMatcher
+from gsplatloc.utils.errors import GSplatLocError
 
 SHIFT = np.array([16, 32])  # pixels, whole cells of the network
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from localization.matchers import make_matcher
-from utils.errors import GSplatLocError
+from gsplatloc.localization.matchers import make_matcher
+from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_A, IMAGE_B = np.zeros((96, 128, 3), np.uint8), np.full((120, 160, 3), 255, np.uint8)
 

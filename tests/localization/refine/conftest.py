@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions, render
-from localization.features import Keypoints
-from localization.refine import Query
-from localization.result import PoseEstimate, Status
-from scene.cameras import Camera
-from scene.gaussians import Gaussians
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 CAMERA = Camera(320, 240, 262.0, 264.0, 158.0, 121.5)  # neither centred nor with square pixels
 RENDER = RenderOptions()

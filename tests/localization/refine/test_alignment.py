@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localization.refine.alignment import Alignment, Scales, feature_table
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.refine.alignment import Alignment, Scales, feature_table
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 CAMERA = Camera(160, 120, 130.0, 128.0, 77.0, 61.0)
 CELL = 8

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from gaussian_renderer import RenderOptions
-from localization.refine import rendering
-from localization.refine.alignment_parts import alignment_sums
-from localization.refine.blocks import ContrastOptions, photometric_block
-from localization.refine.levenberg import Anchor, State, Term, minimise
-from localization.refine.patches import PatchOptions, sharpened
-from localization.uncertainty import PartSums, bend
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import rendering
+from gsplatloc.localization.refine.alignment_parts import alignment_sums
+from gsplatloc.localization.refine.blocks import ContrastOptions, photometric_block
+from gsplatloc.localization.refine.levenberg import Anchor, State, Term, minimise
+from gsplatloc.localization.refine.patches import PatchOptions, sharpened
+from gsplatloc.localization.uncertainty import PartSums, bend
 
 START = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]
 NOTHING = torch.zeros(6, 6, dtype=torch.float64)

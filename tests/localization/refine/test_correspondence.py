@@ -5,10 +5,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from localization.features import Keypoints
-from localization.refine import correspondence
-from localization.refine.rendering import Rendering
-from scene.cameras import Camera
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.refine import correspondence
+from gsplatloc.localization.refine.rendering import Rendering
+from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 160.0, 120.0)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from localization.refine.fine import FineOptions, FineRefiner, solve
-from localization.result import Matches, PoseEstimate, Status, pose_errors
+from gsplatloc.localization.refine.fine import FineOptions, FineRefiner, solve
+from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from localization.appearance import ExposureNetwork
-from localization.features import XFeatExtractor
-from localization.matchers import ImageMatches
-from localization.matchers.mutual import MutualMatcher
-from localization.pnp import estimate_pose
-from localization.refine import Query
-from localization.refine.gscpr import GscprOptions, GscprRefiner
-from localization.refine.relative import triangulated_depth
-from localization.result import Matches, PoseEstimate, Status, pose_errors
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.localization.appearance import ExposureNetwork
+from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.matchers import ImageMatches
+from gsplatloc.localization.matchers.mutual import MutualMatcher
+from gsplatloc.localization.pnp import estimate_pose
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
+from gsplatloc.localization.refine.relative import triangulated_depth
+from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 FAR = [0.14, -0.1, 0.1, 0.08, -0.12, 0.1]  # 20 cm, 10 degrees
 NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]

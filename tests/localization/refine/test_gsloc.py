@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gaussian_renderer import RenderOptions
-from localization.refine import comparison, gsloc, motion
-from localization.refine.comparison import Comparison, Iterate
-from localization.refine.gsloc import GslocOptions, GslocRefiner, Progress
-from localization.result import PoseEstimate, Status, pose_errors
-from utils import se3
-from utils.errors import GSplatLocError
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import comparison, gsloc, motion
+from gsplatloc.localization.refine.comparison import Comparison, Iterate
+from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner, Progress
+from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 
 NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
 FAR = [0.15, 0.05, -0.1, 0.02, -0.06, 0.03]  # 19 cm, 4 degrees

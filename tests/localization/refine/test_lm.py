@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from localization.refine import Query, levenberg, lm, rendering
-from localization.refine.blocks import ContrastOptions, feature_block, inverse_depth_block, photometric_block
-from localization.refine.levenberg import Anchor, LevenbergOptions, Term, minimise
-from localization.refine.lm import LmOptions, LmRefiner
-from localization.refine.residuals import Exposure, normal_equations
-from localization.result import PoseEstimate, Status, pose_errors
-from utils import se3
+from gsplatloc.localization.refine import Query, levenberg, lm, rendering
+from gsplatloc.localization.refine.blocks import (
+    ContrastOptions,
+    feature_block,
+    inverse_depth_block,
+    photometric_block,
+)
+from gsplatloc.localization.refine.levenberg import Anchor, LevenbergOptions, Term, minimise
+from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
+from gsplatloc.localization.refine.residuals import Exposure, normal_equations
+from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.utils import se3
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees
@@ -198,7 +203,7 @@ def test_without_the_native_package_the_sums_are_the_same(room: Any, monkeypatch
     # Not the identity: there every sample falls on the centre of a pixel, where the slope has two values.
     pose = se3.se3_exp(torch.tensor([0.003, 0.002, 0, 0, 0, 0.001], dtype=torch.float64))
     fast = normal_equations(block, pose, 0.3, Exposure())
-    monkeypatch.setattr("gaussian_renderer.native.alignment", lambda: None)
+    monkeypatch.setattr("gsplatloc.gaussian_renderer.native.alignment", lambda: None)
     slow = normal_equations(block, pose, 0.3, Exposure())
     torch.testing.assert_close(
         fast.hessian, slow.hessian, rtol=0, atol=1e-3 * slow.hessian.abs().max().item()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from localization.refine.motion import Motion, QuaternionMotion, TangentMotion, make_motion
-from utils import se3
+from gsplatloc.localization.refine.motion import Motion, QuaternionMotion, TangentMotion, make_motion
+from gsplatloc.utils import se3
 
 START = se3.se3_exp(torch.tensor([0.3, -0.2, 0.5, 0.4, -0.3, 0.2], dtype=torch.float64))
 DEPTH = 2.5

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gaussian_renderer import RenderOptions
-from localization.refine import correspondence, rendering
-from localization.refine.levenberg import State
-from localization.refine.patches import PatchOptions, sharpened
-from localization.refine.residuals import Exposure
-from localization.result import pose_errors
-from utils import se3
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine import correspondence, rendering
+from gsplatloc.localization.refine.levenberg import State
+from gsplatloc.localization.refine.patches import PatchOptions, sharpened
+from gsplatloc.localization.refine.residuals import Exposure
+from gsplatloc.localization.result import pose_errors
+from gsplatloc.utils import se3
 
 NEAR = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]  # a pixel or two of the room's photos
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from localization.refine import rendering
-from localization.refine.rendering import Rendering
-from scene.cameras import Camera
+from gsplatloc.localization.refine import rendering
+from gsplatloc.localization.refine.rendering import Rendering
+from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(64, 48, 60.0, 62.0, 30.0, 25.0)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from localization.refine import reprojection
-from scene.cameras import Camera
-from utils import se3
+from gsplatloc.localization.refine import reprojection
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 CAMERA = Camera(640, 480, 525.0, 530.0, 310.0, 250.0)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from localization.refine import Query
-from localization.refine.warp import WarpOptions, WarpRefiner
-from localization.result import Matches, PoseEstimate, Status, pose_errors
-from utils.errors import GSplatLocError
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.refine.warp import WarpOptions, WarpRefiner
+from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
+from gsplatloc.utils.errors import GSplatLocError
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from gaussian_renderer import RenderOptions
-from localization.refine.lm import LmOptions, LmRefiner
-from localization.refine.wide import wide_start
-from localization.result import pose_errors
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
+from gsplatloc.localization.refine.wide import wide_start
+from gsplatloc.localization.result import pose_errors
 
 FAR = [0.5, 0.1, -0.3, 0.05, -0.2, 0.1]  # 59 cm, 13 degrees
 

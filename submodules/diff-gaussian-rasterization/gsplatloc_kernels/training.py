@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import _core
+from gsplatloc_kernels import _core
 
 if TYPE_CHECKING:
-    from diff_gaussian_rasterization.optimizer import AdamParameter
+    from gsplatloc_kernels.optimizer import AdamParameter
 
 
 class Training(Protocol):

@@ -7,8 +7,8 @@ from operator import index
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import backends, checks
-from diff_gaussian_rasterization.function import RasterizeFunction
+from gsplatloc_kernels import backends, checks
+from gsplatloc_kernels.function import RasterizeFunction
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import backends
-from diff_gaussian_rasterization.checks import MAX_PIXELS, check_like
+from gsplatloc_kernels import backends
+from gsplatloc_kernels.checks import MAX_PIXELS, check_like
 
 
 def photometric_loss(

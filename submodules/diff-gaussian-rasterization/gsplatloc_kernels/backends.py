@@ -4,10 +4,10 @@ from typing import Any, Protocol
 
 import torch
 
-from diff_gaussian_rasterization import _core
-from diff_gaussian_rasterization.cuda import CudaBackend
-from diff_gaussian_rasterization.memory import comes_fresh
-from diff_gaussian_rasterization.training import CpuTraining, Training
+from gsplatloc_kernels import _core
+from gsplatloc_kernels.cuda import CudaBackend
+from gsplatloc_kernels.memory import comes_fresh
+from gsplatloc_kernels.training import CpuTraining, Training
 
 
 class Backend(Training, Protocol):

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization.backends import Backend
-from diff_gaussian_rasterization.memory import comes_fresh, zeros_like
+from gsplatloc_kernels.backends import Backend
+from gsplatloc_kernels.memory import comes_fresh, zeros_like
 
 _INPUTS = (
     "means",

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import _core
+from gsplatloc_kernels import _core
 
 UNKNOWNS = 8
 FEATURE_STEP = 16  # descriptors come in multiples of so many channels: pad them with zeros

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from diff_gaussian_rasterization.api import RasterizerSettings
+    from gsplatloc_kernels.api import RasterizerSettings
 
 MAX_PIXELS = 1 << 28  # of the image and of the feature map
 MAX_GAUSSIANS = 1 << 31

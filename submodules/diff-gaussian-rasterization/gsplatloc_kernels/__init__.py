@@ -5,11 +5,11 @@
 Conventions: x_cam = R x_world + t, OpenCV axes, quaternions wxyz, the image corner is pixel (0, 0).
 """
 
-from diff_gaussian_rasterization._core import isa
-from diff_gaussian_rasterization.api import Rasterization, RasterizerSettings, rasterize
-from diff_gaussian_rasterization.cuda import has_cuda
-from diff_gaussian_rasterization.losses import photometric_loss
-from diff_gaussian_rasterization.optimizer import AdamParameter, adam_step
+from gsplatloc_kernels._core import isa
+from gsplatloc_kernels.api import Rasterization, RasterizerSettings, rasterize
+from gsplatloc_kernels.cuda import has_cuda
+from gsplatloc_kernels.losses import photometric_loss
+from gsplatloc_kernels.optimizer import AdamParameter, adam_step
 
 __all__ = [
     "AdamParameter",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization.training import CudaTraining
+from gsplatloc_kernels.training import CudaTraining
 
 BUILD = "GSPLAT_CUDA=ON pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization"
 
@@ -27,7 +27,7 @@ def has_cuda() -> bool:
 def extension() -> ModuleType:
     """The compiled CUDA half. Raises ImportError that says how to build it."""
     try:
-        return import_module("diff_gaussian_rasterization._cuda")
+        return import_module("gsplatloc_kernels._cuda")
     except ImportError as error:
         raise ImportError(
             f"expected a rasterizer with CUDA for tensors on a GPU, found one for the CPU ({error}): build it"

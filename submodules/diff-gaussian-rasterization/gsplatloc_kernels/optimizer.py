@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diff_gaussian_rasterization import backends
-from diff_gaussian_rasterization.checks import check_like
+from gsplatloc_kernels import backends
+from gsplatloc_kernels.checks import check_like
 
 
 @dataclass(frozen=True)

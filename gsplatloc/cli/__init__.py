@@ -1,0 +1,51 @@
+"""The console command `gsplatloc`: one module per subcommand, imported only when it is asked for."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from gsplatloc.utils.console import EXIT_USAGE, run_script
+
+# name -> (module with a `main()`, one line of help). A command is one new module and one line here.
+COMMANDS = {
+    "train": ("gsplatloc.cli.train", "make a feature splat map from posed images"),
+    "localize": ("gsplatloc.cli.localize", "localize images in a map"),
+    "refine": ("gsplatloc.cli.refine", "refine poses of another estimator in a map"),
+    "track": ("gsplatloc.cli.track", "track an RGB-D sequence and map it"),
+    "render": ("gsplatloc.cli.render", "render a map to images and a film"),
+    "view": ("gsplatloc.cli.view", "look at a map in the browser"),
+    "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the subcommand that `argv` (default: `sys.argv[1:]`) starts with, and exit with its code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    dispatch("gsplatloc", COMMANDS, words)
+
+
+def dispatch(program: str, commands: dict[str, tuple[str, str]], words: list[str]) -> None:
+    """Run one of `commands` (name -> module, help) with the words after its name, as `PROGRAM NAME`."""
+    if words[:1] in (["-h"], ["--help"]):
+        print(usage(program, commands))
+        sys.exit(0)
+    if words[:1] == ["--version"]:
+        from gsplatloc.utils.version import version
+
+        print(f"{program} {version()}")
+        sys.exit(0)
+    if not words or words[0] not in commands:
+        found = repr(words[0]) if words else "none"
+        print(usage(program, commands), file=sys.stderr)
+        print(f"error: expected a command out of {', '.join(commands)}, found {found}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    sys.argv = [f"{program} {words[0]}", *words[1:]]
+    run_script(import_module(commands[words[0]][0]).main)
+
+
+def usage(program: str, commands: dict[str, tuple[str, str]]) -> str:
+    """The help text of a command that has subcommands."""
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in commands.items()]
+    return "\n".join([f"usage: {program} COMMAND [options]", "", "commands:", *lines, "",
+                      f"{program} COMMAND --help lists the options of a command."])  # fmt: skip

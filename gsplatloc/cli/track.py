@@ -1,0 +1,41 @@
+"""Track an RGB-D sequence and map it: `python track_rgbd.py -s SCENE -m OUT [--method lm|gsplatloc]`."""
+
+from gsplatloc.arguments.tracking import TrackingArguments, parse_tracking_arguments
+from gsplatloc.tracking.run import TrackingResult, track, write_result
+from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
+from gsplatloc.utils.console import ProgressBar, log
+from gsplatloc.visualization.tracking import save_tracking_picture, save_trajectory_plot
+
+
+def main() -> None:
+    arguments = parse_tracking_arguments()
+    options = arguments.tracking()
+    sequence = read_sequence(arguments.source_path, arguments.scene(), arguments.split, arguments.range())
+    with ProgressBar(len(sequence.views), "tracking", quiet=arguments.quiet) as bar:
+        result = track(sequence, options, bar.advance)
+    write_result(arguments.model_path, sequence, options, result)
+    draw(arguments, sequence, result)
+    log(summary(result))
+
+
+def draw(arguments: TrackingArguments, sequence: RgbdSequence, result: TrackingResult) -> None:
+    """The trajectory from above, and the map beside the image in the middle of the sequence."""
+    folder = arguments.model_path
+    save_trajectory_plot(folder / "trajectory.png", {arguments.method: result.trajectory}, sequence.truth)
+    middle = len(sequence.views) // 2
+    view = sequence.views[middle].with_pose(result.trajectory.cam_from_world[middle])
+    save_tracking_picture(folder / "map.png", result.surface.gaussians(), view)
+
+
+def summary(result: TrackingResult) -> str:
+    """One line for people."""
+    figures = [
+        f"{len(result.trajectory)} frames at {len(result.trajectory) / result.seconds:.1f} a second",
+        f"{len(result.surface)} Gaussians from {len(result.keyframes)} keyframes",
+    ]
+    if result.lost:
+        figures.append(f"lost in {len(result.lost)} frames")
+    if result.error is not None:
+        error = result.error
+        figures.append(f"ATE RMSE {100 * error.ate_rmse_m:.2f} cm, AAE {error.aae_deg:.2f} degrees")
+    return "; ".join(figures)

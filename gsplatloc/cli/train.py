@@ -1,0 +1,34 @@
+"""Make a feature splat map of a scene: `python train.py -s SCENE -m OUT [--preset cpu]`."""
+
+from gsplatloc.arguments.training import ViewerArguments, parse_train_arguments
+from gsplatloc.mapping.train import train
+from gsplatloc.mapping.trainer import Watcher
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import Scene
+from gsplatloc.utils.console import log
+
+
+def main() -> None:
+    arguments = parse_train_arguments()
+    scene = read_scene(arguments.scene.source_path, arguments.scene.options())
+    quiet = arguments.output.quiet
+    log(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views (not used)", quiet)
+    report = train(
+        scene,
+        arguments.scene.model_path,
+        arguments.mapping(),
+        arguments.config(),
+        watcher=live_view(arguments.viewer, scene),
+    )
+    if report.completed:
+        log("\n".join(report.lines()), quiet)
+        log(f"next       python loc_inference.py -m {arguments.scene.model_path}", quiet)
+
+
+def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:
+    """What shows the map while it trains, where it was asked for: viser is optional, so imported here."""
+    if arguments.port is None:
+        return None
+    from gsplatloc.visualization.viewer import LiveViewer
+
+    return LiveViewer(arguments.ip, arguments.port, scene.train).update
