@@ -8,12 +8,12 @@ from typing import Annotated
 import tyro
 
 from gsplatloc.arguments.command_line import parse
-from gsplatloc.localization.pipeline import DEFAULT_STAGES, PRIOR, STAGES, LocalizerOptions
-from gsplatloc.localization.pnp import PnPOptions
+from gsplatloc.localization.initial.view_index import ViewRetrievalOptions
+from gsplatloc.localization.localizer import DEFAULT_STAGES, PRIOR, STAGES, LocalizerOptions
+from gsplatloc.localization.pose.pnp import PnPOptions
 from gsplatloc.localization.queries import Intrinsics
 from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.localization.refine.warp import WarpOptions
-from gsplatloc.localization.view_retrieval import ViewRetrievalOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 DESCRIPTION = "Localize images in a map: a scene's test images, or a folder of photos with --queries."

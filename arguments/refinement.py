@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import tyro
 
 from gsplatloc.arguments.command_line import parse
-from gsplatloc.localization.coarse_poses import PoseFormat
-from gsplatloc.localization.matchers import MatcherName
-from gsplatloc.localization.pipeline import LocalizerOptions
+from gsplatloc.localization.io.pose_files import PoseFormat
+from gsplatloc.localization.localizer import LocalizerOptions
+from gsplatloc.localization.matching.images import MatcherName
 from gsplatloc.localization.queries import Intrinsics
 from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
 

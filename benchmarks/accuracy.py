@@ -35,11 +35,11 @@ from benchmarks.accuracy_scenes import (
 )
 from benchmarks.machine import describe
 from gsplatloc.localization.evaluation import QueryResult, calibration, metrics, stage_error
-from gsplatloc.localization.guided import GuidedOptions
-from gsplatloc.localization.landmarks import FILE_NAME as LANDMARKS
-from gsplatloc.localization.pipeline import Localizer, LocalizerOptions, make_refiners
+from gsplatloc.localization.io.results import localize_queries
+from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
+from gsplatloc.localization.landmarks.guided import GuidedOptions
+from gsplatloc.localization.localizer import Localizer, LocalizerOptions, make_refiners
 from gsplatloc.localization.queries import QueryImage, query_from_view
-from gsplatloc.localization.run import localize_queries
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations, write_ply
 from gsplatloc.scene.map_config import read_config

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3

@@ -32,7 +32,7 @@ from benchmarks.pose_refinement import (
     views_to_refine,
 )
 from gsplatloc.gaussian_renderer import render
-from gsplatloc.localization.appearance import FILE_NAME, fit_affine, load_exposure, to_rgb
+from gsplatloc.localization.alignment.exposure import FILE_NAME, fit_affine, load_exposure, to_rgb
 from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import load_gaussians

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from gsplatloc.arguments.training import parse_train_arguments
-from gsplatloc.localization.pipeline import STAGES, Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.io.results import localize_queries, write_results
+from gsplatloc.localization.localizer import STAGES, Localizer, LocalizerOptions, map_bytes
 from gsplatloc.localization.queries import query_from_view
-from gsplatloc.localization.run import localize_queries, write_results
 from gsplatloc.mapping.train import train
 from gsplatloc.scene import read_scene
 from gsplatloc.utils.console import run_script

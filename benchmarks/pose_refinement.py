@@ -25,16 +25,16 @@ import tyro
 from torch import Tensor
 
 from benchmarks.machine import describe, short_commit
-from gsplatloc.localization.appearance import FILE_NAME as EXPOSURE_NAME
+from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.evaluation import QueryResult, metrics
-from gsplatloc.localization.features import XFeatExtractor
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.initial.retrieval import RetrievalStart
+from gsplatloc.localization.initial.view_index import build_index
+from gsplatloc.localization.localizer import LocalizerOptions
 from gsplatloc.localization.map_refiner import COARSE, CoarseQuery, MapRefiner, refine_queries
-from gsplatloc.localization.pipeline import LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.localization.refine import Query
 from gsplatloc.localization.refine.gscpr import GscprOptions
-from gsplatloc.localization.starts import RetrievalStart
-from gsplatloc.localization.view_retrieval import build_index
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import load_gaussians

@@ -10,7 +10,7 @@ import tyro
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.evaluation import QueryResult, pose_error
-from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View

@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gsplatloc.localization.refine.blocks import intrinsics_of
-from gsplatloc.localization.refine.residuals import Exposure, ResidualBlock, normal_equations
+from gsplatloc.localization.alignment.blocks import intrinsics_of
+from gsplatloc.localization.alignment.residuals import Exposure, ResidualBlock, normal_equations
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import Frame

@@ -10,7 +10,7 @@ from benchmarks.accuracy import run
 from benchmarks.accuracy_scenes import prepare_for_baseline
 from benchmarks.suite_training import timed
 from benchmarks.yardstick import Lap, Probe
-from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.localization.localizer import Localizer
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils.io import read_json

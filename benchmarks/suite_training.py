@@ -14,7 +14,7 @@ from benchmarks.raster_scenes import cube
 from benchmarks.yardstick import Lap, Probe
 from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.features import CELL, XFeatExtractor
+from gsplatloc.localization.features.xfeat import CELL, XFeatExtractor
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.frames import Frame, FrameLoader, Request
 from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gsplatloc.localization.evaluation import pose_error
-from gsplatloc.localization.pipeline import Localizer
+from gsplatloc.localization.localizer import Localizer
 from gsplatloc.scene import read_scene
 
 OUTPUT = Path("output/examples")

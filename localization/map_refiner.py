@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer.device import rendering_device
-from gsplatloc.localization.coarse_poses import CoarsePose
+from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.matchers.keypoints import Extractor
-from gsplatloc.localization.pipeline import PRIOR, STAGES, LocalizerOptions, make_refiners
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.io.pose_files import CoarsePose
+from gsplatloc.localization.localizer import PRIOR, STAGES, LocalizerOptions, make_refiners
+from gsplatloc.localization.matching.images.keypoints import Extractor
 from gsplatloc.localization.queries import (
     Intrinsics,
     QueryImage,
@@ -23,7 +24,6 @@ from gsplatloc.localization.queries import (
     query_from_view,
 )
 from gsplatloc.localization.refine import Query, Refiner
-from gsplatloc.localization.refine.rendering import shrunk
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.export import load_gaussians

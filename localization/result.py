@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.uncertainty import apart
+from gsplatloc.localization.pose.covariance import apart
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
@@ -46,7 +46,7 @@ class PoseEstimate:
     information: Tensor | None = None
     matches: Matches | None = None
     elapsed_ms: float = 0.0
-    distortion: float = 0.0  # radial k of an unknown camera (`localization.distortion`); `camera` is without
+    distortion: float = 0.0  # radial k of an unknown camera (pose.distortion); `camera` is without
     improved: bool = True  # False when a refinement was tried, rejected, and this is its prior again
 
     @property

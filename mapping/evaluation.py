@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.appearance import ExposureNetwork, luminance_histogram
+from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
 from gsplatloc.scene.cameras import View

@@ -1,7 +1,7 @@
 """Per-image exposure: an affine map of colours, learned beside the map, which need not explain it then.
 
 Two models of it: twelve numbers per training image, or a network over the image's histogram, which says
-something about images that were not trained on, too (`localization.appearance`).
+something about images that were not trained on, too (`localization.alignment.exposure`).
 """
 
 from typing import Protocol
@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.appearance import ExposureNetwork, luminance_histogram
+from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
 
 
 class Exposure(Protocol):

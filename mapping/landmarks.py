@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.features import CELL
+from gsplatloc.localization.features.xfeat import CELL
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from gsplatloc.gaussian_renderer.device import rendering_device
-from gsplatloc.localization.appearance import FILE_NAME as EXPOSURE_NAME
-from gsplatloc.localization.appearance import save_exposure
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.landmarks import FILE_NAME as LANDMARKS_NAME
-from gsplatloc.localization.landmarks import Landmarks, save_landmarks
+from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
+from gsplatloc.localization.alignment.exposure import save_exposure
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
+from gsplatloc.localization.landmarks.file import Landmarks, save_landmarks
 from gsplatloc.mapping import initialization
 from gsplatloc.mapping.aggregation import aggregate_descriptors
 from gsplatloc.mapping.distillation import distill_descriptors

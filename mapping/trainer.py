@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderResult, render
-from gsplatloc.localization.appearance import ExposureNetwork
+from gsplatloc.localization.alignment.exposure import ExposureNetwork
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.evaluation import ImageQuality, evaluate, quality_line
 from gsplatloc.mapping.exposure import AdaptiveExposure, make_exposure

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.refine.blocks import ContrastOptions, contrast
-from gsplatloc.localization.refine.rendering import Rendering
+from gsplatloc.localization.alignment.blocks import ContrastOptions, contrast
+from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils.errors import GSplatLocError
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.refine.blocks import ContrastOptions, inverse_depth_block, photometric_block
-from gsplatloc.localization.refine.residuals import ResidualBlock
+from gsplatloc.localization.alignment.blocks import ContrastOptions, inverse_depth_block, photometric_block
+from gsplatloc.localization.alignment.residuals import ResidualBlock
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.tracking.frames import Frame
 from gsplatloc.utils import se3

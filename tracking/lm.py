@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.refine.blocks import ContrastOptions, intrinsics_of
-from gsplatloc.localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, minimise
+from gsplatloc.localization.alignment.blocks import ContrastOptions, intrinsics_of
+from gsplatloc.localization.alignment.levenberg_marquardt import (
+    Anchor,
+    LevenbergOptions,
+    State,
+    Term,
+    minimise,
+)
+from gsplatloc.localization.alignment.residuals import POSE, ResidualBlock
 from gsplatloc.localization.refine.lm import correlation
-from gsplatloc.localization.refine.residuals import POSE, ResidualBlock
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.tracking.frames import Frame, Level
 from gsplatloc.tracking.keyframes import Keyframe, make_keyframe, overlap, view_shift

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsplatloc.gaussian_renderer import render
+from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.localization.refine.rendering import shrunk
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.visualization import images

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
-from gsplatloc.localization.features import feature_size
+from gsplatloc.localization.features.xfeat import feature_size
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gsplatloc.gaussian_renderer import render
-from gsplatloc.localization.refine.rendering import shrunk
+from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.images import resize_rgb

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.map_config import read_config

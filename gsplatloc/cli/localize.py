@@ -4,9 +4,9 @@ from pathlib import Path
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
 from gsplatloc.localization.evaluation import QueryResult
-from gsplatloc.localization.pipeline import Localizer, map_bytes
+from gsplatloc.localization.io.results import FOLDER_NAME, localize_queries, summary_lines, write_results
+from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
-from gsplatloc.localization.run import FOLDER_NAME, localize_queries, summary_lines, write_results
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import load_gaussians, saved_iterations
 from gsplatloc.scene.map_config import MapConfig, read_config

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from gsplatloc.arguments.refinement import RefineArguments, parse_refine_arguments
-from gsplatloc.localization.coarse_poses import read_coarse_poses
+from gsplatloc.localization.io.pose_files import read_coarse_poses
+from gsplatloc.localization.io.results import summary_lines, write_results
+from gsplatloc.localization.localizer import splats_bytes
 from gsplatloc.localization.map_refiner import (
     COARSE,
     FOLDER_NAME,
@@ -14,8 +16,6 @@ from gsplatloc.localization.map_refiner import (
     refine_queries,
     trajectory_of,
 )
-from gsplatloc.localization.pipeline import splats_bytes
-from gsplatloc.localization.run import summary_lines, write_results
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.images import image_files
 from gsplatloc.scene.map_config import MapConfig, read_config

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.features.xfeat import Keypoints
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.pnp import PnPOptions, pixel_scale
-from gsplatloc.localization.refine import Query, correspondence, rendering, reprojection
-from gsplatloc.localization.refine.correspondence import Correspondences
-from gsplatloc.localization.refine.reprojection import Observations
+from gsplatloc.localization.alignment import correspondences as correspondence
+from gsplatloc.localization.alignment import rendered_view as rendering
+from gsplatloc.localization.alignment.correspondences import Correspondences
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.pose import reprojection
+from gsplatloc.localization.pose.covariance import covariance_of
+from gsplatloc.localization.pose.pnp import PnPOptions, pixel_scale
+from gsplatloc.localization.pose.reprojection import Observations
+from gsplatloc.localization.refine import Query
 from gsplatloc.localization.result import Matches, PoseEstimate
-from gsplatloc.localization.uncertainty import covariance_of
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 

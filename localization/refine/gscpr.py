@@ -8,7 +8,7 @@ its own: it only says where to look from. A further round looks from the pose th
 The relative variant (GS-CPR_rel) trusts the rendered depth with one number only: the essential matrix of the
 matches gives the pose up to scale, and that is the median ratio of rendered to triangulated depths.
 
-Accepted on evidence: matches that prove the pose (`localization.evidence`), hardly fewer of them than the
+Accepted on evidence: matches that prove the pose (`pose.false_alarms`), hardly fewer of them than the
 last round had, which agree better with it than with the last pose; and, where the estimate came with matches
 of its own, those must still agree.
 """
@@ -21,13 +21,15 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.appearance import ColorTransform, ExposureNetwork, fit_affine, to_rgb
-from gsplatloc.localization.matchers import ImageMatcher, ImageMatches, MatcherName, make_matcher
-from gsplatloc.localization.matchers.keypoints import KeypointMatcher
-from gsplatloc.localization.pnp import PnPOptions, estimate_pose, pixel_scale
-from gsplatloc.localization.refine import Query, rendering, reprojection
+from gsplatloc.localization.alignment import rendered_view as rendering
+from gsplatloc.localization.alignment.exposure import ColorTransform, ExposureNetwork, fit_affine, to_rgb
+from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, MatcherName, make_matcher
+from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
+from gsplatloc.localization.pose import reprojection
+from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, pixel_scale
+from gsplatloc.localization.pose.relative import estimate_relative
+from gsplatloc.localization.refine import Query
 from gsplatloc.localization.refine.fine import keeps_matches
-from gsplatloc.localization.refine.relative import estimate_relative
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.images import resize_rgb

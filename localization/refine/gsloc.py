@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.refine import Query
-from gsplatloc.localization.refine.comparison import (
+from gsplatloc.localization.alignment.parametrization import Adam, Motion, Parametrization, make_motion
+from gsplatloc.localization.alignment.photometric import (
     LEAST_SIGMA,
     Comparison,
     Iterate,
@@ -32,8 +32,8 @@ from gsplatloc.localization.refine.comparison import (
     compared,
     correlation,
 )
-from gsplatloc.localization.refine.covariance import photometric_covariance
-from gsplatloc.localization.refine.motion import Adam, Motion, Parametrization, make_motion
+from gsplatloc.localization.alignment.photometric_covariance import photometric_covariance
+from gsplatloc.localization.refine import Query
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3

@@ -18,16 +18,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.refine import Query, rendering
-from gsplatloc.localization.refine.alignment_parts import alignment_sums
-from gsplatloc.localization.refine.blocks import ContrastOptions, feature_block, photometric_block
-from gsplatloc.localization.refine.descent import image_motion
-from gsplatloc.localization.refine.levenberg import Anchor, LevenbergOptions, State, Term, evaluate, minimise
-from gsplatloc.localization.refine.patches import PatchOptions, sharpened
-from gsplatloc.localization.refine.residuals import POSE
-from gsplatloc.localization.refine.wide import WideOptions, wide_start
+from gsplatloc.localization.alignment import rendered_view as rendering
+from gsplatloc.localization.alignment.adam import image_motion
+from gsplatloc.localization.alignment.block_sums import alignment_sums
+from gsplatloc.localization.alignment.blocks import ContrastOptions, feature_block, photometric_block
+from gsplatloc.localization.alignment.levenberg_marquardt import (
+    Anchor,
+    LevenbergOptions,
+    State,
+    Term,
+    evaluate,
+    minimise,
+)
+from gsplatloc.localization.alignment.patches import PatchOptions, sharpened
+from gsplatloc.localization.alignment.residuals import POSE
+from gsplatloc.localization.alignment.wide_baseline import WideOptions, wide_start
+from gsplatloc.localization.pose.covariance import Known, apart, covariance_of, jackknife
+from gsplatloc.localization.refine import Query
 from gsplatloc.localization.result import PoseEstimate, information_of
-from gsplatloc.localization.uncertainty import Known, apart, covariance_of, jackknife
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.refine import Query, rendering, reprojection
-from gsplatloc.localization.refine.alignment import POSE, Alignment, Scales, feature_table
-from gsplatloc.localization.refine.descent import descend, fit_exposure, image_motion
+from gsplatloc.localization.alignment import rendered_view as rendering
+from gsplatloc.localization.alignment.adam import descend, fit_exposure, image_motion
+from gsplatloc.localization.alignment.warp_objective import POSE, Alignment, Scales, feature_table
+from gsplatloc.localization.pose import reprojection
+from gsplatloc.localization.pose.covariance import covariance_of
+from gsplatloc.localization.refine import Query
 from gsplatloc.localization.result import PoseEstimate, information_of
-from gsplatloc.localization.uncertainty import covariance_of
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError

@@ -3,7 +3,7 @@
 import pytest
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
-from gsplatloc.localization.pipeline import DEFAULT_STAGES, make_refiners
+from gsplatloc.localization.localizer import DEFAULT_STAGES, make_refiners
 from gsplatloc.utils.errors import GSplatLocError
 
 

@@ -16,7 +16,7 @@ from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json
-from tests.localization.refine.conftest import make_gaussians
+from tests.localization.rendered_room import make_gaussians
 
 CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
 TRUTH = se3.se3_exp(torch.tensor([0.1, -0.05, 0.4, 0.05, -0.1, 0.03], dtype=torch.float64))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.appearance import ExposureNetwork
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.landmarks import FILE_NAME, save_landmarks
-from gsplatloc.localization.matching import mutual_nearest
-from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.alignment.exposure import ExposureNetwork
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
+from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.localization.refine import Query
 from gsplatloc.localization.refine.fine import FineOptions, FineRefiner
 from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
@@ -22,7 +22,7 @@ from gsplatloc.localization.refine.warp import WarpRefiner
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.scene.export import save_gaussians
 from tests.device.simulated import DEVICE, SimulatedGpu
-from tests.localization.refine.conftest import Room, room  # noqa: F401
+from tests.localization.rendered_room import Room, room  # noqa: F401
 from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, make_world
 
 

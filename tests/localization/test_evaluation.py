@@ -18,7 +18,7 @@ from gsplatloc.localization.evaluation import (
     pose_error,
     quantile,
 )
-from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.coarse_poses import CoarsePose
-from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.features.xfeat import Features, Keypoints
+from gsplatloc.localization.io.pose_files import CoarsePose
+from gsplatloc.localization.localizer import PRIOR, LocalizerOptions, make_refiners
 from gsplatloc.localization.map_refiner import (
     COARSE,
     CoarseQuery,
@@ -19,7 +20,6 @@ from gsplatloc.localization.map_refiner import (
     refine_queries,
     trajectory_of,
 )
-from gsplatloc.localization.pipeline import PRIOR, LocalizerOptions, make_refiners
 from gsplatloc.localization.queries import Intrinsics, QueryImage
 from gsplatloc.localization.refine import Query
 from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
+from gsplatloc.localization.pose.covariance import apart
 from gsplatloc.localization.result import PoseEstimate, Status, information_of
-from gsplatloc.localization.uncertainty import apart
 from tests.localization.world import CAMERA, TRUTH
 
 STATED = torch.diag(torch.tensor([1e-4] * 3 + [1e-5] * 3, dtype=torch.float64))

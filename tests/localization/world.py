@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.features import Features, Keypoints
-from gsplatloc.localization.landmarks import Landmarks
+from gsplatloc.localization.features.xfeat import Features, Keypoints
+from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 

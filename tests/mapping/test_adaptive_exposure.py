@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gsplatloc.localization.appearance import FILE_NAME, load_exposure
+from gsplatloc.localization.alignment.exposure import FILE_NAME, load_exposure
 from gsplatloc.mapping.initialization import InitializationOptions
 from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
 from gsplatloc.mapping.schedule import ScheduleOptions

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.appearance import ColorTransform, ExposureNetwork
+from gsplatloc.localization.alignment.exposure import ColorTransform, ExposureNetwork
 from gsplatloc.mapping.evaluation import (
     DepthQuality,
     ImageQuality,

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.pipeline import Localizer, LocalizerOptions
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.localizer import Localizer, LocalizerOptions
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import triangulate

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.refine.residuals import (
+from gsplatloc.localization.alignment.residuals import (
     Exposure,
     NormalEquations,
     ResidualBlock,

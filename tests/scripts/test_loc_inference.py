@@ -14,9 +14,9 @@ import torch
 
 import loc_inference
 from gsplatloc.arguments.localization import parse_localize_arguments
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.landmarks import FILE_NAME, save_landmarks
-from gsplatloc.localization.poses_io import read_poses
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.io.poses import read_poses
+from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
 from gsplatloc.mapping.triangulation import TriangulationOptions, triangulate

@@ -14,7 +14,7 @@ from torch import Tensor
 import refine_poses
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.datasets.room import RoomOptions, make_room
-from gsplatloc.localization.poses_io import PoseRecord, read_poses, write_poses
+from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
 from gsplatloc.scene import read_scene

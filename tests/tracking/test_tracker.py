@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.refine.blocks import ContrastOptions
+from gsplatloc.localization.alignment.blocks import ContrastOptions
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import prepare

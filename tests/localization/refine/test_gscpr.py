@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.appearance import ExposureNetwork
-from gsplatloc.localization.features import XFeatExtractor
-from gsplatloc.localization.matchers import ImageMatches
-from gsplatloc.localization.matchers.mutual import MutualMatcher
-from gsplatloc.localization.pnp import estimate_pose
+from gsplatloc.localization.alignment.exposure import ExposureNetwork
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.matching.images import ImageMatches
+from gsplatloc.localization.matching.images.mutual import MutualMatcher
+from gsplatloc.localization.pose.pnp import estimate_pose
+from gsplatloc.localization.pose.relative import triangulated_depth
 from gsplatloc.localization.refine import Query
 from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
-from gsplatloc.localization.refine.relative import triangulated_depth
 from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.refine import comparison, gsloc, motion
-from gsplatloc.localization.refine.comparison import Comparison, Iterate
+from gsplatloc.localization.alignment import parametrization as motion
+from gsplatloc.localization.alignment import photometric as comparison
+from gsplatloc.localization.alignment.photometric import Comparison, Iterate
+from gsplatloc.localization.refine import gsloc
 from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner, Progress
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
 from gsplatloc.utils import se3

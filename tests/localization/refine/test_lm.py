@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.refine import Query, levenberg, lm, rendering
-from gsplatloc.localization.refine.blocks import (
+from gsplatloc.localization.alignment import levenberg_marquardt as levenberg
+from gsplatloc.localization.alignment import rendered_view as rendering
+from gsplatloc.localization.alignment.blocks import (
     ContrastOptions,
     feature_block,
     inverse_depth_block,
     photometric_block,
 )
-from gsplatloc.localization.refine.levenberg import Anchor, LevenbergOptions, Term, minimise
+from gsplatloc.localization.alignment.levenberg_marquardt import Anchor, LevenbergOptions, Term, minimise
+from gsplatloc.localization.alignment.residuals import Exposure, normal_equations
+from gsplatloc.localization.refine import Query, lm
 from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
-from gsplatloc.localization.refine.residuals import Exposure, normal_equations
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
 from gsplatloc.utils import se3
 

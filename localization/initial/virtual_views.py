@@ -1,0 +1,112 @@
+"""Poses between and beside those of the mapping images, from which the map still looks like something.
+
+GSLoc (Botashev et al. 2024) extends retrieval by rendered views: where mapping images are sparse, a query
+then starts nearer. A pose is drawn between two neighbours on the path, moved and turned; whether the map can
+be rendered from there is seen by rendering it small.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.alignment.rendered_view import shrunk
+from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+
+_NEIGHBOURS = 3  # nearest mapping views that a view is joined with
+
+
+@dataclass(frozen=True)
+class VirtualViewOptions:
+    """How far virtual views stray, and which are kept."""
+
+    shift: float = 0.1  # standard deviation of the jitter in every direction, depths of the scene
+    turn_deg: float = 10.0  # likewise about every axis
+    min_opaque: float = 0.8  # share of the pixels that must show something
+    min_depth: float = 0.25  # closest tenth of the pixels, depths of the scene: nearer is in front of a wall
+    tries: int = 20  # poses drawn per view kept, at most
+    max_side: int = 80  # pixels of the renderings that decide
+
+
+def virtual_views(
+    gaussians: Gaussians,
+    views: Sequence[PosedCamera],
+    count: int,
+    seed: int = 0,
+    options: VirtualViewOptions | None = None,
+) -> list[PosedCamera]:
+    """Up to `count` views between and beside `views`, the same for the same seed.
+
+    There are fewer where the map shows nothing to most of the poses tried.
+    """
+    options = options or VirtualViewOptions()
+    if count <= 0 or not views:
+        return []
+    depth = typical_depth(gaussians, views, options)
+    kept: list[PosedCamera] = []
+    for candidate in _candidates(views, depth, count * options.tries, seed, options):
+        if _shows_something(gaussians, candidate, depth, options):
+            kept.append(candidate)
+        if len(kept) == count:
+            break
+    return kept
+
+
+@torch.no_grad()
+def typical_depth(gaussians: Gaussians, views: Sequence[PosedCamera], options: VirtualViewOptions) -> float:
+    """Median over a few views of the median depth, metres; 1 where the map shows nothing."""
+    depths = []
+    for view in views[:: max(1, len(views) // 16)]:
+        depth, alpha = _glance(gaussians, view, options)
+        if bool((alpha > 0.5).any()):
+            depths.append(depth[alpha > 0.5].median())
+    return torch.stack(depths).median().item() if depths else 1.0
+
+
+def _candidates(
+    views: Sequence[PosedCamera], depth: float, count: int, seed: int, options: VirtualViewOptions
+) -> Iterator[PosedCamera]:
+    """Poses drawn between each view and one of its neighbours, view after view in random order."""
+    generator = torch.Generator().manual_seed(seed)
+    neighbours = _neighbours(views, depth)
+    order: list[int] = []
+    units = torch.tensor([options.shift * depth] * 3 + [torch.pi / 180 * options.turn_deg] * 3).double()
+    for _ in range(count):
+        order = order or torch.randperm(len(views), generator=generator).tolist()
+        index = order.pop()
+        among = neighbours[index]
+        other = int(among[torch.randint(len(among), (1,), generator=generator)])
+        share = torch.rand(1, generator=generator, dtype=torch.float64)
+        here, there = views[index].cam_from_world.double(), views[other].cam_from_world.double()
+        between = se3.se3_exp(share * se3.se3_log(there @ se3.inverse(here))) @ here
+        jitter = torch.randn(6, generator=generator, dtype=torch.float64) * units
+        yield PosedCamera(views[index].camera, se3.se3_exp(jitter) @ between)
+
+
+def _neighbours(views: Sequence[PosedCamera], depth: float) -> Tensor:
+    """Indices [V, k] of the views nearest to each, itself included; a radian counts as the scene's depth."""
+    poses = torch.stack([view.cam_from_world.double() for view in views])
+    places = torch.cat([se3.camera_center(poses), depth * poses[:, 2, :3]], 1)  # centre and optical axis
+    return torch.cdist(places, places).topk(min(_NEIGHBOURS + 1, len(views)), largest=False).indices
+
+
+@torch.no_grad()
+def _shows_something(
+    gaussians: Gaussians, view: PosedCamera, depth: float, options: VirtualViewOptions
+) -> bool:
+    """Whether most of the picture is mapped, and no surface is right before the camera."""
+    found, alpha = _glance(gaussians, view, options)
+    opaque = alpha > 0.5
+    if opaque.float().mean().item() < options.min_opaque:
+        return False
+    return torch.quantile(found[opaque], 0.1).item() > options.min_depth * depth
+
+
+def _glance(gaussians: Gaussians, view: PosedCamera, options: VirtualViewOptions) -> tuple[Tensor, Tensor]:
+    """Depth and alpha [h, w] of a small rendering."""
+    result = render(gaussians, shrunk(view.camera, options.max_side), view.cam_from_world, RenderOptions())
+    return result.depth, result.alpha

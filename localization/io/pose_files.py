@@ -1,0 +1,213 @@
+"""Coarse poses of any estimator: the file formats that such programs write, told apart by what is in them.
+
+| format | lines or files | names |
+| --- | --- | --- |
+| pgt | `name qw qx qy qz tx ty tz [focal]`, cam_from_world (7-Scenes pseudo ground truth) | images |
+| tum | `timestamp tx ty tz qx qy qz qw`, camera in the world (TUM RGB-D) | timestamps or frame numbers |
+| colmap | a folder with `images.bin` or `images.txt` and its cameras | images, with intrinsics |
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pycolmap
+from torch import Tensor
+
+from gsplatloc.localization.io.poses import read_poses
+from gsplatloc.scene.images import Lens
+from gsplatloc.scene.readers.poses import rigid_from_matrix
+from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory
+from gsplatloc.utils.errors import GSplatLocError
+
+PoseFormat = Literal["auto", "pgt", "tum", "colmap"]
+_COLMAP_FILES = ("images.bin", "images.txt")
+_STAMP_TOLERANCE = 0.02  # seconds between an image and its pose (TUM's own association)
+_UNIT_TOLERANCE = 0.01  # of a quaternion's length; files have few decimals
+_CHECKED_LINES = 20  # whose quaternions tell a format
+_IMAGE_SUFFIX = re.compile(r"(\.color|\.rgb)?\.\w{2,4}$")
+
+
+@dataclass(frozen=True)
+class CoarsePose:
+    """Where an estimator says that a photo was taken."""
+
+    cam_from_world: Tensor  # [4, 4] float64
+    focal: float | None = None  # pixels, where the file says
+    lens: Lens | None = None  # likewise, with its distortion
+    timestamp: float | None = None  # seconds, likewise
+
+
+def read_coarse_poses(
+    path: Path | str,
+    names: Sequence[str],
+    pose_format: PoseFormat = "auto",
+    stamps: Sequence[float | None] | None = None,
+) -> dict[str, CoarsePose]:
+    """The poses in a file (or COLMAP folder) of the images called `names`; images without a pose are absent.
+
+    A name is an image's where both are equal, but for suffix and slashes, or for folders if only one has any.
+    A timestamp is an image's where both are within 20 ms: of those in `stamps`, seconds, or else the numbers
+    in the images' names. Raises `GSplatLocError` for a file of no known format, and where none of its poses
+    is of these images.
+    """
+    path = Path(path)
+    found_format = detect_format(path) if pose_format == "auto" else pose_format
+    if found_format == "tum":
+        known = stamps or [None] * len(names)
+        numbers = [image_number(name) if time is None else time for name, time in zip(names, known)]
+        return _of_numbered_images(read_tum_trajectory(path), names, np.array(numbers), path)
+    poses = _read_colmap(path) if found_format == "colmap" else _read_pgt(path)
+    return _of_named_images(poses, names, path)
+
+
+def detect_format(path: Path) -> PoseFormat:
+    """The format of a file or folder of poses, from its content; raises `GSplatLocError` if it has none."""
+    if _colmap_folder(path) is not None:
+        return "colmap"
+    rows = _first_rows(path)
+    possible: list[PoseFormat] = []
+    if rows and all(len(row) >= 8 and _unit(row[1:5]) for row in rows):
+        possible.append("pgt")
+    if rows and all(len(row) == 8 and _unit(row[4:8]) and _number(row[0]) is not None for row in rows):
+        possible.append("tum")
+    if len(possible) != 1:
+        raise GSplatLocError(
+            f"expected poses in {path}: pgt `name qw qx qy qz tx ty tz`, tum `timestamp tx ty tz qx qy qz qw`"
+            f" or a COLMAP model's folder, found {' or '.join(possible) or 'neither'}: see --format"
+        )
+    return possible[0]
+
+
+def _first_rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            kept = (line.replace(",", " ").split() for line in file)
+            rows = [words for words in kept if words and not words[0].startswith("#")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise GSplatLocError(f"expected poses in {path}, found {error}: check --poses") from None
+    return rows[:_CHECKED_LINES]
+
+
+def _unit(words: Sequence[str]) -> bool:
+    """Whether these are the numbers of a rotation's quaternion."""
+    values = [_number(word) for word in words]
+    numbers = [value for value in values if value is not None]
+    return len(numbers) == len(values) and abs(math.hypot(*numbers) - 1) < _UNIT_TOLERANCE
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _read_pgt(path: Path) -> dict[str, CoarsePose]:
+    return {
+        name: CoarsePose(record.cam_from_world, record.focal) for name, record in read_poses(path).items()
+    }
+
+
+def _colmap_folder(path: Path) -> Path | None:
+    """The folder of a model: given itself, or by one of its files."""
+    folder = path.parent if path.name in _COLMAP_FILES else path
+    return folder if any((folder / name).is_file() for name in _COLMAP_FILES) else None
+
+
+def _read_colmap(path: Path) -> dict[str, CoarsePose]:
+    folder = _colmap_folder(path)
+    try:
+        if folder is None:
+            raise ValueError(f"neither {' nor '.join(_COLMAP_FILES)}")
+        model = pycolmap.Reconstruction(str(folder))
+    except (ValueError, RuntimeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise GSplatLocError(f"expected a COLMAP model in {path}, found {reason}: export it again") from None
+    poses = {}
+    for image in model.images.values():
+        if image.has_pose:
+            matrix = image.cam_from_world().matrix()
+            pose = rigid_from_matrix(matrix, f"the pose of {image.name} in {path}")
+            if pose is not None:
+                poses[image.name] = CoarsePose(pose, lens=Lens.from_colmap(model.cameras[image.camera_id]))
+    return poses
+
+
+def _of_named_images(poses: dict[str, CoarsePose], names: Sequence[str], path: Path) -> dict[str, CoarsePose]:
+    plain, last = _groups(poses, _plain), _groups(poses, _last)
+    found = {}
+    for name in names:
+        # In different folders the same name is another image: it counts where one side knows no folders.
+        bare = [other for other in last.get(_last(name), []) if "/" not in name or "/" not in other]
+        alike = [name] if name in poses else plain.get(_plain(name), bare)
+        if len(alike) > 1:
+            raise GSplatLocError(
+                f"expected one pose of {name} in {path}, found {' and '.join(alike[:2])}: remove one"
+            )
+        if alike:
+            found[name] = poses[alike[0]]
+    if names and not found:
+        listed = next(iter(poses), "nothing")
+        raise GSplatLocError(
+            f"expected poses of images like {names[0]} in {path}, found {listed}: they are of another scene"
+        )
+    return found
+
+
+def _groups(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups
+
+
+def _last(name: str) -> str:
+    """A name without folders and image suffix."""
+    return _IMAGE_SUFFIX.sub("", name).replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _plain(name: str) -> str:
+    """A name without image suffix, its folders joined by dashes: seq-03/frame-000000.color.png."""
+    return _IMAGE_SUFFIX.sub("", name).replace("\\", "/").replace("/", "-")
+
+
+def _of_numbered_images(
+    trajectory: Trajectory, names: Sequence[str], numbers: np.ndarray, path: Path
+) -> dict[str, CoarsePose]:
+    """Poses by the time or number in an image's name: 1305031102.175304.png, frame-000040.color.png."""
+    if len(np.unique(numbers)) < len(numbers):
+        raise GSplatLocError(
+            f"expected image names with different numbers to pair with the timestamps in {path}, found two"
+            " alike: give poses by name"
+        )
+    image, pose = associate(numbers, trajectory.timestamps, _STAMP_TOLERANCE)
+    if len(names) and not len(image):
+        raise GSplatLocError(
+            f"expected timestamps of images like {names[0]} in {path}, found {trajectory.timestamps[0]:.6f}:"
+            " they are of another sequence, or give poses by name"
+        )
+    stamps, poses = trajectory.timestamps, trajectory.cam_from_world
+    return {
+        names[i]: CoarsePose(poses[j], timestamp=float(stamps[j]))
+        for i, j in zip(image.tolist(), pose.tolist())
+    }
+
+
+def image_number(name: str) -> float:
+    """The time or frame number in an image's name; raises `GSplatLocError` where there is none."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    stem = _IMAGE_SUFFIX.sub("", last)
+    for whole in (_number(last), _number(stem)):
+        if whole is not None:
+            return whole
+    numbers = re.findall(r"\d+(?:\.\d+)?", stem)
+    if not numbers:
+        raise GSplatLocError(
+            f"expected a time or frame number in the name of image {name}, found none: give poses by name"
+        )
+    return float(numbers[-1])

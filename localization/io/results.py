@@ -1,0 +1,94 @@
+"""Localizing many queries, and the files that tell how it went: metrics.json, poses.txt, per_query.csv."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
+from gsplatloc.localization.io.poses import PoseRecord, write_poses
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.io import write_json, write_text
+
+FOLDER_NAME = "localization"
+
+
+def localize_queries(
+    localizer: Localizer, queries: Sequence[QueryImage], quiet: bool = False
+) -> list[QueryResult]:
+    """Localize every query in turn, behind a progress bar."""
+    return [
+        QueryResult(
+            query.name, localizer.localize(query.load_image(), query.load_camera()), query.cam_from_world
+        )
+        for query in progress(queries, desc="localizing", quiet=quiet)
+    ]
+
+
+def write_results(
+    folder: Path, scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]
+) -> dict:
+    """Write the three files into `folder`; returns the content of metrics.json."""
+    figures = metrics(scene, results, map_bytes, stages)
+    write_json(folder / "metrics.json", figures)
+    write_poses(folder / "poses.txt", _pose_records(results))
+    write_text(folder / "per_query.csv", _per_query_csv(results, stages))
+    return figures
+
+
+def summary_lines(figures: dict) -> list[str]:
+    """The table of a run for people, from the content of metrics.json."""
+    rows = {**figures["stages"], "final": figures["final"]}
+    lines = [f"{figures['scene']}: {figures['count']} queries, {figures['failed']} failed"]
+    if figures["final"]["median_translation_m"] is None:
+        return [*lines, *(f"{name:<8}{row['median_ms'] or 0:8.0f} ms" for name, row in rows.items())]
+    names = list(figures["final"]["recall"])
+    lines.append(
+        f"{'stage':<8}{'median cm':>10}{'deg':>8}" + "".join(f"{name:>11}" for name in names) + f"{'ms':>8}"
+    )
+    for name, row in rows.items():
+        recalls = "".join(f"{100 * row['recall'][key]:>10.1f}%" for key in names)
+        errors = f"{100 * row['median_translation_m']:>10.3f}{row['median_rotation_deg']:>8.3f}"
+        lines.append(f"{name:<8}{errors}{recalls}{row['median_ms'] or 0:>8.0f}")
+    return lines
+
+
+def _pose_records(results: Sequence[QueryResult]) -> list[PoseRecord]:
+    """The final poses; a failed query has no line, which evaluators count as a failure."""
+    found = [(result.name, result.localization.final) for result in results]
+    return [PoseRecord(name, final.pose(), final.camera.fx) for name, final in found if final.ok]
+
+
+def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str:
+    """One row per query: status, inliers, errors in m and degrees, milliseconds, after every stage."""
+    columns = ["status", "inliers", "improved", "translation_error_m", "rotation_error_deg"]
+    columns += ["expected_translation_m", "expected_rotation_deg", "ms"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = [f"{stage}_{column}" for stage in stages for column in columns]
+    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", *header])
+    for result in results:
+        localization = result.localization
+        row = [result.name, str(localization.final.status)]
+        row += [f"{localization.features_ms:.1f}", f"{localization.total_ms:.1f}"]
+        row.append(f"{localization.final.camera.fx:.3f}" if localization.final.ok else "")
+        for stage in stages:
+            row += _stage_columns(result, stage, localization.stages.get(stage))
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _stage_columns(result: QueryResult, stage: str, estimate: PoseEstimate | None) -> list[str]:
+    """Empty errors where there is no truth; `inf` where there is no estimate."""
+    error = stage_error(result, stage)
+    errors = [f"{error.translation_m:.6f}", f"{error.rotation_deg:.6f}"] if error else ["", ""]
+    if estimate is None:
+        return ["skipped", "0", "", *errors, "", "", ""]
+    stated = [estimate.expected_translation_m, estimate.expected_rotation_deg]
+    expected = ["" if value is None else f"{value:.6f}" for value in stated]
+    improved = str(estimate.improved).lower()
+    elapsed = f"{estimate.elapsed_ms:.1f}"
+    return [str(estimate.status), str(estimate.inliers), improved, *errors, *expected, elapsed]

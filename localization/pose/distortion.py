@@ -1,0 +1,104 @@
+"""Radial distortion of a camera that is not known: found from matches, taken out of pixels and images.
+
+COLMAP's SIMPLE_RADIAL: a point at normalised (x, y) is seen at (x, y) * (1 + k (x^2 + y^2)).
+Unknown cameras are of photos as they were taken; that these were undistorted is too much to hope for.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pycolmap
+
+from gsplatloc.localization.result import Matches
+from gsplatloc.scene.cameras import Camera
+
+_PASSES = 2  # of refining and choosing the inliers anew
+_SHARED = 8.0  # matches that share an error, as in `localization.landmarks.guided`
+_GAIN = 1.0  # of log likelihood that one more parameter must bring (Akaike 1974)
+_RMS_PER_MEDIAN = 0.849  # per coordinate, of the length of a normal vector in two dimensions
+
+
+@dataclass(frozen=True)
+class RadialSolution:
+    """A pose together with a focal length and a distortion."""
+
+    cam_from_world: pycolmap.Rigid3d
+    focal: float  # pixels
+    distortion: float  # k
+    inliers: np.ndarray  # [M] bool
+
+
+def find_distortion(
+    start: pycolmap.Rigid3d, camera: pycolmap.Camera, matches: Matches, max_error_px: float, loss_px: float
+) -> RadialSolution | None:
+    """The pose, focal length and k near a pose and a SIMPLE_PINHOLE camera; None without evidence of a k.
+
+    Evidence is Akaike's: the inliers' log likelihood exceeds the pinhole's by one for the parameter.
+    """
+    radial = pycolmap.Camera(
+        model="SIMPLE_RADIAL", width=camera.width, height=camera.height, params=[*camera.params, 0.0]
+    )
+    options = pycolmap.AbsolutePoseRefinementOptions(refine_focal_length=True, refine_extra_params=True)
+    options.loss_function_scale = loss_px
+    before = _errors(start, camera, matches)
+    pose, inliers = start, matches.inliers
+    for _ in range(_PASSES):
+        found = pycolmap.refine_absolute_pose(pose, matches.pixels, matches.points, inliers, radial, options)
+        if found is None or not _invertible(radial):
+            return None
+        pose = found["cam_from_world"]
+        after = _errors(pose, radial, matches)
+        inliers = after < max_error_px
+    noise = max(_RMS_PER_MEDIAN * float(np.median(after[matches.inliers])), 1e-3)
+    if noise == np.inf:  # most of what it was found from is behind the camera now
+        return None
+    gain = _cost(before[matches.inliers], noise) - _cost(after[matches.inliers], noise)
+    if gain < _GAIN * _SHARED or inliers.sum() < matches.inliers.sum():
+        return None
+    return RadialSolution(pose, radial.focal_length, float(radial.params[3]), inliers)
+
+
+def undistort_pixels(pixels: np.ndarray, camera: Camera, distortion: float) -> np.ndarray:
+    """Where a pinhole camera would have seen `pixels` [N, 2]."""
+    return cv2.undistortPoints(
+        pixels.astype(np.float64).reshape(-1, 1, 2), _matrix(camera, 0.0), _coefficients(distortion),
+        P=_matrix(camera, 0.0),
+    ).reshape(-1, 2)  # fmt: skip
+
+
+def undistort_image(image: np.ndarray, camera: Camera, distortion: float) -> np.ndarray:
+    """An image [H, W, 3] as a pinhole camera would have taken it; black where it saw nothing."""
+    matrix = _matrix(camera, 0.5)  # OpenCV's first pixel centre is at 0
+    return cv2.undistort(image, matrix, _coefficients(distortion))
+
+
+def _errors(pose: pycolmap.Rigid3d, camera: pycolmap.Camera, matches: Matches) -> np.ndarray:
+    """Reprojection errors [M] in pixels; inf behind the camera."""
+    points = matches.points @ pose.rotation.matrix().T + pose.translation
+    front = points[:, 2] > 0
+    errors = np.full(len(points), np.inf)
+    seen = np.asarray(camera.img_from_cam(points[front]))
+    errors[front] = np.linalg.norm(seen - matches.pixels[front], axis=1)
+    return errors
+
+
+def _cost(errors: np.ndarray, noise: float) -> float:
+    """Negative log likelihood under Cauchy's law: a wrong match is worth no more than a few right ones."""
+    return float(np.log1p((errors / noise) ** 2 / 2).sum())
+
+
+def _invertible(camera: pycolmap.Camera) -> bool:
+    """Whether the model still goes outward at the image's corners."""
+    focal, cx, cy, distortion = camera.params
+    farthest = math.hypot(max(cx, camera.width - cx), max(cy, camera.height - cy)) / focal
+    return 1 + 3 * distortion * farthest**2 > 0
+
+
+def _matrix(camera: Camera, origin: float) -> np.ndarray:
+    return np.array([[camera.fx, 0, camera.cx - origin], [0, camera.fy, camera.cy - origin], [0, 0, 1]])
+
+
+def _coefficients(distortion: float) -> np.ndarray:
+    return np.array([distortion, 0.0, 0.0, 0.0])

@@ -1,0 +1,186 @@
+"""Reprojection errors of 2D-3D matches: their robust cost, and the pose that minimises it.
+
+Second order on SE(3) with the left perturbation of docs/conventions.md. Matches of different origin have
+different noise and different worth, so every match carries its own; RANSAC libraries know one threshold only.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gsplatloc.localization.pose.covariance import Parts, PartSums, bend, jackknife
+from gsplatloc.scene.cameras import Camera
+
+_MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
+_CONVERGED = 1e-6  # metres and radians: a thousandth of what is measurable
+_SMALL_ANGLE = 1e-4  # radians: below, the series' first terms are exact where the formulas cancel
+_OUTLIER = 1e6  # normalised squared error given to points behind the camera
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Matches between pixels and world points, each with its noise and its worth."""
+
+    pixels: Tensor  # [M, 2] float64
+    points: Tensor  # [M, 3] float64, world
+    sigma: Tensor  # [M] float64 pixels, standard deviation per coordinate
+    weight: Tensor  # [M] float64, independent observations that one match is worth, at most 1
+
+    def __len__(self) -> int:
+        return self.pixels.shape[0]
+
+
+def observe(pixels: Tensor, points: Tensor, sigma: float = 1.0, weight: float = 1.0) -> Observations:
+    """Matches that share one noise level and one worth."""
+    pixels, points = pixels.double().cpu(), points.double().cpu()
+    one = torch.ones_like(pixels[:, 0])
+    return Observations(pixels, points, sigma * one, weight * one)
+
+
+def join(*parts: Observations) -> Observations:
+    return Observations(
+        torch.cat([part.pixels for part in parts]),
+        torch.cat([part.points for part in parts]),
+        torch.cat([part.sigma for part in parts]),
+        torch.cat([part.weight for part in parts]),
+    )
+
+
+def errors_px(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
+    """Reprojection errors [M] in pixels; infinite behind the camera."""
+    local = _transform(cam_from_world, observations.points)
+    error = torch.linalg.norm(camera.project(local) - observations.pixels, dim=1)
+    return torch.where(local[:, 2] > _MIN_DEPTH, error, torch.inf)
+
+
+def noise_px(errors: Tensor) -> float:
+    """Robust standard deviation per coordinate of errors [M]: the median of a Rayleigh law is 1.177 sigma."""
+    return (errors.median() / 1.1774).item()
+
+
+def cost(camera: Camera, cam_from_world: Tensor, observations: Observations) -> float:
+    """Mean Geman-McClure cost s / (1 + s) in [0, 1), s = |error / (2 sigma)|^2: blind to far outliers."""
+    scaled = (errors_px(camera, cam_from_world, observations) / (2 * observations.sigma)) ** 2
+    scaled = scaled.clamp(max=_OUTLIER)
+    return ((scaled / (1 + scaled)) * observations.weight).sum().item() / observations.weight.sum().item()
+
+
+def minimise(
+    camera: Camera, cam_from_world: Tensor, observations: Observations, iterations: int = 10
+) -> tuple[Tensor, Tensor]:
+    """The pose [4, 4] of least robust cost near `cam_from_world`, and its information matrix [6, 6].
+
+    Iteratively reweighted Gauss-Newton; the information is J^T W J of the last step, in 1/m^2 and 1/rad^2.
+    """
+    pose, information = cam_from_world.numpy(), np.eye(6)
+    for _ in range(iterations):
+        information, gradient = _normal_equations(camera, pose, observations)
+        # Without a single match in view there is no information: no step, rather than a singular system.
+        damping = 1e-9 * information.diagonal().max() + 1e-12
+        step = -np.linalg.solve(information + damping * np.eye(6), gradient)
+        pose = _exp(step) @ pose
+        if np.abs(step).max() < _CONVERGED:
+            break
+    return torch.from_numpy(pose), torch.from_numpy(information)
+
+
+def normal_equations(
+    camera: Camera, cam_from_world: Tensor, observations: Observations
+) -> tuple[Tensor, Tensor]:
+    """J^T W J [6, 6] and J^T W r [6] of the whitened errors, W the Geman-McClure weights."""
+    information, gradient = _normal_equations(camera, cam_from_world.numpy(), observations)
+    return torch.from_numpy(information), torch.from_numpy(gradient)
+
+
+def part_sums(
+    camera: Camera, cam_from_world: Tensor, observations: Observations, index: Tensor, count: int
+) -> PartSums:
+    """The normal equations of each of `count` parts of the picture; `index` [M] says which a match is in."""
+    linear = _linearised(camera, cam_from_world.numpy(), observations)
+    information, gradient = np.zeros((count, 6, 6)), np.zeros((count, 6))
+    order = np.argsort(index.numpy(), kind="stable")
+    ends = np.cumsum(np.bincount(index.numpy(), minlength=count))
+    sorted_terms = _Linear(*(values[..., order] for values in linear))
+    for part, (start, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends)):
+        terms = _Linear(*(values[..., start:end] for values in sorted_terms))
+        information[part], gradient[part] = _summed(terms)
+    curvature = bend(torch.from_numpy(linear.square[linear.weight > 0]), 2) * torch.from_numpy(information)
+    return PartSums(curvature, torch.from_numpy(gradient))
+
+
+def jackknifed(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
+    """Covariance [6, 6] of the pose of least robust cost, by leaving out parts of the picture."""
+    parts = Parts.around(observations.pixels)
+    index = parts.index(observations.pixels)
+    return jackknife(part_sums(camera, cam_from_world, observations, index, len(parts)))
+
+
+class _Linear(NamedTuple):
+    """Errors and derivatives of matches, matches last."""
+
+    d_column: np.ndarray  # [6, M]
+    d_row: np.ndarray  # [6, M]
+    column: np.ndarray  # [M] pixels
+    row: np.ndarray  # [M]
+    weight: np.ndarray  # [M] 1/px^2
+    square: np.ndarray  # [M] |error / (2 sigma)|^2
+
+
+def _normal_equations(
+    camera: Camera, cam_from_world: np.ndarray, observations: Observations
+) -> tuple[np.ndarray, np.ndarray]:
+    """`normal_equations` in numpy."""
+    return _summed(_linearised(camera, cam_from_world, observations))
+
+
+def _summed(linear: _Linear) -> tuple[np.ndarray, np.ndarray]:
+    """J^T W J [6, 6] and J^T W r [6]."""
+    weighted_column, weighted_row = linear.d_column * linear.weight, linear.d_row * linear.weight
+    information = weighted_column @ linear.d_column.T + weighted_row @ linear.d_row.T
+    return information, weighted_column @ linear.column + weighted_row @ linear.row
+
+
+def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observations) -> _Linear:
+    """In numpy: for a thousand matches it is calls that cost, and torch's cost more."""
+    pixels, points = observations.pixels.numpy(), observations.points.numpy()
+    local = cam_from_world[:3, :3] @ points.T + cam_from_world[:3, 3:]
+    seen = local[2] > _MIN_DEPTH
+    x, y, z = np.where(seen, local, 1.0)
+    inverse = 1 / z
+    a, b = x * inverse, y * inverse
+    column = camera.fx * a + (camera.cx - pixels[:, 0])
+    row = camera.fy * b + (camera.cy - pixels[:, 1])
+    precision = observations.sigma.numpy() ** -2
+    square = (column * column + row * row) * precision * 0.25
+    weight = observations.weight.numpy() * seen * precision / (1 + square) ** 2
+    # d pixel / d xi as in `localization.pose.pnp.projection_jacobian`, a row per parameter.
+    ab, zero = a * b, np.zeros_like(a)
+    d_column = camera.fx * np.stack([inverse, zero, -a * inverse, -ab, 1 + a * a, -b])
+    d_row = camera.fy * np.stack([zero, inverse, -b * inverse, -1 - b * b, ab, a])
+    return _Linear(d_column, d_row, column, row, weight, square)
+
+
+def _exp(xi: np.ndarray) -> np.ndarray:
+    """`se3.se3_exp` of one tangent [6] without the price of torch's calls.
+
+    A generator G has G^4 = -a^2 G^2, a the angle: exp G = 1 + G + (1 - cos a)/a^2 G^2 + (a - sin a)/a^3 G^3.
+    """
+    generator = np.zeros((4, 4))
+    generator[:3, 3] = xi[:3]
+    generator[2, 1], generator[0, 2], generator[1, 0] = xi[3:]
+    generator[1, 2], generator[2, 0], generator[0, 1] = -xi[3:]
+    angle = float(np.linalg.norm(xi[3:]))
+    if angle < _SMALL_ANGLE:
+        second, third = 1 / 2, 1 / 6
+    else:
+        second, third = (1 - math.cos(angle)) / angle**2, (angle - math.sin(angle)) / angle**3
+    square = generator @ generator
+    return np.eye(4) + generator + second * square + third * square @ generator
+
+
+def _transform(cam_from_world: Tensor, points: Tensor) -> Tensor:
+    return points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]

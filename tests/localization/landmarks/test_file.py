@@ -1,0 +1,75 @@
+"""Landmarks on disk."""
+
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from gsplatloc.localization.landmarks.file import load_landmarks, save_landmarks
+from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.world import World
+
+
+def test_file_gives_back_what_was_saved(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "landmarks.safetensors"
+    save_landmarks(world.landmarks, path)
+    loaded = load_landmarks(path)
+    assert torch.equal(loaded.positions, world.landmarks.positions)
+    assert torch.equal(loaded.lengths, world.landmarks.lengths)
+    assert loaded.extractor == world.landmarks.extractor
+    torch.testing.assert_close(loaded.descriptors, world.landmarks.descriptors, atol=3e-3, rtol=0)
+    torch.testing.assert_close(loaded.directions, world.landmarks.directions, atol=1e-3, rtol=0)
+    torch.testing.assert_close(loaded.distances, world.landmarks.distances, atol=0, rtol=1e-2)
+
+
+def test_landmarks_without_distances_are_seen_from_anywhere(world: World, tmp_path: Path) -> None:
+    tensors = {name: getattr(world.landmarks, name) for name in ("positions", "directions", "lengths")}
+    tensors["descriptors"] = world.landmarks.descriptors.half()
+    path = tmp_path / "old.safetensors"
+    save_file(tensors, path, {"format": "gsplatloc-landmarks-1", "extractor": "x"})
+    distances = load_landmarks(path).distances
+    assert (distances[:, 0] == 0).all() and distances[:, 1].isinf().all()
+
+
+def test_descriptors_stay_normalised(world: World, tmp_path: Path) -> None:
+    save_landmarks(world.landmarks, tmp_path / "l.safetensors")
+    norms = load_landmarks(tmp_path / "l.safetensors").descriptors.norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+def test_a_landmark_takes_90_bytes(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "l.safetensors"
+    save_landmarks(world.landmarks, path)
+    assert path.stat().st_size < 90 * len(world.landmarks) + 1000
+
+
+def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match=r"run train\.py"):
+        load_landmarks(tmp_path / "none.safetensors")
+
+
+def test_broken_file_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"not a map")
+    with pytest.raises(GSplatLocError, match="expected landmarks"):
+        load_landmarks(tmp_path / "broken.safetensors")
+
+
+def test_foreign_safetensors_are_a_user_error(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(GSplatLocError, match="no format name"):
+        load_landmarks(tmp_path / "foreign.safetensors")
+
+
+def test_a_map_without_one_of_its_tensors_is_a_user_error(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "l.safetensors"
+    save_landmarks(world.landmarks, path)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata, tensors = (
+            file.metadata(),
+            {name: file.get_tensor(name) for name in ("positions", "lengths")},
+        )
+    save_file(tensors, path, metadata)
+    with pytest.raises(GSplatLocError, match="descriptors"):
+        load_landmarks(path)

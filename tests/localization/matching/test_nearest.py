@@ -1,0 +1,67 @@
+"""Mutual nearest neighbours against the definition, written out."""
+
+import pytest
+import torch
+
+from gsplatloc.localization.matching import nearest as matching
+from gsplatloc.localization.matching.nearest import mutual_nearest
+
+
+def descriptors(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(count, 64, generator=generator), dim=1)
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_agrees_with_the_full_similarity_matrix(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "has_bfloat16", lambda: False)
+    a, b = descriptors(60, 1), descriptors(90, 2)
+    similarity = a @ b.T
+    expected = {
+        (i, j)
+        for i in range(60)
+        for j in range(90)
+        if similarity[i, j] == similarity[i].max() and similarity[i, j] == similarity[:, j].max()
+    }
+    pairs = mutual_nearest(a, b, block=block)
+    assert set(zip(pairs.index_a.tolist(), pairs.index_b.tolist())) == expected
+    torch.testing.assert_close(pairs.similarity, similarity[pairs.index_a, pairs.index_b])
+
+
+def test_half_precision_finds_the_same_matches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also among many similar ones, and it states their cosines in single precision."""
+    common = 2 * descriptors(1, 7)
+    b = torch.nn.functional.normalize(descriptors(3000, 8) + common, dim=1)  # cosines of 0.8 to each other
+    a = torch.nn.functional.normalize(b[:500] + 0.3 * descriptors(500, 9), dim=1)
+    monkeypatch.setattr(matching, "has_bfloat16", lambda: False)
+    exact = mutual_nearest(a, b)
+    monkeypatch.setattr(matching, "has_bfloat16", lambda: True)
+    half = mutual_nearest(a, b)
+    exact_pairs, half_pairs = (
+        set(zip(pairs.index_a.tolist(), pairs.index_b.tolist())) for pairs in (exact, half)
+    )
+    assert len(exact_pairs & half_pairs) > 0.98 * len(exact_pairs)
+    torch.testing.assert_close(half.similarity, (a[half.index_a] * b[half.index_b]).sum(1))
+
+
+def test_every_descriptor_finds_itself_in_a_permuted_set() -> None:
+    a = descriptors(50, 3)
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    pairs = mutual_nearest(a, a[order])
+    assert torch.equal(order[pairs.index_b], pairs.index_a)
+    assert len(pairs) == 50
+
+
+def test_dissimilar_pairs_are_dropped() -> None:
+    a = descriptors(50, 4)
+    noisy = torch.nn.functional.normalize(a + 0.1 * descriptors(50, 5), dim=1)
+    every = mutual_nearest(a, noisy)
+    threshold = every.similarity.median().item()
+    kept = mutual_nearest(a, noisy, min_similarity=threshold)
+    assert 0 < len(kept) < len(every)
+    assert (kept.similarity >= threshold).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 5), (5, 0), (0, 0)])
+def test_empty_sets_have_no_pairs(rows: int, columns: int) -> None:
+    assert len(mutual_nearest(torch.zeros(rows, 64), torch.zeros(columns, 64))) == 0

@@ -1,0 +1,151 @@
+"""Radial distortion of cameras that are not known."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+import torch
+
+from gsplatloc.localization.features.xfeat import Features, XFeatExtractor
+from gsplatloc.localization.landmarks.file import Landmarks
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.pose.distortion import find_distortion, undistort_image, undistort_pixels
+from gsplatloc.localization.pose.pnp import estimate_pose
+from gsplatloc.localization.refine import Query
+from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+
+CAMERA = Camera(640, 480, 520.0, 520.0, 320.0, 240.0)
+GUESS = replace(CAMERA, fx=640.0, fy=640.0)
+TRUTH = se3.se3_exp(torch.tensor([0.3, -0.2, 0.5, 0.1, -0.3, 0.2], dtype=torch.float64))
+
+
+def distort(pixels: np.ndarray, k: float) -> np.ndarray:
+    center = np.array([CAMERA.cx, CAMERA.cy])
+    normalised = (pixels - center) / CAMERA.fx
+    return center + CAMERA.fx * normalised * (1 + k * (normalised**2).sum(1, keepdims=True))
+
+
+def localize(k: float, noise_px: float = 0.5) -> tuple[PoseEstimate, np.ndarray]:
+    """The pose of 400 points seen through a lens of distortion k, and their undistorted pixels."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(400, 2, generator=generator, dtype=torch.float64) * torch.tensor([600.0, 440.0]) + 20
+    depth = torch.rand(400, generator=generator, dtype=torch.float64) * 4 + 1
+    world_from_cam = se3.inverse(TRUTH)
+    points = CAMERA.unproject(pixels, depth) @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
+    seen = distort(pixels.numpy(), k) + noise_px * np.random.default_rng(0).normal(size=(400, 2))
+    return estimate_pose(seen, points.numpy(), GUESS, focal_known=False), pixels.numpy()
+
+
+@pytest.mark.parametrize("k", [-0.1, 0.1])
+def test_distortion_is_found_with_pose_and_focal_length(k: float) -> None:
+    estimate, _ = localize(k)
+    translation, rotation = pose_errors(estimate.pose(), TRUTH)
+    assert estimate.distortion == pytest.approx(k, abs=0.01)
+    assert estimate.camera.fx == pytest.approx(CAMERA.fx, rel=0.005)
+    assert translation < 0.01
+    assert rotation < 0.1
+
+
+def test_matches_are_those_of_a_pinhole_camera() -> None:
+    estimate, pixels = localize(-0.1)
+    assert estimate.matches is not None
+    assert np.abs(estimate.matches.pixels - pixels).max() < 3.0
+
+
+def test_a_pinhole_camera_is_given_next_to_no_distortion() -> None:
+    estimate, _ = localize(0.0)
+    assert abs(estimate.distortion) < 0.005
+
+
+def test_matches_behind_the_camera_say_nothing_of_distortion() -> None:
+    generator = np.random.default_rng(0)
+    points = generator.uniform(-1, 1, (40, 3)) + [0, 0, 3] * np.where(np.arange(40) < 10, 1, -1)[:, None]
+    matches = Matches(generator.uniform(0, 480, (40, 2)), points, np.ones(40, bool))
+    camera = pycolmap.Camera(model="SIMPLE_PINHOLE", width=640, height=480, params=[520, 320, 240])
+    with np.errstate(invalid="raise"):
+        assert find_distortion(pycolmap.Rigid3d(), camera, matches, 12.0, 0.5) is None
+
+
+@pytest.mark.parametrize("k", [-0.1, 0.1])
+def test_pixels_are_undistorted(k: float) -> None:
+    pixels = np.array([[320.0, 240.0], [20.5, 30.0], [600.0, 470.0]])
+    assert undistort_pixels(distort(pixels, k), CAMERA, k) == pytest.approx(pixels, abs=0.01)
+
+
+def test_an_image_is_undistorted_to_where_its_pixels_are() -> None:
+    k, place = -0.1, np.array([[500.5, 400.5]])
+    image = np.zeros((480, 640, 3), np.uint8)
+    rows, columns = np.mgrid[:480, :640] + 0.5
+    seen = distort(place, k)[0]
+    image[...] = (200 * np.exp(-((columns - seen[0]) ** 2 + (rows - seen[1]) ** 2) / 18))[..., None]
+    peak = np.unravel_index(undistort_image(image, CAMERA, k)[..., 0].argmax(), (480, 640))
+    assert np.hypot(peak[1] + 0.5 - place[0, 0], peak[0] + 0.5 - place[0, 1]) < 1.0
+
+
+class Witness:
+    """A refiner that keeps the query it is given."""
+
+    name = "witness"
+
+    def __init__(self) -> None:
+        self.queries: list[Query] = []
+
+    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+        self.queries.append(query)
+        return prior
+
+
+def picture() -> np.ndarray:
+    """Random blocks of several sizes: corners everywhere."""
+    rng, image = np.random.default_rng(1), np.zeros((480, 640, 3))
+    for block in (7, 15, 31):
+        coarse = rng.integers(0, 80, (480 // block + 1, 640 // block + 1, 3))
+        image += coarse.repeat(block, 0).repeat(block, 1)[:480, :640]
+    return image.astype(np.uint8)
+
+
+def through_lens(image: np.ndarray, k: float) -> np.ndarray:
+    """The image as a camera with distortion `k` takes it."""
+    rows, columns = np.mgrid[:480, :640] + 0.5
+    source = undistort_pixels(np.column_stack([columns.ravel(), rows.ravel()]), CAMERA, k) - 0.5
+    maps = source.astype(np.float32).reshape(480, 640, 2)
+    return cv2.remap(image, maps, None, cv2.INTER_LINEAR)
+
+
+def landmarks_of(features: Features, version: str) -> Landmarks:
+    """An image's keypoints as the landmarks of a camera at the origin, at any depths."""
+    count = len(features.keypoints)
+    depth = 1 + 4 * torch.rand(count, generator=torch.Generator().manual_seed(0))
+    positions = CAMERA.unproject(features.keypoints.xy, depth)
+    distances = positions.norm(dim=1, keepdim=True)
+    return Landmarks(
+        positions, features.keypoints.descriptors, -positions / distances, distances.repeat(1, 2),
+        torch.full((count,), 5, dtype=torch.int32), version,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("k", [-0.12, 0.08])
+def test_a_distorted_photo_of_an_unknown_camera_is_localized_and_refined_undistorted(k: float) -> None:
+    extractor, image = XFeatExtractor(top_k=1024), picture()
+    landmarks = landmarks_of(extractor.extract(image), extractor.version)
+    nothing = Gaussians(
+        torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 1, 3),
+        torch.zeros(0, 64),
+    )  # fmt: skip
+    witness = Witness()
+    found = Localizer(landmarks, extractor, nothing, [witness]).localize(through_lens(image, k)).final
+    assert found.distortion == pytest.approx(k, abs=0.02)
+    assert found.camera.fx == pytest.approx(CAMERA.fx, rel=0.01)
+    translation, rotation = pose_errors(found.pose(), torch.eye(4, dtype=torch.float64))
+    assert translation < 0.03 and rotation < 0.3
+    middle = np.s_[60:-60, 60:-60]  # the lens did not see all corners
+    difference = witness.queries[0].image[middle].astype(int) - image[middle].astype(int)
+    distorted = through_lens(image, k)[middle].astype(int) - image[middle].astype(int)
+    assert np.abs(difference).mean() < 0.5 * np.abs(distorted).mean()
+    again = extractor.extract(witness.queries[0].image).dense
+    torch.testing.assert_close(witness.queries[0].dense, again)
