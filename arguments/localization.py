@@ -9,7 +9,7 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.localization.initial.view_index import ViewRetrievalOptions
-from gsplatloc.localization.localizer import DEFAULT_STAGES, PRIOR, STAGES, LocalizerOptions
+from gsplatloc.localization.localizer import DEFAULT_STAGES, INITIAL, STAGES, LocalizerOptions
 from gsplatloc.localization.pose.pnp import PnPOptions
 from gsplatloc.localization.queries import Intrinsics
 from gsplatloc.localization.refine.gscpr import GscprOptions
@@ -70,7 +70,7 @@ class LocalizeArguments:
             raise GSplatLocError(
                 f"expected a refinement among {', '.join(STAGES[1:])}, found {self.refine!r}: see --refine"
             )
-        return (PRIOR, self.refine)
+        return (INITIAL, self.refine)
 
     def options(self) -> LocalizerOptions:
         pnp, gscpr = PnPOptions(max_iterations=self.ransac_iters), GscprOptions()

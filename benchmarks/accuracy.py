@@ -62,7 +62,7 @@ class AccuracyArguments:
     data: Path = Path(
         os.environ.get("GSPLATLOC_DATA", ROOT.parent / "shared" / "data")
     )  # folder of the scenes
-    chains: tuple[str, ...] = ("prior+lm", "prior+fine", "prior+fine+warp", "prior+warp")  # of stages
+    chains: tuple[str, ...] = ("initial+lm", "prior+fine", "prior+fine+warp", "prior+warp")  # of stages
     baselines: tuple[str, ...] = ("mutual",)  # of the script's settings: mutual, lighterglue
     baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
     ablation: tuple[str, ...] = SCENES[:1]  # where the prior is varied: landmarks, keypoints, second look
@@ -147,7 +147,7 @@ def map_sizes(map_folder: Path, work: Path) -> dict[str, int]:
     landmarks = (map_folder / LANDMARKS).stat().st_size
     return {
         "landmarks": landmarks,
-        "prior+lm": landmarks + (work / "lm.ply").stat().st_size,
+        "initial+lm": landmarks + (work / "lm.ply").stat().st_size,
         "everything": landmarks + sum(path.stat().st_size for path in whole.parent.iterdir()),
         "gaussians": len(gaussians),
     }
@@ -202,7 +202,7 @@ def stage_row(result: QueryResult, stage: str) -> list[float | None]:
 
 def degraded(results: Sequence[QueryResult], stage: str) -> dict[str, float]:
     """Share of the localized queries that a stage leaves further off than the prior did."""
-    pairs = [(stage_error(result, "prior"), stage_error(result, stage)) for result in results]
+    pairs = [(stage_error(result, "initial"), stage_error(result, stage)) for result in results]
     both = [(a.translation_m, b.translation_m) for a, b in pairs if a is not None and b is not None]
     before, after = torch.tensor([pair for pair in both if pair[0] < float("inf")]).reshape(-1, 2).unbind(1)
     if not len(before):
@@ -216,7 +216,7 @@ def degraded(results: Sequence[QueryResult], stage: str) -> dict[str, float]:
 
 def ablations(bench: Bench) -> list[dict[str, Any]]:
     """The prior with one choice changed at a time: accuracy, bytes, milliseconds."""
-    whole = Localizer.load(bench.map_folder, LocalizerOptions(stages=("prior",)))
+    whole = Localizer.load(bench.map_folder, LocalizerOptions(stages=("initial",)))
     options = whole.options
     variants: dict[str, LocalizerOptions] = {"as it is": options}
     for count in (512, 1024, 4096):
@@ -236,14 +236,14 @@ def ablation_row(
     loaded = Localizer.load(bench.map_folder, options)
     kept = loaded.landmarks.select(slice(0, landmarks))
     localizer = Localizer(kept, loaded.extractor, options=loaded.options)
-    figures = metrics(label, localize(localizer, bench.queries), len(kept) * _LANDMARK_BYTES, ("prior",))
+    figures = metrics(label, localize(localizer, bench.queries), len(kept) * _LANDMARK_BYTES, ("initial",))
     return {"label": label, "landmarks": len(kept), "bytes": figures["map_bytes"],
             "ms": figures["total_median_ms"], **figures["final"]}  # fmt: skip
 
 
 def rejection(bench: Bench) -> dict[str, int]:
     """How many photos of other places were taken for this one, with known and with unknown focal length."""
-    localizer = Localizer.load(bench.map_folder, LocalizerOptions(stages=("prior",)))
+    localizer = Localizer.load(bench.map_folder, LocalizerOptions(stages=("initial",)))
     unknown: Callable[[], None] = lambda: None  # noqa: E731
     anyhow = [replace(query, load_camera=unknown) for query in bench.foreign]
     known, guessed = (

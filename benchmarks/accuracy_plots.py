@@ -18,7 +18,13 @@ Result = dict[str, Any]  # of one scene, as in the JSON
 
 _PANEL = (3.6, 3.0)  # inches
 _DPI = 100
-_COLORS = {"prior": "C0", "prior+lm": "C1", "prior+fine": "C2", "prior+fine+warp": "C3", "prior+warp": "C4"}
+_COLORS = {
+    "initial": "C0",
+    "initial+lm": "C1",
+    "prior+fine": "C2",
+    "prior+fine+warp": "C3",
+    "prior+warp": "C4",
+}
 _RMS_PER_MEDIAN = 1.126  # of the length of a normal vector in three dimensions
 
 
@@ -51,7 +57,7 @@ def draw_cdf(axes: Axes, result: Result) -> None:
     """Cumulative distribution of the translation error of every method; failures never arrive at 1."""
     curves = {}
     if result["chains"]:
-        curves["prior"] = [query["stages"][0][0] for query in result["chains"][0]["queries"]]
+        curves["initial"] = [query["stages"][0][0] for query in result["chains"][0]["queries"]]
     curves |= {
         chain["chain"]: [query["stages"][-1][0] for query in chain["queries"]] for chain in result["chains"]
     }
@@ -79,7 +85,7 @@ def draw_size(axes: Axes, result: Result) -> None:
         "prior, fewer landmarks",
     )
     for chain in result["chains"]:
-        size = result["bytes"]["prior+lm" if chain["chain"] == "prior+lm" else "everything"]
+        size = result["bytes"]["initial+lm" if chain["chain"] == "initial+lm" else "everything"]
         _point(axes, result, size / 1e6, chain["final"]["median_translation_m"], chain["chain"])
     for kind, figures in result["baselines"].items():
         size = figures["map_bytes"] / 1e6

@@ -80,17 +80,17 @@ def comparison_table(results: Sequence[Result]) -> str:
 
 
 def _prior_row(result: Result, chain: Result) -> list[str]:
-    prior = chain["stages"]["prior"]
-    cost = (chain["features_median_ms"] or 0) + (prior["median_ms"] or 0)
-    return [result["scene"], "**ours, prior**", *_accuracy(result, prior),
-            _fraction(prior["failed"], chain["count"]), _number(cost, 0),
+    initial = chain["stages"]["initial"]
+    cost = (chain["features_median_ms"] or 0) + (initial["median_ms"] or 0)
+    return [result["scene"], "**ours, prior**", *_accuracy(result, initial),
+            _fraction(initial["failed"], chain["count"]), _number(cost, 0),
             _megabytes(result["bytes"]["landmarks"])]  # fmt: skip
 
 
 def _chain_row(result: Result, chain: Result) -> list[str]:
-    size = result["bytes"]["prior+lm" if chain["chain"] == "prior+lm" else "everything"]
+    size = result["bytes"]["initial+lm" if chain["chain"] == "initial+lm" else "everything"]
     name = f"ours, {chain['chain'].replace('+', ' + ')}"
-    return [result["scene"], f"**{name}**" if chain["chain"] == "prior+lm" else name,
+    return [result["scene"], f"**{name}**" if chain["chain"] == "initial+lm" else name,
             *_accuracy(result, chain["final"]), _fraction(chain["failed"], chain["count"]),
             _number(chain["total_median_ms"], 0), _megabytes(size)]  # fmt: skip
 
@@ -106,7 +106,7 @@ def map_table(results: Sequence[Result]) -> str:
         if mapping["seconds"] is not None:
             made = f"{mapping['seconds'] / 60:.1f} min, {mapping['peak_bytes'] / 1e9:.1f} GB"
         quality = "–" if held_out is None else f"{held_out['psnr']:.1f} dB"
-        sizes = [_megabytes(size[name]) for name in ("landmarks", "prior+lm", "everything")]
+        sizes = [_megabytes(size[name]) for name in ("landmarks", "initial+lm", "everything")]
         rows.append(
             [result["scene"], *sizes, f"{size['gaussians']:,}", made, quality, _depth(result, held_out or {})]
         )

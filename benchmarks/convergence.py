@@ -87,7 +87,7 @@ class Photo:
 
 def stage(name: str) -> Refiner:
     """A refinement of the pipeline with its default options."""
-    return make_refiners(LocalizerOptions(stages=("prior", name)))[0]
+    return make_refiners(LocalizerOptions(stages=("initial", name)))[0]
 
 
 def main() -> None:
@@ -130,7 +130,7 @@ class SceneBench:
         if not self.scene.test:
             raise GSplatLocError(f"expected test photos in {self.scene.root}, found none: map it with --eval")
         self.folder, self.methods, self.arguments = folder, methods, arguments
-        options = LocalizerOptions(stages=("prior", "lm"), device="cpu")
+        options = LocalizerOptions(stages=("initial", "lm"), device="cpu")
         self.localizer = Localizer.load(folder, options)
         settings = {"seed": arguments.seed, "thinned": arguments.thinned,
                     "retrieval_starts": arguments.retrieval_starts,
@@ -208,12 +208,12 @@ def map_of(localizer: Localizer) -> Gaussians:
 
 def row_of(photo: Photo, start: Start, refiner: Refiner, gaussians: Gaussians) -> dict[str, Any]:
     """Where a refinement ends from one start, and what it costs."""
-    prior = PoseEstimate(Status.OK, photo.query.camera, start.pose)
+    initial = PoseEstimate(Status.OK, photo.query.camera, start.pose)
     wall, cpu = time.perf_counter(), time.process_time()
-    estimate = refiner.refine(photo.query, gaussians, prior)
+    estimate = refiner.refine(photo.query, gaussians, initial)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     metres, degrees = pose_errors(estimate.cam_from_world, photo.truth)
-    found = {"error_m": metres, "error_deg": degrees, "improved": estimate.improved}
+    found = {"error_m": metres, "error_deg": degrees, "improved": estimate.accepted}
     cost = {"ms": 1000 * wall, "cpu_ms": 1000 * cpu}
     return {"photo": photo.name, "level": start.level, "overlap": start.overlap, **found, **cost}
 
@@ -222,7 +222,7 @@ def prior_row(photo: Photo, localizer: Localizer) -> dict[str, Any]:
     """The same of the sparse prior, which is found without a start."""
     features = Features(photo.query.keypoints, photo.query.dense)
     cpu = time.process_time()
-    estimate = localizer.prior(features, photo.query.camera)
+    estimate = localizer.initial(features, photo.query.camera)
     cpu = time.process_time() - cpu
     metres, degrees = pose_errors(estimate.cam_from_world, photo.truth)
     return {"photo": photo.name, "error_m": metres, "error_deg": degrees, "ms": estimate.elapsed_ms,

@@ -59,9 +59,11 @@ def convergence_table(scene: Result) -> str:
         [name, str(photos(found)), *(_percent(value) for value in per_level(found)), *_cost(summary(found))]
         for name, found in by_method(scene["runs"]).items()
     ]
-    prior = scene["prior_runs"]
-    anywhere = [_percent(share(prior))] * len(levels)
-    return _table(header, [*rows, ["sparse prior", str(photos(prior)), *anywhere, *_cost(summary(prior))]])
+    initial = scene["prior_runs"]
+    anywhere = [_percent(share(initial))] * len(levels)
+    return _table(
+        header, [*rows, ["sparse prior", str(photos(initial)), *anywhere, *_cost(summary(initial))]]
+    )
 
 
 def retrieval_table(scene: Result) -> str:

@@ -44,7 +44,7 @@ RUNS = {
     ],
 }
 DRY = ["--iterations", "3", "--descriptor_steps", "1", "--init_max_points", "500"]
-_CHAINS = (("prior",), ("prior", "fine"), STAGES, ("prior", "lm"), ("prior", "fine", "lm"))
+_CHAINS = (("initial",), ("initial", "fine"), STAGES, ("initial", "lm"), ("initial", "fine", "lm"))
 
 
 def train_maps(arguments: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.retrieval import RetrievalStart
 from gsplatloc.localization.initial.view_index import build_index
 from gsplatloc.localization.localizer import LocalizerOptions
-from gsplatloc.localization.map_refiner import COARSE, CoarseQuery, MapRefiner, refine_queries
+from gsplatloc.localization.map_refiner import INITIAL, CoarseQuery, MapRefiner, refine_queries
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.localization.refine import Query
 from gsplatloc.localization.refine.gscpr import GscprOptions
@@ -188,13 +188,13 @@ def views_to_refine(arguments: RefinementArguments) -> list[View]:
 
 
 def row(kind: str, variant: Variant, results: Sequence[QueryResult]) -> dict[str, Any]:
-    figures = metrics(kind, results, 0, (COARSE, *variant.stages))
+    figures = metrics(kind, results, 0, (INITIAL, *variant.stages))
     final = figures["final"]
     keys = ("median_translation_m", "median_rotation_deg", "p90_translation_m", "recall", "median_ms")
     return {
-        "coarse": kind,
-        "coarse_median_m": figures["stages"][COARSE]["median_translation_m"],
-        "coarse_median_deg": figures["stages"][COARSE]["median_rotation_deg"],
+        "initial": kind,
+        "coarse_median_m": figures["stages"][INITIAL]["median_translation_m"],
+        "coarse_median_deg": figures["stages"][INITIAL]["median_rotation_deg"],
         "variant": variant.name,
         "options": asdict(variant.options),
         "stages": variant.stages,
@@ -206,7 +206,7 @@ def row(kind: str, variant: Variant, results: Sequence[QueryResult]) -> dict[str
 
 def key(found: dict[str, Any]) -> tuple[Any, ...]:
     """What a row is of; the same key, the same poses."""
-    return found["coarse"], found["variant"], found["count"], repr(found["options"]), tuple(found["stages"])
+    return found["initial"], found["variant"], found["count"], repr(found["options"]), tuple(found["stages"])
 
 
 class Record:
@@ -246,7 +246,7 @@ def map_version(folder: Path) -> str:
 def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """By coarse error, then as variants are listed."""
     kinds, names = (*NOISE, RETRIEVAL), [variant.name for variant in variants(has_network=True)]
-    return sorted(rows, key=lambda found: (kinds.index(found["coarse"]), names.index(found["variant"])))
+    return sorted(rows, key=lambda found: (kinds.index(found["initial"]), names.index(found["variant"])))
 
 
 HEADER = (

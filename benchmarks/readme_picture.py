@@ -80,7 +80,7 @@ def write_small_png(path: Path, image: Image) -> None:
 
 
 def _query_panel(result: QueryResult, view: View) -> Image:
-    matches = result.localization.stages["prior"].matches
+    matches = result.localization.stages["initial"].matches
     photo = view.load_image()
     camera = view.camera.resized(_WIDTH, round(_WIDTH * view.camera.height / view.camera.width))
     panel = images.resize(photo, camera.width, camera.height)

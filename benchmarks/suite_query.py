@@ -24,7 +24,7 @@ def query_probe(map_folder: Path) -> Probe:
     localizer = Localizer.load(map_folder)
     views = read_scene(config.source_path, config.scene).test
     order = torch.randperm(len(views), generator=torch.Generator().manual_seed(0)).tolist()
-    stages = {"features": (localizer.extractor, "extract"), "prior": (localizer, "prior")}
+    stages = {"features": (localizer.extractor, "extract"), "initial": (localizer, "initial")}
     stages |= {refiner.name: (refiner, "refine") for refiner in localizer.refiners}
 
     def localize(lap: Lap) -> None:

@@ -38,11 +38,11 @@ from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, read_cameras
 from gsplatloc.utils.errors import GSplatLocError
 
-PRIOR = "prior"
+INITIAL = "initial"
 _LARGE = 2  # shortlists that a map must exceed for a vote
-STAGES = (PRIOR, "fine", "warp", "lm", "gsloc", "gscpr")
-STARTS = (PRIOR, "retrieval")
-DEFAULT_STAGES = (PRIOR, "lm")  # as accurate as `fine` in a third of its time: localization/refine/lm.py
+STAGES = (INITIAL, "fine", "warp", "lm", "gsloc", "gscpr")
+STARTS = (INITIAL, "retrieval")
+DEFAULT_STAGES = (INITIAL, "lm")  # as accurate as `fine` in a third of its time: localization/refine/lm.py
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LocalizerOptions:
     lm: LmOptions = field(default_factory=LmOptions)
     gsloc: GslocOptions = field(default_factory=GslocOptions)
     gscpr: GscprOptions = field(default_factory=GscprOptions)
-    start: str = PRIOR  # what "prior" is: matches with landmarks, or "retrieval" of views of the map
+    start: str = INITIAL  # what "prior" is: matches with landmarks, or "retrieval" of views of the map
     views: ViewRetrievalOptions = field(default_factory=ViewRetrievalOptions)  # that are retrieved
     retrieval: RetrievalStartOptions = field(default_factory=RetrievalStartOptions)  # how
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
@@ -152,7 +152,7 @@ class Localizer:
             stages = self._from_views(Query(image, guess, features.keypoints, features.dense), self.start)
             stages = {name: stage.resized(width, height) for name, stage in stages.items()}
             return Localization(stages, features_ms)
-        estimate = self.prior(features, guess, focal_known=camera is not None)
+        estimate = self.initial(features, guess, focal_known=camera is not None)
         if estimate.ok and self.refiners and estimate.distortion != 0:
             start = time.perf_counter()
             image = undistort_image(image, estimate.camera, estimate.distortion)
@@ -165,7 +165,7 @@ class Localizer:
 
     def _refined(self, query: Query, estimate: PoseEstimate) -> dict[str, PoseEstimate]:
         """The stages from an estimate on; only itself where it failed."""
-        stages = {PRIOR: estimate}
+        stages = {INITIAL: estimate}
         if estimate.ok and self.gaussians is not None:
             for refiner in self.refiners:
                 estimate = refiner.refine(query, self.gaussians, estimate)
@@ -185,18 +185,18 @@ class Localizer:
             elapsed_ms = 1000 * (time.perf_counter() - begin)
             tried.append(self._refined(query, replace(start, elapsed_ms=elapsed_ms)))
             found = list(tried[-1].values())[1:]
-            if not found or any(estimate.improved for estimate in found):
+            if not found or any(estimate.accepted for estimate in found):
                 return tried[-1]
         failed = {
             name: replace(
                 stage, status=Status.NO_CONSENSUS, cam_from_world=None, covariance=None, information=None
             )
             for name, stage in tried[0].items()
-            if name != PRIOR
+            if name != INITIAL
         }
-        return {PRIOR: tried[0][PRIOR], **failed}
+        return {INITIAL: tried[0][INITIAL], **failed}
 
-    def prior(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
+    def initial(self, features: Features, camera: Camera, focal_known: bool = True) -> PoseEstimate:
         """The pose from matches between keypoints and landmarks."""
         start = time.perf_counter()
         estimate = self._look(features.keypoints, camera, focal_known)
@@ -267,9 +267,9 @@ def make_refiners(options: LocalizerOptions, map_dir: Path | str | None = None) 
     """The refinements among `options.stages`, in order; some read more of the map than its Gaussians."""
     unknown = [stage for stage in options.stages if stage not in STAGES]
     repeated = len(set(options.stages)) < len(options.stages)
-    if unknown or repeated or not options.stages or options.stages[0] != PRIOR:
+    if unknown or repeated or not options.stages or options.stages[0] != INITIAL:
         raise GSplatLocError(
-            f"expected stages that start with {PRIOR}, out of {', '.join(STAGES)}, each once,"
+            f"expected stages that start with {INITIAL}, out of {', '.join(STAGES)}, each once,"
             f" found {', '.join(options.stages) or 'none'}: see --stages"
         )
     makers: dict[str, Callable[[], Refiner]] = {
@@ -294,7 +294,7 @@ def _starts_by_retrieval(options: LocalizerOptions) -> bool:
         raise GSplatLocError(
             f"expected a start among {', '.join(STARTS)}, found {options.start!r}: see --start"
         )
-    return options.start != PRIOR
+    return options.start != INITIAL
 
 
 def map_bytes(map_dir: Path | str, options: LocalizerOptions, iteration: int | None = None) -> int:

@@ -14,7 +14,7 @@ from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.io.pose_files import CoarsePose
-from gsplatloc.localization.localizer import PRIOR, STAGES, LocalizerOptions, make_refiners
+from gsplatloc.localization.localizer import INITIAL, STAGES, LocalizerOptions, make_refiners
 from gsplatloc.localization.matching.images.keypoints import Extractor
 from gsplatloc.localization.queries import (
     Intrinsics,
@@ -36,7 +36,6 @@ from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.errors import GSplatLocError
 
-COARSE = "coarse"  # the stage that another program ran
 FOLDER_NAME = "refined"
 
 
@@ -81,7 +80,7 @@ class MapRefiner:
                 f"expected refinements out of {', '.join(STAGES[1:])}, each once,"
                 f" found {', '.join(stages) or 'none'}: see --stages"
             )
-        options = replace(options or LocalizerOptions(), stages=(PRIOR, *stages))
+        options = replace(options or LocalizerOptions(), stages=(INITIAL, *stages))
         device = rendering_device(options.device, quiet=options.quiet)
         refiners = make_refiners(options, map_dir)
         gaussians = load_gaussians(map_dir, iteration).to(device)
@@ -94,7 +93,7 @@ class MapRefiner:
         Without a pose there is one stage, failed. The first stage is the coarse pose itself.
         """
         if cam_from_world is None:
-            return Localization({COARSE: PoseEstimate(Status.NOT_GIVEN, camera)})
+            return Localization({INITIAL: PoseEstimate(Status.NOT_GIVEN, camera)})
         height, width = image.shape[:2]
         if (camera.width, camera.height) != (width, height):
             raise GSplatLocError(
@@ -106,7 +105,7 @@ class MapRefiner:
         features = self.extractor.extract(image)
         features_ms = 1000 * (time.perf_counter() - start)
         estimate = PoseEstimate(Status.OK, small, cam_from_world.double().cpu())
-        stages = {COARSE: estimate}
+        stages = {INITIAL: estimate}
         query = Query(image, small, features.keypoints, features.dense)
         for refiner in self.refiners:
             estimate = refiner.refine(query, self.gaussians, estimate)

@@ -47,7 +47,7 @@ class PoseEstimate:
     matches: Matches | None = None
     elapsed_ms: float = 0.0
     distortion: float = 0.0  # radial k of an unknown camera (pose.distortion); `camera` is without
-    improved: bool = True  # False when a refinement was tried, rejected, and this is its prior again
+    accepted: bool = True  # False when a refinement was tried, rejected, and this is its prior again
 
     @property
     def ok(self) -> bool:

@@ -7,8 +7,8 @@ from gsplatloc.localization.io.pose_files import read_coarse_poses
 from gsplatloc.localization.io.results import summary_lines, write_results
 from gsplatloc.localization.localizer import splats_bytes
 from gsplatloc.localization.map_refiner import (
-    COARSE,
     FOLDER_NAME,
+    INITIAL,
     CoarseQuery,
     MapRefiner,
     coarse_queries,
@@ -35,7 +35,7 @@ def main() -> None:
     folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.images or arguments.source_path or config.source_path).resolve().name
     size = splats_bytes(arguments.model_path, arguments.iteration)
-    figures = write_results(folder, name, results, size, (COARSE, *arguments.stages))
+    figures = write_results(folder, name, results, size, (INITIAL, *arguments.stages))
     trajectory = trajectory_of(queries, results)
     if trajectory is not None:
         write_tum_trajectory(folder / "trajectory.txt", trajectory)

@@ -128,11 +128,11 @@ def fit_affine(rendered: Tensor, photo: Tensor, alpha: Tensor) -> ColorTransform
     source, target = (_cell_means(image * mapped)[kept] / share[kept] for image in (rendered, photo))
     design, target = F.pad(source, (0, 1), value=1.0).double(), target.double()  # [N, 4], [N, 3]
     identity = torch.eye(4, 3, dtype=torch.float64, device=design.device)
-    prior = _RIDGE * torch.eye(4, dtype=torch.float64, device=design.device) * max(len(design), 1)
+    initial = _RIDGE * torch.eye(4, dtype=torch.float64, device=design.device) * max(len(design), 1)
     weight, affine = torch.ones_like(target[:, 0]), identity
     for _ in range(_ROUNDS if len(design) else 0):
         weighted = design * weight[:, None]
-        affine = torch.linalg.solve(weighted.T @ design + prior, weighted.T @ target + prior @ identity)
+        affine = torch.linalg.solve(weighted.T @ design + initial, weighted.T @ target + initial @ identity)
         residual = (design @ affine - target).norm(dim=1)
         scale = residual.median().clamp(min=_LEAST_SCALE)
         weight = 1 / (1 + (residual / scale) ** 2)

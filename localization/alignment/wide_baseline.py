@@ -37,18 +37,18 @@ class WideOptions:
 def wide_start(
     query: Query,
     gaussians: Gaussians,
-    prior: PoseEstimate,
+    initial: PoseEstimate,
     render_options: RenderOptions,
     options: WideOptions | None = None,
 ) -> PoseEstimate:
     """The estimate that rendered descriptors give from `prior`; `prior` itself where they prove nothing."""
     options = options or WideOptions()
-    best = prior
+    best = initial
     for _ in range(options.rounds):
         found = _matched(query, gaussians, best, render_options, options)
-        if not found.ok or (best is not prior and found.inliers <= best.inliers):
+        if not found.ok or (best is not initial and found.inliers <= best.inliers):
             break
-        best = replace(found, covariance=None, information=None, distortion=prior.distortion)
+        best = replace(found, covariance=None, information=None, distortion=initial.distortion)
     return best
 
 

@@ -89,6 +89,6 @@ def _stage_columns(result: QueryResult, stage: str, estimate: PoseEstimate | Non
         return ["skipped", "0", "", *errors, "", "", ""]
     stated = [estimate.expected_translation_m, estimate.expected_rotation_deg]
     expected = ["" if value is None else f"{value:.6f}" for value in stated]
-    improved = str(estimate.improved).lower()
+    accepted = str(estimate.accepted).lower()
     elapsed = f"{estimate.elapsed_ms:.1f}"
-    return [str(estimate.status), str(estimate.inliers), improved, *errors, *expected, elapsed]
+    return [str(estimate.status), str(estimate.inliers), accepted, *errors, *expected, elapsed]

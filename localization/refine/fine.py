@@ -69,25 +69,25 @@ class FineRefiner:
         self.extractor = extractor
 
     @torch.no_grad()
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         """Match and solve, `rounds` times; `prior` again, `improved=False`, without evidence for more."""
         start = time.perf_counter()
-        estimate = prior
-        for _ in range(self.options.rounds if prior.ok else 0):
-            refined = self._round(query, gaussians, prior, estimate.pose())
+        estimate = initial
+        for _ in range(self.options.rounds if initial.ok else 0):
+            refined = self._round(query, gaussians, initial, estimate.pose())
             if refined is None:
                 break
             estimate = refined
         elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(estimate, improved=estimate is not prior, elapsed_ms=elapsed_ms)
+        return replace(estimate, accepted=estimate is not initial, elapsed_ms=elapsed_ms)
 
     def _round(
-        self, query: Query, gaussians: Gaussians, prior: PoseEstimate, pose: Tensor
+        self, query: Query, gaussians: Gaussians, initial: PoseEstimate, pose: Tensor
     ) -> PoseEstimate | None:
         _, height, width = query.dense.shape
         size = (height, width) if self.options.match == "map" else None
         view = rendering.render_map(
-            gaussians, prior.camera, pose, self.render_options, self.options.max_side, size
+            gaussians, initial.camera, pose, self.render_options, self.options.max_side, size
         )
         trusted = rendering.solid(view, self.options.min_alpha, self.options.max_depth_step)
         pairs = self._match(query, view, trusted)
@@ -95,8 +95,8 @@ class FineRefiner:
         if int(kept.sum()) < self.options.min_inliers:
             return None
         points = rendering.to_world(view, rendering.lift(view, pairs.rendering[kept]))
-        pixels = pairs.photo[kept].cpu() * _enlargement(view.camera, prior.camera)
-        return solve(prior, pose, pixels, points, self.options)
+        pixels = pairs.photo[kept].cpu() * _enlargement(view.camera, initial.camera)
+        return solve(initial, pose, pixels, points, self.options)
 
     def _match(self, query: Query, view: rendering.Rendering, trusted: Tensor) -> Correspondences:
         options = self.options
@@ -122,10 +122,10 @@ def _enlargement(small: Camera, large: Camera) -> Tensor:
 
 
 def solve(
-    prior: PoseEstimate, pose: Tensor, pixels: Tensor, points: Tensor, options: FineOptions
+    initial: PoseEstimate, pose: Tensor, pixels: Tensor, points: Tensor, options: FineOptions
 ) -> PoseEstimate | None:
     """The pose near `pose` that explains rendered matches and those of `prior`; None without evidence."""
-    camera, own = prior.camera, prior_matches(prior)
+    camera, own = initial.camera, prior_matches(initial)
     worth = min(1.0, options.effective / len(pixels))
     for _ in range(_PASSES):
         rendered = reprojection.observe(pixels, points, _noise(camera, pose, pixels, points), worth)
@@ -137,11 +137,11 @@ def solve(
                 rendered, reprojection.observe(own.pixels, own.points, noise, own_worth)
             )
         pose, information = reprojection.minimise(camera, pose, joint)
-    if not _evident(prior, pose, rendered, joint, options):
+    if not _evident(initial, pose, rendered, joint, options):
         return None
-    matches = _merged(prior, pose, rendered)
+    matches = _merged(initial, pose, rendered)
     return replace(
-        prior,
+        initial,
         cam_from_world=pose,
         inliers=int(matches.inliers.sum()),
         covariance=covariance_of(information),
@@ -150,20 +150,20 @@ def solve(
     )
 
 
-def prior_matches(prior: PoseEstimate) -> Observations | None:
+def prior_matches(initial: PoseEstimate) -> Observations | None:
     """The inliers that made an estimate, where it kept them."""
-    if prior.matches is None or not prior.matches.inliers.any():
+    if initial.matches is None or not initial.matches.inliers.any():
         return None
-    kept = prior.matches.inliers
+    kept = initial.matches.inliers
     return reprojection.observe(
-        torch.from_numpy(prior.matches.pixels[kept]), torch.from_numpy(prior.matches.points[kept])
+        torch.from_numpy(initial.matches.pixels[kept]), torch.from_numpy(initial.matches.points[kept])
     )
 
 
-def keeps_matches(pose: Tensor, prior: PoseEstimate) -> bool:
+def keeps_matches(pose: Tensor, initial: PoseEstimate) -> bool:
     """Whether the inliers that made an estimate, if any, agree with `pose`, too, but for a few."""
-    own = prior_matches(prior)
-    return own is None or bool(_inliers(prior.camera, pose, own).sum() >= _MIN_KEPT * len(own))
+    own = prior_matches(initial)
+    return own is None or bool(_inliers(initial.camera, pose, own).sum() >= _MIN_KEPT * len(own))
 
 
 def _noise(camera: Camera, pose: Tensor, pixels: Tensor, points: Tensor) -> float:
@@ -172,14 +172,14 @@ def _noise(camera: Camera, pose: Tensor, pixels: Tensor, points: Tensor) -> floa
 
 
 def _evident(
-    prior: PoseEstimate, pose: Tensor, rendered: Observations, joint: Observations, options: FineOptions
+    initial: PoseEstimate, pose: Tensor, rendered: Observations, joint: Observations, options: FineOptions
 ) -> bool:
     """Whether enough rendered matches agree, all matches agree better, and the estimate's own still do."""
-    camera = prior.camera
+    camera = initial.camera
     agree = _inliers(camera, pose, rendered)
     enough = int(agree.sum()) >= max(options.min_inliers, options.min_inlier_share * len(rendered))
-    better = reprojection.cost(camera, pose, joint) <= reprojection.cost(camera, prior.pose(), joint)
-    return enough and better and keeps_matches(pose, prior)
+    better = reprojection.cost(camera, pose, joint) <= reprojection.cost(camera, initial.pose(), joint)
+    return enough and better and keeps_matches(pose, initial)
 
 
 def _inliers(camera: Camera, pose: Tensor, observations: Observations) -> Tensor:
@@ -187,11 +187,11 @@ def _inliers(camera: Camera, pose: Tensor, observations: Observations) -> Tensor
     return reprojection.errors_px(camera, pose, observations) < threshold
 
 
-def _merged(prior: PoseEstimate, pose: Tensor, rendered: Observations) -> Matches:
+def _merged(initial: PoseEstimate, pose: Tensor, rendered: Observations) -> Matches:
     """The estimate's matches and the rendered ones, with the inliers of the new pose."""
     pixels, points = rendered.pixels.numpy(), rendered.points.numpy()
-    if prior.matches is not None:
-        pixels = np.concatenate([prior.matches.pixels, pixels])
-        points = np.concatenate([prior.matches.points, points])
+    if initial.matches is not None:
+        pixels = np.concatenate([initial.matches.pixels, pixels])
+        points = np.concatenate([initial.matches.points, points])
     observations = reprojection.observe(torch.from_numpy(pixels), torch.from_numpy(points))
-    return Matches(pixels, points, _inliers(prior.camera, pose, observations).numpy())
+    return Matches(pixels, points, _inliers(initial.camera, pose, observations).numpy())

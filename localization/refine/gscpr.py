@@ -88,17 +88,17 @@ class GscprRefiner:
             )
 
     @torch.no_grad()
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         """Match and solve, `rounds` times; `prior` again, `improved=False`, without evidence for more."""
         start = time.perf_counter()
-        estimate = prior
-        for _ in range(self.options.rounds if prior.ok else 0):
+        estimate = initial
+        for _ in range(self.options.rounds if initial.ok else 0):
             refined = self._round(query, gaussians, estimate.pose())
-            if not refined.ok or not _accepted(refined, estimate, prior):
+            if not refined.ok or not _accepted(refined, estimate, initial):
                 break
-            estimate = replace(refined, camera=prior.camera, distortion=prior.distortion)
+            estimate = replace(refined, camera=initial.camera, distortion=initial.distortion)
         elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(estimate, improved=estimate is not prior, elapsed_ms=elapsed_ms)
+        return replace(estimate, accepted=estimate is not initial, elapsed_ms=elapsed_ms)
 
     def _round(self, query: Query, gaussians: Gaussians, pose: Tensor) -> PoseEstimate:
         options = self.options
@@ -139,10 +139,10 @@ class GscprRefiner:
         return view.rgb if transform is None else transform.apply(view.rgb)
 
 
-def _accepted(refined: PoseEstimate, last: PoseEstimate, prior: PoseEstimate) -> bool:
+def _accepted(refined: PoseEstimate, last: PoseEstimate, initial: PoseEstimate) -> bool:
     """Whether a proven pose is also a step on from the last, and loyal to the matches of the first."""
-    grown = last is prior or refined.inliers >= _MIN_GROWTH * last.inliers
-    return grown and _explains_more(refined, last) and keeps_matches(refined.pose(), prior)
+    grown = last is initial or refined.inliers >= _MIN_GROWTH * last.inliers
+    return grown and _explains_more(refined, last) and keeps_matches(refined.pose(), initial)
 
 
 def _explains_more(refined: PoseEstimate, last: PoseEstimate) -> bool:

@@ -92,17 +92,17 @@ class GslocRefiner:
         self.options = options or GslocOptions()
         self.render_options = render_options or RenderOptions()
 
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         """Descend from `prior`; `prior` again, `improved=False`, where that gave no better picture."""
         start = time.perf_counter()
-        refined = self._refined(query, gaussians, prior) if prior.ok else None
+        refined = self._refined(query, gaussians, initial) if initial.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(refined or replace(prior, improved=False), elapsed_ms=elapsed_ms)
+        return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
-    def _refined(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate | None:
+    def _refined(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate | None:
         options, sizes = self.options, self._sizes(query, gaussians)
         with torch.no_grad():
-            at_prior, depth = sizes[0].look(prior.pose())
+            at_prior, depth = sizes[0].look(initial.pose())
         if depth is None:
             return None
         best = self._descend(sizes, at_prior, depth, 0.0)
@@ -116,7 +116,7 @@ class GslocRefiner:
         seen = sizes[0]
         covariance = photometric_covariance(query, gaussians, best.pose, seen.camera, seen.render_options)
         return replace(
-            prior, cam_from_world=best.pose, covariance=covariance, information=None, improved=True
+            initial, cam_from_world=best.pose, covariance=covariance, information=None, accepted=True
         )
 
     def _sizes(self, query: Query, gaussians: Gaussians) -> list[Comparison]:

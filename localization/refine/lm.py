@@ -79,20 +79,20 @@ class LmRefiner:
         self.render_options = render_options or RenderOptions()
 
     @torch.no_grad()
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         """Align a rendering at `prior` with the photo; `prior` again, `improved=False`, without evidence."""
         start = time.perf_counter()
-        refined = self._refined(query, gaussians, prior) if prior.ok else None
+        refined = self._refined(query, gaussians, initial) if initial.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(refined or replace(prior, improved=False), elapsed_ms=elapsed_ms)
+        return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
-    def _refined(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate | None:
-        if prior.covariance is None and self.options.wide is not None:
-            prior = wide_start(query, gaussians, prior, self.render_options, self.options.wide)
-        best, pose = None, prior.pose()
+    def _refined(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate | None:
+        if initial.covariance is None and self.options.wide is not None:
+            initial = wide_start(query, gaussians, initial, self.render_options, self.options.wide)
+        best, pose = None, initial.pose()
         for left in reversed(range(self.options.renders)):
             view = self._render(query, gaussians, pose)
-            found = align(query, view, prior, pose, self.options)
+            found = align(query, view, initial, pose, self.options)
             if found is None:
                 break
             best, pose = found, found.pose()
@@ -117,15 +117,15 @@ class LmRefiner:
 
 
 def align(
-    query: Query, view: rendering.Rendering, prior: PoseEstimate, start: Tensor, options: LmOptions
+    query: Query, view: rendering.Rendering, initial: PoseEstimate, start: Tensor, options: LmOptions
 ) -> PoseEstimate | None:
     """The estimate near `start` that moves `view` onto the photo; None where there is no evidence for it."""
     photo = rendering.photo_grey(query.image, view.camera)
     trusted = rendering.solid(view, options.min_alpha, options.max_depth_step)
     to_view = se3.inverse(view.cam_from_world)
-    anchor = Anchor(prior.pose() @ to_view, options.prior_weight * information_of(prior))
+    anchor = Anchor(initial.pose() @ to_view, options.prior_weight * information_of(initial))
     pose, state, terms, patches = start @ to_view, None, [], None
-    for scale in _levels(view, prior, options):
+    for scale in _levels(view, initial, options):
         block = photometric_block(photo, view, trusted, scale, options.contrast)
         if len(block) < _MIN_SAMPLES:
             continue
@@ -141,34 +141,34 @@ def align(
         sharper, patches = sharpened(state, query, view, trusted, options.patches)
         there = evaluate(terms, sharper.pose, sharper.exposure, anchor, state.sigmas)
         state = replace(sharper, cost=there.cost, equations=there.equations)
-    if state is None or not _evident(terms, state, anchor, prior, options):
+    if state is None or not _evident(terms, state, anchor, initial, options):
         return None
     found = state.pose @ view.cam_from_world
     sums = alignment_sums(terms, state, patches, view)
-    stated = prior.covariance
+    stated = initial.covariance
     known = None if stated is None else Known(anchor.information, stated.double().cpu())
     return replace(
-        prior,
+        initial,
         cam_from_world=found,
         covariance=jackknife(sums, known),
         information=apart(covariance_of(state.hessian)[:POSE, :POSE]),
-        improved=True,
+        accepted=True,
     )
 
 
-def _levels(view: rendering.Rendering, prior: PoseEstimate, options: LmOptions) -> list[float]:
+def _levels(view: rendering.Rendering, initial: PoseEstimate, options: LmOptions) -> list[float]:
     """Scales of the rendering to go through, coarse to fine: from where the estimate is within reach."""
     smallest = min(view.camera.width, view.camera.height)
     coarsest = 0
-    off_px = expected_motion_px(view, prior)
+    off_px = expected_motion_px(view, initial)
     while coarsest < options.coarsest and off_px > options.reach_px and smallest / 2 >= _COARSEST_SIDE:
         coarsest, off_px, smallest = coarsest + 1, off_px / 2, smallest // 2
     return [0.5**level for level in range(coarsest, -1, -1)]
 
 
-def expected_motion_px(view: rendering.Rendering, prior: PoseEstimate) -> float:
+def expected_motion_px(view: rendering.Rendering, initial: PoseEstimate) -> float:
     """Root mean square motion of the rendering's pixels within the estimate's covariance; inf for none."""
-    if prior.covariance is None:
+    if initial.covariance is None:
         return float("inf")
     step = max(1, min(view.depth.shape) // 16)
     depth = view.depth[step // 2 :: step, step // 2 :: step]
@@ -178,28 +178,28 @@ def expected_motion_px(view: rendering.Rendering, prior: PoseEstimate) -> float:
     pixels = torch.stack([columns, rows], 1) * step + (step // 2 + 0.5)
     points = view.camera.unproject(pixels.to(depth), depth[rows, columns])
     motion = image_motion(view.camera, points)
-    square = torch.trace(motion @ prior.covariance.double().cpu()).clamp(min=0).item()
+    square = torch.trace(motion @ initial.covariance.double().cpu()).clamp(min=0).item()
     return view.camera.fx * square**0.5
 
 
 def _evident(
-    terms: list[Term], state: State, anchor: Anchor, prior: PoseEstimate, options: LmOptions
+    terms: list[Term], state: State, anchor: Anchor, initial: PoseEstimate, options: LmOptions
 ) -> bool:
     """Whether the photo shows the rendering, better so than at the estimate, and the estimate allows it."""
     photometric = state.equations[0]
     enough = photometric.seen >= options.min_seen * len(terms[0].block)
     alike = correlation(terms[0], state) >= options.min_correlation
     before = evaluate(terms, anchor.pose, state.exposure, anchor, state.sigmas)
-    expected = surprise(prior, anchor, state) < options.max_surprise
+    expected = surprise(initial, anchor, state) < options.max_surprise
     return enough and alike and expected and state.cost < before.cost
 
 
-def surprise(prior: PoseEstimate, anchor: Anchor, state: State) -> float:
+def surprise(initial: PoseEstimate, anchor: Anchor, state: State) -> float:
     """Squared Mahalanobis distance of a pose from the estimate; 0 where that states no covariance."""
-    if prior.covariance is None:
+    if initial.covariance is None:
         return 0.0
     away = se3.se3_log(state.pose @ se3.inverse(anchor.pose))
-    return (away @ torch.linalg.solve(prior.covariance.double().cpu(), away)).item()
+    return (away @ torch.linalg.solve(initial.covariance.double().cpu(), away)).item()
 
 
 def correlation(term: Term, state: State) -> float:

@@ -68,24 +68,24 @@ class WarpRefiner:
         self.options = options or WarpOptions()
         self.render_options = render_options or RenderOptions()
 
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         """Align a rendering at `prior` with the photo; `prior` again, `improved=False`, where that fails."""
         start = time.perf_counter()
-        refined = self._refined(query, gaussians, prior) if prior.ok else None
+        refined = self._refined(query, gaussians, initial) if initial.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(refined or replace(prior, improved=False), elapsed_ms=elapsed_ms)
+        return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
     @torch.no_grad()
-    def _refined(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate | None:
+    def _refined(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate | None:
         """Align, and render again wherever the warp went further than a rendering can be bent."""
-        view = self._render(query, gaussians, prior.pose())
-        best = align(query, view, prior, self.options)
+        view = self._render(query, gaussians, initial.pose())
+        best = align(query, view, initial, self.options)
         nearby = replace(self.options, blurs=self.options.blurs[-1:])
         for _ in range(self.options.renders - 1):
             if best is None or rendering.view_motion(view, best.pose()) < self.options.rerender:
                 break
             view = self._render(query, gaussians, best.pose())
-            best = align(query, view, prior, nearby) or best
+            best = align(query, view, initial, nearby) or best
         return best
 
     def _render(self, query: Query, gaussians: Gaussians, pose: Tensor) -> rendering.Rendering:
@@ -99,16 +99,16 @@ class WarpRefiner:
 
 
 def align(
-    query: Query, view: rendering.Rendering, prior: PoseEstimate, options: WarpOptions
+    query: Query, view: rendering.Rendering, initial: PoseEstimate, options: WarpOptions
 ) -> PoseEstimate | None:
     """The estimate that moves `view`, rendered near `prior`, onto the photo; None where `prior` is better."""
     samples = choose_samples(view, options)
     if len(samples) < _MIN_SAMPLES:
         return None
     parameters = torch.zeros(POSE + 2, dtype=view.rgb.dtype, device=view.rgb.device)
-    blurs = _levels(view, samples, prior, options)
+    blurs = _levels(view, samples, initial, options)
     for blur in blurs:
-        alignment = _prepare(query, view, samples, blur, prior, parameters, options)
+        alignment = _prepare(query, view, samples, blur, initial, parameters, options)
         budget = options.iterations // len(blurs)
         parameters = descend(
             alignment, fit_exposure(alignment, parameters), options.lr, options.patience, budget
@@ -117,20 +117,20 @@ def align(
     if alignment.evaluate(parameters)[0] >= alignment.evaluate(at_prior)[0]:
         return None
     pose = se3.se3_exp(parameters[:POSE].double().cpu()) @ view.cam_from_world
-    if not _explains_matches(prior, pose):
+    if not _explains_matches(initial, pose):
         return None
     covariance = covariance_of(alignment.curvature(parameters))[:POSE, :POSE]
-    return replace(prior, cam_from_world=pose, covariance=covariance, information=None, improved=True)
+    return replace(initial, cam_from_world=pose, covariance=covariance, information=None, accepted=True)
 
 
 def _levels(
-    view: rendering.Rendering, samples: Tensor, prior: PoseEstimate, options: WarpOptions
+    view: rendering.Rendering, samples: Tensor, initial: PoseEstimate, options: WarpOptions
 ) -> tuple[float, ...]:
     """The blurs to go through: the coarse ones only where the estimate may be further off than the last."""
-    if prior.covariance is None:
+    if initial.covariance is None:
         return options.blurs
     motion = image_motion(view.camera, rendering.lift(view, samples))
-    square = torch.trace(motion @ prior.covariance.double().cpu()).clamp(min=0).item()
+    square = torch.trace(motion @ initial.covariance.double().cpu()).clamp(min=0).item()
     off_px = view.camera.fx * square**0.5
     return options.blurs if off_px > options.blurs[-1] else options.blurs[-1:]
 
@@ -156,7 +156,7 @@ def _prepare(
     view: rendering.Rendering,
     samples: Tensor,
     blur: float,
-    prior: PoseEstimate,
+    initial: PoseEstimate,
     parameters: Tensor,
     options: WarpOptions,
 ) -> Alignment:
@@ -174,8 +174,8 @@ def _prepare(
         descriptors = F.normalize(rendering.sample(view.features, cells), dim=1)
         table = feature_table(query.dense.to(view.rgb), camera, points[:, chosen], descriptors)
     scales = Scales(options.feature_weight, options.effective)
-    anchor = se3.se3_log(prior.pose() @ se3.inverse(view.cam_from_world)).to(grey)
-    information = information_of(prior).to(grey)
+    anchor = se3.se3_log(initial.pose() @ se3.inverse(view.cam_from_world)).to(grey)
+    information = information_of(initial).to(grey)
     alignment = Alignment(camera, image, points, grey, table, scales, anchor, information)
     return alignment.with_measured_noise(fit_exposure(alignment, parameters))
 
@@ -192,13 +192,15 @@ def _blur(grey: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel[:, :, None]), kernel[:, :, :, None])[0, 0]
 
 
-def _explains_matches(prior: PoseEstimate, pose: Tensor) -> bool:
+def _explains_matches(initial: PoseEstimate, pose: Tensor) -> bool:
     """Whether the matches that made the estimate still agree: a guard against artefacts of the map."""
-    if prior.matches is None or not prior.matches.inliers.any():
+    if initial.matches is None or not initial.matches.inliers.any():
         return True
-    kept = prior.matches.inliers
-    pixels, points = (torch.from_numpy(array[kept]) for array in (prior.matches.pixels, prior.matches.points))
+    kept = initial.matches.inliers
+    pixels, points = (
+        torch.from_numpy(array[kept]) for array in (initial.matches.pixels, initial.matches.points)
+    )
     matches = reprojection.observe(pixels, points)
-    before = reprojection.errors_px(prior.camera, prior.pose(), matches).median().item()
-    after = reprojection.errors_px(prior.camera, pose, matches).median().item()
+    before = reprojection.errors_px(initial.camera, initial.pose(), matches).median().item()
+    after = reprojection.errors_px(initial.camera, pose, matches).median().item()
     return after <= _MAX_ERROR_GROWTH * before + _FREE_GROWTH_PX

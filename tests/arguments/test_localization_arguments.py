@@ -13,13 +13,13 @@ def _parsed(*words: str) -> LocalizeArguments:
 
 def test_without_a_word_the_default_stages_run() -> None:
     assert _parsed().options().stages == DEFAULT_STAGES
-    assert _parsed().options().start == "prior"
+    assert _parsed().options().start == "initial"
 
 
-@pytest.mark.parametrize("words", (("--refine", "gsloc"), ("--stages", "prior", "gsloc")))
+@pytest.mark.parametrize("words", (("--refine", "gsloc"), ("--stages", "initial", "gsloc")))
 def test_gsloc_is_asked_for_in_either_way(words: tuple[str, ...]) -> None:
     options = _parsed(*words).options()
-    assert options.stages == ("prior", "gsloc")
+    assert options.stages == ("initial", "gsloc")
     assert [refiner.name for refiner in make_refiners(options)] == ["gsloc"]
 
 

@@ -27,15 +27,15 @@ def result(metric: bool = True, error: float | None = 0.004) -> dict[str, Any]:
         {"name": "b", "stages": [[None, None, None, None, 30.0], [None, None, None, None, None]]},
     ]
     chain = {
-        "chain": "prior+lm", "count": 2, "failed": 1, "total_median_ms": 120.0, "features_median_ms": 20.0,
-        "stages": {"prior": figures(0.005), "lm": figures(error)}, "final": figures(error),
-        "degraded": {"lm": {"at_all": 0.25, "clearly": 0.0}}, "calibration": {"prior": bins, "lm": bins},
+        "chain": "initial+lm", "count": 2, "failed": 1, "total_median_ms": 120.0, "features_median_ms": 20.0,
+        "stages": {"initial": figures(0.005), "lm": figures(error)}, "final": figures(error),
+        "degraded": {"lm": {"at_all": 0.25, "clearly": 0.0}}, "calibration": {"initial": bins, "lm": bins},
         "queries": queries,
     }  # fmt: skip
     return {
         "scene": "room", "metric": metric, "extent": 2.0, "decode_median_ms": 5.0,
         "mapping": {"seconds": 60.0, "peak_bytes": 2**30, "held_out": {"psnr": 27.0}},
-        "bytes": {"landmarks": 3e6, "prior+lm": 18e6, "everything": 55e6, "gaussians": 1000},
+        "bytes": {"landmarks": 3e6, "initial+lm": 18e6, "everything": 55e6, "gaussians": 1000},
         "chains": [chain],
         "ablation": [{"label": "as it is", "bytes": 9000, "ms": 80.0, **figures(0.005)}],
         "rejection": {"photos": 64, "accepted": 0, "accepted_unknown_focal": 0},

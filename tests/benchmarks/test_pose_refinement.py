@@ -65,7 +65,7 @@ def map_folder(tmp_path: Path) -> Path:
 
 VARIANT = variants(has_network=False)[0]
 FIGURES = {
-    "coarse": "20cm_10deg", "coarse_median_m": 0.2, "coarse_median_deg": 10.0, "variant": VARIANT.name,
+    "initial": "20cm_10deg", "coarse_median_m": 0.2, "coarse_median_deg": 10.0, "variant": VARIANT.name,
     "options": asdict(VARIANT.options), "stages": VARIANT.stages, "median_translation_m": 0.005,
     "median_rotation_deg": 0.15, "median_ms": 210.0, "count": 60, "improved": 60,
     "recall": {"5cm_5deg": 1.0, "2cm_2deg": 0.9, "1cm_1deg": 0.8},
@@ -111,8 +111,8 @@ def test_the_caption_tells_what_was_timed() -> None:
 def test_rows_are_in_the_order_of_errors_and_variants(map_folder: Path, tmp_path: Path) -> None:
     record = Record(RefinementArguments(map_folder, output=tmp_path / "figures.json"))
     for coarse in ("retrieval", "40cm_15deg", "5cm_2deg"):
-        record.add({**FIGURES, "coarse": coarse}, {})
-    found = [row["coarse"] for row in read_json(tmp_path / "figures.json")["rows"]]
+        record.add({**FIGURES, "initial": coarse}, {})
+    found = [row["initial"] for row in read_json(tmp_path / "figures.json")["rows"]]
     assert found == ["5cm_2deg", "40cm_15deg", "retrieval"]
 
 

@@ -91,23 +91,23 @@ REFINERS = {
 
 @pytest.mark.parametrize("name", REFINERS)
 def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, name: str) -> None:  # noqa: F811
-    prior = room.prior([0.01, -0.008, 0.012, 0.002, 0.003, -0.002])
+    initial = room.initial([0.01, -0.008, 0.012, 0.002, 0.003, -0.002])
     query = with_xfeat(room.query) if name.startswith("gscpr") else room.query
-    here = REFINERS[name]().refine(query, room.gaussians, prior)
-    there = REFINERS[name]().refine(on_gpu(query), room.gaussians.to("cuda"), prior)
-    assert here.improved or "keypoints" in name
-    assert there.improved == here.improved
+    here = REFINERS[name]().refine(query, room.gaussians, initial)
+    there = REFINERS[name]().refine(on_gpu(query), room.gaussians.to("cuda"), initial)
+    assert here.accepted or "keypoints" in name
+    assert there.accepted == here.accepted
     # a CPU compares descriptors in bfloat16 first: one match in a hundred is another
     assert max(pose_errors(there.pose(), here.pose())) < (0.1 if name.startswith("gscpr") else 1e-3)
 
 
 def test_the_prior_is_that_of_a_cpu(gpu: SimulatedGpu) -> None:
     world = make_world()
-    here = Localizer(world.landmarks, FakeExtractor(world.features)).prior(world.features, CAMERA)
+    here = Localizer(world.landmarks, FakeExtractor(world.features)).initial(world.features, CAMERA)
     keypoints = world.features.keypoints
     keypoints = replace(keypoints, xy=keypoints.xy.to("cuda"), descriptors=keypoints.descriptors.to("cuda"))
     moved = replace(world.features, keypoints=keypoints)
-    there = Localizer(world.landmarks.to("cuda"), FakeExtractor(moved)).prior(moved, CAMERA)
+    there = Localizer(world.landmarks.to("cuda"), FakeExtractor(moved)).initial(moved, CAMERA)
     assert torch.equal(there.pose(), here.pose()) and pose_errors(here.pose(), TRUTH)[0] < 0.05
 
 
@@ -125,4 +125,4 @@ def test_a_localizer_is_loaded_and_used(
     localizer: Any = Localizer.load(tmp_path, LocalizerOptions(device="auto"))
     assert localizer.landmarks.positions.device == localizer.gaussians.device == DEVICE
     camera = room.query.camera if focal_known else None
-    assert set(localizer.localize(room.query.image, camera).stages) >= {"prior"}
+    assert set(localizer.localize(room.query.image, camera).stages) >= {"initial"}

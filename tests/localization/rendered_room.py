@@ -28,7 +28,7 @@ class Room:
     truth: Tensor  # [4, 4] float64
     query: Query
 
-    def prior(self, xi: list[float]) -> PoseEstimate:
+    def initial(self, xi: list[float]) -> PoseEstimate:
         """An estimate that is off by exp(xi); it states no covariance and has no matches."""
         pose = se3.se3_exp(torch.tensor(xi, dtype=torch.float64)) @ self.truth
         return PoseEstimate(Status.OK, CAMERA, pose)

@@ -96,16 +96,16 @@ def failed(ms: float) -> PoseEstimate:
 @pytest.fixture
 def results() -> list[QueryResult]:
     """Two good queries and one whose prior failed, so that its refinement was skipped."""
-    good = Localization({"prior": estimate(0.015, 100), "fine": estimate(0.005, 30)}, features_ms=40)
+    good = Localization({"initial": estimate(0.015, 100), "fine": estimate(0.005, 30)}, features_ms=40)
     return [
         QueryResult("a", good, TRUTH),
         QueryResult("b", good, TRUTH),
-        QueryResult("c", Localization({"prior": failed(10)}, features_ms=40), TRUTH),
+        QueryResult("c", Localization({"initial": failed(10)}, features_ms=40), TRUTH),
     ]
 
 
 def test_metrics_have_the_contracts_keys(results: list[QueryResult]) -> None:
-    found = metrics("kitchen", results, 123, ("prior", "fine"))
+    found = metrics("kitchen", results, 123, ("initial", "fine"))
     assert {"scene", "count", "failed", "stages", "final", "total_median_ms", "map_bytes"} <= set(found)
     keys = {"median_translation_m", "median_rotation_deg", "recall", "median_ms"}
     for row in (*found["stages"].values(), found["final"]):
@@ -115,8 +115,8 @@ def test_metrics_have_the_contracts_keys(results: list[QueryResult]) -> None:
 
 
 def test_skipped_stages_count_as_failed(results: list[QueryResult]) -> None:
-    found = metrics("kitchen", results, 123, ("prior", "fine"))
-    assert found["stages"]["prior"]["recall"]["2cm_2deg"] == pytest.approx(2 / 3)
+    found = metrics("kitchen", results, 123, ("initial", "fine"))
+    assert found["stages"]["initial"]["recall"]["2cm_2deg"] == pytest.approx(2 / 3)
     assert found["stages"]["fine"]["recall"]["1cm_1deg"] == pytest.approx(2 / 3)
     assert found["stages"]["fine"]["failed"] == 1
     assert found["final"] | {"median_ms": 0} == found["stages"]["fine"] | {
@@ -126,14 +126,14 @@ def test_skipped_stages_count_as_failed(results: list[QueryResult]) -> None:
 
 
 def test_time_of_a_query_includes_its_features(results: list[QueryResult]) -> None:
-    found = metrics("kitchen", results, 123, ("prior", "fine"))
+    found = metrics("kitchen", results, 123, ("initial", "fine"))
     assert found["total_median_ms"] == found["final"]["median_ms"] == 170
     assert found["stages"]["fine"]["median_ms"] == 30
 
 
 def test_without_truth_there_are_no_errors(results: list[QueryResult]) -> None:
     blind = [QueryResult(result.name, result.localization) for result in results]
-    found = metrics("photos", blind, 1, ("prior", "fine"))
+    found = metrics("photos", blind, 1, ("initial", "fine"))
     assert found["final"]["median_translation_m"] is None
     assert found["final"]["recall"] == {}
     assert found["failed"] == 1
@@ -191,9 +191,9 @@ def test_calibration_compares_stated_with_found_errors() -> None:
         estimate = PoseEstimate(
             Status.OK, CAMERA, moved(TRUTH, found, 0.1), covariance=torch.eye(6).double() * stated**2 / 3
         )
-        results.append(QueryResult(f"{number}", Localization({"prior": estimate}), TRUTH))
+        results.append(QueryResult(f"{number}", Localization({"initial": estimate}), TRUTH))
     failed = PoseEstimate(Status.NO_CONSENSUS, CAMERA)
-    results.append(QueryResult("failed", Localization({"prior": failed}), TRUTH))
+    results.append(QueryResult("failed", Localization({"initial": failed}), TRUTH))
     first, second = calibration(results, bins=2)
     assert (first.count, second.count) == (10, 10)
     assert (first.stated_translation_m, second.stated_translation_m) == pytest.approx((0.01, 0.1))

@@ -31,9 +31,9 @@ class CountingRefiner:
         self.name = name
         self.queries: list[Query] = []
 
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         self.queries.append(query)
-        return replace(prior, elapsed_ms=7.0)
+        return replace(initial, elapsed_ms=7.0)
 
 
 class RecordingExtractor(FakeExtractor):
@@ -52,7 +52,7 @@ def test_prior_finds_the_camera(world: World) -> None:
     localizer = Localizer(world.landmarks, FakeExtractor(world.features))
     localization = localizer.localize(IMAGE, CAMERA)
     translation, rotation = pose_errors(localization.final.pose(), TRUTH)
-    assert list(localization.stages) == ["prior"]
+    assert list(localization.stages) == ["initial"]
     assert translation < 0.01
     assert rotation < 0.1
 
@@ -79,11 +79,13 @@ def test_refiners_run_in_order_on_one_query(world: World) -> None:
     refiners = [CountingRefiner("fine"), CountingRefiner("warp")]
     localizer = Localizer(world.landmarks, FakeExtractor(world.features), NO_GAUSSIANS, refiners)
     localization = localizer.localize(IMAGE, CAMERA)
-    assert list(localization.stages) == ["prior", "fine", "warp"]
+    assert list(localization.stages) == ["initial", "fine", "warp"]
     assert refiners[0].queries[0] is refiners[1].queries[0]
     assert refiners[0].queries[0].dense is world.features.dense
     stages = localization.stages
-    assert localization.total_ms == pytest.approx(localization.features_ms + stages["prior"].elapsed_ms + 14)
+    assert localization.total_ms == pytest.approx(
+        localization.features_ms + stages["initial"].elapsed_ms + 14
+    )
 
 
 def test_failed_prior_skips_refinement(world: World) -> None:
@@ -93,7 +95,7 @@ def test_failed_prior_skips_refinement(world: World) -> None:
         IMAGE, CAMERA
     )
     assert localization.final.status is Status.TOO_FEW_MATCHES
-    assert list(localization.stages) == ["prior"]
+    assert list(localization.stages) == ["initial"]
     assert not refiner.queries
 
 
@@ -114,14 +116,14 @@ def test_refiners_need_gaussians(world: World) -> None:
         Localizer(world.landmarks, FakeExtractor(world.features), None, [CountingRefiner("fine")])
 
 
-@pytest.mark.parametrize("stages", [(), ("fine",), ("prior", "magic"), ("prior", "warp", "warp")])
+@pytest.mark.parametrize("stages", [(), ("fine",), ("initial", "magic"), ("initial", "warp", "warp")])
 def test_unknown_stages_are_a_user_error(stages: tuple[str, ...]) -> None:
     with pytest.raises(GSplatLocError, match="--stages"):
         make_refiners(LocalizerOptions(stages=stages))
 
 
 def test_refiners_are_made_in_the_order_asked_for() -> None:
-    refiners = make_refiners(LocalizerOptions(stages=("prior", "warp", "fine")))
+    refiners = make_refiners(LocalizerOptions(stages=("initial", "warp", "fine")))
     assert [refiner.name for refiner in refiners] == ["warp", "fine"]
 
 
@@ -132,11 +134,11 @@ def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
 
 def test_landmarks_alone_localize(world: World, tmp_path: Path) -> None:
     """A map without Gaussians serves the prior stage; its size is that of the landmarks."""
-    options = LocalizerOptions(stages=("prior",))
+    options = LocalizerOptions(stages=("initial",))
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)
     localizer = Localizer.load(tmp_path, options)
-    assert localizer.prior(world.features, CAMERA).ok
+    assert localizer.initial(world.features, CAMERA).ok
     assert map_bytes(tmp_path, options) == (tmp_path / FILE_NAME).stat().st_size
     assert landmarks.extractor != VERSION
 
@@ -164,7 +166,7 @@ def test_a_small_image_is_not_enlarged(world: World) -> None:
 def test_the_size_of_the_mapping_images_is_that_of_large_queries(world: World, tmp_path: Path) -> None:
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)
-    options = LocalizerOptions(stages=("prior",))
+    options = LocalizerOptions(stages=("initial",))
     assert Localizer.load(tmp_path, options).options.max_side is None
     write_json(tmp_path / "cameras.json", [{"width": 480, "height": 640}, {"width": 320, "height": 240}])
     assert Localizer.load(tmp_path, options).options.max_side == 640

@@ -11,9 +11,8 @@ import torch
 
 from gsplatloc.localization.features.xfeat import Features, Keypoints
 from gsplatloc.localization.io.pose_files import CoarsePose
-from gsplatloc.localization.localizer import PRIOR, LocalizerOptions, make_refiners
+from gsplatloc.localization.localizer import INITIAL, LocalizerOptions, make_refiners
 from gsplatloc.localization.map_refiner import (
-    COARSE,
     CoarseQuery,
     MapRefiner,
     coarse_queries_in_folder,
@@ -53,9 +52,9 @@ class Recorder:
     def __init__(self) -> None:
         self.queries: list[Query] = []
 
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         self.queries.append(query)
-        return replace(prior, elapsed_ms=3.0)
+        return replace(initial, elapsed_ms=3.0)
 
 
 def map_refiner(refiner: Any, max_side: int | None = None) -> MapRefiner:
@@ -76,7 +75,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_stages_begin_with_the_coarse_pose() -> None:
     localization = map_refiner(Recorder()).refine(np.zeros((48, 64, 3), np.uint8), CAMERA, POSE)
-    assert list(localization.stages) == [COARSE, "recorder"]
+    assert list(localization.stages) == [INITIAL, "recorder"]
     assert localization.final.camera == CAMERA and localization.final.elapsed_ms == 3.0
 
 
@@ -124,14 +123,14 @@ def test_the_pose_files_lens_is_undone(photos: Path) -> None:
 
 
 def test_gscpr_is_a_stage_like_any_other_and_finds_its_network_in_the_map(tmp_path: Path) -> None:
-    options = LocalizerOptions(stages=(PRIOR, "gscpr", "lm"))
+    options = LocalizerOptions(stages=(INITIAL, "gscpr", "lm"))
     assert isinstance(make_refiners(options)[0], GscprRefiner)
     learned = replace(options, gscpr=GscprOptions(exposure="act"))
     with pytest.raises(GSplatLocError, match="expected an exposure network .*exposure.safetensors"):
         make_refiners(learned, tmp_path)
 
 
-@pytest.mark.parametrize("stages", [(), ("prior", "lm"), ("lm", "lm"), ("magic",)])
+@pytest.mark.parametrize("stages", [(), ("initial", "lm"), ("lm", "lm"), ("magic",)])
 def test_what_is_no_refinement_is_one_line_that_lists_them(stages: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="expected refinements out of fine, warp, .*see --stages"):
         MapRefiner.load(tmp_path, stages)

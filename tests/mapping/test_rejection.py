@@ -33,7 +33,7 @@ def localizer(kitchen: Sequence[View]) -> Localizer:
     extractor = XFeatExtractor("cpu", top_k=1024)
     tracks = triangulate(views, [extractor.extract(view.load_image()).keypoints for view in views])
     landmarks = build_landmarks(views, tracks, extractor.version)
-    return Localizer(landmarks, extractor, options=LocalizerOptions(stages=("prior",), max_side=640))
+    return Localizer(landmarks, extractor, options=LocalizerOptions(stages=("initial",), max_side=640))
 
 
 def test_views_of_the_kitchen_are_found(kitchen: Sequence[View], localizer: Localizer) -> None:

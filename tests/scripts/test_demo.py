@@ -27,7 +27,7 @@ def metrics(median_m: float | None = 0.001, median_deg: float | None = 0.02, rec
         "recall": {"5cm_5deg": recall, "1cm_1deg": recall},
         "median_ms": 12.0,
     }
-    return {"stages": {"prior": row}, "final": row, "count": 20, "failed": 0, "map_bytes": 1_000_000}
+    return {"stages": {"initial": row}, "final": row, "count": 20, "failed": 0, "map_bytes": 1_000_000}
 
 
 def test_a_good_result_passes(demo: ModuleType) -> None:

@@ -102,7 +102,7 @@ def run(*arguments: str | Path | float) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def prior_run(place: Place) -> subprocess.CompletedProcess[str]:
-    return run("-m", place.model, "--stages", "prior")
+    return run("-m", place.model, "--stages", "initial")
 
 
 def test_run_exits_with_0_and_prints_a_table(prior_run: subprocess.CompletedProcess[str]) -> None:
@@ -135,7 +135,7 @@ def test_every_query_has_a_row(prior_run: subprocess.CompletedProcess[str], plac
 
 def test_folder_of_photos_is_localized_without_truth(place: Place) -> None:
     done = run(
-        "-m", place.model, "--stages", "prior", "--queries", place.scene / "test" / "rgb", "--focal", FOCAL
+        "-m", place.model, "--stages", "initial", "--queries", place.scene / "test" / "rgb", "--focal", FOCAL
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads((place.model / "localization" / "metrics.json").read_text())
@@ -153,7 +153,7 @@ def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
     photo = cv2.imread(str(place.scene / "test" / "rgb" / name))
     cv2.imwrite(str(tmp_path / "IMG 1.png"), cv2.resize(photo, (2 * WIDTH, 2 * HEIGHT)))
     cv2.imwrite(str(tmp_path / "blank.png"), np.full((30, 40), 200, np.uint8))
-    done = run("-m", place.model, "--stages", "prior", "--queries", tmp_path, "--max_side", WIDTH)
+    done = run("-m", place.model, "--stages", "initial", "--queries", tmp_path, "--max_side", WIDTH)
     assert done.returncode == 0, done.stderr
     figures = json.loads((place.model / "localization" / "metrics.json").read_text())
     assert (figures["count"], figures["failed"]) == (2, 1)
@@ -164,12 +164,12 @@ def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
 
 
 def test_moved_scene_is_named_on_the_command_line(place: Place, tmp_path: Path) -> None:
-    done = run("-m", place.model, "-s", tmp_path / "moved", "--stages", "prior")
+    done = run("-m", place.model, "-s", tmp_path / "moved", "--stages", "initial")
     assert done.returncode == 1
     assert "error: expected a scene folder" in done.stderr
 
 
-@pytest.mark.parametrize("extra", [(), ("--stages", "prior")])
+@pytest.mark.parametrize("extra", [(), ("--stages", "initial")])
 def test_folder_without_a_map_exits_with_1_and_one_line(tmp_path: Path, extra: tuple[str, ...]) -> None:
     done = run("-m", tmp_path, *extra)
     assert done.returncode == 1
@@ -198,7 +198,7 @@ def test_values_that_cannot_be_are_one_line_and_exit_with_1(
         "-m",
         place.model,
         "--quiet",
-        *(() if "--stages" in extra else ("--stages", "prior")),
+        *(() if "--stages" in extra else ("--stages", "initial")),
     ]
     monkeypatch.setattr(sys, "argv", [str(word) for word in (*words, *extra)])
     with pytest.raises(SystemExit) as stop:
@@ -221,6 +221,6 @@ def test_flags_reach_the_options() -> None:
     options = arguments.options()
     assert (options.top_k, options.pnp.max_iterations) == (100, 50)
     assert (options.warp.lr, options.warp.iterations) == (0.01, 9)
-    assert options.stages == ("prior", "warp")
+    assert options.stages == ("initial", "warp")
     assert arguments.known_intrinsics().matrix == (1, 2, 3, 4)
     assert (arguments.source_path, arguments.iteration) == (Path("scene"), 7)

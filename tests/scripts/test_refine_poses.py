@@ -101,8 +101,8 @@ def test_poses_come_nearer_and_files_are_those_of_localization(place: Place, tmp
     assert done.returncode == 0, done.stderr
     assert "2 queries, 0 failed" in done.stdout
     figures = json.loads((place.model / "refined" / "metrics.json").read_text())
-    coarse, final = figures["stages"]["coarse"], figures["final"]
-    assert list(figures["stages"]) == ["coarse", "gscpr"]
+    coarse, final = figures["stages"]["initial"], figures["final"]
+    assert list(figures["stages"]) == ["initial", "gscpr"]
     assert coarse["median_translation_m"] > 0.08
     assert final["median_translation_m"] < 0.05 and final["median_rotation_deg"] < 1
     assert figures["map_bytes"] > 1000

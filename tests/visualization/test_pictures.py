@@ -28,7 +28,7 @@ def result(name: str, error_m: float, ok: bool = True) -> QueryResult:
     )
     status = Status.OK if ok else Status.NO_CONSENSUS
     estimate = PoseEstimate(status, CAMERA, pose if ok else None, 2, matches=matches)
-    return QueryResult(name, Localization({"prior": estimate}), torch.eye(4, dtype=torch.float64))
+    return QueryResult(name, Localization({"initial": estimate}), torch.eye(4, dtype=torch.float64))
 
 
 def picture(**changes) -> QueryPicture:
@@ -75,11 +75,11 @@ def test_no_query_is_chosen_twice(count: int) -> None:
 
 def test_unknown_truth_ranks_by_agreement() -> None:
     results = [result(f"q{i}", 0) for i in range(9)]
-    estimates = [r.localization.stages["prior"] for r in results]
+    estimates = [r.localization.stages["initial"] for r in results]
     unknown = [
         QueryResult(
             r.name,
-            Localization({"prior": PoseEstimate(Status.OK, CAMERA, e.cam_from_world, inliers=10 * i)}),
+            Localization({"initial": PoseEstimate(Status.OK, CAMERA, e.cam_from_world, inliers=10 * i)}),
         )
         for i, (r, e) in enumerate(zip(results, estimates))
     ]

@@ -22,7 +22,7 @@ def results(errors_m: list[float]) -> list[QueryResult]:
     made = []
     for index, error in enumerate(errors_m):
         stages = {}
-        for stage, off in (("prior", error + 0.02), ("fine", error)):
+        for stage, off in (("initial", error + 0.02), ("fine", error)):
             pose = torch.eye(4, dtype=torch.float64)
             pose[0, 3] = off
             stages[stage] = PoseEstimate(Status.OK, CAMERA, pose, 10, elapsed_ms=5.0)
@@ -32,7 +32,7 @@ def results(errors_m: list[float]) -> list[QueryResult]:
 
 def write(path: Path, **changes) -> str:
     found = results([0.001, 0.004, 0.03])
-    figures = metrics(changes.pop("scene", "room"), found, 4_200_000, ["prior", "fine"])
+    figures = metrics(changes.pop("scene", "room"), found, 4_200_000, ["initial", "fine"])
     write_report(path, Report(**({"metrics": figures, "results": found} | changes)))
     return path.read_text(encoding="utf-8")
 
@@ -64,14 +64,14 @@ def test_scene_names_are_escaped(tmp_path: Path) -> None:
 
 def test_a_run_without_truth_has_dashes_and_no_error_curves(tmp_path: Path) -> None:
     found = [QueryResult(r.name, r.localization) for r in results([0.0, 0.1])]
-    figures = metrics("photos", found, 10, ["prior", "fine"])
+    figures = metrics("photos", found, 10, ["initial", "fine"])
     write_report(tmp_path / "report.html", Report(figures, found))
     page = (tmp_path / "report.html").read_text()
     assert "<b>–</b>" in page and "<svg" not in page
 
 
 def test_error_curve_takes_the_colours_of_the_page() -> None:
-    svg = plots.error_curves({"prior": [1.0, 2.0, float("inf")]}, "position error, cm", 3.0)
+    svg = plots.error_curves({"initial": [1.0, 2.0, float("inf")]}, "position error, cm", 3.0)
     assert svg.startswith("<svg") and "currentColor" in svg and "#010203" not in svg
     assert "position error, cm" in svg  # text stays text
 

@@ -17,8 +17,8 @@ NOTHING = torch.zeros(6, 6, dtype=torch.float64)
 
 
 def _aligned(room: Any) -> tuple[PartSums, State, rendering.Rendering, Term]:
-    prior = room.prior(START)
-    view = rendering.render_map(room.gaussians, prior.camera, prior.pose(), RenderOptions(), 320)
+    initial = room.initial(START)
+    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), RenderOptions(), 320)
     photo = rendering.photo_grey(room.query.image, view.camera)
     block = photometric_block(photo, view, rendering.solid(view, 0.9, 0.005), 1.0, ContrastOptions())
     term = Term(block, 500.0, 0.05)

@@ -21,7 +21,7 @@ NEAR = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]  # a pixel or two of the room'
 def _view(room: Any, xi: list[float]) -> tuple[rendering.Rendering, Tensor]:
     """The room rendered near the photo, and which pixels show it."""
     view = rendering.render_map(
-        room.gaussians, room.query.camera, room.prior(xi).pose(), RenderOptions(), 320
+        room.gaussians, room.query.camera, room.initial(xi).pose(), RenderOptions(), 320
     )
     return view, rendering.solid(view, 0.9, 0.005)
 

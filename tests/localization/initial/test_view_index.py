@@ -193,9 +193,9 @@ class _Judge:
         self.tried: list[PoseEstimate] = []
         self.convinced = convinced
 
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
-        self.tried.append(prior)
-        return replace(prior, improved=len(self.tried) == self.convinced)
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
+        self.tried.append(initial)
+        return replace(initial, accepted=len(self.tried) == self.convinced)
 
 
 def _localizer(world: World, gaussians: Gaussians, index: ViewIndex, refiner: _Judge) -> Localizer:
@@ -211,14 +211,14 @@ def test_the_next_start_is_tried_where_the_first_has_no_evidence(
     localizer = _localizer(make_world(), gaussians, index, refiner)
     found = localizer.localize(_photo(gaussians, VIEWS[1]).image, CAMERA)
     assert len(refiner.tried) == 2
-    assert torch.equal(found.stages["prior"].pose(), refiner.tried[1].pose())
+    assert torch.equal(found.stages["initial"].pose(), refiner.tried[1].pose())
     assert pose_errors(refiner.tried[0].cam_from_world, VIEWS[1].cam_from_world)[0] < 1e-6
 
 
 def test_a_view_that_no_refinement_confirms_is_no_pose(gaussians: Gaussians, index: ViewIndex) -> None:
     localizer = _localizer(make_world(), gaussians, index, _Judge(convinced=0))
     found = localizer.localize(_photo(gaussians, VIEWS[1]).image, CAMERA)
-    assert found.stages["prior"].ok
+    assert found.stages["initial"].ok
     assert found.final.status is Status.NO_CONSENSUS
     assert found.final.cam_from_world is None
 

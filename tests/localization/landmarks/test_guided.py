@@ -118,6 +118,6 @@ def test_more_noise_is_a_larger_covariance() -> None:
 def test_the_second_look_adds_keypoints_that_the_first_left_out(world: World) -> None:
     options = LocalizerOptions(first_k=100)
     localizer = Localizer(world.landmarks, FakeExtractor(world.features), options=options)
-    estimate = localizer.prior(world.features, CAMERA)
+    estimate = localizer.initial(world.features, CAMERA)
     assert estimate.inliers == pytest.approx(160, abs=5)
     assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01

@@ -95,9 +95,9 @@ class Witness:
     def __init__(self) -> None:
         self.queries: list[Query] = []
 
-    def refine(self, query: Query, gaussians: Gaussians, prior: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
         self.queries.append(query)
-        return prior
+        return initial
 
 
 def picture() -> np.ndarray:

@@ -52,18 +52,18 @@ def test_a_pose_is_recovered_from_20_cm_and_10_degrees(
     room: Any, query: Query, matcher: MutualMatcher, rounds: int
 ) -> None:
     refiner = GscprRefiner(GscprOptions(rounds=rounds), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.prior(FAR))
+    estimate = refiner.refine(query, room.gaussians, room.initial(FAR))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
-    assert estimate.ok and estimate.improved and estimate.elapsed_ms > 0
+    assert estimate.ok and estimate.accepted and estimate.elapsed_ms > 0
     assert translation_m < 0.02
     assert rotation_deg < 0.5
 
 
 def test_the_relative_variant_recovers_the_scale_too(room: Any, query: Query, matcher: MutualMatcher) -> None:
     refiner = GscprRefiner(GscprOptions(rounds=1, relative=True), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.prior(FAR))
+    estimate = refiner.refine(query, room.gaussians, room.initial(FAR))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
-    assert estimate.improved
+    assert estimate.accepted
     assert translation_m < 0.08
     assert rotation_deg < 1
 
@@ -78,19 +78,19 @@ def test_a_dense_matcher_is_given_the_photo_and_the_rendering(room: Any, query: 
             given.append((image_a, image_b))
             return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
 
-    prior = room.prior(NEAR)
-    estimate = GscprRefiner(matcher=Recorder()).refine(query, room.gaussians, prior)
+    initial = room.initial(NEAR)
+    estimate = GscprRefiner(matcher=Recorder()).refine(query, room.gaussians, initial)
     photo, rendering = given[0]
     assert np.array_equal(photo, query.image) and rendering.shape == photo.shape
     assert rendering.dtype == np.uint8 and np.ptp(rendering) > 50
-    assert not estimate.improved and torch.equal(estimate.pose(), prior.pose())
+    assert not estimate.accepted and torch.equal(estimate.pose(), initial.pose())
 
 
 def test_a_larger_photo_is_matched_small_and_solved_at_its_own_size(
     room: Any, query: Query, matcher: MutualMatcher
 ) -> None:
     refiner = GscprRefiner(GscprOptions(max_side=240, rounds=1), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.prior(NEAR))
+    estimate = refiner.refine(query, room.gaussians, room.initial(NEAR))
     assert estimate.camera == query.camera
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.04
 
@@ -99,43 +99,43 @@ def test_a_photo_of_something_else_is_rejected(room: Any, matcher: MutualMatcher
     noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, np.uint8)
     features = matcher.extractor.extract(noise)
     query = Query(noise, room.query.camera, features.keypoints, features.dense)
-    prior = room.prior(NEAR)
+    initial = room.initial(NEAR)
     for relative in (False, True):
         refiner = GscprRefiner(GscprOptions(relative=relative), matcher=matcher)
-        estimate = refiner.refine(query, room.gaussians, prior)
-        assert not estimate.improved and torch.equal(estimate.pose(), prior.pose())
+        estimate = refiner.refine(query, room.gaussians, initial)
+        assert not estimate.accepted and torch.equal(estimate.pose(), initial.pose())
 
 
 def test_an_empty_map_is_rejected(room: Any, query: Query, matcher: MutualMatcher) -> None:
     nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
-    assert not GscprRefiner(matcher=matcher).refine(query, nothing, room.prior(NEAR)).improved
+    assert not GscprRefiner(matcher=matcher).refine(query, nothing, room.initial(NEAR)).accepted
 
 
 def test_a_failed_prior_is_returned_as_it_is(room: Any, query: Query) -> None:
     failed = PoseEstimate(Status.NO_CONSENSUS, room.query.camera)
     estimate = GscprRefiner().refine(query, room.gaussians, failed)
-    assert estimate.status is Status.NO_CONSENSUS and not estimate.improved
+    assert estimate.status is Status.NO_CONSENSUS and not estimate.accepted
 
 
 def test_a_pose_that_the_matches_of_the_prior_deny_is_rejected(
     room: Any, query: Query, matcher: MutualMatcher
 ) -> None:
-    prior = room.prior(FAR)
+    initial = room.initial(FAR)
     pixels = torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 200 + 20
-    local = prior.camera.unproject(pixels, torch.full((50,), 2.5, dtype=torch.float64))
-    points = (local - prior.pose()[:3, 3]) @ prior.pose()[:3, :3]
-    prior = replace(prior, matches=Matches(pixels.numpy(), points.numpy(), np.ones(50, bool)))
-    assert not GscprRefiner(matcher=matcher).refine(query, room.gaussians, prior).improved
+    local = initial.camera.unproject(pixels, torch.full((50,), 2.5, dtype=torch.float64))
+    points = (local - initial.pose()[:3, 3]) @ initial.pose()[:3, :3]
+    initial = replace(initial, matches=Matches(pixels.numpy(), points.numpy(), np.ones(50, bool)))
+    assert not GscprRefiner(matcher=matcher).refine(query, room.gaussians, initial).accepted
 
 
 def test_radial_distortion_of_the_prior_is_kept(room: Any, query: Query, matcher: MutualMatcher) -> None:
-    prior = replace(room.prior(NEAR), distortion=-0.1)
-    assert GscprRefiner(matcher=matcher).refine(query, room.gaussians, prior).distortion == -0.1
+    initial = replace(room.initial(NEAR), distortion=-0.1)
+    assert GscprRefiner(matcher=matcher).refine(query, room.gaussians, initial).distortion == -0.1
 
 
 def test_colours_solved_per_photo_do_no_harm(room: Any, query: Query, matcher: MutualMatcher) -> None:
     refiner = GscprRefiner(GscprOptions(exposure="affine", rounds=1), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.prior(NEAR))
+    estimate = refiner.refine(query, room.gaussians, room.initial(NEAR))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.02
 
 
@@ -153,7 +153,7 @@ def test_the_maps_network_colours_the_rendering(room: Any, query: Query) -> None
             return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
 
     GscprRefiner(GscprOptions(exposure="act"), matcher=Recorder(), exposure=network).refine(
-        query, room.gaussians, room.prior(NEAR)
+        query, room.gaussians, room.initial(NEAR)
     )
     assert seen[0].mean() in (0.0, 255.0)
 
@@ -169,7 +169,7 @@ def test_no_rounds_are_refused() -> None:
 
 
 def test_triangulated_depths_are_exact(room: Any) -> None:
-    pose, camera = room.prior(FAR).pose(), room.query.camera
+    pose, camera = room.initial(FAR).pose(), room.query.camera
     matches, expected = true_matches(room, pose)
     ones = torch.ones(300, dtype=torch.float64)
     rays_view, rays_photo = camera.unproject(matches.b, ones), camera.unproject(matches.a, ones)

@@ -33,16 +33,16 @@ NO_PRIOR = torch.zeros(6, 6, dtype=torch.float64)
 
 @pytest.mark.parametrize("xi", PERTURBATIONS)
 def test_a_known_pose_is_recovered(room: Any, xi: list[float]) -> None:
-    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, room.prior(xi))
+    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, room.initial(xi))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
-    assert estimate.improved
+    assert estimate.accepted
     assert translation_m < 0.002
     assert rotation_deg < 0.03
 
 
 def test_descriptors_may_help_on_the_coarse_levels(room: Any) -> None:
     options = replace(FULL, feature_weight=1.0)
-    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.prior(PERTURBATIONS[1]))
+    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.initial(PERTURBATIONS[1]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.004
 
 
@@ -52,7 +52,7 @@ def _exposed(query: Query) -> Query:
 
 
 def test_another_exposure_changes_nothing(room: Any) -> None:
-    estimate = LmRefiner(FULL).refine(_exposed(room.query), room.gaussians, room.prior(PERTURBATIONS[0]))
+    estimate = LmRefiner(FULL).refine(_exposed(room.query), room.gaussians, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.003
 
 
@@ -60,7 +60,7 @@ def test_an_object_that_the_map_does_not_know_is_ignored(room: Any) -> None:
     image = room.query.image.copy()
     image[60:140, 40:140] = (250, 30, 30)
     query = replace(room.query, image=image)
-    estimate = LmRefiner(FULL).refine(query, room.gaussians, room.prior(PERTURBATIONS[0]))
+    estimate = LmRefiner(FULL).refine(query, room.gaussians, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.004
 
 
@@ -74,7 +74,7 @@ def test_ten_steps_suffice_near_the_pose(room: Any, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(lm, "minimise", counted)
     near = replace(
-        room.prior([0.005, 0, 0, 0, 0.003, 0]), covariance=1e-5 * torch.eye(6, dtype=torch.float64)
+        room.initial([0.005, 0, 0, 0, 0.003, 0]), covariance=1e-5 * torch.eye(6, dtype=torch.float64)
     )
     estimate = LmRefiner(FULL).refine(room.query, room.gaussians, near)
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.002
@@ -82,33 +82,35 @@ def test_ten_steps_suffice_near_the_pose(room: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_certain_prior_is_hardly_moved(room: Any) -> None:
-    prior = room.prior([0.01, 0, 0, 0, 0, 0])
-    free = LmRefiner(FULL).refine(room.query, room.gaussians, prior)
-    certain = replace(prior, covariance=1e-10 * torch.eye(6, dtype=torch.float64))
+    initial = room.initial([0.01, 0, 0, 0, 0, 0])
+    free = LmRefiner(FULL).refine(room.query, room.gaussians, initial)
+    certain = replace(initial, covariance=1e-10 * torch.eye(6, dtype=torch.float64))
     held = LmRefiner(FULL).refine(room.query, room.gaussians, certain)
-    assert pose_errors(free.pose(), prior.pose())[0] > 0.008
-    assert pose_errors(held.pose(), prior.pose())[0] < 0.001
+    assert pose_errors(free.pose(), initial.pose())[0] > 0.008
+    assert pose_errors(held.pose(), initial.pose())[0] < 0.001
 
 
 def test_a_pose_that_the_estimate_does_not_allow_is_rejected(room: Any) -> None:
     """The estimate claims to be certain but weighs nothing in the cost: the photo, taken elsewhere, wins."""
-    prior = replace(room.prior([0.03, 0, 0, 0, 0, 0]), covariance=1e-6 * torch.eye(6, dtype=torch.float64))
+    initial = replace(
+        room.initial([0.03, 0, 0, 0, 0, 0]), covariance=1e-6 * torch.eye(6, dtype=torch.float64)
+    )
     options = replace(FULL, prior_weight=0.0)
-    estimate = LmRefiner(options).refine(room.query, room.gaussians, prior)
-    assert not estimate.improved
-    assert torch.equal(estimate.pose(), prior.pose())
+    estimate = LmRefiner(options).refine(room.query, room.gaussians, initial)
+    assert not estimate.accepted
+    assert torch.equal(estimate.pose(), initial.pose())
 
 
 def test_a_photo_of_another_place_is_rejected(room: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, dtype=np.uint8)
     query = replace(room.query, image=noise)
-    assert not LmRefiner(FULL).refine(query, room.gaussians, room.prior(PERTURBATIONS[0])).improved
+    assert not LmRefiner(FULL).refine(query, room.gaussians, room.initial(PERTURBATIONS[0])).accepted
 
 
 def test_an_empty_map_is_rejected(room: Any) -> None:
     nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
-    estimate = LmRefiner(FULL).refine(room.query, nothing, room.prior(PERTURBATIONS[0]))
-    assert not estimate.improved
+    estimate = LmRefiner(FULL).refine(room.query, nothing, room.initial(PERTURBATIONS[0]))
+    assert not estimate.accepted
     assert estimate.elapsed_ms > 0
 
 
@@ -125,19 +127,21 @@ def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
     failed = PoseEstimate(Status.TOO_FEW_MATCHES, room.query.camera)
     estimate = LmRefiner().refine(room.query, room.gaussians, failed)
     assert estimate.status is Status.TOO_FEW_MATCHES
-    assert not estimate.improved
+    assert not estimate.accepted
 
 
 def test_the_covariance_shrinks_with_what_the_photo_says(room: Any) -> None:
-    prior = replace(room.prior([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6, dtype=torch.float64))
-    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, prior)
+    initial = replace(
+        room.initial([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6, dtype=torch.float64)
+    )
+    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, initial)
     assert estimate.covariance is not None
     assert bool((estimate.covariance.diagonal() < 1e-4).all())
 
 
 def test_a_covariance_in_single_precision_is_understood(room: Any) -> None:
-    prior = replace(room.prior([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6))
-    assert LmRefiner(FULL).refine(room.query, room.gaussians, prior).improved
+    initial = replace(room.initial([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6))
+    assert LmRefiner(FULL).refine(room.query, room.gaussians, initial).accepted
 
 
 @pytest.mark.parametrize(("least", "width"), [(320, 320), (200, 200), (100, 160), (1000, 320)])
@@ -148,22 +152,22 @@ def test_a_rendering_is_half_the_photo_but_not_too_small(room: Any, least: int, 
 
 def test_without_patches_pixels_decide(room: Any) -> None:
     options = replace(FULL, patches=None)
-    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.prior(PERTURBATIONS[0]))
+    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.003
 
 
 def test_coarse_levels_are_for_uncertain_estimates(room: Any) -> None:
-    prior = room.prior(PERTURBATIONS[0])
-    view = rendering.render_map(room.gaussians, prior.camera, prior.pose(), lm.RenderOptions(), 320)
-    sure = replace(prior, covariance=1e-8 * torch.eye(6, dtype=torch.float64))
+    initial = room.initial(PERTURBATIONS[0])
+    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), lm.RenderOptions(), 320)
+    sure = replace(initial, covariance=1e-8 * torch.eye(6, dtype=torch.float64))
     assert lm._levels(view, sure, LmOptions()) == [1.0]
-    assert lm._levels(view, prior, LmOptions()) == [0.25, 0.5, 1.0]
+    assert lm._levels(view, initial, LmOptions()) == [0.25, 0.5, 1.0]
 
 
 def _two_views(room: Any) -> tuple[rendering.Rendering, rendering.Rendering]:
     """A reference and a query of depth: the same room from two poses."""
     options = lm.RenderOptions()
-    reference = room.prior(PERTURBATIONS[0]).pose()
+    reference = room.initial(PERTURBATIONS[0]).pose()
     return tuple(
         rendering.render_map(room.gaussians, room.query.camera, pose, options, 320, (30, 40))
         for pose in (reference, room.truth)
@@ -213,9 +217,9 @@ def test_without_the_native_package_the_sums_are_the_same(room: Any, monkeypatch
 
 
 def test_an_estimate_knows_how_far_its_pixels_may_move(room: Any) -> None:
-    prior = room.prior(PERTURBATIONS[0])
-    view = rendering.render_map(room.gaussians, prior.camera, prior.pose(), lm.RenderOptions(), 320)
+    initial = room.initial(PERTURBATIONS[0])
+    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), lm.RenderOptions(), 320)
     covariance = torch.zeros(6, 6, dtype=torch.float64)
     covariance[4, 4] = 0.01**2  # a turn about y moves pixels by f times the angle, and more off the axis
-    moved = lm.expected_motion_px(view, replace(prior, covariance=covariance))
+    moved = lm.expected_motion_px(view, replace(initial, covariance=covariance))
     assert 2.62 < moved < 4.0
