@@ -41,7 +41,9 @@ def build_wheel(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
     """PEP 517: the wheel, with the metadata of pyproject.toml."""
-    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # else modules that were deleted are built again
+    shutil.rmtree(
+        ROOT / "build" / "lib", ignore_errors=True
+    )  # else modules that were deleted are built again
     return build_meta.build_wheel(wheel_directory, config_settings)
 
 

@@ -41,7 +41,7 @@ endfunction()
 function(gsplat_add_cuda)
   find_package(CUDAToolkit REQUIRED)
   file(GLOB sources CONFIGURE_DEPENDS src/cuda/*.cu src/cuda/*.cpp)
-  nanobind_add_module(_cuda NOMINSIZE ${sources})
+  nanobind_add_module(_cuda STABLE_ABI NOMINSIZE ${sources})
   target_compile_features(_cuda PRIVATE cxx_std_20)
   if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # older CMake does not know that nvcc has C++20
     target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
