@@ -1,11 +1,10 @@
 """How the distribution `gsplatloc` is built: its subpackages are the folders beside this file.
 
-pyproject.toml names this module as the build backend as well (PEP 517): setuptools', with one addition. The
-requirement `gsplatloc-kernels==VERSION` is on no package index while `pip install .` resolves it, so the metadata
-that a *checkout* gives to the installer points to the kernels' sources in the same checkout. Wheels and sdists
-keep the requirement by version: the wheels of both distributions can be installed together, on any machine. The
-two say the same of the installed version, but PEP 517 asks for identical metadata; tests/packaging would notice
-an installer that insists on it.
+pyproject.toml names this module as the build backend (PEP 517). It is setuptools' backend with one addition:
+while `pip install .` looks for `gsplatloc-kernels==VERSION`, which may be on no package index, the metadata
+given to pip name the kernels' sources in the same checkout instead. The wheel itself keeps the requirement by
+version, so that the wheels of both distributions can be installed together, and on another machine. PEP 517
+asks for identical metadata in both places; pip and uv do not check it (tests/packaging checks that it works).
 """
 
 import shutil
@@ -57,7 +56,8 @@ def build_editable(
 def _require_kernels_of_checkout(metadata_directory: str, name: str) -> str:
     """Let the requirement on the kernels point to this checkout; an sdist does not hold their sources."""
     if (KERNELS / "pyproject.toml").is_file():
-        # "/." because pip keeps the wheel of a URL that ends like "name-version" and would not build it again.
+        # pip caches the wheel of a URL that ends like "name-version", as this folder's name does, and would
+        # install it again after the sources have changed. "/." prevents that.
         checkout = f"Requires-Dist: gsplatloc-kernels @ {KERNELS.as_uri()}/."
         path = Path(metadata_directory) / name / "METADATA"
         lines = path.read_text(encoding="utf-8").split("\n")

@@ -9,8 +9,10 @@ import pytest
 from tests.packaging.conftest import NATIVE, ROOT, Installation
 
 # The folders of the repository that `gsplatloc` consists of.
-FOLDERS = ("arguments", "datasets", "gaussian_renderer", "localization", "mapping", "scene", "tracking", "utils",
-           "visualization")  # fmt: skip
+FOLDERS = (
+    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "scene", "tracking", "utils",
+    "visualization",
+)  # fmt: skip
 
 LOCALIZE = """
 import importlib.util, json, pathlib, sys
