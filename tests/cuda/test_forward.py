@@ -226,7 +226,7 @@ def test_gaussians_that_cover_the_whole_image(shim: ModuleType, multiprocessors:
 def test_tiles_are_as_tight_as_on_the_cpu(shim: ModuleType) -> None:
     """The error of a limit that is passed tells the number of pairs. The CPU takes boxes for small splats."""
     inputs = single(make_inputs(300, seed=3))
-    settings = _settings(max_pairs=1)
+    settings = _settings(max_intersections=1)
     with pytest.raises(MemoryError, match=r"touch \d+ tiles") as on_cpu:
         native.rasterize(**inputs, settings=settings)
     with on_shim(shim), pytest.raises(MemoryError, match=r"touch \d+ tiles") as on_gpu:

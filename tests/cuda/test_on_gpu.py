@@ -70,7 +70,7 @@ class Case:
             width, height, focal, 1.1 * focal, 0.48 * width, 0.53 * height,
             max(width // self.feature_scale, 1), max(height // self.feature_scale, 1),
             features_move_geometry=self.moves_geometry, antialiased=self.antialiased,
-            sh_degree=self.degree or 0, background=(0.1, 0.2, 0.3), max_pairs=1 << 28,
+            sh_degree=self.degree or 0, background=(0.1, 0.2, 0.3), max_intersections=1 << 28,
         )  # fmt: skip
         return replace(chosen, **changes)
 
@@ -169,8 +169,8 @@ def test_a_parameter_that_is_not_finite_is_refused() -> None:
 
 def test_too_many_pairs_are_refused_before_memory_is_taken() -> None:
     inputs = {name: tensor.to(DEVICE) for name, tensor in SMALL.inputs().items()}
-    with pytest.raises(MemoryError, match="max_pairs"):
-        native.rasterize(**inputs, settings=SMALL.settings(max_pairs=10))
+    with pytest.raises(MemoryError, match="max_intersections"):
+        native.rasterize(**inputs, settings=SMALL.settings(max_intersections=10))
 
 
 @needs_gpu

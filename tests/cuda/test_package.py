@@ -67,10 +67,10 @@ def test_unknown_feature_precision() -> None:
         rasterize(make_inputs(20), feature_precision="half")
 
 
-@pytest.mark.parametrize("max_pairs", [-1, 1 << 32])
-def test_more_pairs_than_can_be_numbered(max_pairs: int) -> None:
-    with pytest.raises(ValueError, match="expected max_pairs from 0 to 4294967295"):
-        rasterize(make_inputs(20), max_pairs=max_pairs)
+@pytest.mark.parametrize("max_intersections", [-1, 1 << 32])
+def test_more_pairs_than_can_be_numbered(max_intersections: int) -> None:
+    with pytest.raises(ValueError, match="expected max_intersections from 0 to 4294967295"):
+        rasterize(make_inputs(20), max_intersections=max_intersections)
 
 
 def test_a_pass_frees_what_its_adjoint_does_not_read() -> None:
@@ -97,8 +97,8 @@ def test_errors_are_those_of_the_cpu(shim: ModuleType, name: str) -> None:
 
 def test_too_many_pairs_are_a_memory_error_as_on_the_cpu(shim: ModuleType) -> None:
     inputs = single(make_inputs(20))
-    with on_shim(shim), pytest.raises(MemoryError, match="max_pairs = 5: render fewer or smaller Gaussians"):
-        rasterize(inputs, max_pairs=5)
+    with on_shim(shim), pytest.raises(MemoryError, match="max_intersections = 5: render fewer or smaller Gaussians"):
+        rasterize(inputs, max_intersections=5)
 
 
 class FullDevice(ShimBackend):

@@ -157,7 +157,7 @@ def test_a_million_screen_filling_gaussians_are_a_memory_error() -> None:
         "colors": torch.ones(1, 3).expand(count, 3),
         "cam_from_world": torch.eye(4),
     }
-    with pytest.raises(MemoryError, match="max_pairs"):
+    with pytest.raises(MemoryError, match="max_intersections"):
         render_native(inputs, camera=camera)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 1 << 28  # of the image and of the feature map
 MAX_GAUSSIANS = 1 << 31
-MAX_PAIRS = 1 << 32  # their numbers have 32 bits
+MAX_INTERSECTIONS = 1 << 32  # their numbers have 32 bits
 FEATURE_PRECISIONS = ("float32", "tf32")
 # Sizes per Gaussian; None is free.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
@@ -51,8 +51,8 @@ def check_settings(settings: "RasterizerSettings") -> None:
         raise ValueError("expected a finite principal point and background, found NaN or infinity")
     if not 0 <= settings.sh_degree <= 3:
         raise ValueError(f"expected sh_degree 0 to 3, found {settings.sh_degree}")
-    if not 0 <= settings.max_pairs < MAX_PAIRS:
-        raise ValueError(f"expected max_pairs from 0 to {MAX_PAIRS - 1}, found {settings.max_pairs}")
+    if not 0 <= settings.max_intersections < MAX_INTERSECTIONS:
+        raise ValueError(f"expected max_intersections from 0 to {MAX_INTERSECTIONS - 1}, found {settings.max_intersections}")
     if settings.feature_precision not in FEATURE_PRECISIONS:
         raise ValueError(
             f"expected a feature_precision among {', '.join(FEATURE_PRECISIONS)},"
@@ -63,7 +63,7 @@ def check_settings(settings: "RasterizerSettings") -> None:
 
 
 def _check_integers(settings: "RasterizerSettings") -> None:
-    for name in ("width", "height", "feature_width", "feature_height", "sh_degree", "threads", "max_pairs"):
+    for name in ("width", "height", "feature_width", "feature_height", "sh_degree", "threads", "max_intersections"):
         value = getattr(settings, name)
         if value is None and name in ("feature_width", "feature_height", "threads"):
             continue

@@ -45,7 +45,7 @@ splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays)
   splat::set_background(r.background, settings);
   r.features_move_geometry = value<bool>(settings, "features_move_geometry");
   r.threads = value<int>(settings, "threads");
-  r.max_pairs = value<int64_t>(settings, "max_pairs");
+  r.max_intersections = value<int64_t>(settings, "max_intersections");
   return r;
 }
 

@@ -22,7 +22,7 @@ struct AlignmentJob {
   int64_t count;
   const T* points;     // [3, count] in the reference camera
   const T* reference;  // [count], features [count, channels]; not used with kInverseDepth
-  const T* slopes;     // [2, count] or null: of the reference per pixel of `image`, averaged with the image's
+  const T* reference_gradient;  // [2, count] per pixel of `image`, averaged with the gradient of `image`; or null
   const T* image;      // [height, width], features [height, width, channels], of the query
   int width, height;
   int channels;         // of features, a multiple of kFeatureStep

@@ -17,7 +17,7 @@ struct Request {
   T background[3];
   bool features_move_geometry;
   int threads;
-  int64_t max_pairs;
+  int64_t max_intersections;
 };
 
 // What the forward pass leaves for the backward pass.
@@ -38,7 +38,7 @@ struct State {
 };
 
 // Renders with `kernels`, which must outlive the state. Throws std::invalid_argument for a non-finite
-// parameter, std::length_error for too many tile-Gaussian pairs.
+// parameter, std::length_error for too many tile intersections.
 template <class T>
 State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<T>& kernels);
 

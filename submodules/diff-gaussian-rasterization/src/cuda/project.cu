@@ -13,7 +13,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kGivenColors = -1;  // in place of a degree: colours come per Gaussian
-constexpr int kSums = 3;          // visible, pairs of both rasters
+constexpr int kSums = 3;          // visible, tile intersections of both rasters
 
 struct BlockSums {
   int of_warp[kSums][kWarps];
@@ -214,7 +214,7 @@ __device__ __forceinline__ void add_sums(int (&sums)[kSums], Counts* counts) {
   if (threadIdx.x >= kSums) return;
   unsigned long long total = 0;
   for (int w = 0; w < kWarps; ++w) total += shared.of_warp[threadIdx.x][w];
-  int64_t* const into = threadIdx.x == 0 ? &counts->visible : &counts->pairs[threadIdx.x - 1];
+  int64_t* const into = threadIdx.x == 0 ? &counts->visible : &counts->intersections[threadIdx.x - 1];
   if (total) atomicAdd(reinterpret_cast<unsigned long long*>(into), total);
 }
 
