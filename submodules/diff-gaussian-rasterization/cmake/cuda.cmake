@@ -22,7 +22,7 @@ function(gsplat_find_gpu result)
   endif()
 endfunction()
 
-# What CMake and nvcc want to hear. Machine code for every GPU, and PTX of the newest for those to come.
+# The architectures as CMake wants them: machine code for every GPU, PTX of the newest one for later GPUs.
 function(gsplat_cuda_architectures gpu result)
   set(architectures "${GSPLAT_CUDA_ARCHITECTURES}")
   if(architectures STREQUAL "native" AND NOT gpu)
@@ -59,7 +59,7 @@ if(NOT GSPLAT_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   gsplat_find_gpu(gpu)
   if(gpu OR GSPLAT_CUDA STREQUAL "ON")
-    # The compiler's own check shall not guess; the target says for what it is compiled.
+    # No default for CMake's check of the compiler: the target sets its own architectures.
     set(CMAKE_CUDA_ARCHITECTURES OFF)
     check_language(CUDA)
     if(CMAKE_CUDA_COMPILER)

@@ -1,4 +1,4 @@
-"""The rasterizer as a torch operation: memory on this side, arithmetic on the other."""
+"""The rasterizer as a torch operation: Python allocates the arrays, the extension fills them."""
 
 from typing import Any
 

@@ -19,10 +19,10 @@ constexpr double kNearest = 1e-2;  // metres; a sample that comes closer has lef
 template <class S, class M>
 struct Projected {
   Vec3<S> point;
-  S u, v;              // pixels minus one half: (0, 0) is the centre of the first one
+  S u, v;          // pixels minus one half: (0, 0) is the centre of the first one
   S du_dx, dv_dy;  // fx / z, fy / z
-  S inverse;           // 1 / z
-  M inside;            // all four neighbours are in the image, and the sample in front of the camera
+  S inverse;       // 1 / z
+  M inside;        // all four neighbours are in the image, and the sample in front of the camera
 };
 
 template <class S, class T>

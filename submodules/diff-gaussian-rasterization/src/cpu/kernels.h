@@ -118,7 +118,7 @@ struct Tile {
   bool features_move_geometry;
 };
 
-// What blending needs of a splat, with the conic's halves taken.
+// The fields of a splat that blending reads; the diagonal of the conic is halved.
 template <class T>
 struct Brush {
   T x, y, half_xx, xy, half_yy, opacity, depth, red, green, blue;

@@ -27,8 +27,8 @@ class TouchedTiles {
         tiles_((gaussians + kGaussianChunk - 1) / kGaussianChunk),
         chunk_begin_(tiles_.size()) {}
 
-  // Finds those of the Gaussians of one chunk. Returns how many they are, and for each Gaussian how many it
-  // has together with those before it in the chunk: [N]. Without `keep` only the numbers are right.
+  // Finds the tiles of the Gaussians of one chunk and returns their number. `running` [N] gets the number of
+  // tiles of each Gaussian and those before it in the chunk. Without `keep` tiles are counted but not stored.
   template <class T>
   int64_t find(const Raster<T>& raster, const Splat<T>* splats, const Kernels<T>& kernels, int64_t chunk,
                int64_t* running, bool keep) {
@@ -67,7 +67,7 @@ class TouchedTiles {
     return {tiles_[gaussian / kGaussianChunk].data() + place.first, place.count};
   }
 
-  // Ahead of of(), the second one a good while after the first.
+  // To be called before of(): first prefetch_place(), some Gaussians later prefetch_tiles().
   void prefetch_place(int64_t gaussian) const { __builtin_prefetch(&places_[gaussian]); }
   void prefetch_tiles(int64_t gaussian) const { __builtin_prefetch(of(gaussian).tiles); }
 

@@ -58,7 +58,7 @@ Images<float> images_from(const nb::dict& arrays) {
           address<float>(arrays, "features"), address<int32_t>(arrays, "radii")};
 }
 
-// To what the caller's allocator raised, what the memory was for.
+// Adds to an exception of the caller's allocator what the memory was for.
 void add_note(nb::python_error& error, const Request& request, const int64_t* intersections, int rasters) {
   std::string note = "in rasterizing " + std::to_string(request.in.count) + " Gaussians";
   for (int r = 0; r < rasters; ++r)
@@ -106,7 +106,7 @@ void backward_from(const State& state, const nb::dict& settings, const nb::dict&
   }
 }
 
-// The addresses that a backward pass reads: the rest of what the forward pass allocated can go.
+// The addresses that a backward pass reads: other memory of the forward pass can be freed.
 std::vector<uintptr_t> kept(const State& state) {
   std::vector<const void*> pointers = {state.order};
   for (int r = 0; r < state.count; ++r) {
@@ -154,7 +154,7 @@ NB_MODULE(SPLAT_MODULE, m) {
       "addresses; allocate(bytes) returns one.");
   m.def("backward", &backward_from, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
         nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("allocate"), nb::arg("stream"),
-        "Adds to `d_inputs`, which must come zeroed.");
+        "Fills `d_inputs`, which must be zero on entry.");
   bind_training(m);
 #if defined(SPLAT_SHIM)
   shim::bind(m);

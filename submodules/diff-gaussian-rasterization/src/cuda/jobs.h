@@ -113,7 +113,7 @@ struct ProjectBackwardJob {
   const uint8_t* written;          // [intersections]
   GaussianGradients<float> out;
 };
-// Writes the gradients of the visible Gaussians (those of the others must come zeroed) and the pose's, [12].
+// Writes the gradients of the visible Gaussians, and that of the pose [12]; the others must be zero on entry.
 void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cudaStream_t stream);
 
 }  // namespace splat::cuda

@@ -120,7 +120,7 @@ __device__ __forceinline__ void store_gradients(const ProjectBackwardJob& job, i
 
 // --- the pose ---
 
-// Leaves the sum of a block's pose gradients in column `blockIdx.x` of partials [12, blocks].
+// Writes the sum of a block's pose gradients to column `blockIdx.x` of partials [12, blocks].
 __device__ __forceinline__ void reduce_pose(const PoseGradient<float>& own, float (*warps)[kPose],
                                             double* partials) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -171,8 +171,8 @@ __device__ __forceinline__ bool has_gradients(const ProjectBackwardJob& job, int
   return seen;
 }
 
-// Sums, colours and shapes one after the other: little of one lives on in the next. Lanes to spare compute
-// something harmless.
+// Sums, colours and shapes one after the other, so that few registers are in use at a time. Lanes without a
+// Gaussian compute values that are not stored.
 template <int kDegree>
 __global__ void __launch_bounds__(kThreads, 4)
     gaussian_backward(ProjectBackwardJob job, double* pose_partials) {
@@ -237,7 +237,7 @@ __device__ __forceinline__ Channels<kWidth> sum_rows(const FeatureSum& sum, int6
                                                      int step, int c) {
   Channels<kWidth> total = {};
   const int lane = threadIdx.x % kWarp;
-  const float* column = sum.rows + (c < sum.channels ? c : 0);  // lanes to spare compute something harmless
+  const float* column = sum.rows + (c < sum.channels ? c : 0);  // a surplus lane stores nothing
   for (; first < last; first += kWarp * step) {
     const int64_t own = first + lane * step;
     unsigned written = __ballot_sync(kFullWarp, own < last && sum.written[own]);

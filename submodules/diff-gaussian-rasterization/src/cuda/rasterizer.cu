@@ -130,7 +130,7 @@ State forward(const Request& request, const Images<float>& out, const Allocate& 
   job.radii = out.radii;
   job.counts = allocate<Counts>(arena, 1);
   project(job, stream);
-  // Needs no count, so the GPU has it to do while the host learns the counts.
+  // Needs no counts: the GPU works on it while the host reads them back.
   uint32_t* const selected = allocate<uint32_t>(arena, count);
   int64_t* const selected_count = allocate<int64_t>(arena, 1);
   if (count > 0) select_flagged(job.visible, selected, selected_count, count, arena, stream);

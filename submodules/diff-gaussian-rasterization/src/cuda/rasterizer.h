@@ -37,7 +37,7 @@ struct State {
 // fails, and what `memory` throws.
 State forward(const Request& request, const Images<float>& out, const Allocate& memory, cudaStream_t stream);
 
-// The gradients must come zeroed. Those with null pointers are not computed.
+// All gradients must be zero on entry. Those with null pointers are not computed.
 void backward(const Request& request, const State& state, const Images<float>& images,
               const ImageGradients<float>& d_images, const GaussianGradients<float>& out,
               const Allocate& memory, cudaStream_t stream);

@@ -60,8 +60,8 @@ __device__ __forceinline__ Gradients<kPrecise> load_gradients(const RenderBackwa
   return g;
 }
 
-// Leaves in sums[splat][channel] the product of eight splats' weights with the gradients; all lanes of a warp
-// together. Rows of splats that are not there hold anything: they only reach sums that nobody reads.
+// Writes to sums[splat][channel] the product of eight splats' weights with the gradients; all lanes of a warp
+// together. Rows of missing splats may hold anything: they only reach sums that are not read.
 template <bool kPrecise, int kStride>
 __device__ __forceinline__ void leave_group(const GroupRows& w, const Gradients<kPrecise>& gradients,
                                             int channels, int count, float (*sums)[kStride]) {

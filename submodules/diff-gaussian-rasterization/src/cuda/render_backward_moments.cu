@@ -146,8 +146,8 @@ __device__ __forceinline__ float* sums_of(WarpSplat& splat) { return &splat.x; }
 static_assert(sizeof(WarpSplat) == kGradientStride * sizeof(float) &&
               offsetof(WarpSplat, blue) == 4 * kDDepth);
 
-// Leaves the sums of `count` splats, up to eight, in their places; all lanes of the warp together.
-__device__ __forceinline__ void leave_group(const GroupRows& h, const GroupRows& w, const Bases& bases,
+// Overwrites `count` splats, up to eight, with their sums; all lanes of the warp together.
+__device__ __forceinline__ void write_group(const GroupRows& h, const GroupRows& w, const Bases& bases,
                                             const WarpPixels& pixels, WarpSplat* group, int count) {
   const FragmentLane at = fragment_lane();
   float moments[4] = {}, colors[4] = {};
@@ -205,7 +205,7 @@ __device__ __forceinline__ void blend_batch(const RenderBackwardJob& job, WarpSp
       w.at[i][lane] = terms.w;
     }
     __syncwarp();
-    leave_group(h, w, bases, pixels, group, size);
+    write_group(h, w, bases, pixels, group, size);
   }
 }
 
