@@ -195,15 +195,15 @@ def test_double_precision_is_refused_on_a_gpu() -> None:
 def test_work_is_put_on_the_callers_stream() -> None:
     """Inputs that a busy stream has yet to write are read when it has written them."""
     expected, _ = run(SMALL, DEVICE)
-    reference = {name: tensor.to(DEVICE) for name, tensor in SMALL.inputs().items()}
-    late = {name: torch.zeros_like(tensor) for name, tensor in reference.items()}
+    inputs = {name: tensor.to(DEVICE) for name, tensor in SMALL.inputs().items()}
+    late = {name: torch.zeros_like(tensor) for name, tensor in inputs.items()}
     late["quaternions"][:, 0] = 1
     late["cam_from_world"].copy_(torch.eye(4))
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         torch.cuda._sleep(200_000_000)  # cycles: about a tenth of a second
-        for name, tensor in reference.items():
+        for name, tensor in inputs.items():
             late[name].copy_(tensor)
         result = native.rasterize(**late, settings=SMALL.settings())
         for tensor in late.values():

@@ -47,7 +47,7 @@ bool radix_pass(const std::vector<Item<Key>>& from, std::vector<Item<Key>>& to, 
 
 constexpr int64_t kPrefetch = 16;  // Gaussians ahead: in depth order they lie scattered in memory
 
-// Calls visit(gaussian) for those of one share, a stretch of the depth order.
+// Calls visit(gaussian) for the Gaussians of one share, a stretch of the depth order.
 template <class Visit>
 void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touched, int64_t share,
                     int64_t shares, const Visit& visit) {
@@ -204,7 +204,7 @@ void check_count(const Buffer<uint32_t>& bits, int64_t max_intersections) {
 template <class T>
 Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count, int64_t max_intersections,
            const Kernels<T>& kernels, Team& team) {
-  // Near Gaussians touch more tiles: with two stretches for each member nobody waits long for the first.
+  // Near Gaussians touch more tiles: two stretches per thread balance the work.
   const int64_t shares = team.size() == 1 ? 1 : 2 * team.size();
   const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
   AllBins<T> all;
@@ -217,7 +217,7 @@ Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t cou
   for (int64_t r = 0; r < layers; ++r)
     binned.layers[r].bits = Buffer<uint32_t>(rasters[r].tiles.words * int64_t(binned.order.size()));
   for (const auto& bins : all) bins->touched.add_up();
-  // Three independent tasks in one loop, so that no thread waits: counting, ordering bits, adding offsets.
+  // Three independent tasks in one loop keep all threads busy: counting, ordering bits, adding offsets.
   const int64_t counts = listed * shares, bits = layers * shares;
   team.each(counts + bits + listed * chunks, [&](int64_t item, int) {
     if (item < counts) {

@@ -92,7 +92,7 @@ SPLAT_LANE void copy_pixels(T* to, const T* from, int count) {
 }
 
 // Copies a plane of an image into a tile's memory, whose cells are `stride` apart. Pixels outside the image
-// keep what they have. A tile has too few pixels of a row for the processor to foresee the next tile's.
+// are not written. The next tile is prefetched: rows of a tile are too short for the processor to do so.
 template <class T>
 void load_plane(const Tile<T>& tile, const T* plane, T* cells, int stride = kCellPixels) {
   if (tile.x + kTile < tile.width)

@@ -39,7 +39,7 @@ uint32_t start(const Tile<T>& tile, TileScratch<T>& scratch) {
   return alive;
 }
 
-// Splats and their features lie scattered in memory: fetch some of those of the next batch.
+// Splats and their features lie scattered in memory. Fetches some of the next batch.
 template <class T>
 SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t begin, int64_t end, bool features) {
   for (int64_t index = begin; index < end && index < tile.count; ++index) {
@@ -221,7 +221,7 @@ void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
   }
 }
 
-// One splat over the cells that it hit: backward. Front to back again, so that the weights are those of the
+// The adjoint of one splat over the cells that it hit, front to back, so that the weights are those of the
 // forward pass. `weights` [kTilePixels] hold feature_values() on entry and the weights on return.
 template <bool Color, bool Features, bool FeatureGeometry, class T>
 SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s, uint32_t cells, T* weights,

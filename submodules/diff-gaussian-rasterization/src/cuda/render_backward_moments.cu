@@ -116,8 +116,8 @@ __device__ __forceinline__ Bases load_bases(const Pixel& pixel, GroupRows& rows)
   return bases;
 }
 
-// d += bases times the rows of up to eight splats; all lanes of the warp together. Rows of splats that are
-// not there hold anything: they only reach columns that nobody reads.
+// d += bases times the rows of up to eight splats; all lanes of the warp together. Rows of missing
+// splats may hold anything: they only reach columns that are not read.
 __device__ __forceinline__ void group_product(const GroupRows& rows, const Bases& bases, float (&d)[4]) {
   const FragmentLane at = fragment_lane();
 #pragma unroll

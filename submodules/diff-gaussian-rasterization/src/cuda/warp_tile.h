@@ -44,7 +44,7 @@ __device__ __forceinline__ WarpPixels warp_pixels(const TiledRaster& raster) {
 
 // --- splats ---
 
-// What a warp keeps of a splat: alpha = min(2^e, 0.99), e = lift + (xx dx + xy dy) dx + yy dy^2, with
+// A splat as a warp stores it: alpha = min(2^e, 0.99), e = lift + (xx dx + xy dy) dx + yy dy^2, with
 // dx, dy = pixel minus mean. The powers of two and the logarithm of the opacity are taken once per warp and
 // splat instead of once per pixel.
 struct alignas(16) WarpSplat {
@@ -92,9 +92,9 @@ __device__ __forceinline__ float clamped(float a, float low, float high) {
 }
 
 // Whether alpha is 1/255 or more anywhere in the rectangle of the warp's pixel centres. The exponent is
-// concave: its maximum is at the mean or on one of the two sides that face the mean, and along a side where
-// the slope says (or at that side's end). For a side that does not face it this is some point of the
-// rectangle, and does no harm.
+// concave: its maximum is at the mean or on one of the two sides that face the mean, there at dx = slope_x dy
+// (dy = slope_y dx) or at an end of the side. For a side that does not face the mean this is another point of
+// the rectangle, which changes nothing.
 __device__ __forceinline__ bool reaches(const WarpSplat& s, float slope_x, float slope_y, const WarpPixels& p,
                                         int height) {
   const float left = float(p.left) + 0.5f - s.x, right = left + float(kWarpWidth - 1);
@@ -180,7 +180,7 @@ class ListWalk {
   __device__ __forceinline__ WarpSplat* survivors() const {
     return reinterpret_cast<WarpSplat*>(stage_.quarters[buffer_]);
   }
-  // Those of another warp that has come as far in the same list.
+  // The survivors of another warp that is at the same batch of the same list.
   __device__ __forceinline__ const WarpSplat* survivors_of(const WarpStage& other) const {
     return reinterpret_cast<const WarpSplat*>(other.quarters[buffer_]);
   }
