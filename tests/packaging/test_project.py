@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.packaging.conftest import NATIVE, ROOT
 
@@ -29,12 +30,13 @@ def test_both_distributions_accept_the_same_torch() -> None:
     assert ranges[0] == ranges[1] and len(ranges[0]) == 1
 
 
-def test_every_dependency_is_pinned_for_development() -> None:
-    pinned = {
-        line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line
-    }
-    required = {line.split(">=")[0] for line in project(ROOT)["dependencies"] if ">=" in line}
-    assert pinned == required
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    required = [Requirement(line) for line in project(ROOT)["dependencies"]]
+    ranges = {each.name: each.specifier for each in required if each.name != "gsplatloc-kernels"}
+    lines = [line.split("#")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    pins = dict(line.strip().split("==") for line in lines if line.strip())
+    assert pins.keys() == ranges.keys()
+    assert [name for name, version in pins.items() if version not in ranges[name]] == []
 
 
 @pytest.mark.parametrize("hook", ["prepare_metadata_for_build_wheel", "prepare_metadata_for_build_editable"])
