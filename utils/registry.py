@@ -80,7 +80,7 @@ class Registry(Generic[Member]):
         self._load()
         if name not in self._entries:
             raise GSplatLocError(
-                f"expected a {self.family} out of {', '.join(self.names())}, found {name!r}: choose one of them"
+                f"expected a {self.family} out of {', '.join(self.names())}, found {name!r}: choose one"
             )
         return self._entries[name]
 
