@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import tyro
 
 from gsplatloc.arguments.command_line import parse
+from gsplatloc.arguments.stages import method_options, with_method_options
 from gsplatloc.localization.io.pose_files import PoseFormat
 from gsplatloc.localization.localizer import LocalizerOptions
-from gsplatloc.localization.matching.images import MatcherName
 from gsplatloc.localization.queries import Intrinsics
 from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
 
@@ -19,21 +19,21 @@ DESCRIPTION = "Refine any estimator's poses in a map: render there, match, lift 
 
 @dataclass(frozen=True)
 class RefineArguments:
-    """Everything that refine_poses.py can be told."""
+    """The options of refine_poses.py."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as train.py wrote it; results go to its subfolder refined/"""
     poses: Path
-    """the coarse poses: a file `name qw qx qy qz tx ty tz [focal]` (cam_from_world), a TUM trajectory
+    """the given poses: a file `name qw qx qy qz tx ty tz [focal]` (cam_from_world), a TUM trajectory
     `timestamp tx ty tz qx qy qz qw` (camera in the world), or the folder of a COLMAP model"""
     format: PoseFormat = "auto"
     """format of --poses; auto = told by its content"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None
     """folder of the scene with the images; unset = the one that the map was made from"""
     split: Literal["test", "train"] = "test"
-    """images of the scene that are refined; those without a coarse pose count as failed"""
+    """images of the scene that are refined; those without a given pose count as failed"""
     images: Path | None = None
-    """folder of photos instead of the scene's images; those without a coarse pose are left out"""
+    """folder of photos instead of the scene's images; those without a given pose are left out"""
     focal: float | None = None
     """focal length of the photos in --images, pixels; unset = that in --poses, else EXIF's"""
     intrinsics: tuple[float, float, float, float] | None = None
@@ -41,15 +41,15 @@ class RefineArguments:
     stages: tuple[str, ...] = ("gscpr",)
     """refinements to run, in order: gscpr and any other of loc_inference.py's, such as lm after it"""
     rounds: int = GscprOptions.rounds
-    """renderings per photo, each at the pose that the last one gave (GS-CPR: 1)"""
-    matcher: MatcherName = GscprOptions.matcher
-    """of photo and rendering: XFeat with mutual nearest neighbours or LighterGlue; RoMa or MASt3R if you have
-    them"""
+    """renderings per photo in gscpr, each at the pose that the last one gave (GS-CPR: 1)"""
+    matcher: str = GscprOptions.matcher
+    """matcher of photo and rendering in gscpr: mutual nearest neighbours, lighterglue, lightglue; roma or
+    mast3r where they are installed"""
     relative: bool = GscprOptions.relative
     """GS-CPR_rel: relative pose from the matches, only its scale from the rendered depth"""
     exposure: Exposure = GscprOptions.exposure
-    """colours of the rendering: as they are, by the map's network (train.py --exposure_model act), or affine
-    and solved per photo"""
+    """colours of the rendering in gscpr: as they are, by the map's network (train.py --exposure_model act),
+    or affine and solved per photo"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     top_k: int = LocalizerOptions.top_k
@@ -64,18 +64,24 @@ class RefineArguments:
     """print nothing but errors"""
 
     def options(self) -> LocalizerOptions:
-        defaults = GscprOptions()
-        gscpr = replace(
-            defaults,
+        """The options of the localizer: the given pose, then `stages`."""
+        gscpr = GscprOptions(
             rounds=self.rounds,
             matcher=self.matcher,
             relative=self.relative,
             exposure=self.exposure,
             top_k=self.top_k,
-            pnp=replace(defaults.pnp, max_iterations=self.ransac_iters),
         )
+        gscpr = replace(gscpr, pnp=replace(gscpr.pnp, max_iterations=self.ransac_iters))
+        others = [item for item in method_options(self) if not isinstance(item, GscprOptions)]
         return LocalizerOptions(
-            top_k=self.top_k, max_side=self.max_side, gscpr=gscpr, device=self.device, quiet=self.quiet
+            initial="given",
+            stages=self.stages,
+            settings=(gscpr, *others),
+            top_k=self.top_k,
+            max_side=self.max_side,
+            device=self.device,
+            quiet=self.quiet,
         )
 
     def known_intrinsics(self) -> Intrinsics:
@@ -84,4 +90,4 @@ class RefineArguments:
 
 def parse_refine_arguments(argv: Sequence[str] | None = None) -> RefineArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(RefineArguments, DESCRIPTION, argv)
+    return parse(with_method_options(RefineArguments), DESCRIPTION, argv)

@@ -25,11 +25,12 @@ from benchmarks.convergence_record import Record
 from benchmarks.convergence_report import write_plot, write_tables
 from benchmarks.convergence_starts import Start, StartSampler
 from benchmarks.machine import describe
-from gsplatloc.localization.features.xfeat import Features
+from gsplatloc.localization.features import Features
 from gsplatloc.localization.initial.retrieval import RetrievalStart, RetrievalStartOptions
 from gsplatloc.localization.initial.view_index import ViewRetrievalOptions, build_index
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions, make_refiners
-from gsplatloc.localization.refine import Query, Refiner
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import Refiner
 from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
 from gsplatloc.scene import read_scene

@@ -32,8 +32,7 @@ from gsplatloc.localization.initial.retrieval import RetrievalStart
 from gsplatloc.localization.initial.view_index import build_index
 from gsplatloc.localization.localizer import LocalizerOptions
 from gsplatloc.localization.map_refiner import INITIAL, CoarseQuery, MapRefiner, refine_queries
-from gsplatloc.localization.queries import query_from_view
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query, query_from_view
 from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View

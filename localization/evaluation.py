@@ -186,7 +186,7 @@ def _stage_metrics(results: Sequence[QueryResult], stage: str | None) -> dict:
         **asdict(accuracy(errors)),
         "failed": sum(estimate is None or not estimate.ok for estimate in estimates),
         "median_inliers": _median([float(estimate.inliers) for estimate in ran]),
-        "improved": sum(estimate.ok and estimate.accepted for estimate in ran),
+        "accepted": sum(estimate.ok and estimate.accepted for estimate in ran),
         "median_ms": _median(elapsed),
     }
 

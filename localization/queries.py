@@ -1,4 +1,4 @@
-"""Images to localize, from a scene's test views or from a folder of photos with no known pose."""
+"""Images to localize: a scene's views, or a folder of photos with no known pose."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,22 @@ import numpy as np
 import pycolmap
 from torch import Tensor
 
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.images import decode_upright, image_files, upright_size
 from gsplatloc.utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class Query:
+    """An image to localize with everything that was extracted from it."""
+
+    image: np.ndarray  # [H, W, 3] uint8 RGB, undistorted where the camera is known
+    camera: Camera  # where the focal length is not known, a guess with the principal point in the centre
+    keypoints: Keypoints
+    dense: Tensor  # [D, h, w] L2-normalised descriptors; cell (r, c) is centred at ((c+.5)W/w, (r+.5)H/h)
+    focal_known: bool = True
+    given_pose: Tensor | None = None  # [4, 4] cam_from_world of another estimator
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,9 @@ class QueryImage:
     name: str
     load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB
     load_camera: Callable[[], Camera | None]  # None = the focal length is to be estimated
-    cam_from_world: Tensor | None = None  # [4, 4] float64, where the truth is known
+    cam_from_world: Tensor | None = None  # [4, 4] float64 ground truth, where it is known
+    given_pose: Tensor | None = None  # [4, 4] float64 cam_from_world of another estimator, to be refined
+    timestamp: float | None = None  # seconds, where the other estimator gave one
 
 
 @dataclass(frozen=True)

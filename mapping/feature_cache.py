@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from gsplatloc.localization.features.xfeat import Features, Keypoints
+from gsplatloc.localization.features import Features, Keypoints
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import atomic_path

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3

@@ -60,6 +60,13 @@ def read_config(map_dir: Path | str) -> MapConfig:
         ) from None
 
 
+def map_extractor(map_dir: Path | str) -> str | None:
+    """The name of the extractor that made a map's descriptors; None where config.json does not say."""
+    if not config_path(map_dir).is_file():
+        return None
+    return read_config(map_dir).extractor.split("-")[0] or None
+
+
 def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
     """Write cameras.json as splat viewers read it: camera centres and camera-to-world rotations."""
     entries = []

@@ -8,7 +8,7 @@ from gsplatloc.localization.io.results import FOLDER_NAME, localize_queries, sum
 from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
 from gsplatloc.scene import read_scene
-from gsplatloc.scene.export import load_gaussians, saved_iterations
+from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -19,12 +19,12 @@ def main() -> None:
     arguments = parse_localize_arguments()
     config = read_config(arguments.model_path)
     queries = find_queries(arguments, config)
-    localizer = Localizer.load(arguments.model_path, arguments.options(), arguments.iteration)
+    options = arguments.options()
+    localizer = Localizer.load(arguments.model_path, options, arguments.iteration)
     results = localize_queries(localizer, queries, arguments.quiet)
     folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
-    size = map_bytes(arguments.model_path, arguments.options(), arguments.iteration)
-    figures = write_results(folder, name, results, size, arguments.chain)
+    figures = write_results(folder, name, results, map_bytes(localizer), options.chain())
     if arguments.pictures:
         pictures = draw_pictures(folder, arguments, localizer, queries, results)
         training_log = arguments.model_path / "training.jsonl"
@@ -51,11 +51,9 @@ def draw_pictures(
     queries: list[QueryImage],
     results: list[QueryResult],
 ) -> list[QueryPicture]:
-    """Draw the worst and some typical queries; a map of landmarks alone has nothing to draw them from."""
-    gaussians = localizer.gaussians
-    if gaussians is None and saved_iterations(arguments.model_path):
-        gaussians = load_gaussians(arguments.model_path, arguments.iteration)
-    if gaussians is None:
+    """Draw the queries with the largest errors and some typical ones, where the map can be rendered."""
+    if not saved_iterations(arguments.model_path):
         log("no pictures: the map has no Gaussians to render", arguments.quiet)
         return []
+    gaussians = localizer.splat_map.gaussians
     return write_query_pictures(folder / "pictures", queries, results, gaussians)

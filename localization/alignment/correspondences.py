@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.localization.alignment.rendered_view import Rendering, lift, photo_grey
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
 
 _WINDOW = 21  # pixels: side of the patches that Lucas-Kanade compares
 _LEVELS = 3  # of its pyramid above the image itself

@@ -17,7 +17,7 @@ from gsplatloc.localization.alignment.levenberg_marquardt import State
 from gsplatloc.localization.alignment.rendered_view import Rendering, lift
 from gsplatloc.localization.alignment.residuals import POSE, UNKNOWNS
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.utils import se3
 
 _MIN_NOISE_PX = 0.05  # no patch is found better

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import luma, shrunk
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.images import resize_rgb

@@ -9,7 +9,7 @@ from gsplatloc.localization.alignment.blocks import ContrastOptions, photometric
 from gsplatloc.localization.alignment.levenberg_marquardt import Anchor, Term, evaluate, measured
 from gsplatloc.localization.alignment.residuals import POSE, Exposure
 from gsplatloc.localization.pose.covariance import covariance_of
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.lm import LmOptions
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians

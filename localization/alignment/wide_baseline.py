@@ -14,7 +14,7 @@ from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 

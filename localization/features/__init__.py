@@ -1,1 +1,73 @@
-"""."""
+"""Local features of an image: keypoints with descriptors, and a dense map of descriptors.
+
+An extractor is one file of this folder that registers itself in `EXTRACTORS`. A map remembers the version of
+the extractor that made its descriptors; queries are described by the same one.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gsplatloc.utils.registry import Registry
+
+DEFAULT_EXTRACTOR = "xfeat"
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Pixels of an image worth matching, best first."""
+
+    xy: Tensor  # [N, 2] float32 pixels, first pixel centre = 0.5
+    descriptors: Tensor  # [N, D] float32, L2-normalised
+    scores: Tensor  # [N] float32, descending
+
+    def __len__(self) -> int:
+        return self.xy.shape[0]
+
+    def select(self, index: Tensor | slice) -> "Keypoints":
+        """The keypoints at `index` (indices, a mask or a slice)."""
+        return Keypoints(self.xy[index], self.descriptors[index], self.scores[index])
+
+
+@dataclass(frozen=True)
+class Features:
+    """The output of one network pass over an image."""
+
+    keypoints: Keypoints
+    dense: Tensor  # [D, h, w] float32, L2-normalised; cell (r, c) is centred at ((c+.5)W/w, (r+.5)H/h)
+
+
+class Extractor(Protocol):
+    """Extracts features. Holds a network and no state: the same image gives the same features."""
+
+    name: str  # in the registry
+    version: str  # changes whenever the same image would give other features, rounding aside
+    channels: int  # D
+    device: torch.device
+    top_k: int  # maximum number of keypoints per image
+
+    def extract(self, image: np.ndarray) -> Features:
+        """Features of an image [H, W, 3] uint8 RGB, on `device`."""
+        ...
+
+    def dense_size(self, width: int, height: int) -> tuple[int, int]:
+        """(height, width) of the dense map of a `width` x `height` image, in cells."""
+        ...
+
+
+# Factories take (options, device, top_k).
+EXTRACTORS = Registry[Extractor]("feature extractor", __name__)
+
+
+def make_extractor(
+    name: str = DEFAULT_EXTRACTOR, device: torch.device | str = "cpu", top_k: int = 2048
+) -> Extractor:
+    """The extractor called `name`, its network on `device`, with at most `top_k` keypoints per image.
+
+    Raises `GSplatLocError` for an unknown name or missing weights.
+    """
+    entry = EXTRACTORS[name]
+    return entry.make(entry.options(), device, top_k)

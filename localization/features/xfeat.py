@@ -16,7 +16,6 @@ centred at ((c + 0.5) * W / w, (r + 0.5) * H / h).
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +25,12 @@ from kornia.feature.xfeat import BasicLayer, XFeatModel
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gsplatloc.localization.features import EXTRACTORS, Extractor, Features, Keypoints
 from gsplatloc.localization.features.weights import fill, read_weights
 from gsplatloc.localization.matching.nearest import has_bfloat16
 from gsplatloc.utils.device import torch_device
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.registry import NoOptions
 
 CELL = 8  # pixels of the resized image per side of a dense cell
 _STRIDE = 32  # the network's coarsest stride: its input has multiples of it
@@ -38,30 +39,6 @@ _NMS_RADIUS = 2  # pixels; the suppression window is 5 x 5
 _LEAST_HEAT = 1e-6  # whose logarithm is still a number
 _LEAST_CURVATURE = 1e-6  # of the logarithm; flatter peaks stay at their pixel's centre
 _REVISION = 2  # of the code below: part of `version`, so that caches notice a change
-
-
-@dataclass(frozen=True)
-class Keypoints:
-    """Points worth matching, best first."""
-
-    xy: Tensor  # [N, 2] float32 pixels, first pixel centre = 0.5
-    descriptors: Tensor  # [N, 64] float32, L2-normalised
-    scores: Tensor  # [N] float32, heat times reliability, descending
-
-    def __len__(self) -> int:
-        return self.xy.shape[0]
-
-    def select(self, index: Tensor | slice) -> "Keypoints":
-        """The keypoints at `index` (indices, a mask or a slice)."""
-        return Keypoints(self.xy[index], self.descriptors[index], self.scores[index])
-
-
-@dataclass(frozen=True)
-class Features:
-    """All that one network pass says about an image."""
-
-    keypoints: Keypoints
-    dense: Tensor  # [64, h, w] float32, L2-normalised; cell (r, c) is centred at ((c+.5)W/w, (r+.5)H/h)
 
 
 def network_size(width: int, height: int) -> tuple[int, int]:
@@ -90,6 +67,8 @@ def default_weights() -> Path:
 class XFeatExtractor:
     """Extracts XFeat from images. Holds the network and nothing else: every call stands alone."""
 
+    name = "xfeat"
+    channels = 64
     version: str  # changes whenever the same image would give other features, rounding aside
 
     def __init__(self, device: torch.device | str = "cpu", top_k: int = 2048, weights: Path | None = None):
@@ -103,6 +82,10 @@ class XFeatExtractor:
         self._net = _load_network(path).to(self.device)
         if self.device.type == "cpu" and has_bfloat16():
             _halve_descriptors(self._net)
+
+    def dense_size(self, width: int, height: int) -> tuple[int, int]:
+        """(height, width) of the dense map of a `width` x `height` image, in cells of 8 network pixels."""
+        return feature_size(width, height)
 
     @torch.no_grad()  # not inference_mode: refinements save these tensors for their backward pass
     def extract(self, image: np.ndarray) -> Features:
@@ -139,6 +122,11 @@ class XFeatExtractor:
         scores, order = scores.topk(min(self.top_k, len(scores)))
         keep = scores > 0
         return index[order[keep]], scores[keep]
+
+
+@EXTRACTORS.register("xfeat", help="XFeat (CVPR 2024): 64 channels, fast on a CPU")
+def make(options: NoOptions, device: torch.device | str, top_k: int) -> Extractor:
+    return XFeatExtractor(device, top_k)
 
 
 def _run(network: XFeatModel, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:

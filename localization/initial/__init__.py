@@ -1,1 +1,33 @@
-"""."""
+"""Initial poses: where a query's camera may be, before any refinement.
+
+An initial pose is one file of this folder (or a plugin) that registers itself in `INITIAL_POSES`; its name is
+then a value of `--initial`, and the fields of its options are flags, `--NAME.FIELD`.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.utils.registry import Registry
+
+DEFAULT_INITIAL = "landmarks"
+
+
+class InitialPose(Protocol):
+    """Proposes poses of a query."""
+
+    name: str
+
+    def hypotheses(self, query: Query) -> Iterable[PoseEstimate]:
+        """At least one estimate, the most promising first.
+
+        `accepted=False` marks a pose without evidence of its own, such as that of a view that looks alike: it
+        counts only where a refinement accepts it. Where `query.focal_known` is False, the camera of an
+        estimate has the estimated focal length.
+        """
+        ...
+
+
+# Factories take (options, context: StageContext), as those of refiners do.
+INITIAL_POSES = Registry[InitialPose]("initial pose", __name__)

@@ -1,64 +1,85 @@
-"""Where refinements start: views of the map that look like the photo, instead of matches with landmarks."""
+"""Initial poses from retrieval: those of the map's views whose renderings look like the query.
 
+A view that only looks alike is no evidence for a pose, so these estimates are not accepted until a refinement
+accepts one of them.
+"""
+
+import time
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import normalised_contrast
 from gsplatloc.localization.alignment.rendered_view import photo_grey, render_map
-from gsplatloc.localization.initial.view_index import ViewIndex
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial.view_index import ViewIndex, ViewIndexOptions, cached_index
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.errors import GSplatLocError
 
+_CORRELATION_WEIGHT = 0.25  # beside the cosine of pooled descriptors: alone it misleads
+_MAX_SIDE = 80  # pixels: the longer side of the small renderings
 _CONTRAST_SIGMA = 4.0  # pixels of the small rendering
 
 
-class StartProvider(Protocol):
-    """Poses to refine from."""
-
-    def starts(self, query: Query, gaussians: Gaussians) -> list[PoseEstimate]:
-        """At least one, the most promising first."""
-        ...
-
-
 @dataclass(frozen=True)
-class RetrievalStartOptions:
-    """How many retrieved views are looked at, and how closely."""
+class RetrievalOptions:
+    """The index of views, and how many of those retrieved are tried."""
 
-    candidates: int = 10  # nearest by pooled descriptors, which are rendered small and compared
-    kept: int = 3  # of them, the best by that comparison, that refinements may try
-    weight: float = 0.25  # of the comparison, a correlation, beside the cosine: alone it misleads
-    max_side: int = 80  # pixels of these renderings
+    views: int = 0  # rendered virtual views beside the mapping views
+    candidates: int = 10  # views nearest by pooled descriptors, which are rendered small and compared
+    kept: int = 3  # of them, the best by that comparison, which refinements may try
 
 
-class RetrievalStart:
-    """`StartProvider` by an index of views."""
+class RetrievedPose:
+    """`InitialPose` by an index of views."""
 
-    def __init__(self, index: ViewIndex, options: RetrievalStartOptions | None = None):
+    name = "retrieval"
+
+    def __init__(self, index: ViewIndex, gaussians: Gaussians, options: RetrievalOptions | None = None):
         self.index = index
-        self.options = options or RetrievalStartOptions()
+        self.gaussians = gaussians
+        self.options = options or RetrievalOptions()
 
     @torch.no_grad()
-    def starts(self, query: Query, gaussians: Gaussians) -> list[PoseEstimate]:
-        """The poses of the views that agree best, in their pooled descriptors and seen small.
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        """The poses of the most similar views, by pooled descriptors and by small renderings.
 
-        They state no covariance: how far the photo was taken from a view is not known.
+        They state no covariance: the distance between the query and a view is not known.
         """
+        if not query.focal_known:
+            raise GSplatLocError(
+                "expected a known focal length to start from retrieved views, found none: give --focal"
+            )
+        start = time.perf_counter()
         found, cosine = self.index.nearest(query.dense, self.options.candidates)
         poses = [self.index.poses[number] for number in found.tolist()]
-        seen = torch.tensor([self._likeness(query, gaussians, pose) for pose in poses])
-        score = cosine.cpu() + self.options.weight * seen
+        correlations = torch.tensor([self._correlation(query, pose) for pose in poses])
+        score = cosine.cpu() + _CORRELATION_WEIGHT * correlations
         order = score.argsort(descending=True, stable=True).tolist()[: self.options.kept]
-        estimate = PoseEstimate(Status.OK, query.camera)
+        elapsed_ms = 1000 * (time.perf_counter() - start)
+        estimate = PoseEstimate(Status.OK, query.camera, accepted=False, elapsed_ms=elapsed_ms)
         return [replace(estimate, cam_from_world=poses[number]) for number in order]
 
-    def _likeness(self, query: Query, gaussians: Gaussians, pose: torch.Tensor) -> float:
-        """Correlation of local contrast between the photo and a small rendering, in [-1, 1]."""
-        view = render_map(gaussians, query.camera, pose, RenderOptions(), self.options.max_side)
+    def _correlation(self, query: Query, pose: torch.Tensor) -> float:
+        """Correlation of local contrast between the query image and a small rendering, in [-1, 1]."""
+        view = render_map(self.gaussians, query.camera, pose, RenderOptions(), _MAX_SIDE)
         photo = normalised_contrast(photo_grey(query.image, view.camera), _CONTRAST_SIGMA)
         rendered = normalised_contrast(view.grey.cpu().numpy(), _CONTRAST_SIGMA)
         both = torch.stack([torch.from_numpy(photo).flatten(), torch.from_numpy(rendered).flatten()])
         return torch.corrcoef(both)[0, 1].nan_to_num().item()
+
+
+@INITIAL_POSES.register("retrieval", RetrievalOptions, "views of the map that look alike")
+def make(options: RetrievalOptions, context: StageContext) -> InitialPose:
+    splat_map = context.splat_map
+    if splat_map.folder is None:
+        raise GSplatLocError(
+            "expected a map's folder to keep the index of views in, found a map in memory: pass RetrievedPose"
+        )
+    settings = ViewIndexOptions(virtual_views=options.views)
+    index = cached_index(splat_map.folder, splat_map.gaussians, splat_map.views, context.extractor, settings)
+    return RetrievedPose(index, splat_map.gaussians, options)

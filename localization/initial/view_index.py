@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
-from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.initial.virtual_views import VirtualViewOptions, virtual_views
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
@@ -36,10 +36,10 @@ _GEM_POWER = 3.0  # generalised mean (Radenovic et al. 2018)
 
 
 @dataclass(frozen=True)
-class ViewRetrievalOptions:
+class ViewIndexOptions:
     """What the index holds, and how views are described."""
 
-    retrieval_views: int = 0  # rendered virtual views beside the mapping views
+    virtual_views: int = 0  # rendered virtual views beside the mapping views
     pooling: Literal["vlad", "gem"] = "vlad"  # gem: the generalised mean, for comparison
     words: int = 32  # of the vocabulary
     seed: int = 0  # of virtual views and vocabulary
@@ -52,7 +52,7 @@ class ViewIndex:
 
     poses: Tensor  # [V, 4, 4] float64, cam_from_world
     descriptors: Tensor  # [V, D] float32, L2-normalised
-    words: Tensor  # [K, 64] of the vocabulary, unit vectors; K = 0 for the generalised mean
+    words: Tensor  # [K, D] of the vocabulary, unit vectors; K = 0 for the generalised mean
     mean: Tensor  # [D] float32, of the pooled descriptors before it was subtracted
     mapping_views: int  # so many of the views are where mapping images were taken
     key: str  # of what it was made from: `index_key`
@@ -61,7 +61,7 @@ class ViewIndex:
         return len(self.poses)
 
     def nearest(self, dense: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Indices [k] of the views most like a photo with dense map [64, h, w], and their cosines [k]."""
+        """Indices [k] of the views most like a photo with dense map [D, h, w], and their cosines [k]."""
         pooled = F.normalize(pool(dense, self.words.to(dense)) - self.mean.to(dense), dim=0)
         similarity = self.descriptors.to(pooled) @ pooled
         best = similarity.topk(min(count, len(self)))
@@ -71,14 +71,14 @@ class ViewIndex:
 def build_index(
     gaussians: Gaussians,
     views: Sequence[PosedCamera],
-    extractor: XFeatExtractor,
-    options: ViewRetrievalOptions | None = None,
+    extractor: Extractor,
+    options: ViewIndexOptions | None = None,
 ) -> ViewIndex:
     """The index of a map that was made of `views`; raises `GSplatLocError` where there are none."""
-    options = options or ViewRetrievalOptions()
+    options = options or ViewIndexOptions()
     if not views:
         raise GSplatLocError("expected mapping views to retrieve, found none: train this map anew")
-    added = virtual_views(gaussians, views, options.retrieval_views, options.seed, options.virtual)
+    added = virtual_views(gaussians, views, options.virtual_views, options.seed, options.virtual)
     posed = [*views, *added]
     maps = [_dense_map(gaussians, view, extractor) for view in posed]
     generator = torch.Generator().manual_seed(options.seed)
@@ -96,11 +96,11 @@ def cached_index(
     folder: Path | str,
     gaussians: Gaussians,
     views: Sequence[PosedCamera],
-    extractor: XFeatExtractor,
-    options: ViewRetrievalOptions | None = None,
+    extractor: Extractor,
+    options: ViewIndexOptions | None = None,
 ) -> ViewIndex:
     """The index kept in a map's folder; made, and kept there, where it is missing or of something else."""
-    options = options or ViewRetrievalOptions()
+    options = options or ViewIndexOptions()
     path = Path(folder) / FILE_NAME
     index = load_index(path) if path.is_file() else None
     if index is not None and index.key == index_key(gaussians, views, extractor.version, options):
@@ -111,7 +111,7 @@ def cached_index(
 
 
 def index_key(
-    gaussians: Gaussians, views: Sequence[PosedCamera], extractor: str, options: ViewRetrievalOptions
+    gaussians: Gaussians, views: Sequence[PosedCamera], extractor: str, options: ViewIndexOptions
 ) -> str:
     """Changes whenever the index of a map would."""
     poses = torch.stack([view.cam_from_world.double().cpu() for view in views])
@@ -158,8 +158,8 @@ def load_index(path: Path | str) -> ViewIndex | None:
 
 
 def pool(dense: Tensor, words: Tensor) -> Tensor:
-    """A dense map [64, h, w] of unit descriptors -> [K * 64], or [64] without words."""
-    descriptors = dense.flatten(1).T  # [n, 64]
+    """A dense map [D, h, w] of unit descriptors -> [K * D], or [D] without words."""
+    descriptors = dense.flatten(1).T  # [n, D]
     if not len(words):
         return descriptors.clamp(min=1e-6).pow(_GEM_POWER).mean(0).pow(1 / _GEM_POWER)
     nearest = (descriptors @ words.T).argmax(1)
@@ -168,7 +168,7 @@ def pool(dense: Tensor, words: Tensor) -> Tensor:
 
 
 def vocabulary(maps: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
-    """`count` unit vectors [K, 64] that the descriptors of `maps` [64, h, w] are near: k-means by cosine."""
+    """`count` unit vectors [K, D] that the descriptors of `maps` [D, h, w] are near: k-means by cosine."""
     if count == 0:
         return maps[0].new_zeros(0, maps[0].shape[0])
     drawn = [
@@ -187,7 +187,7 @@ def vocabulary(maps: Sequence[Tensor], count: int, generator: torch.Generator) -
 
 
 @torch.no_grad()
-def _dense_map(gaussians: Gaussians, view: PosedCamera, extractor: XFeatExtractor) -> Tensor:
+def _dense_map(gaussians: Gaussians, view: PosedCamera, extractor: Extractor) -> Tensor:
     """XFeat's map of what the map looks like from a view."""
     rgb = render(gaussians, view.camera, view.cam_from_world, RenderOptions()).rgb
     return extractor.extract(to_image(rgb)).dense

@@ -33,7 +33,7 @@ _IMAGE_SUFFIX = re.compile(r"(\.color|\.rgb)?\.\w{2,4}$")
 
 
 @dataclass(frozen=True)
-class CoarsePose:
+class ExternalPose:
     """Where an estimator says that a photo was taken."""
 
     cam_from_world: Tensor  # [4, 4] float64
@@ -42,12 +42,12 @@ class CoarsePose:
     timestamp: float | None = None  # seconds, likewise
 
 
-def read_coarse_poses(
+def read_pose_file(
     path: Path | str,
     names: Sequence[str],
     pose_format: PoseFormat = "auto",
     stamps: Sequence[float | None] | None = None,
-) -> dict[str, CoarsePose]:
+) -> dict[str, ExternalPose]:
     """The poses in a file (or COLMAP folder) of the images called `names`; images without a pose are absent.
 
     A name is an image's where both are equal, but for suffix and slashes, or for folders if only one has any.
@@ -107,9 +107,9 @@ def _number(word: str) -> float | None:
         return None
 
 
-def _read_pgt(path: Path) -> dict[str, CoarsePose]:
+def _read_pgt(path: Path) -> dict[str, ExternalPose]:
     return {
-        name: CoarsePose(record.cam_from_world, record.focal) for name, record in read_poses(path).items()
+        name: ExternalPose(record.cam_from_world, record.focal) for name, record in read_poses(path).items()
     }
 
 
@@ -119,7 +119,7 @@ def _colmap_folder(path: Path) -> Path | None:
     return folder if any((folder / name).is_file() for name in _COLMAP_FILES) else None
 
 
-def _read_colmap(path: Path) -> dict[str, CoarsePose]:
+def _read_colmap(path: Path) -> dict[str, ExternalPose]:
     folder = _colmap_folder(path)
     try:
         if folder is None:
@@ -134,11 +134,13 @@ def _read_colmap(path: Path) -> dict[str, CoarsePose]:
             matrix = image.cam_from_world().matrix()
             pose = rigid_from_matrix(matrix, f"the pose of {image.name} in {path}")
             if pose is not None:
-                poses[image.name] = CoarsePose(pose, lens=Lens.from_colmap(model.cameras[image.camera_id]))
+                poses[image.name] = ExternalPose(pose, lens=Lens.from_colmap(model.cameras[image.camera_id]))
     return poses
 
 
-def _of_named_images(poses: dict[str, CoarsePose], names: Sequence[str], path: Path) -> dict[str, CoarsePose]:
+def _of_named_images(
+    poses: dict[str, ExternalPose], names: Sequence[str], path: Path
+) -> dict[str, ExternalPose]:
     plain, last = _groups(poses, _plain), _groups(poses, _last)
     found = {}
     for name in names:
@@ -178,7 +180,7 @@ def _plain(name: str) -> str:
 
 def _of_numbered_images(
     trajectory: Trajectory, names: Sequence[str], numbers: np.ndarray, path: Path
-) -> dict[str, CoarsePose]:
+) -> dict[str, ExternalPose]:
     """Poses by the time or number in an image's name: 1305031102.175304.png, frame-000040.color.png."""
     if len(np.unique(numbers)) < len(numbers):
         raise GSplatLocError(
@@ -193,7 +195,7 @@ def _of_numbered_images(
         )
     stamps, poses = trajectory.timestamps, trajectory.cam_from_world
     return {
-        names[i]: CoarsePose(poses[j], timestamp=float(stamps[j]))
+        names[i]: ExternalPose(poses[j], timestamp=float(stamps[j]))
         for i, j in zip(image.tolist(), pose.tolist())
     }
 

@@ -22,7 +22,9 @@ def localize_queries(
     """Localize every query in turn, behind a progress bar."""
     return [
         QueryResult(
-            query.name, localizer.localize(query.load_image(), query.load_camera()), query.cam_from_world
+            query.name,
+            localizer.localize(query.load_image(), query.load_camera(), query.given_pose),
+            query.cam_from_world,
         )
         for query in progress(queries, desc="localizing", quiet=quiet)
     ]
@@ -64,7 +66,7 @@ def _pose_records(results: Sequence[QueryResult]) -> list[PoseRecord]:
 
 def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str:
     """One row per query: status, inliers, errors in m and degrees, milliseconds, after every stage."""
-    columns = ["status", "inliers", "improved", "translation_error_m", "rotation_error_deg"]
+    columns = ["status", "inliers", "accepted", "translation_error_m", "rotation_error_deg"]
     columns += ["expected_translation_m", "expected_rotation_deg", "ms"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

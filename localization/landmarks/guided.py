@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.matching.nearest import Pairs
 from gsplatloc.localization.matching.radius import neighbours

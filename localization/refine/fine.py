@@ -19,15 +19,17 @@ from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.correspondences import Correspondences
-from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.features import Extractor, make_extractor
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.covariance import covariance_of
 from gsplatloc.localization.pose.pnp import PnPOptions, pixel_scale
 from gsplatloc.localization.pose.reprojection import Observations
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 
 _MIN_NOISE_PX = 0.2  # no pixel is matched better
 _MIN_KEPT = 0.9  # share of the estimate's inliers that a better pose may not fall below
@@ -61,7 +63,7 @@ class FineRefiner:
         self,
         options: FineOptions | None = None,
         render_options: RenderOptions | None = None,
-        extractor: XFeatExtractor | None = None,
+        extractor: Extractor | None = None,
     ):
         """`extractor` is used where keypoints of the rendering are matched: made then, if not given."""
         self.options = options or FineOptions()
@@ -69,9 +71,10 @@ class FineRefiner:
         self.extractor = extractor
 
     @torch.no_grad()
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
-        """Match and solve, `rounds` times; `prior` again, `improved=False`, without evidence for more."""
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        """Match and solve, `rounds` times; `initial` again, `accepted=False`, without evidence for more."""
         start = time.perf_counter()
+        gaussians = splat_map.described if self.options.match == "map" else splat_map.gaussians
         estimate = initial
         for _ in range(self.options.rounds if initial.ok else 0):
             refined = self._round(query, gaussians, initial, estimate.pose())
@@ -109,7 +112,7 @@ class FineRefiner:
             size = (view.camera.width, view.camera.height)
             return correspondence.match_map(keypoints, view.features, size, window, options.min_cosine)
         if self.extractor is None:
-            self.extractor = XFeatExtractor(view.rgb.device)
+            self.extractor = make_extractor(device=view.rgb.device)
         image = rendering.to_image(view.rgb)
         found = self.extractor.extract(image).keypoints
         found = replace(found, xy=found.xy.to(keypoints.xy), descriptors=found.descriptors.to(keypoints.xy))
@@ -124,7 +127,7 @@ def _enlargement(small: Camera, large: Camera) -> Tensor:
 def solve(
     initial: PoseEstimate, pose: Tensor, pixels: Tensor, points: Tensor, options: FineOptions
 ) -> PoseEstimate | None:
-    """The pose near `pose` that explains rendered matches and those of `prior`; None without evidence."""
+    """The pose near `pose` that explains rendered matches and those of `initial`; None without evidence."""
     camera, own = initial.camera, prior_matches(initial)
     worth = min(1.0, options.effective / len(pixels))
     for _ in range(_PASSES):
@@ -195,3 +198,8 @@ def _merged(initial: PoseEstimate, pose: Tensor, rendered: Observations) -> Matc
         points = np.concatenate([initial.matches.points, points])
     observations = reprojection.observe(torch.from_numpy(pixels), torch.from_numpy(points))
     return Matches(pixels, points, _inliers(initial.camera, pose, observations).numpy())
+
+
+@REFINERS.register("fine", FineOptions, "GSplatLoc's fine rounds: match with renderings, solve")
+def make(options: FineOptions, context: StageContext) -> Refiner:
+    return FineRefiner(options, extractor=context.extractor)

@@ -22,17 +22,28 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
-from gsplatloc.localization.alignment.exposure import ColorTransform, ExposureNetwork, fit_affine, to_rgb
-from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, MatcherName, make_matcher
+from gsplatloc.localization.alignment.exposure import (
+    FILE_NAME as EXPOSURE_NAME,
+)
+from gsplatloc.localization.alignment.exposure import (
+    ColorTransform,
+    ExposureNetwork,
+    fit_affine,
+    load_exposure,
+    to_rgb,
+)
+from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, make_matcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, pixel_scale
 from gsplatloc.localization.pose.relative import estimate_relative
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.refine.fine import keeps_matches
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.images import resize_rgb
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 
 Exposure = Literal["none", "act", "affine"]
@@ -45,7 +56,7 @@ class GscprOptions:
     """How a pose is refined in one shot, or a few."""
 
     rounds: int = 2  # renderings, each at the pose that the last one gave (paper: 1)
-    matcher: MatcherName = "mutual"  # of photo and rendering (paper: MASt3R)
+    matcher: str = "mutual"  # of photo and rendering (paper: MASt3R)
     relative: bool = False  # scale alone from the rendered depth (GS-CPR_rel)
     exposure: Exposure = "none"  # of the rendering: left, by the map's network, or solved per photo
     max_side: int = 800  # pixels: the longer side of the rendering; larger photos are matched at this size
@@ -88,12 +99,12 @@ class GscprRefiner:
             )
 
     @torch.no_grad()
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
-        """Match and solve, `rounds` times; `prior` again, `improved=False`, without evidence for more."""
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        """Match and solve, `rounds` times; `initial` again, `accepted=False`, without evidence for more."""
         start = time.perf_counter()
         estimate = initial
         for _ in range(self.options.rounds if initial.ok else 0):
-            refined = self._round(query, gaussians, estimate.pose())
+            refined = self._round(query, splat_map.gaussians, estimate.pose())
             if not refined.ok or not _accepted(refined, estimate, initial):
                 break
             estimate = replace(refined, camera=initial.camera, distortion=initial.distortion)
@@ -156,3 +167,11 @@ def _explains_more(refined: PoseEstimate, last: PoseEstimate) -> bool:
     pixels, points = torch.from_numpy(refined.matches.pixels), torch.from_numpy(refined.matches.points)
     seen = reprojection.observe(pixels, points, noise_px)
     return reprojection.cost(camera, refined.pose(), seen) <= reprojection.cost(camera, last.pose(), seen)
+
+
+@REFINERS.register("gscpr", GscprOptions, "GS-CPR: match with a rendering, lift by its depth, PnP")
+def make(options: GscprOptions, context: StageContext) -> Refiner:
+    folder = context.splat_map.folder
+    if options.exposure != "act" or folder is None:
+        return GscprRefiner(options)
+    return GscprRefiner(options, exposure=load_exposure(folder / EXPOSURE_NAME))

@@ -33,9 +33,11 @@ from gsplatloc.localization.alignment.photometric import (
     correlation,
 )
 from gsplatloc.localization.alignment.photometric_covariance import photometric_covariance
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -92,10 +94,10 @@ class GslocRefiner:
         self.options = options or GslocOptions()
         self.render_options = render_options or RenderOptions()
 
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
-        """Descend from `prior`; `prior` again, `improved=False`, where that gave no better picture."""
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        """Descend from `initial`; `initial` again, `accepted=False`, where that gave no better picture."""
         start = time.perf_counter()
-        refined = self._refined(query, gaussians, initial) if initial.ok else None
+        refined = self._refined(query, splat_map.gaussians, initial) if initial.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
         return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
@@ -200,3 +202,8 @@ def descend(pyramid: Pyramid, motion: Motion, start: Iterate, blur: float, optio
 
 def _side(comparison: Comparison) -> int:
     return max(comparison.camera.width, comparison.camera.height)
+
+
+@REFINERS.register("gsloc", GslocOptions, "GSLoc: photometric descent, a rendering at every step")
+def make(options: GslocOptions, context: StageContext) -> Refiner:
+    return GslocRefiner(options)

@@ -34,9 +34,11 @@ from gsplatloc.localization.alignment.patches import PatchOptions, sharpened
 from gsplatloc.localization.alignment.residuals import POSE
 from gsplatloc.localization.alignment.wide_baseline import WideOptions, wide_start
 from gsplatloc.localization.pose.covariance import Known, apart, covariance_of, jackknife
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import PoseEstimate, information_of
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 
 _MIN_SAMPLES = 100  # fewer trusted pixels cannot hold a pose against the map's artefacts
@@ -79,16 +81,17 @@ class LmRefiner:
         self.render_options = render_options or RenderOptions()
 
     @torch.no_grad()
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
-        """Align a rendering at `prior` with the photo; `prior` again, `improved=False`, without evidence."""
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        """Align a rendering at `initial` with the query; `initial`, `accepted=False`, without evidence."""
         start = time.perf_counter()
-        refined = self._refined(query, gaussians, initial) if initial.ok else None
+        refined = self._refined(query, splat_map, initial) if initial.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
         return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
-    def _refined(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate | None:
+    def _refined(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate | None:
+        gaussians = splat_map.described if self.options.feature_weight > 0 else splat_map.gaussians
         if initial.covariance is None and self.options.wide is not None:
-            initial = wide_start(query, gaussians, initial, self.render_options, self.options.wide)
+            initial = wide_start(query, splat_map.described, initial, self.render_options, self.options.wide)
         best, pose = None, initial.pose()
         for left in reversed(range(self.options.renders)):
             view = self._render(query, gaussians, pose)
@@ -211,3 +214,8 @@ def correlation(term: Term, state: State) -> float:
     shown = residuals[seen] + state.exposure.gain * reference[seen] + state.exposure.bias
     pair = torch.stack([shown - shown.mean(), reference[seen] - reference[seen].mean()])
     return F.cosine_similarity(pair[0], pair[1], dim=0).item()
+
+
+@REFINERS.register("lm", LmOptions, "direct alignment of a rendering, Levenberg-Marquardt on SE(3)")
+def make(options: LmOptions, context: StageContext) -> Refiner:
+    return LmRefiner(options)

@@ -22,9 +22,11 @@ from gsplatloc.localization.alignment.adam import descend, fit_exposure, image_m
 from gsplatloc.localization.alignment.warp_objective import POSE, Alignment, Scales, feature_table
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.covariance import covariance_of
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import PoseEstimate, information_of
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -68,10 +70,10 @@ class WarpRefiner:
         self.options = options or WarpOptions()
         self.render_options = render_options or RenderOptions()
 
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
-        """Align a rendering at `prior` with the photo; `prior` again, `improved=False`, where that fails."""
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        """Align a rendering at `initial` with the query; `initial`, `accepted=False`, where that fails."""
         start = time.perf_counter()
-        refined = self._refined(query, gaussians, initial) if initial.ok else None
+        refined = self._refined(query, splat_map.described, initial) if initial.ok else None
         elapsed_ms = 1000 * (time.perf_counter() - start)
         return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
@@ -101,7 +103,7 @@ class WarpRefiner:
 def align(
     query: Query, view: rendering.Rendering, initial: PoseEstimate, options: WarpOptions
 ) -> PoseEstimate | None:
-    """The estimate that moves `view`, rendered near `prior`, onto the photo; None where `prior` is better."""
+    """The estimate that moves `view`, rendered near `initial`, onto the query; None if it is no better."""
     samples = choose_samples(view, options)
     if len(samples) < _MIN_SAMPLES:
         return None
@@ -204,3 +206,8 @@ def _explains_matches(initial: PoseEstimate, pose: Tensor) -> bool:
     before = reprojection.errors_px(initial.camera, initial.pose(), matches).median().item()
     after = reprojection.errors_px(initial.camera, pose, matches).median().item()
     return after <= _MAX_ERROR_GROWTH * before + _FREE_GROWTH_PX
+
+
+@REFINERS.register("warp", WarpOptions, "GSplatLoc's refinement: warp one rendering, Adam on SE(3)")
+def make(options: WarpOptions, context: StageContext) -> Refiner:
+    return WarpRefiner(options)

@@ -7,6 +7,7 @@ import torch
 
 from gsplatloc.gaussian_renderer import native
 from tests.device.simulated import DEVICE, SimulatedGpu, simulated_package
+from tests.localization.rendered_room import Room, make_room
 from tests.mapping.conftest import extractor, one_thread, tiny_scene, tiny_views  # noqa: F401
 
 
@@ -23,3 +24,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "simulated")
     with simulated:
         yield simulated
+
+
+@pytest.fixture(scope="session")
+def room() -> Room:
+    return make_room()

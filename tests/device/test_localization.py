@@ -10,10 +10,11 @@ import torch
 
 from gsplatloc.localization.alignment.exposure import ExposureNetwork
 from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions
 from gsplatloc.localization.matching.nearest import mutual_nearest
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.fine import FineOptions, FineRefiner
 from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
 from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
@@ -21,9 +22,10 @@ from gsplatloc.localization.refine.lm import LmRefiner
 from gsplatloc.localization.refine.warp import WarpRefiner
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from tests.device.simulated import DEVICE, SimulatedGpu
-from tests.localization.rendered_room import Room, room  # noqa: F401
-from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, make_world
+from tests.localization.rendered_room import Room
+from tests.localization.world import CAMERA, TRUTH, World, make_world
 
 
 def photo() -> np.ndarray:
@@ -90,11 +92,11 @@ REFINERS = {
 
 
 @pytest.mark.parametrize("name", REFINERS)
-def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, name: str) -> None:  # noqa: F811
+def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, name: str) -> None:
     initial = room.initial([0.01, -0.008, 0.012, 0.002, 0.003, -0.002])
     query = with_xfeat(room.query) if name.startswith("gscpr") else room.query
-    here = REFINERS[name]().refine(query, room.gaussians, initial)
-    there = REFINERS[name]().refine(on_gpu(query), room.gaussians.to("cuda"), initial)
+    here = REFINERS[name]().refine(query, room.splat_map, initial)
+    there = REFINERS[name]().refine(on_gpu(query), SplatMap(gaussians=room.gaussians.to("cuda")), initial)
     assert here.accepted or "keypoints" in name
     assert there.accepted == here.accepted
     # a CPU compares descriptors in bfloat16 first: one match in a hundred is another
@@ -103,18 +105,18 @@ def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, n
 
 def test_the_prior_is_that_of_a_cpu(gpu: SimulatedGpu) -> None:
     world = make_world()
-    here = Localizer(world.landmarks, FakeExtractor(world.features)).initial(world.features, CAMERA)
+    (here,) = LandmarkPose(world.landmarks).hypotheses(world.query(CAMERA))
     keypoints = world.features.keypoints
     keypoints = replace(keypoints, xy=keypoints.xy.to("cuda"), descriptors=keypoints.descriptors.to("cuda"))
     moved = replace(world.features, keypoints=keypoints)
-    there = Localizer(world.landmarks.to("cuda"), FakeExtractor(moved)).initial(moved, CAMERA)
+    (there,) = LandmarkPose(world.landmarks.to("cuda")).hypotheses(world.query(CAMERA, moved))
     assert torch.equal(there.pose(), here.pose()) and pose_errors(here.pose(), TRUTH)[0] < 0.05
 
 
 @pytest.mark.parametrize("focal_known", [True, False])
 def test_a_localizer_is_loaded_and_used(
     gpu: SimulatedGpu,
-    room: Room,  # noqa: F811
+    room: Room,
     tmp_path: Path,
     focal_known: bool,
 ) -> None:
@@ -123,6 +125,6 @@ def test_a_localizer_is_loaded_and_used(
     save_landmarks(landmarks, tmp_path / FILE_NAME)
     save_gaussians(tmp_path, 1, room.gaussians)
     localizer: Any = Localizer.load(tmp_path, LocalizerOptions(device="auto"))
-    assert localizer.landmarks.positions.device == localizer.gaussians.device == DEVICE
+    assert localizer.initial.landmarks.positions.device == localizer.splat_map.gaussians.device == DEVICE
     camera = room.query.camera if focal_known else None
     assert set(localizer.localize(room.query.image, camera).stages) >= {"initial"}

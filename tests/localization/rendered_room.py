@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.features.xfeat import Keypoints
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 
 CAMERA = Camera(320, 240, 262.0, 264.0, 158.0, 121.5)  # neither centred nor with square pixels
@@ -27,6 +28,10 @@ class Room:
     gaussians: Gaussians
     truth: Tensor  # [4, 4] float64
     query: Query
+
+    @property
+    def splat_map(self) -> SplatMap:
+        return SplatMap(gaussians=self.gaussians)
 
     def initial(self, xi: list[float]) -> PoseEstimate:
         """An estimate that is off by exp(xi); it states no covariance and has no matches."""

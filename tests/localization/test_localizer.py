@@ -5,23 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from gsplatloc.localization.features.xfeat import Features, XFeatExtractor
+from gsplatloc.localization.features import Features
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose, check_extractor
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions, make_refiners, map_bytes
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.localizer import Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
-from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_json
 from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
-NO_GAUSSIANS = Gaussians(
-    torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 1, 3),
-    torch.zeros(0, 64),
-)  # fmt: skip
 
 
 class CountingRefiner:
@@ -31,7 +28,7 @@ class CountingRefiner:
         self.name = name
         self.queries: list[Query] = []
 
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         self.queries.append(query)
         return replace(initial, elapsed_ms=7.0)
 
@@ -49,7 +46,7 @@ class RecordingExtractor(FakeExtractor):
 
 
 def test_prior_finds_the_camera(world: World) -> None:
-    localizer = Localizer(world.landmarks, FakeExtractor(world.features))
+    localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
     localization = localizer.localize(IMAGE, CAMERA)
     translation, rotation = pose_errors(localization.final.pose(), TRUTH)
     assert list(localization.stages) == ["initial"]
@@ -58,9 +55,9 @@ def test_prior_finds_the_camera(world: World) -> None:
 
 
 def test_where_the_strongest_keypoints_disagree_all_are_compared(world: World) -> None:
-    options = LocalizerOptions(first_k=40)  # of these none is a landmark's
+    options = LandmarkMatchingOptions(first_keypoints=40)  # of these none is a landmark's
     final = (
-        Localizer(world.landmarks, FakeExtractor(world.features), options=options)
+        Localizer(LandmarkPose(world.landmarks, options), FakeExtractor(world.features))
         .localize(IMAGE, CAMERA)
         .final
     )
@@ -69,7 +66,7 @@ def test_where_the_strongest_keypoints_disagree_all_are_compared(world: World) -
 
 
 def test_without_a_camera_the_focal_length_is_estimated(world: World) -> None:
-    localizer = Localizer(world.landmarks, FakeExtractor(world.features))
+    localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
     final = localizer.localize(IMAGE).final
     assert final.ok
     assert final.camera.fx == pytest.approx(CAMERA.fx, rel=0.05)  # the true camera is off-centre
@@ -77,7 +74,7 @@ def test_without_a_camera_the_focal_length_is_estimated(world: World) -> None:
 
 def test_refiners_run_in_order_on_one_query(world: World) -> None:
     refiners = [CountingRefiner("fine"), CountingRefiner("warp")]
-    localizer = Localizer(world.landmarks, FakeExtractor(world.features), NO_GAUSSIANS, refiners)
+    localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features), refiners=refiners)
     localization = localizer.localize(IMAGE, CAMERA)
     assert list(localization.stages) == ["initial", "fine", "warp"]
     assert refiners[0].queries[0] is refiners[1].queries[0]
@@ -91,16 +88,16 @@ def test_refiners_run_in_order_on_one_query(world: World) -> None:
 def test_failed_prior_skips_refinement(world: World) -> None:
     features = replace(world.features, keypoints=world.features.keypoints.select(slice(0, 5)))
     refiner = CountingRefiner("fine")
-    localization = Localizer(world.landmarks, FakeExtractor(features), NO_GAUSSIANS, [refiner]).localize(
-        IMAGE, CAMERA
-    )
+    localization = Localizer(
+        LandmarkPose(world.landmarks), FakeExtractor(features), refiners=[refiner]
+    ).localize(IMAGE, CAMERA)
     assert localization.final.status is Status.TOO_FEW_MATCHES
     assert list(localization.stages) == ["initial"]
     assert not refiner.queries
 
 
 def test_image_must_fit_its_camera(world: World) -> None:
-    localizer = Localizer(world.landmarks, FakeExtractor(world.features))
+    localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
     with pytest.raises(GSplatLocError, match="640x480, found 320x240"):
         localizer.localize(IMAGE[::2, ::2], CAMERA)
 
@@ -108,23 +105,30 @@ def test_image_must_fit_its_camera(world: World) -> None:
 def test_landmarks_of_another_extractor_are_refused(world: World) -> None:
     landmarks = replace(world.landmarks, extractor="other-2")
     with pytest.raises(GSplatLocError, match="other-2"):
-        Localizer(landmarks, FakeExtractor(world.features))
+        check_extractor(landmarks, FakeExtractor(world.features))
 
 
-def test_refiners_need_gaussians(world: World) -> None:
-    with pytest.raises(GSplatLocError, match="only the prior"):
-        Localizer(world.landmarks, FakeExtractor(world.features), None, [CountingRefiner("fine")])
+def test_refiners_need_gaussians(world: World, tmp_path: Path) -> None:
+    save_landmarks(replace(world.landmarks, extractor=XFeatExtractor().version), tmp_path / FILE_NAME)
+    with pytest.raises(GSplatLocError, match="found no point_cloud"):
+        Localizer.load(tmp_path)
 
 
-@pytest.mark.parametrize("stages", [(), ("fine",), ("initial", "magic"), ("initial", "warp", "warp")])
+@pytest.mark.parametrize("stages", [("initial", "magic"), ("warp", "warp"), ("lm", "initial")])
 def test_unknown_stages_are_a_user_error(stages: tuple[str, ...]) -> None:
     with pytest.raises(GSplatLocError, match="--stages"):
-        make_refiners(LocalizerOptions(stages=stages))
+        LocalizerOptions(stages=stages).refinements()
 
 
-def test_refiners_are_made_in_the_order_asked_for() -> None:
-    refiners = make_refiners(LocalizerOptions(stages=("initial", "warp", "fine")))
-    assert [refiner.name for refiner in refiners] == ["warp", "fine"]
+@pytest.mark.parametrize("first", [(), ("initial",), ("prior",)])
+def test_the_initial_pose_may_be_named_among_the_stages(first: tuple[str, ...]) -> None:
+    options = LocalizerOptions(stages=(*first, "warp", "fine"))
+    assert options.chain() == ("initial", "warp", "fine")
+
+
+def test_an_unknown_initial_pose_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="given, landmarks, retrieval, found 'luck'"):
+        Localizer.load(tmp_path, LocalizerOptions(initial="luck"))
 
 
 def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
@@ -138,15 +142,15 @@ def test_landmarks_alone_localize(world: World, tmp_path: Path) -> None:
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)
     localizer = Localizer.load(tmp_path, options)
-    assert localizer.initial(world.features, CAMERA).ok
-    assert map_bytes(tmp_path, options) == (tmp_path / FILE_NAME).stat().st_size
+    assert localizer.initial.hypotheses(world.query(CAMERA))[0].ok  # type: ignore[index]
+    assert map_bytes(localizer) == (tmp_path / FILE_NAME).stat().st_size
     assert landmarks.extractor != VERSION
 
 
 def test_a_large_image_is_shrunk_and_its_estimate_is_for_the_image_as_given(world: World) -> None:
     """The extractor sees 640x480; the photo has twice that, and so have its camera and its matches."""
     extractor = RecordingExtractor(world.features)
-    localizer = Localizer(world.landmarks, extractor, options=LocalizerOptions(max_side=640))
+    localizer = Localizer(LandmarkPose(world.landmarks), extractor, max_side=640)
     camera = CAMERA.resized(1280, 960)
     estimate = localizer.localize(np.zeros((960, 1280, 3), np.uint8), camera).final
     assert extractor.shapes == [(480, 640, 3)]
@@ -159,7 +163,7 @@ def test_a_large_image_is_shrunk_and_its_estimate_is_for_the_image_as_given(worl
 
 def test_a_small_image_is_not_enlarged(world: World) -> None:
     extractor = RecordingExtractor(world.features)
-    Localizer(world.landmarks, extractor, options=LocalizerOptions(max_side=1280)).localize(IMAGE, CAMERA)
+    Localizer(LandmarkPose(world.landmarks), extractor, max_side=1280).localize(IMAGE, CAMERA)
     assert extractor.shapes == [(480, 640, 3)]
 
 
@@ -167,13 +171,13 @@ def test_the_size_of_the_mapping_images_is_that_of_large_queries(world: World, t
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)
     options = LocalizerOptions(stages=("initial",))
-    assert Localizer.load(tmp_path, options).options.max_side is None
+    assert Localizer.load(tmp_path, options).max_side is None
     write_json(tmp_path / "cameras.json", [{"width": 480, "height": 640}, {"width": 320, "height": 240}])
-    assert Localizer.load(tmp_path, options).options.max_side == 640
+    assert Localizer.load(tmp_path, options).max_side == 640
 
 
 def test_a_textureless_image_fails_with_a_status(world: World) -> None:
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     for image in (IMAGE, np.full((1, 1, 3), 255, np.uint8)):
-        localization = Localizer(landmarks, XFeatExtractor()).localize(image)
+        localization = Localizer(LandmarkPose(landmarks), XFeatExtractor()).localize(image)
         assert localization.final.status is Status.TOO_FEW_MATCHES

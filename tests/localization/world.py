@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.features.xfeat import Features, Keypoints
+from gsplatloc.localization.features import Features, Keypoints
 from gsplatloc.localization.landmarks.file import Landmarks
+from gsplatloc.localization.queries import Query
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
@@ -23,6 +24,12 @@ class World:
     landmarks: Landmarks
     features: Features
 
+    def query(self, camera: Camera, features: Features | None = None) -> Query:
+        """A query with the world's features, or others."""
+        found = features or self.features
+        image = np.zeros((camera.height, camera.width, 3), np.uint8)
+        return Query(image, camera, found.keypoints, found.dense)
+
     @property
     def pixels(self) -> np.ndarray:
         return self.features.keypoints.xy.double().numpy()
@@ -36,7 +43,8 @@ class World:
 class FakeExtractor:
     """Returns the world's features whatever the image."""
 
-    version = VERSION
+    name, version, channels = "fake", VERSION, 64
+    device = torch.device("cpu")
     top_k = 2048
 
     def __init__(self, features: Features):
@@ -44,6 +52,9 @@ class FakeExtractor:
 
     def extract(self, image: np.ndarray) -> Features:
         return self.features
+
+    def dense_size(self, width: int, height: int) -> tuple[int, int]:
+        return height // 8, width // 8
 
 
 def make_world(noise_px: float = 0.5, outliers: int = 40, seed: int = 0) -> World:

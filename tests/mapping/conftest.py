@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.features.xfeat import Features, Keypoints
+from gsplatloc.localization.features import Features, Keypoints
 from gsplatloc.scene.cameras import Camera, Scene, SparsePoints, View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3

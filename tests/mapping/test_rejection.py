@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gsplatloc.localization.features.xfeat import XFeatExtractor
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import triangulate
@@ -33,7 +34,7 @@ def localizer(kitchen: Sequence[View]) -> Localizer:
     extractor = XFeatExtractor("cpu", top_k=1024)
     tracks = triangulate(views, [extractor.extract(view.load_image()).keypoints for view in views])
     landmarks = build_landmarks(views, tracks, extractor.version)
-    return Localizer(landmarks, extractor, options=LocalizerOptions(stages=("initial",), max_side=640))
+    return Localizer(LandmarkPose(landmarks), extractor, max_side=640)
 
 
 def test_views_of_the_kitchen_are_found(kitchen: Sequence[View], localizer: Localizer) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.mapping.triangulation import (
     TriangulationOptions,
     epipolar_distances,

@@ -15,8 +15,10 @@ import torch
 import loc_inference
 from gsplatloc.arguments.localization import parse_localize_arguments
 from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
+from gsplatloc.localization.refine.warp import WarpOptions
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
 from gsplatloc.mapping.triangulation import TriangulationOptions, triangulate
@@ -128,7 +130,7 @@ def test_poses_are_written(prior_run: subprocess.CompletedProcess[str], place: P
 
 def test_every_query_has_a_row(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
     rows = (place.model / "localization" / "per_query.csv").read_text().splitlines()
-    assert rows[0].startswith("name,status,features_ms,total_ms,focal_px,prior_status,prior_inliers")
+    assert rows[0].startswith("name,status,features_ms,total_ms,focal_px,initial_status,initial_inliers")
     assert len(rows) == 3
     assert all(len(row.split(",")) == len(rows[0].split(",")) for row in rows)
 
@@ -219,8 +221,10 @@ def test_flags_reach_the_options() -> None:
         [*line.split(), "--intrinsics", "1", "2", "3", "4", "--iteration", "7"]
     )
     options = arguments.options()
-    assert (options.top_k, options.pnp.max_iterations) == (100, 50)
-    assert (options.warp.lr, options.warp.iterations) == (0.01, 9)
-    assert options.stages == ("initial", "warp")
+    settings = {type(item): item for item in options.settings}
+    landmarks, warp = settings[LandmarkMatchingOptions], settings[WarpOptions]
+    assert (options.top_k, landmarks.pnp.max_iterations) == (100, 50)
+    assert (warp.lr, warp.iterations) == (0.01, 9)
+    assert options.chain() == ("initial", "warp")
     assert arguments.known_intrinsics().matrix == (1, 2, 3, 4)
     assert (arguments.source_path, arguments.iteration) == (Path("scene"), 7)

@@ -15,6 +15,7 @@ import refine_poses
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
+from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
 from gsplatloc.scene import read_scene
@@ -210,7 +211,8 @@ def test_flags_reach_the_options() -> None:
     line = "-m out --poses a.txt --rounds 3 --matcher lighterglue --relative --exposure affine --top_k 9"
     arguments = parse_refine_arguments([*line.split(), "--ransac_iters", "50", "--max_side", "320"])
     options = arguments.options()
-    gscpr = options.gscpr
+    (gscpr,) = [item for item in options.settings if isinstance(item, GscprOptions)]
+    assert options.initial == "given"
     assert (gscpr.rounds, gscpr.matcher, gscpr.relative, gscpr.exposure) == (3, "lighterglue", True, "affine")
     assert (gscpr.top_k, options.top_k, options.max_side, gscpr.pnp.max_iterations) == (9, 9, 320, 50)
     assert gscpr.pnp.loss_scale_px == 4.0

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from gsplatloc.localization.features.xfeat import Features, Keypoints
+from gsplatloc.localization.features import Features, Keypoints
 from gsplatloc.localization.matching.images import ImageMatches, no_matches
 
 Size = tuple[int, int]  # (width, height) in pixels

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from kornia.feature import LightGlue
 
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.features.weights import fill, read_weights
-from gsplatloc.localization.features.xfeat import Keypoints, default_weights
+from gsplatloc.localization.features.xfeat import default_weights
 from gsplatloc.localization.matching.images.keypoints import Extractor, KeypointMatcher, Size
 
 WEIGHTS_NAME = "xfeat-lighterglue.pt"

@@ -2,7 +2,7 @@
 
 import torch
 
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.matching.images.keypoints import Extractor, KeypointMatcher, Size
 from gsplatloc.localization.matching.nearest import mutual_nearest
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment.rendered_view import Rendering
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 160.0, 120.0)

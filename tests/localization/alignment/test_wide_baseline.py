@@ -20,7 +20,7 @@ def test_a_distant_start_comes_near(room: Any) -> None:
 
 
 def test_lm_comes_home_from_a_distant_start(room: Any) -> None:
-    refined = LmRefiner(LmOptions(scale=1.0)).refine(room.query, room.gaussians, room.initial(FAR))
+    refined = LmRefiner(LmOptions(scale=1.0)).refine(room.query, room.splat_map, room.initial(FAR))
     assert refined.accepted
     assert pose_errors(refined.cam_from_world, room.truth)[0] < 0.005
 
@@ -30,7 +30,7 @@ def test_lm_trusts_an_estimate_that_states_its_covariance(room: Any) -> None:
     near = [0.02, 0, 0, 0, 0, 0]
     initial = replace(room.initial(near), covariance=1e-3 * torch.eye(6, dtype=torch.float64))
     blind = replace(room.query, keypoints=room.query.keypoints.select(slice(0, 0)))
-    refined = LmRefiner(LmOptions(scale=1.0)).refine(blind, room.gaussians, initial)
+    refined = LmRefiner(LmOptions(scale=1.0)).refine(blind, room.splat_map, initial)
     assert pose_errors(refined.cam_from_world, room.truth)[0] < 0.003
 
 

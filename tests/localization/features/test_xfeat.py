@@ -6,8 +6,9 @@ import torch
 from kornia.feature import XFeat
 from kornia.geometry.subpix import nms2d
 
+from gsplatloc.localization.features import Features
 from gsplatloc.localization.features import xfeat as features
-from gsplatloc.localization.features.xfeat import Features, XFeatExtractor, default_weights, feature_size
+from gsplatloc.localization.features.xfeat import XFeatExtractor, default_weights, feature_size
 from gsplatloc.utils.errors import GSplatLocError
 
 SHIFT = 32  # pixels: one step of the network's coarsest grid

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.localization.features.xfeat import Features, Keypoints
-from gsplatloc.localization.initial.retrieval import RetrievalStart, RetrievalStartOptions
+from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.initial.retrieval import RetrievalOptions, RetrievedPose
 from gsplatloc.localization.initial.view_index import (
     FILE_NAME,
     ViewIndex,
-    ViewRetrievalOptions,
+    ViewIndexOptions,
     build_index,
     cached_index,
     load_index,
@@ -23,18 +23,18 @@ from gsplatloc.localization.initial.view_index import (
     vocabulary,
 )
 from gsplatloc.localization.initial.virtual_views import VirtualViewOptions, virtual_views
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.rendered_room import make_gaussians
-from tests.localization.world import World, make_world
 
 CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
-OPTIONS = ViewRetrievalOptions(words=8)
+OPTIONS = ViewIndexOptions(words=8)
 
 
 class PatchExtractor:
@@ -88,19 +88,19 @@ def test_a_view_finds_itself(gaussians: Gaussians, number: int, pooling: str) ->
 
 def test_a_photo_nearby_starts_at_the_nearest_view(gaussians: Gaussians, index: ViewIndex) -> None:
     query = _photo(gaussians, _view(0.27, 0.14))
-    starts = RetrievalStart(index).starts(query, gaussians)
+    starts = RetrievedPose(index, gaussians).hypotheses(query)
     assert torch.equal(starts[0].pose(), VIEWS[3].cam_from_world)
     assert starts[0].ok
     assert starts[0].covariance is None
 
 
 def test_as_many_starts_are_kept_as_asked_for(gaussians: Gaussians, index: ViewIndex) -> None:
-    provider = RetrievalStart(index, RetrievalStartOptions(kept=2))
-    assert len(provider.starts(_photo(gaussians, VIEWS[0]), gaussians)) == 2
+    provider = RetrievedPose(index, gaussians, RetrievalOptions(kept=2))
+    assert len(provider.hypotheses(_photo(gaussians, VIEWS[0]))) == 2
 
 
 def test_virtual_views_are_added_behind_the_mapping_views(gaussians: Gaussians) -> None:
-    options = replace(OPTIONS, retrieval_views=4)
+    options = replace(OPTIONS, virtual_views=4)
     built = build_index(gaussians, VIEWS, PatchExtractor(), options)  # type: ignore[arg-type]
     assert len(built) == 9
     assert built.mapping_views == 5
@@ -193,22 +193,21 @@ class _Judge:
         self.tried: list[PoseEstimate] = []
         self.convinced = convinced
 
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         self.tried.append(initial)
         return replace(initial, accepted=len(self.tried) == self.convinced)
 
 
-def _localizer(world: World, gaussians: Gaussians, index: ViewIndex, refiner: _Judge) -> Localizer:
-    landmarks = replace(world.landmarks, extractor=PatchExtractor.version)
-    options = LocalizerOptions(start="retrieval")
-    return Localizer(landmarks, PatchExtractor(), gaussians, [refiner], options, RetrievalStart(index))  # type: ignore[arg-type]
+def _localizer(gaussians: Gaussians, index: ViewIndex, refiner: _Judge) -> Localizer:
+    splat_map = SplatMap(gaussians=gaussians)
+    return Localizer(RetrievedPose(index, gaussians), PatchExtractor(), splat_map, [refiner])  # type: ignore[arg-type]
 
 
 def test_the_next_start_is_tried_where_the_first_has_no_evidence(
     gaussians: Gaussians, index: ViewIndex
 ) -> None:
     refiner = _Judge()
-    localizer = _localizer(make_world(), gaussians, index, refiner)
+    localizer = _localizer(gaussians, index, refiner)
     found = localizer.localize(_photo(gaussians, VIEWS[1]).image, CAMERA)
     assert len(refiner.tried) == 2
     assert torch.equal(found.stages["initial"].pose(), refiner.tried[1].pose())
@@ -216,7 +215,7 @@ def test_the_next_start_is_tried_where_the_first_has_no_evidence(
 
 
 def test_a_view_that_no_refinement_confirms_is_no_pose(gaussians: Gaussians, index: ViewIndex) -> None:
-    localizer = _localizer(make_world(), gaussians, index, _Judge(convinced=0))
+    localizer = _localizer(gaussians, index, _Judge(convinced=0))
     found = localizer.localize(_photo(gaussians, VIEWS[1]).image, CAMERA)
     assert found.stages["initial"].ok
     assert found.final.status is Status.NO_CONSENSUS
@@ -224,11 +223,6 @@ def test_a_view_that_no_refinement_confirms_is_no_pose(gaussians: Gaussians, ind
 
 
 def test_retrieval_needs_a_camera(gaussians: Gaussians, index: ViewIndex) -> None:
-    localizer = _localizer(make_world(), gaussians, index, _Judge())
+    localizer = _localizer(gaussians, index, _Judge())
     with pytest.raises(GSplatLocError, match="--focal"):
         localizer.localize(_photo(gaussians, VIEWS[1]).image)
-
-
-def test_an_unknown_start_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match="see --start"):
-        Localizer.load(tmp_path, LocalizerOptions(start="luck"))

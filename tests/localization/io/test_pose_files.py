@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.io.pose_files import (
-    CoarsePose,
+    ExternalPose,
     PoseFormat,
     detect_format,
     image_number,
-    read_coarse_poses,
+    read_pose_file,
 )
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
@@ -66,28 +66,28 @@ def test_a_format_is_told_by_its_content(kind: PoseFormat, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_poses_are_read_as_they_were_written(kind: PoseFormat, tmp_path: Path) -> None:
-    found = read_coarse_poses(WRITERS[kind](tmp_path), NAMES)
+    found = read_pose_file(WRITERS[kind](tmp_path), NAMES)
     assert list(found) == NAMES
     for pose, expected in zip(found.values(), true_poses()):
         assert torch.allclose(pose.cam_from_world, expected, atol=1e-7)
 
 
 def test_intrinsics_come_along_where_the_file_has_them(tmp_path: Path) -> None:
-    assert read_coarse_poses(write_pgt(tmp_path), NAMES)[NAMES[0]].focal == 525.0
-    lens = read_coarse_poses(write_colmap(tmp_path), NAMES)[NAMES[0]].lens
+    assert read_pose_file(write_pgt(tmp_path), NAMES)[NAMES[0]].focal == 525.0
+    lens = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].lens
     assert lens is not None and lens.distorted
 
 
 def test_a_models_own_file_stands_for_its_folder(tmp_path: Path) -> None:
-    assert len(read_coarse_poses(write_colmap(tmp_path) / "images.bin", NAMES)) == 3
+    assert len(read_pose_file(write_colmap(tmp_path) / "images.bin", NAMES)) == 3
 
 
 def test_images_without_a_pose_are_absent(tmp_path: Path) -> None:
-    assert list(read_coarse_poses(write_pgt(tmp_path), [*NAMES[:1], "another.png"])) == NAMES[:1]
+    assert list(read_pose_file(write_pgt(tmp_path), [*NAMES[:1], "another.png"])) == NAMES[:1]
 
 
 def test_names_may_differ_in_suffix_and_slashes(tmp_path: Path) -> None:
-    found = read_coarse_poses(write_pgt(tmp_path), ["seq-01/frame-000007.color.png"])
+    found = read_pose_file(write_pgt(tmp_path), ["seq-01/frame-000007.color.png"])
     assert torch.allclose(found["seq-01/frame-000007.color.png"].cam_from_world, true_poses()[1], atol=1e-7)
 
 
@@ -95,7 +95,7 @@ def test_a_folder_may_be_missing_on_one_side_but_not_differ(tmp_path: Path) -> N
     write_poses(
         tmp_path / "a.txt", [PoseRecord("test/1.png", true_poses()[0]), PoseRecord("2.png", true_poses()[1])]
     )
-    found = read_coarse_poses(tmp_path / "a.txt", ["1.png", "seq/2.png", "train/1.png"])
+    found = read_pose_file(tmp_path / "a.txt", ["1.png", "seq/2.png", "train/1.png"])
     assert list(found) == ["1.png", "seq/2.png"]
 
 
@@ -104,12 +104,12 @@ def test_numeric_names_are_no_timestamps(tmp_path: Path) -> None:
     names = ["000003", "000007", "000012"]
     write_poses(tmp_path / "a.txt", [PoseRecord(name, pose) for name, pose in zip(names, true_poses())])
     assert detect_format(tmp_path / "a.txt") == "pgt"
-    found = read_coarse_poses(tmp_path / "a.txt", [f"{name}.png" for name in names])
+    found = read_pose_file(tmp_path / "a.txt", [f"{name}.png" for name in names])
     assert torch.allclose(found["000007.png"].cam_from_world, true_poses()[1], atol=1e-7)
 
 
 def test_timestamps_of_the_views_win_over_numbers_in_their_names(tmp_path: Path) -> None:
-    found = read_coarse_poses(write_tum(tmp_path), ["b-12.png", "a-3.png"], stamps=[7.01, 12.5])
+    found = read_pose_file(write_tum(tmp_path), ["b-12.png", "a-3.png"], stamps=[7.01, 12.5])
     assert list(found) == ["b-12.png"]
     assert torch.allclose(found["b-12.png"].cam_from_world, true_poses()[1], atol=1e-7)
 
@@ -143,19 +143,19 @@ def test_what_cannot_be_used_is_one_line(
     if text is not None:
         path.write_text(text)
     with pytest.raises(GSplatLocError, match=message) as error:
-        read_coarse_poses(path, names)
+        read_pose_file(path, names)
     assert str(error.value).startswith("expected ") and "\n" not in str(error.value)
 
 
 def test_a_broken_model_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "images.bin").write_bytes(b"broken")
     with pytest.raises(GSplatLocError, match="expected a COLMAP model in") as error:
-        read_coarse_poses(tmp_path, NAMES)
+        read_pose_file(tmp_path, NAMES)
     assert "\n" not in str(error.value)
 
 
 def test_an_asked_format_is_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="expected a COLMAP model"):
-        read_coarse_poses(write_pgt(tmp_path), NAMES, "colmap")
-    poses = read_coarse_poses(write_pgt(tmp_path), NAMES, "pgt")
-    assert all(isinstance(pose, CoarsePose) for pose in poses.values())
+        read_pose_file(write_pgt(tmp_path), NAMES, "colmap")
+    poses = read_pose_file(write_pgt(tmp_path), NAMES, "pgt")
+    assert all(isinstance(pose, ExternalPose) for pose in poses.values())

@@ -2,11 +2,11 @@
 
 import torch
 
+from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
 from gsplatloc.localization.landmarks.clusters import divide, viewpoints
 from gsplatloc.localization.landmarks.file import Landmarks
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
 from gsplatloc.localization.result import pose_errors
-from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World
+from tests.localization.world import CAMERA, TRUTH, VERSION, World
 
 
 def rooms(count: int, size: int) -> Landmarks:
@@ -72,8 +72,6 @@ def test_keypoints_vote_for_their_room() -> None:
 
 def test_a_camera_is_found_in_a_large_map(world: World) -> None:
     large = joined(world.landmarks, rooms(8, 2000))
-    options = LocalizerOptions(first_shortlist=1000)
-    estimate = Localizer(large, FakeExtractor(world.features), options=options).localize(
-        torch.zeros(480, 640, 3, dtype=torch.uint8).numpy(), CAMERA
-    )
-    assert pose_errors(estimate.final.pose(), TRUTH)[0] < 0.01
+    options = LandmarkMatchingOptions(first_landmarks=1000)
+    (estimate,) = LandmarkPose(large, options).hypotheses(world.query(CAMERA))
+    assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01

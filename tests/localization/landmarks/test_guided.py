@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.features.xfeat import Keypoints
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
 from gsplatloc.localization.landmarks.guided import guided_pairs, match_near, refine, visible
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
 from gsplatloc.utils import se3
-from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, make_world
+from tests.localization.world import CAMERA, TRUTH, World, make_world
 
 SEEN = 200  # of the world's landmarks; the rest are anywhere
 
@@ -115,9 +115,8 @@ def test_more_noise_is_a_larger_covariance() -> None:
     assert stated[1] / stated[0] == pytest.approx(4.0, rel=0.3)
 
 
-def test_the_second_look_adds_keypoints_that_the_first_left_out(world: World) -> None:
-    options = LocalizerOptions(first_k=100)
-    localizer = Localizer(world.landmarks, FakeExtractor(world.features), options=options)
-    estimate = localizer.initial(world.features, CAMERA)
+def test_guided_matching_adds_keypoints_that_the_first_left_out(world: World) -> None:
+    options = LandmarkMatchingOptions(first_keypoints=100)
+    (estimate,) = LandmarkPose(world.landmarks, options).hypotheses(world.query(CAMERA))
     assert estimate.inliers == pytest.approx(160, abs=5)
     assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01

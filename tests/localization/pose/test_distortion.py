@@ -8,15 +8,17 @@ import pycolmap
 import pytest
 import torch
 
-from gsplatloc.localization.features.xfeat import Features, XFeatExtractor
+from gsplatloc.localization.features import Features
+from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.pose.distortion import find_distortion, undistort_image, undistort_pixels
 from gsplatloc.localization.pose.pnp import estimate_pose
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 
 CAMERA = Camera(640, 480, 520.0, 520.0, 320.0, 240.0)
@@ -95,7 +97,7 @@ class Witness:
     def __init__(self) -> None:
         self.queries: list[Query] = []
 
-    def refine(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         self.queries.append(query)
         return initial
 
@@ -133,12 +135,9 @@ def landmarks_of(features: Features, version: str) -> Landmarks:
 def test_a_distorted_photo_of_an_unknown_camera_is_localized_and_refined_undistorted(k: float) -> None:
     extractor, image = XFeatExtractor(top_k=1024), picture()
     landmarks = landmarks_of(extractor.extract(image), extractor.version)
-    nothing = Gaussians(
-        torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 1, 3),
-        torch.zeros(0, 64),
-    )  # fmt: skip
     witness = Witness()
-    found = Localizer(landmarks, extractor, nothing, [witness]).localize(through_lens(image, k)).final
+    localizer = Localizer(LandmarkPose(landmarks), extractor, refiners=[witness])
+    found = localizer.localize(through_lens(image, k)).final
     assert found.distortion == pytest.approx(k, abs=0.02)
     assert found.camera.fx == pytest.approx(CAMERA.fx, rel=0.01)
     translation, rotation = pose_errors(found.pose(), torch.eye(4, dtype=torch.float64))

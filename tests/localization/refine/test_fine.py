@@ -9,6 +9,7 @@ import torch
 
 from gsplatloc.localization.refine.fine import FineOptions, FineRefiner, solve
 from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
+from gsplatloc.scene.splat_map import SplatMap
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees
@@ -32,7 +33,7 @@ def _with_matches(room: Any, initial: PoseEstimate, wrong: int = 0) -> PoseEstim
 
 @pytest.mark.parametrize("xi", PERTURBATIONS)
 def test_two_rounds_recover_a_known_pose(room: Any, xi: list[float]) -> None:
-    estimate = FineRefiner(FineOptions(rounds=2)).refine(room.query, room.gaussians, room.initial(xi))
+    estimate = FineRefiner(FineOptions(rounds=2)).refine(room.query, room.splat_map, room.initial(xi))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
     assert estimate.accepted
     assert translation_m < 0.001
@@ -41,12 +42,12 @@ def test_two_rounds_recover_a_known_pose(room: Any, xi: list[float]) -> None:
 
 def test_the_feature_map_recovers_a_known_pose_to_a_fraction_of_a_cell(room: Any) -> None:
     options = FineOptions(match="map", rounds=2)
-    estimate = FineRefiner(options).refine(room.query, room.gaussians, room.initial(PERTURBATIONS[0]))
+    estimate = FineRefiner(options).refine(room.query, room.splat_map, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.015
 
 
 def test_the_covariance_covers_the_error(room: Any) -> None:
-    estimate = FineRefiner().refine(room.query, room.gaussians, room.initial(PERTURBATIONS[0]))
+    estimate = FineRefiner().refine(room.query, room.splat_map, room.initial(PERTURBATIONS[0]))
     assert estimate.covariance is not None
     deviation_m = estimate.covariance.diagonal()[:3].sum().sqrt().item()
     assert 1e-4 < deviation_m < 0.01
@@ -54,7 +55,7 @@ def test_the_covariance_covers_the_error(room: Any) -> None:
 
 def test_matches_of_the_prior_are_kept_and_joined(room: Any) -> None:
     initial = _with_matches(room, room.initial([0.01, 0, 0, 0, 0, 0]))
-    estimate = FineRefiner().refine(room.query, room.gaussians, initial)
+    estimate = FineRefiner().refine(room.query, room.splat_map, initial)
     assert estimate.matches is not None and initial.matches is not None
     assert len(estimate.matches) > len(initial.matches)
     np.testing.assert_array_equal(estimate.matches.pixels[:60], initial.matches.pixels)
@@ -63,7 +64,7 @@ def test_matches_of_the_prior_are_kept_and_joined(room: Any) -> None:
 
 def test_a_pose_that_the_matches_of_the_prior_deny_is_rejected(room: Any) -> None:
     initial = _with_matches(room, room.initial([0.15, 0, 0, 0, 0, 0]), wrong=600)
-    estimate = FineRefiner().refine(room.query, room.gaussians, initial)
+    estimate = FineRefiner().refine(room.query, room.splat_map, initial)
     assert not estimate.accepted
     assert torch.equal(estimate.pose(), initial.pose())
 
@@ -71,7 +72,7 @@ def test_a_pose_that_the_matches_of_the_prior_deny_is_rejected(room: Any) -> Non
 def test_a_photo_of_something_else_is_rejected(room: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, np.uint8)
     initial = room.initial(PERTURBATIONS[0])
-    estimate = FineRefiner().refine(replace(room.query, image=noise), room.gaussians, initial)
+    estimate = FineRefiner().refine(replace(room.query, image=noise), room.splat_map, initial)
     assert not estimate.accepted
     assert torch.equal(estimate.pose(), initial.pose())
     assert estimate.elapsed_ms > 0
@@ -79,12 +80,16 @@ def test_a_photo_of_something_else_is_rejected(room: Any) -> None:
 
 def test_an_empty_map_is_rejected(room: Any) -> None:
     nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
-    assert not FineRefiner().refine(room.query, nothing, room.initial(PERTURBATIONS[0])).accepted
+    assert (
+        not FineRefiner()
+        .refine(room.query, SplatMap(gaussians=nothing), room.initial(PERTURBATIONS[0]))
+        .accepted
+    )
 
 
 def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
     failed = PoseEstimate(Status.NO_CONSENSUS, room.query.camera)
-    estimate = FineRefiner().refine(room.query, room.gaussians, failed)
+    estimate = FineRefiner().refine(room.query, room.splat_map, failed)
     assert estimate.status is Status.NO_CONSENSUS
     assert not estimate.accepted
 

@@ -14,9 +14,10 @@ from gsplatloc.localization.matching.images import ImageMatches
 from gsplatloc.localization.matching.images.mutual import MutualMatcher
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.pose.relative import triangulated_depth
-from gsplatloc.localization.refine import Query
+from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
 from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -52,7 +53,7 @@ def test_a_pose_is_recovered_from_20_cm_and_10_degrees(
     room: Any, query: Query, matcher: MutualMatcher, rounds: int
 ) -> None:
     refiner = GscprRefiner(GscprOptions(rounds=rounds), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.initial(FAR))
+    estimate = refiner.refine(query, room.splat_map, room.initial(FAR))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
     assert estimate.ok and estimate.accepted and estimate.elapsed_ms > 0
     assert translation_m < 0.02
@@ -61,7 +62,7 @@ def test_a_pose_is_recovered_from_20_cm_and_10_degrees(
 
 def test_the_relative_variant_recovers_the_scale_too(room: Any, query: Query, matcher: MutualMatcher) -> None:
     refiner = GscprRefiner(GscprOptions(rounds=1, relative=True), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.initial(FAR))
+    estimate = refiner.refine(query, room.splat_map, room.initial(FAR))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
     assert estimate.accepted
     assert translation_m < 0.08
@@ -79,7 +80,7 @@ def test_a_dense_matcher_is_given_the_photo_and_the_rendering(room: Any, query: 
             return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
 
     initial = room.initial(NEAR)
-    estimate = GscprRefiner(matcher=Recorder()).refine(query, room.gaussians, initial)
+    estimate = GscprRefiner(matcher=Recorder()).refine(query, room.splat_map, initial)
     photo, rendering = given[0]
     assert np.array_equal(photo, query.image) and rendering.shape == photo.shape
     assert rendering.dtype == np.uint8 and np.ptp(rendering) > 50
@@ -90,7 +91,7 @@ def test_a_larger_photo_is_matched_small_and_solved_at_its_own_size(
     room: Any, query: Query, matcher: MutualMatcher
 ) -> None:
     refiner = GscprRefiner(GscprOptions(max_side=240, rounds=1), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.initial(NEAR))
+    estimate = refiner.refine(query, room.splat_map, room.initial(NEAR))
     assert estimate.camera == query.camera
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.04
 
@@ -102,18 +103,22 @@ def test_a_photo_of_something_else_is_rejected(room: Any, matcher: MutualMatcher
     initial = room.initial(NEAR)
     for relative in (False, True):
         refiner = GscprRefiner(GscprOptions(relative=relative), matcher=matcher)
-        estimate = refiner.refine(query, room.gaussians, initial)
+        estimate = refiner.refine(query, room.splat_map, initial)
         assert not estimate.accepted and torch.equal(estimate.pose(), initial.pose())
 
 
 def test_an_empty_map_is_rejected(room: Any, query: Query, matcher: MutualMatcher) -> None:
     nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
-    assert not GscprRefiner(matcher=matcher).refine(query, nothing, room.initial(NEAR)).accepted
+    assert (
+        not GscprRefiner(matcher=matcher)
+        .refine(query, SplatMap(gaussians=nothing), room.initial(NEAR))
+        .accepted
+    )
 
 
 def test_a_failed_prior_is_returned_as_it_is(room: Any, query: Query) -> None:
     failed = PoseEstimate(Status.NO_CONSENSUS, room.query.camera)
-    estimate = GscprRefiner().refine(query, room.gaussians, failed)
+    estimate = GscprRefiner().refine(query, room.splat_map, failed)
     assert estimate.status is Status.NO_CONSENSUS and not estimate.accepted
 
 
@@ -125,17 +130,17 @@ def test_a_pose_that_the_matches_of_the_prior_deny_is_rejected(
     local = initial.camera.unproject(pixels, torch.full((50,), 2.5, dtype=torch.float64))
     points = (local - initial.pose()[:3, 3]) @ initial.pose()[:3, :3]
     initial = replace(initial, matches=Matches(pixels.numpy(), points.numpy(), np.ones(50, bool)))
-    assert not GscprRefiner(matcher=matcher).refine(query, room.gaussians, initial).accepted
+    assert not GscprRefiner(matcher=matcher).refine(query, room.splat_map, initial).accepted
 
 
 def test_radial_distortion_of_the_prior_is_kept(room: Any, query: Query, matcher: MutualMatcher) -> None:
     initial = replace(room.initial(NEAR), distortion=-0.1)
-    assert GscprRefiner(matcher=matcher).refine(query, room.gaussians, initial).distortion == -0.1
+    assert GscprRefiner(matcher=matcher).refine(query, room.splat_map, initial).distortion == -0.1
 
 
 def test_colours_solved_per_photo_do_no_harm(room: Any, query: Query, matcher: MutualMatcher) -> None:
     refiner = GscprRefiner(GscprOptions(exposure="affine", rounds=1), matcher=matcher)
-    estimate = refiner.refine(query, room.gaussians, room.initial(NEAR))
+    estimate = refiner.refine(query, room.splat_map, room.initial(NEAR))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.02
 
 
@@ -153,7 +158,7 @@ def test_the_maps_network_colours_the_rendering(room: Any, query: Query) -> None
             return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
 
     GscprRefiner(GscprOptions(exposure="act"), matcher=Recorder(), exposure=network).refine(
-        query, room.gaussians, room.initial(NEAR)
+        query, room.splat_map, room.initial(NEAR)
     )
     assert seen[0].mean() in (0.0, 255.0)
 

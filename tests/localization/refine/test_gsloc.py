@@ -14,6 +14,7 @@ from gsplatloc.localization.alignment.photometric import Comparison, Iterate
 from gsplatloc.localization.refine import gsloc
 from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner, Progress
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -25,7 +26,7 @@ OPTIONS = GslocOptions(iterations=300)
 @pytest.mark.parametrize("parametrization", ("se3", "quaternion"))
 def test_a_known_pose_is_recovered(room: Any, parametrization: Any) -> None:
     options = replace(OPTIONS, parametrization=parametrization)
-    estimate = GslocRefiner(options).refine(room.query, room.gaussians, room.initial(NEAR))
+    estimate = GslocRefiner(options).refine(room.query, room.splat_map, room.initial(NEAR))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
     assert estimate.accepted
     assert translation_m < 0.003
@@ -33,7 +34,7 @@ def test_a_known_pose_is_recovered(room: Any, parametrization: Any) -> None:
 
 
 def test_a_pose_from_further_away_is_recovered(room: Any) -> None:
-    estimate = GslocRefiner(OPTIONS).refine(room.query, room.gaussians, room.initial(FAR))
+    estimate = GslocRefiner(OPTIONS).refine(room.query, room.splat_map, room.initial(FAR))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.005
 
 
@@ -46,7 +47,7 @@ def _blurs(room: Any, monkeypatch: pytest.MonkeyPatch, options: GslocOptions) ->
         return start
 
     monkeypatch.setattr(gsloc, "descend", counted)
-    GslocRefiner(options).refine(room.query, room.gaussians, room.initial(NEAR))
+    GslocRefiner(options).refine(room.query, room.splat_map, room.initial(NEAR))
     return blurs
 
 
@@ -73,7 +74,7 @@ def test_a_search_ends_when_the_loss_stands_still(room: Any, monkeypatch: pytest
     original = Comparison.residual
     monkeypatch.setattr(Comparison, "residual", lambda *a: renderings.append(0) or original(*a))
     options = replace(OPTIONS, scale=0.25, lr=1e-7, last_lr=1e-8, min_psnr=0.0)
-    GslocRefiner(options).refine(room.query, room.gaussians, room.initial(NEAR))
+    GslocRefiner(options).refine(room.query, room.splat_map, room.initial(NEAR))
     assert len(renderings) == options.patience + 1
 
 
@@ -83,7 +84,7 @@ def test_the_blur_fades_over_the_first_half(room: Any, monkeypatch: pytest.Monke
     options = replace(
         OPTIONS, iterations=8, scale=0.25, blur=0.1, min_psnr=100.0, least_change=0.0, enough_correlation=2.0
     )
-    GslocRefiner(options).refine(room.query, room.gaussians, room.initial(NEAR))
+    GslocRefiner(options).refine(room.query, room.splat_map, room.initial(NEAR))
     halved = [4.0, 3.0, 2.0]  # pixels of the picture of half the size, as long as they are enough
     assert sigmas == pytest.approx([0.0] * 8 + halved + [2.0, 0.0, 0.0, 0.0, 0.0])
 
@@ -103,14 +104,14 @@ def test_nothing_but_the_pose_is_differentiated(room: Any) -> None:
     gaussians = room.gaussians.detach()
     gaussians.means.requires_grad_()
     options = replace(OPTIONS, iterations=2, scale=0.25)
-    GslocRefiner(options).refine(room.query, gaussians, room.initial(NEAR))
+    GslocRefiner(options).refine(room.query, SplatMap(gaussians=gaussians), room.initial(NEAR))
     assert gaussians.means.grad is None
 
 
 def test_a_caller_without_gradients_is_served(room: Any) -> None:
     options = replace(OPTIONS, iterations=20, scale=0.25)
     with torch.no_grad():
-        estimate = GslocRefiner(options).refine(room.query, room.gaussians, room.initial(NEAR))
+        estimate = GslocRefiner(options).refine(room.query, room.splat_map, room.initial(NEAR))
     assert estimate.accepted
 
 
@@ -118,24 +119,26 @@ def test_a_photo_of_another_place_is_rejected(room: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, dtype=np.uint8)
     query = replace(room.query, image=noise)
     options = replace(OPTIONS, iterations=10, scale=0.25)
-    estimate = GslocRefiner(options).refine(query, room.gaussians, room.initial(NEAR))
+    estimate = GslocRefiner(options).refine(query, room.splat_map, room.initial(NEAR))
     assert not estimate.accepted
     assert torch.equal(estimate.pose(), room.initial(NEAR).pose())
 
 
 def test_no_step_means_no_improvement(room: Any) -> None:
     options = replace(OPTIONS, iterations=0)
-    assert not GslocRefiner(options).refine(room.query, room.gaussians, room.initial(NEAR)).accepted
+    assert not GslocRefiner(options).refine(room.query, room.splat_map, room.initial(NEAR)).accepted
 
 
 def test_an_empty_map_is_rejected(room: Any) -> None:
     nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
-    assert not GslocRefiner(OPTIONS).refine(room.query, nothing, room.initial(NEAR)).accepted
+    assert (
+        not GslocRefiner(OPTIONS).refine(room.query, SplatMap(gaussians=nothing), room.initial(NEAR)).accepted
+    )
 
 
 def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
     failed = PoseEstimate(Status.TOO_FEW_MATCHES, room.query.camera)
-    estimate = GslocRefiner().refine(room.query, room.gaussians, failed)
+    estimate = GslocRefiner().refine(room.query, room.splat_map, failed)
     assert estimate.status is Status.TOO_FEW_MATCHES
     assert not estimate.accepted
 
@@ -164,7 +167,7 @@ def test_a_search_ends_where_its_loss_has_not_fallen_for_long() -> None:
 
 
 def test_the_covariance_owns_up_to_the_error(room: Any) -> None:
-    estimate = GslocRefiner(OPTIONS).refine(room.query, room.gaussians, room.initial(NEAR))
+    estimate = GslocRefiner(OPTIONS).refine(room.query, room.splat_map, room.initial(NEAR))
     assert estimate.covariance is not None
     away = se3.se3_log(estimate.pose() @ se3.inverse(room.truth))
     assert (away @ torch.linalg.solve(estimate.covariance, away)).item() < 36
@@ -179,7 +182,7 @@ def test_the_covariance_is_of_the_aligned_picture(room: Any, monkeypatch: pytest
 
     monkeypatch.setattr(gsloc, "photometric_covariance", recorded)
     refiner = GslocRefiner(replace(OPTIONS, scale=0.5), RenderOptions(low_pass=0.4))
-    refiner.refine(room.query, room.gaussians, room.initial(NEAR))
+    refiner.refine(room.query, room.splat_map, room.initial(NEAR))
     assert filters == [(room.query.camera.width // 2, pytest.approx(0.1))]
 
 

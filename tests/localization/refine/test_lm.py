@@ -17,9 +17,11 @@ from gsplatloc.localization.alignment.blocks import (
 )
 from gsplatloc.localization.alignment.levenberg_marquardt import Anchor, LevenbergOptions, Term, minimise
 from gsplatloc.localization.alignment.residuals import Exposure, normal_equations
-from gsplatloc.localization.refine import Query, lm
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import lm
 from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
 from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 
 PERTURBATIONS = (
@@ -33,7 +35,7 @@ NO_PRIOR = torch.zeros(6, 6, dtype=torch.float64)
 
 @pytest.mark.parametrize("xi", PERTURBATIONS)
 def test_a_known_pose_is_recovered(room: Any, xi: list[float]) -> None:
-    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, room.initial(xi))
+    estimate = LmRefiner(FULL).refine(room.query, room.splat_map, room.initial(xi))
     translation_m, rotation_deg = pose_errors(estimate.cam_from_world, room.truth)
     assert estimate.accepted
     assert translation_m < 0.002
@@ -42,7 +44,7 @@ def test_a_known_pose_is_recovered(room: Any, xi: list[float]) -> None:
 
 def test_descriptors_may_help_on_the_coarse_levels(room: Any) -> None:
     options = replace(FULL, feature_weight=1.0)
-    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.initial(PERTURBATIONS[1]))
+    estimate = LmRefiner(options).refine(room.query, room.splat_map, room.initial(PERTURBATIONS[1]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.004
 
 
@@ -52,7 +54,7 @@ def _exposed(query: Query) -> Query:
 
 
 def test_another_exposure_changes_nothing(room: Any) -> None:
-    estimate = LmRefiner(FULL).refine(_exposed(room.query), room.gaussians, room.initial(PERTURBATIONS[0]))
+    estimate = LmRefiner(FULL).refine(_exposed(room.query), room.splat_map, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.003
 
 
@@ -60,7 +62,7 @@ def test_an_object_that_the_map_does_not_know_is_ignored(room: Any) -> None:
     image = room.query.image.copy()
     image[60:140, 40:140] = (250, 30, 30)
     query = replace(room.query, image=image)
-    estimate = LmRefiner(FULL).refine(query, room.gaussians, room.initial(PERTURBATIONS[0]))
+    estimate = LmRefiner(FULL).refine(query, room.splat_map, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.004
 
 
@@ -76,16 +78,16 @@ def test_ten_steps_suffice_near_the_pose(room: Any, monkeypatch: pytest.MonkeyPa
     near = replace(
         room.initial([0.005, 0, 0, 0, 0.003, 0]), covariance=1e-5 * torch.eye(6, dtype=torch.float64)
     )
-    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, near)
+    estimate = LmRefiner(FULL).refine(room.query, room.splat_map, near)
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.002
     assert sum(steps) <= 10
 
 
 def test_a_certain_prior_is_hardly_moved(room: Any) -> None:
     initial = room.initial([0.01, 0, 0, 0, 0, 0])
-    free = LmRefiner(FULL).refine(room.query, room.gaussians, initial)
+    free = LmRefiner(FULL).refine(room.query, room.splat_map, initial)
     certain = replace(initial, covariance=1e-10 * torch.eye(6, dtype=torch.float64))
-    held = LmRefiner(FULL).refine(room.query, room.gaussians, certain)
+    held = LmRefiner(FULL).refine(room.query, room.splat_map, certain)
     assert pose_errors(free.pose(), initial.pose())[0] > 0.008
     assert pose_errors(held.pose(), initial.pose())[0] < 0.001
 
@@ -96,7 +98,7 @@ def test_a_pose_that_the_estimate_does_not_allow_is_rejected(room: Any) -> None:
         room.initial([0.03, 0, 0, 0, 0, 0]), covariance=1e-6 * torch.eye(6, dtype=torch.float64)
     )
     options = replace(FULL, prior_weight=0.0)
-    estimate = LmRefiner(options).refine(room.query, room.gaussians, initial)
+    estimate = LmRefiner(options).refine(room.query, room.splat_map, initial)
     assert not estimate.accepted
     assert torch.equal(estimate.pose(), initial.pose())
 
@@ -104,12 +106,12 @@ def test_a_pose_that_the_estimate_does_not_allow_is_rejected(room: Any) -> None:
 def test_a_photo_of_another_place_is_rejected(room: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 255, room.query.image.shape, dtype=np.uint8)
     query = replace(room.query, image=noise)
-    assert not LmRefiner(FULL).refine(query, room.gaussians, room.initial(PERTURBATIONS[0])).accepted
+    assert not LmRefiner(FULL).refine(query, room.splat_map, room.initial(PERTURBATIONS[0])).accepted
 
 
 def test_an_empty_map_is_rejected(room: Any) -> None:
     nothing = room.gaussians.select(torch.zeros(len(room.gaussians), dtype=torch.bool))
-    estimate = LmRefiner(FULL).refine(room.query, nothing, room.initial(PERTURBATIONS[0]))
+    estimate = LmRefiner(FULL).refine(room.query, SplatMap(gaussians=nothing), room.initial(PERTURBATIONS[0]))
     assert not estimate.accepted
     assert estimate.elapsed_ms > 0
 
@@ -125,7 +127,7 @@ def test_the_short_logarithm_is_the_logarithm_nearby() -> None:
 
 def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
     failed = PoseEstimate(Status.TOO_FEW_MATCHES, room.query.camera)
-    estimate = LmRefiner().refine(room.query, room.gaussians, failed)
+    estimate = LmRefiner().refine(room.query, room.splat_map, failed)
     assert estimate.status is Status.TOO_FEW_MATCHES
     assert not estimate.accepted
 
@@ -134,14 +136,14 @@ def test_the_covariance_shrinks_with_what_the_photo_says(room: Any) -> None:
     initial = replace(
         room.initial([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6, dtype=torch.float64)
     )
-    estimate = LmRefiner(FULL).refine(room.query, room.gaussians, initial)
+    estimate = LmRefiner(FULL).refine(room.query, room.splat_map, initial)
     assert estimate.covariance is not None
     assert bool((estimate.covariance.diagonal() < 1e-4).all())
 
 
 def test_a_covariance_in_single_precision_is_understood(room: Any) -> None:
     initial = replace(room.initial([0.005, 0, 0, 0, 0, 0]), covariance=1e-4 * torch.eye(6))
-    assert LmRefiner(FULL).refine(room.query, room.gaussians, initial).accepted
+    assert LmRefiner(FULL).refine(room.query, room.splat_map, initial).accepted
 
 
 @pytest.mark.parametrize(("least", "width"), [(320, 320), (200, 200), (100, 160), (1000, 320)])
@@ -152,7 +154,7 @@ def test_a_rendering_is_half_the_photo_but_not_too_small(room: Any, least: int, 
 
 def test_without_patches_pixels_decide(room: Any) -> None:
     options = replace(FULL, patches=None)
-    estimate = LmRefiner(options).refine(room.query, room.gaussians, room.initial(PERTURBATIONS[0]))
+    estimate = LmRefiner(options).refine(room.query, room.splat_map, room.initial(PERTURBATIONS[0]))
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.003
 
 

@@ -1,0 +1,84 @@
+"""Queries with the poses of another estimator, to be refined; and refined poses as a trajectory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.io.pose_files import ExternalPose
+from gsplatloc.localization.queries import (
+    Intrinsics,
+    QueryImage,
+    camera_of_file,
+    queries_in_folder,
+    query_from_view,
+)
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.views import make_view
+from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.utils.errors import GSplatLocError
+
+
+def queries_of_views(views: Sequence[View], poses: dict[str, ExternalPose]) -> list[QueryImage]:
+    """Views with ground truth as queries; one without a given pose fails, and counts."""
+    return [_with_pose(query_from_view(view), poses.get(view.name)) for view in views]
+
+
+def queries_of_folder(
+    folder: Path, poses: dict[str, ExternalPose], intrinsics: Intrinsics
+) -> list[QueryImage]:
+    """The photos under `folder` that have a pose, with the best intrinsics that are known of each.
+
+    First those given, then those of the pose file (its distortion undone), then EXIF's.
+    """
+    queries = []
+    for query in queries_in_folder(folder, intrinsics):
+        pose = poses.get(query.name)
+        if pose is not None:
+            queries.append(_with_pose(_with_camera(query, folder, pose, intrinsics), pose))
+    return queries
+
+
+def require_cameras(queries: Sequence[QueryImage]) -> None:
+    """Raise `GSplatLocError` where the focal length of a query is not known."""
+    for query in queries:
+        if query.load_camera() is None:
+            raise GSplatLocError(
+                f"expected a focal length of {query.name}, found none: pass --focal or --intrinsics"
+            )
+
+
+def _with_pose(query: QueryImage, pose: ExternalPose | None) -> QueryImage:
+    if pose is None:
+        return query
+    return replace(query, given_pose=pose.cam_from_world, timestamp=pose.timestamp)
+
+
+def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics: Intrinsics) -> QueryImage:
+    if intrinsics.focal is not None or intrinsics.matrix is not None:
+        return query
+    path = folder / query.name
+    if pose.lens is not None:
+        view = make_view(query.name, path, pose.lens, pose.cam_from_world, SceneOptions())
+        return QueryImage(query.name, view.load_image, lambda: view.camera)
+    if pose.focal is not None:
+        known = Intrinsics(pose.focal)
+        return replace(query, load_camera=lambda: camera_of_file(path, known))
+    return query
+
+
+def trajectory_of(queries: Sequence[QueryImage], results: Sequence[QueryResult]) -> Trajectory | None:
+    """The refined poses with the times of the given ones; None where these had none."""
+    stamped = [
+        (query.timestamp, result.localization.final.pose())
+        for query, result in zip(queries, results)
+        if query.timestamp is not None and result.localization.final.ok
+    ]
+    if not stamped:
+        return None
+    stamps, poses = zip(*sorted(stamped, key=lambda pair: pair[0]))
+    return Trajectory(np.array(stamps), torch.stack(poses))
