@@ -50,8 +50,8 @@ IMAGE_MATCHERS = Registry[ImageMatcher]("matcher", __name__)
 def make_matcher(name: str, extractor: Extractor) -> ImageMatcher:
     """The matcher called `name`, of the keypoints of `extractor` and on its device.
 
-    Raises `GSplatLocError` for an unknown name, an extractor that the matcher was not trained for, and a package
-    that has to be installed first.
+    Raises `GSplatLocError` for an unknown name, an extractor that the matcher was not trained for, and a
+    package that has to be installed first.
     """
     entry = IMAGE_MATCHERS[name]
     return entry.make(entry.options(), extractor)
