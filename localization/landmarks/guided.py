@@ -68,15 +68,15 @@ def match_near(
     similarity = found.products(keypoints.descriptors, landmarks.descriptors[index])
     similarity = torch.where(near, similarity, -torch.inf)
     lowest = similarity.new_full((1,), min_similarity)
-    best_a = lowest.repeat(len(keypoints)).scatter_reduce(0, found.places, similarity, "amax")
+    best_a = lowest.repeat(len(keypoints)).scatter_reduce(0, found.columns, similarity, "amax")
     best_b = torch.segment_reduce(
         similarity, "max", offsets=found.starts, initial=min_similarity, unsafe=True
     )
-    likely = (similarity == best_a[found.places]).nonzero()[:, 0]
+    likely = (similarity == best_a[found.columns]).nonzero()[:, 0]
     row = found.rows(likely)
     mutual = similarity[likely] == best_b[row]
     likely, row = likely[mutual], row[mutual]
-    a = found.order[found.places[likely]]
+    a = found.order[found.columns[likely]]
     by_a = a.argsort(stable=True)
     return Pairs(a[by_a], index[row[by_a]], similarity[likely[by_a]])
 
