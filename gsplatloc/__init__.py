@@ -61,7 +61,8 @@ class _CheckoutFinder:
 
 
 if (_ROOT / "train.py").is_file() and (_ROOT / "gaussian_renderer").is_dir():
-    sys.meta_path.append(_CheckoutFinder)
+    # First of all: an editable install of another checkout would find its own parts.
+    sys.meta_path.insert(0, _CheckoutFinder)
 
 
 def __getattr__(name: str) -> Any:

@@ -25,8 +25,8 @@ def train(
 ) -> TrainingReport:
     """Make the map of the scene in the folder `scene`, in the folder `output`.
 
-    `iterations`: number of training steps, instead of the preset's. `eval` holds out every 8th image as a test
-    image, if the scene has no test images of its own. Raises `GSplatLocError` for an unreadable scene.
+    `iterations`: number of training steps, instead of the preset's. `eval` holds out every 8th image as a
+    test image, if the scene has no test images of its own. Raises `GSplatLocError` for an unreadable scene.
     More options: `gsplatloc.mapping.train.train`.
     """
     options = mapping_preset(preset)

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,13 @@ def test_a_type_checker_sees_the_public_names() -> None:
 def test_the_command_runs_from_any_folder(folder: str, tmp_path: Path) -> None:
     done = run("-m", "gsplatloc", "--version", folder=ROOT if folder == "checkout" else tmp_path)
     assert done.stdout == f"gsplatloc {gsplatloc.__version__}\n", done.stderr
+
+
+@pytest.mark.parametrize("part", gsplatloc._PARTS)
+def test_the_parts_are_those_of_this_checkout(part: str) -> None:
+    """Even where an editable install of another checkout is in the environment."""
+    found = import_module(f"gsplatloc.{part}").__file__
+    assert found and Path(found).resolve() == ROOT / part / "__init__.py"
 
 
 @pytest.mark.parametrize("name", ["train", "render", "view", "setup", "benchmarks", "tests", "gsplatloc"])

@@ -42,7 +42,7 @@ def write_results(
 
 
 def with_former_names(stages: dict[str, dict]) -> dict[str, dict]:
-    """The stages of metrics.json, the first one also under its former name "prior", which scripts may read."""
+    """The stages of metrics.json. The first one is also listed as "prior", its former name."""
     return {**stages, "prior": stages[INITIAL]} if INITIAL in stages else stages
 
 
