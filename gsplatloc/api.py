@@ -43,7 +43,7 @@ def train(
 
 
 def track(
-    sequence: Path | str, output: Path | str, method: Method = "lm", quiet: bool = False
+    sequence: Path | str, output: Path | str, method: Method = TrackingOptions.method, quiet: bool = False
 ) -> TrackingResult:
     """Track the RGB-D sequence in the folder `sequence`; write its trajectory and map into `output`.
 

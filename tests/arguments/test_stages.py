@@ -58,8 +58,9 @@ Help = Callable[[Callable[[list[str]], object]], str]
 
 
 @pytest.fixture
-def help_of(capsys: pytest.CaptureFixture[str]) -> Help:
+def help_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Help:
     """The help text of a parser in one line."""
+    monkeypatch.setenv("COLUMNS", "100")  # a wide terminal has two columns
 
     def read(parse: Callable[[list[str]], object]) -> str:
         with pytest.raises(SystemExit):
@@ -113,7 +114,7 @@ def test_short_flags_are_replaced_with_values_and_hyphens() -> None:
 def run_with_plugin(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "nudge.py").write_text(PLUGIN)
     command = [sys.executable, str(ROOT / "loc_inference.py"), *words]
-    environment = {**os.environ, "GSPLATLOC_PLUGINS": str(tmp_path / "nudge.py"), "COLUMNS": "200"}
+    environment = {**os.environ, "GSPLATLOC_PLUGINS": str(tmp_path / "nudge.py"), "COLUMNS": "100"}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
