@@ -63,8 +63,8 @@ def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics
     if intrinsics.focal is not None or intrinsics.matrix is not None:
         return query
     path = folder / query.name
-    if pose.lens is not None:
-        view = make_view(query.name, path, pose.lens, pose.cam_from_world, SceneOptions())
+    if pose.camera_model is not None:
+        view = make_view(query.name, path, pose.camera_model, pose.cam_from_world, SceneOptions())
         return QueryImage(query.name, view.load_image, lambda: view.camera)
     if pose.focal is not None:
         known = Intrinsics(pose.focal)

@@ -19,7 +19,7 @@ import pycolmap
 from torch import Tensor
 
 from gsplatloc.localization.io.poses import read_poses
-from gsplatloc.scene.images import Lens
+from gsplatloc.scene.images import CameraModel
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory
 from gsplatloc.utils.errors import GSplatLocError
@@ -38,7 +38,7 @@ class ExternalPose:
 
     cam_from_world: Tensor  # [4, 4] float64
     focal: float | None = None  # pixels, if the file states it
-    lens: Lens | None = None  # camera model with distortion, likewise
+    camera_model: CameraModel | None = None  # intrinsics and distortion, if the file states them
     timestamp: float | None = None  # seconds, likewise
 
 
@@ -133,7 +133,9 @@ def _read_colmap(path: Path) -> dict[str, ExternalPose]:
             matrix = image.cam_from_world().matrix()
             pose = rigid_from_matrix(matrix, f"the pose of {image.name} in {path}")
             if pose is not None:
-                poses[image.name] = ExternalPose(pose, lens=Lens.from_colmap(model.cameras[image.camera_id]))
+                poses[image.name] = ExternalPose(
+                    pose, camera_model=CameraModel.from_colmap(model.cameras[image.camera_id])
+                )
     return poses
 
 

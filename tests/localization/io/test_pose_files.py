@@ -74,7 +74,7 @@ def test_poses_are_read_as_they_were_written(kind: PoseFormat, tmp_path: Path) -
 
 def test_intrinsics_come_along_where_the_file_has_them(tmp_path: Path) -> None:
     assert read_pose_file(write_pgt(tmp_path), NAMES)[NAMES[0]].focal == 525.0
-    lens = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].lens
+    lens = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].camera_model
     assert lens is not None and lens.distorted
 
 
