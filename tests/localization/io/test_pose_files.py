@@ -74,8 +74,8 @@ def test_poses_are_read_as_they_were_written(kind: PoseFormat, tmp_path: Path) -
 
 def test_intrinsics_come_along_where_the_file_has_them(tmp_path: Path) -> None:
     assert read_pose_file(write_pgt(tmp_path), NAMES)[NAMES[0]].focal == 525.0
-    lens = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].camera_model
-    assert lens is not None and lens.distorted
+    camera_model = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].camera_model
+    assert camera_model is not None and camera_model.distorted
 
 
 def test_a_models_own_file_stands_for_its_folder(tmp_path: Path) -> None:
