@@ -1,5 +1,6 @@
 """Renderings of a map from many cameras: colour, depth and descriptors, as image files and a film."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
-from gsplatloc.localization.features.xfeat import feature_size
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
+
+_CELL = 8  # pixels of the image per rendered descriptor, along each axis: XFeat's
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,9 @@ class Film:
 
 @torch.no_grad()
 def _render(gaussians: Gaussians, posed: PosedCamera, features: bool) -> RenderResult:
-    size = feature_size(posed.camera.width, posed.camera.height) if features else None
-    return render(gaussians, posed.camera, posed.cam_from_world, RenderOptions(feature_size=size))
+    camera = posed.camera
+    size = (math.ceil(camera.height / _CELL), math.ceil(camera.width / _CELL)) if features else None
+    return render(gaussians, camera, posed.cam_from_world, RenderOptions(feature_size=size))
 
 
 def _depth_range(result: RenderResult) -> tuple[float, float]:
