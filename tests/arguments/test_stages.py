@@ -1,7 +1,7 @@
 """Flags of registered methods: one per option, with its help. Plugins: test_loc_inference.py."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -12,6 +12,7 @@ from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.stages import expanded
 from gsplatloc.localization.initial import INITIAL_POSES
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.utils.errors import GSplatLocError
 
 Help = Callable[[Callable[[list[str]], object]], str]
 
@@ -68,3 +69,9 @@ def test_every_short_flag_is_in_the_help_beside_what_it_stands_for(
 def test_short_flags_are_replaced_with_values_and_hyphens() -> None:
     words = ["--warp_lr", "0.1", "--warp-iters=9", "--queries", "a=b"]
     assert expanded(words, LOCALIZE_FLAGS) == ["--warp.lr", "0.1", "--warp.iterations=9", "--queries", "a=b"]
+
+
+def test_a_method_may_not_be_called_like_another_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REFINERS._entries, "stages", replace(REFINERS["lm"], name="stages"))
+    with pytest.raises(GSplatLocError, match="found 'stages': rename"):
+        parse_localize_arguments(["-m", "map"])
