@@ -67,8 +67,9 @@ def test_every_short_flag_is_in_the_help_beside_what_it_stands_for(
 
 
 def test_short_flags_are_replaced_with_values_and_hyphens() -> None:
-    words = ["--warp_lr", "0.1", "--warp-iters=9", "--queries", "a=b"]
-    assert expanded(words, LOCALIZE_FLAGS) == ["--warp.lr", "0.1", "--warp.iterations=9", "--queries", "a=b"]
+    words = ["--warp_lr", "0.1", "--warp-iters=9", "--queries", "..warp_lr", "a=b"]
+    long = ["--warp.lr", "0.1", "--warp.iterations=9", "--queries", "..warp_lr", "a=b"]
+    assert expanded(words, LOCALIZE_FLAGS) == long
 
 
 def test_a_method_may_not_be_called_like_another_option(monkeypatch: pytest.MonkeyPatch) -> None:
