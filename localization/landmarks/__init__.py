@@ -1,1 +1,1 @@
-"""Landmarks: their file, clusters of them, and guided matching with them."""
+"""Landmarks of a map: their file, their clusters, and guided matching with them."""
