@@ -34,7 +34,7 @@ def without(scene: Scene, points: bool = False, depth: bool = False) -> Scene:
 
 
 def start(scene: Scene, kind: str, tracks: Tracks | None = None) -> SparsePoints:
-    options = InitializationOptions(init=kind, init_max_points=60)  # type: ignore[arg-type]
+    options = InitializationOptions(init=kind, init_max_points=2_000)  # type: ignore[arg-type]
     return init.initial_points(scene, scene.train, options, lambda: tracks or no_tracks(), generator())
 
 
@@ -68,7 +68,7 @@ def test_auto_merges_depth_and_points(tiny_scene: Scene) -> None:
 def test_auto_falls_back_to_tracks_and_then_to_chance(tiny_scene: Scene) -> None:
     bare = without(tiny_scene, points=True, depth=True)
     assert start(bare, "auto", one_track()).positions.tolist() == [[1, 2, 3]]
-    assert len(start(bare, "auto")) == 60
+    assert len(start(bare, "auto")) == 2_000
 
 
 @pytest.mark.parametrize("kind", ["points", "depth"])
