@@ -234,7 +234,7 @@ def _track_means(
     count: int,
 ) -> tuple[Tensor, np.ndarray]:
     """Mean descriptor [M, 64] (L2-normalised) and colour [M, 3] uint8 of each track's observations."""
-    descriptors = torch.zeros(count, 64)
+    descriptors = torch.zeros(count, keypoints[0].descriptors.shape[1] if len(keypoints) else 0)
     colors = np.zeros((count, 3))
     for number in np.unique(view):
         rows, index = track[view == number], keypoint[view == number]
