@@ -41,7 +41,7 @@ from gsplatloc.localization.landmarks.guided import GuidedOptions
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions, make_refiners
 from gsplatloc.localization.queries import QueryImage, query_from_view
 from gsplatloc.scene import SceneOptions, read_scene
-from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations, write_ply
+from gsplatloc.scene.export import find_ply, map_files, read_ply, saved_iterations
 from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils.console import log, run_script
 from gsplatloc.utils.errors import GSplatLocError
@@ -136,20 +136,15 @@ def mapping_summary(map_folder: Path) -> dict[str, Any]:
     return {**summary, "held_out": evaluations[-1] if evaluations else None}
 
 
-def map_sizes(map_folder: Path, work: Path) -> dict[str, int]:
-    """Bytes of the map's files: the landmarks, with what `lm` looks at, and with descriptors for the others.
-
-    `lm` compares colours only: its part of the .ply is written out without descriptors and weighed.
-    """
-    whole = ply_path(map_folder, saved_iterations(map_folder)[-1])
-    gaussians = load_gaussians(map_folder)
-    write_ply(work / "lm.ply", replace(gaussians, features=gaussians.features[:, :0], feature_decoder=None))
+def map_sizes(map_folder: Path) -> dict[str, int]:
+    """Bytes of the map's files: the landmarks, with the .ply that `lm` reads, and with the descriptors."""
+    ply = find_ply(map_folder)
     landmarks = (map_folder / LANDMARKS).stat().st_size
     return {
         "landmarks": landmarks,
-        "initial+lm": landmarks + (work / "lm.ply").stat().st_size,
-        "everything": landmarks + sum(path.stat().st_size for path in whole.parent.iterdir()),
-        "gaussians": len(gaussians),
+        "initial+lm": landmarks + ply.stat().st_size,
+        "everything": landmarks + sum(path.stat().st_size for path in map_files(ply, descriptors=True)),
+        "gaussians": len(read_ply(ply)),
     }
 
 
@@ -290,7 +285,7 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
         "metric": variant.metric,
         "extent": path_extent([*scene.train, *scene.test]),
         "mapping": mapping_summary(map_folder),
-        "bytes": map_sizes(map_folder, work),
+        "bytes": map_sizes(map_folder),
         "decode_median_ms": decode_ms(bench.queries),
         "chains": [chain_figures(bench, chain) for chain in arguments.chains],
         "ablation": ablations(bench) if text in arguments.ablation else [],

@@ -10,6 +10,7 @@ import pycolmap
 
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.images import Lens
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
@@ -18,10 +19,14 @@ from gsplatloc.utils.errors import GSplatLocError
 _MODEL_FILES = ("images.bin", "images.txt")
 
 
+@READERS.register(
+    "colmap",
+    help="images/ with a COLMAP model in sparse/0 (binary or text)",
+    # Before transforms.json, which nerfstudio writes beside the model that it was made from.
+    priority=40,
+)
 class ColmapReader:
     """Reads layout 2. The scale of the model is left alone."""
-
-    layout = "images/ with a COLMAP model in sparse/0 (binary or text)"
 
     def matches(self, path: Path) -> bool:
         return find_model(path) is not None

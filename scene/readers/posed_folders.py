@@ -13,6 +13,7 @@ import numpy as np
 
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.scene.images import IMAGE_SUFFIXES, Lens, image_size
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import read_numbers, read_pose
@@ -23,10 +24,14 @@ POINTS_FILE = "points3D.ply"
 _SPLITS = ("train", "test")
 
 
+@READERS.register(
+    "posed_folders",
+    help="train/{rgb,poses,calibration} with test/ likewise (7-Scenes, 12-Scenes, Cambridge)",
+    # First: a scene that a set-up command made may hold a COLMAP model beside its splits.
+    priority=50,
+)
 class PosedFoldersReader:
     """Reads layout 1. The split is the folder's own, so `SceneOptions.eval` has nothing to do."""
-
-    layout = "train/{rgb,poses,calibration} with test/ likewise (7-Scenes, 12-Scenes, Cambridge)"
 
     def matches(self, path: Path) -> bool:
         return (path / "train" / "poses").is_dir()

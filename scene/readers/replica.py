@@ -13,6 +13,7 @@ import numpy as np
 
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.images import Lens
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers, rigid_from_matrix
 from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
@@ -23,10 +24,13 @@ from gsplatloc.utils.io import read_json
 PARAMETERS_FILE = "cam_params.json"
 
 
+@READERS.register(
+    "replica",
+    help="results/frame000000.jpg with traj.txt (Replica)",
+    priority=10,
+)
 class ReplicaReader:
     """Reads layout 5. Frames whose pose is not finite are left out, with a count."""
-
-    layout = "results/frame000000.jpg with traj.txt (Replica)"
 
     def matches(self, path: Path) -> bool:
         return (path / "traj.txt").is_file() and (path / "results").is_dir()

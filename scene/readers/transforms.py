@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import rigid_from_matrix
@@ -32,10 +33,13 @@ _PERSPECTIVE_MODELS = frozenset(
 Record = Mapping[str, Any]  # parsed JSON
 
 
+@READERS.register(
+    "transforms",
+    help="transforms.json, or transforms_train.json with transforms_test.json (NeRF, nerfstudio)",
+    priority=30,
+)
 class TransformsReader:
     """Reads layout 3: one file, or `transforms_train.json` with `transforms_test.json`."""
-
-    layout = "transforms.json, or transforms_train.json with transforms_test.json (NeRF, nerfstudio)"
 
     def matches(self, path: Path) -> bool:
         return (path / "transforms.json").is_file() or (path / "transforms_train.json").is_file()

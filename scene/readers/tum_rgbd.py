@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
@@ -32,10 +33,13 @@ _KNOWN_CAMERAS = {
 }
 
 
+@READERS.register(
+    "tum_rgbd",
+    help="rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D)",
+    priority=20,
+)
 class TumRgbdReader:
     """Reads layout 4. Frames without depth or a pose within `TOLERANCE` are left out, with a count."""
-
-    layout = "rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D)"
 
     def matches(self, path: Path) -> bool:
         return (path / "rgb.txt").is_file() and (path / "depth.txt").is_file()
