@@ -103,7 +103,7 @@ def test_poses_come_nearer_and_files_are_those_of_localization(place: Place, tmp
     assert "2 queries, 0 failed" in done.stdout
     figures = json.loads((place.model / "refined" / "metrics.json").read_text())
     coarse, final = figures["stages"]["initial"], figures["final"]
-    assert list(figures["stages"]) == ["initial", "gscpr"]
+    assert list(figures["stages"]) == ["initial", "gscpr", "prior"]
     assert coarse["median_translation_m"] > 0.08
     assert final["median_translation_m"] < 0.05 and final["median_rotation_deg"] < 1
     assert figures["map_bytes"] > 1000
