@@ -81,7 +81,8 @@ def settings_for(case: Case, setting: Setting) -> native.RasterizerSettings:
     return native.RasterizerSettings(
         camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
         max(camera.width // scale, 1), max(camera.height // scale, 1),
-        features_move_geometry=case.moves_geometry, threads=setting.threads, max_pairs=1 << 28, **wanted,
+        features_move_geometry=case.moves_geometry, threads=setting.threads, max_intersections=1 << 28,
+        **wanted,
     )  # fmt: skip
 
 
