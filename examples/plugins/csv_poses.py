@@ -14,21 +14,19 @@ import torch
 
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.scene.images import Lens, image_size
-from gsplatloc.scene.readers import READERS, Reader
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.views import make_view, split_holdout
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.registry import NoOptions
 
 _TABLE = "poses.csv"
 _NUMBERS = ("fx", "fy", "cx", "cy", "qw", "qx", "qy", "qz", "tx", "ty", "tz")
 
 
+@READERS.register("csv", help="images/ and poses.csv")
 class CsvReader:
     """`Reader` of `poses.csv`. Images stay on disk: a view decodes its image when it is asked for."""
-
-    layout = "images/ and poses.csv"
 
     def matches(self, path: Path) -> bool:
         return (path / _TABLE).is_file()
@@ -55,7 +53,3 @@ def _view(path: Path, row: dict[str, str], options: SceneOptions) -> View:
     cam_from_world = se3.from_rotation_translation(rotation, translation)
     return make_view(row["name"], image, Lens.pinhole(width, height, matrix), cam_from_world, options)
 
-
-@READERS.register("csv", help="images/ and poses.csv")
-def make(options: NoOptions) -> Reader:
-    return CsvReader()

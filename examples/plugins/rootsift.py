@@ -1,6 +1,6 @@
 """A feature extractor in one file: RootSIFT of OpenCV, 128 channels, keypoints and a dense map.
 
-GSPLATLOC_PLUGINS=examples/plugins/rootsift.py gsplatloc train -s SCENE -m OUT --preset cpu --extractor rootsift
+GSPLATLOC_PLUGINS=examples/plugins/rootsift.py gsplatloc train -s SCENE -m OUT --extractor rootsift
 
 Arandjelovic & Zisserman, "Three things everyone should know to improve object retrieval" (CVPR 2012): the
 square root of L1-normalised SIFT, whose scalar product is the Hellinger kernel.
