@@ -52,4 +52,3 @@ def _view(path: Path, row: dict[str, str], options: SceneOptions) -> View:
     rotation = se3.rotation_from_quaternion(quaternion)
     cam_from_world = se3.from_rotation_translation(rotation, translation)
     return make_view(row["name"], image, Lens.pinhole(width, height, matrix), cam_from_world, options)
-
