@@ -16,7 +16,7 @@ from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.features.xfeat import CELL, XFeatExtractor
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.frames import Frame, FrameLoader, Request
+from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame
 from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions
 from gsplatloc.mapping.options import MappingOptions
 from gsplatloc.mapping.train import Mapper
@@ -94,13 +94,13 @@ class _TimedTrainer(Trainer):
 class _MemoryLoader(FrameLoader):
     """Frames that are there already."""
 
-    def __init__(self, frames: dict[str, Frame]) -> None:
+    def __init__(self, frames: dict[str, TrainingFrame]) -> None:
         self._frames = frames
 
     def prefetch(self, requests: object) -> None:
         """Nothing is to be decoded."""
 
-    def load(self, request: Request) -> Frame:
+    def load(self, request: Request) -> TrainingFrame:
         return self._frames[request.view.name]
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ def static_trainer(count: int, camera: Camera, folder: Path) -> _TimedTrainer:
     with torch.no_grad():
         shown = render(gaussians, camera, pose.float(), RenderOptions(feature_size=size))
     view = View("view", camera, pose, folder / "none", lambda: np.zeros(0, np.uint8))
-    frame = Frame(view, camera, shown.rgb.clamp(0, 1), shown.features)
+    frame = TrainingFrame(view, camera, shown.rgb.clamp(0, 1), shown.features)
     options = replace(_endless(MappingOptions()), optimizer=_STILL)
     return _TimedTrainer(
         TrainingSet([view], [], 1.0), gaussians, _MemoryLoader({"view": frame}), options, folder

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
-from gsplatloc.localization.features.xfeat import feature_size
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
+
+_CELL = 8  # pixels per rendered descriptor in each direction, whichever extractor the map is of
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Film:
 
 @torch.no_grad()
 def _render(gaussians: Gaussians, posed: PosedCamera, features: bool) -> RenderResult:
-    size = feature_size(posed.camera.width, posed.camera.height) if features else None
+    camera = posed.camera
+    size = (max(1, camera.height // _CELL), max(1, camera.width // _CELL)) if features else None
     return render(gaussians, posed.camera, posed.cam_from_world, RenderOptions(feature_size=size))
 
 

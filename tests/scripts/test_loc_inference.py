@@ -22,8 +22,8 @@ from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.refine.warp import WarpOptions
 from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
-from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
-from gsplatloc.mapping.triangulation import TriangulationOptions, triangulate
+from gsplatloc.mapping.landmarks import build_landmarks
+from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.export import save_gaussians
@@ -93,8 +93,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
             truths[f"{name}.png"] = cam_from_world
     views, extractor = read_scene(scene).train, XFeatExtractor()
     keypoints = [extractor.extract(view.load_image()).keypoints for view in views]
-    tracks = triangulate(views, keypoints, TriangulationOptions())
-    save_landmarks(build_landmarks(views, tracks, extractor.version, LandmarkOptions()), model / FILE_NAME)
+    tracks = triangulate(views, keypoints)
+    save_landmarks(build_landmarks(views, tracks, extractor.version), model / FILE_NAME)
     write_config(model, MapConfig(str(scene), extractor=extractor.version))
     for view in views:  # only the header is left: localization may not look at training images
         view.image_path.write_bytes(view.image_path.read_bytes()[:64])

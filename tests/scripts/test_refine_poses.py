@@ -17,7 +17,7 @@ from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.localization.result import pose_errors
-from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
+from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import SparsePoints, View
 from gsplatloc.scene.export import save_gaussians
@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     scene = read_scene(root / "room")
     points, colors = lifted(scene.train[1::3])
     gaussians = gaussians_from_points(
-        SparsePoints(points, colors), InitializationOptions(init_opacity=0.9), 0, torch.zeros(len(points), 0)
+        SparsePoints(points, colors), 0, torch.zeros(len(points), 0), opacity=0.9
     )
     model = root / "model"
     save_gaussians(model, 1, gaussians)
