@@ -1,4 +1,4 @@
-"""Links within the project lead somewhere, to the heading that they name; every page is in the site's index."""
+"""Links within the project lead to files and headings that exist; the site's index lists every page."""
 
 import re
 import unicodedata

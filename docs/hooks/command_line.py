@@ -46,6 +46,13 @@ def options_table(command: str) -> str:
     return "\n\n".join(_group_table(group) for group in groups)
 
 
+def options_of(module: str) -> set[str]:
+    """Every option that a command understands, as it is written; short ones are named by their groups."""
+    parser = _parser(module)
+    short = (re.findall(r"(--\w+) = --", group.description or "") for group in parser._action_groups)
+    return {flag for action in parser._actions for flag in action.option_strings}.union(*short)
+
+
 def _parser(module: str) -> ArgumentParser:
     def capture(kind: type[Any], **settings: Any) -> None:
         raise _Parsed(kind, settings)

@@ -20,10 +20,7 @@ class FieldComments(griffe.Extension):
             return
         lines = attr.lines_collection[attr.filepath]
         found = _COMMENT.search(lines[(attr.endlineno or attr.lineno) - 1])
-        if found is None:
-            text = " ".join(_comments_above(lines, attr.lineno - 1))
-        else:
-            text = found[1].strip()
+        text = found[1].strip() if found else " ".join(_comments_above(lines, attr.lineno - 1))
         if text:
             attr.docstring = griffe.Docstring(text, lineno=attr.lineno, parent=attr)
 

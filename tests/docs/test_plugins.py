@@ -15,15 +15,12 @@ import pytest
 import torch
 
 import gsplatloc
-from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.features import EXTRACTORS, Keypoints, make_extractor
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS
-from gsplatloc.mapping.options import MappingOptions
-from gsplatloc.mapping.train import placeholder_gaussians, train
+from gsplatloc.mapping.train import placeholder_gaussians
 from gsplatloc.scene import SceneOptions
-from gsplatloc.scene.map_config import MapConfig
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
@@ -33,28 +30,33 @@ from gsplatloc.utils.registry import import_plugin
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "examples" / "plugins"
 
-FAMILIES = (REFINERS, EXTRACTORS, READERS)
-
 
 @pytest.fixture(scope="module", autouse=True)
 def plugins() -> Iterator[None]:
     """The plugins in this process, for these tests only."""
-    names = [family.names() for family in FAMILIES]  # loads the families
-    before = [dict(family._entries) for family in FAMILIES]
-    assert all(names[:2])
-    for path in sorted(PLUGINS.glob("*.py")):
-        import_plugin(str(path))
-    yield
-    for family, entries in zip(FAMILIES, before, strict=True):
-        family._entries.clear()
-        family._entries.update(entries)
+    with pytest.MonkeyPatch.context() as patch:
+        for family in (REFINERS, EXTRACTORS, READERS):
+            patch.setattr(family, "_entries", {entry.name: entry for entry in family.entries()})
+        for path in sorted(PLUGINS.glob("*.py")):
+            import_plugin(str(path))
+        yield
+
+
+def run(plugin: str, *words: str) -> None:
+    """`gsplatloc WORDS` with a plugin, in a process of its own."""
+    environment = os.environ | {"GSPLATLOC_PLUGINS": str(PLUGINS / plugin)}
+    subprocess.run([sys.executable, "-m", "gsplatloc", *words], check=True, env=environment, cwd=ROOT)
+
+
+def make_map(plugin: str, scene: Path, folder: Path, *words: str) -> Path:
+    options = ["--preset", "cpu", "--holdout", "0", "--early_stop", "0", "--densification", "none", "--quiet"]
+    run(plugin, "train", "-s", str(scene), "-m", str(folder), *options, *words)
+    return folder
 
 
 def localize(folder: Path, plugin: str, *words: str) -> dict:
-    """metrics.json of `gsplatloc localize` with a plugin, in a process of its own."""
-    command = [sys.executable, "-m", "gsplatloc", "localize", "-m", str(folder), "--no_pictures", "--quiet"]
-    environment = os.environ | {"GSPLATLOC_PLUGINS": str(PLUGINS / plugin)}
-    subprocess.run([*command, *words], check=True, env=environment, cwd=ROOT)
+    """The content of metrics.json."""
+    run(plugin, "localize", "-m", str(folder), "--no_pictures", "--quiet", *words)
     return json.loads((folder / "localization" / "metrics.json").read_text())
 
 
@@ -69,26 +71,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def kitchen(room: Path) -> Path:
     """A map of the room with the default features."""
-    return make_map(room, room.parent / "map", "xfeat", 300)
-
-
-def options(iterations: int) -> MappingOptions:
-    """A run without densification, on as many Gaussians as depth gives."""
-    chosen = mapping_preset("cpu")
-    return replace(
-        chosen,
-        schedule=replace(chosen.schedule, iterations=iterations, sh_degree=0, holdout=0),
-        stopping=replace(chosen.stopping, early_stop=0),
-        densification=replace(chosen.densification, densification="none"),
-        output=replace(chosen.output, test_iterations=(), save_iterations=(iterations,), quiet=True),
-    )
-
-
-def make_map(scene: Path, folder: Path, extractor: str, iterations: int) -> Path:
-    config = MapConfig(source_path=str(scene), preset="cpu")
-    chosen = make_extractor(extractor, top_k=2048)
-    train(gsplatloc.read_scene(scene), folder, options(iterations), config, chosen)
-    return folder
+    return make_map("flow.py", room, room.parent / "map", "--iterations", "300", "--sh_degree", "0")
 
 
 def test_the_refiner_improves_the_initial_pose(kitchen: Path) -> None:
@@ -133,7 +116,8 @@ def test_the_extractor_keeps_to_the_pixel_convention() -> None:
 
 
 def test_a_map_is_made_and_queried_with_the_extractor(room: Path) -> None:
-    folder = make_map(room, room.parent / "rootsift", "rootsift", 20)
+    words = ("--extractor", "rootsift", "--iterations", "20")
+    folder = make_map("rootsift.py", room, room.parent / "rootsift", *words)
     assert localize(folder, "rootsift.py", "--stages", "initial")["final"]["median_translation_m"] < 0.01
 
 

@@ -51,3 +51,19 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     page = (tmp_path / "site" / "tutorials" / "extend" / "index.html").read_text(encoding="utf-8")
     assert "FlowRefiner" in page and "CsvReader" in page
+
+
+OTHERS_OPTIONS = {"--version", "--force-reinstall", "--no-deps", "--help"}  # of pip and of every command
+
+
+def test_every_option_on_a_page_exists(hook: ModuleType) -> None:
+    known = {flag for module in hook.commands().values() for flag in hook.options_of(module)}
+    folders = [ROOT / "docs" / name for name in ("tutorials", "how-to", "how-it-works")]
+    pages = [ROOT / "docs" / "install.md", *(page for folder in folders for page in folder.glob("*.md"))]
+    unknown = {
+        f"{page.name}: {flag}"
+        for page in pages
+        for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", page.read_text(encoding="utf-8"))
+        if flag not in known | OTHERS_OPTIONS | {"--NAME"} and not flag.startswith(("--flow.", "--8"))
+    }
+    assert not unknown
