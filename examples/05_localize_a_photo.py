@@ -1,4 +1,4 @@
-"""From a map and a query image to the camera's pose, stage by stage, with the error that each stage expects."""
+"""From a map and a query image to the camera pose: what each stage returns, and the error that it expects."""
 
 from pathlib import Path
 
