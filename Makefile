@@ -44,7 +44,7 @@ $(VENV)/.package: $(VENV)/.python pyproject.toml setup.py
 	touch $@
 
 # The folders of the package under one roof, for mypy, which does not run gsplatloc/__init__.py.
-build/typed: setup.py
+build/typed: setup.py Makefile
 	mkdir -p $@/gsplatloc
 	cd $@/gsplatloc && ln -sfn $(addprefix ../../../,$(FOLDERS) gsplatloc/__init__.py gsplatloc/api.py gsplatloc/cli) .
 	touch $@

@@ -78,8 +78,9 @@ def expanded(argv: Sequence[str] | None, short_flags: Mapping[str, str]) -> list
     words = []
     for word in sys.argv[1:] if argv is None else argv:
         flag, equals, value = word.partition("=")
-        known = "--" + flag[2:].replace("-", "_")  # tyro takes both --warp-lr and --warp_lr
-        words.append(short_flags.get(known, flag) + equals + value)
+        if flag.startswith("--"):  # tyro takes both --warp-lr and --warp_lr
+            flag = short_flags.get("--" + flag[2:].replace("-", "_"), flag)
+        words.append(flag + equals + value)
     return words
 
 

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from gsplatloc.scene import read_scene as read_scene
     from gsplatloc.scene.cameras import Camera as Camera
     from gsplatloc.scene.gaussians import Gaussians as Gaussians
+    from gsplatloc.utils.errors import GSplatLocError as GSplatLocError
 
 _PUBLIC = {
     "Camera": "gsplatloc.scene.cameras",
+    "GSplatLocError": "gsplatloc.utils.errors",
     "Gaussians": "gsplatloc.scene.gaussians",
     "Localization": "gsplatloc.localization.result",
     "Localizer": "gsplatloc.localization.localizer",

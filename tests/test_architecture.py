@@ -6,13 +6,17 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gsplatloc.localization.features import DEFAULT_EXTRACTOR
+from gsplatloc.localization.features import DEFAULT_EXTRACTOR, EXTRACTORS
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES
 from gsplatloc.localization.localizer import DEFAULT_STAGES
+from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.scene.readers import READERS
+from gsplatloc.utils.registry import Entry
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each folder may import itself and those before it.
@@ -115,37 +119,44 @@ def test_every_module_says_what_it_is() -> None:
     assert not silent
 
 
-def members() -> dict[str, str]:
-    """The name of every initial pose and refiner, with the file that registers it."""
-    entries = [*INITIAL_POSES.entries(), *REFINERS.entries()]
-    return {
-        entry.name: entry.make.__module__.removeprefix("gsplatloc.").replace(".", "/") + ".py"
-        for entry in entries
-    }
+FAMILIES = {
+    "localization/initial/": INITIAL_POSES,
+    "localization/refine/": REFINERS,
+    "localization/features/": EXTRACTORS,
+    "localization/matching/images/": IMAGE_MATCHERS,
+    "scene/readers/": READERS,
+}
 
 
-def test_a_member_of_a_family_is_one_file_of_its_own() -> None:
-    files = members().values()
-    assert len(set(files)) == len(files)
-    assert all(file.startswith(("localization/initial/", "localization/refine/")) for file in files)
+def file_of(entry: Entry[Any]) -> str:
+    """The file that registers a member of a family."""
+    return entry.make.__module__.removeprefix("gsplatloc.").replace(".", "/") + ".py"
 
 
-def test_nobody_names_a_member_of_a_family_but_itself_and_the_defaults() -> None:
+@pytest.mark.parametrize("folder", FAMILIES)
+def test_a_member_of_a_family_is_a_file_in_its_folder(folder: str) -> None:
+    assert all(file_of(entry).startswith(folder) for entry in FAMILIES[folder].entries())
+
+
+@pytest.mark.parametrize("folder", [f for f in FAMILIES if f.startswith("localization")])
+def test_a_members_name_is_written_in_its_own_file_and_in_defaults_only(folder: str) -> None:
     """What else is to know of a method follows from the registry: stages, options, flags, help."""
     defaults = {
-        "localization/initial/__init__.py": {DEFAULT_INITIAL},
         "localization/localizer.py": {*DEFAULT_STAGES, DEFAULT_INITIAL},
-        "arguments/refinement.py": {"gscpr"},  # what refine_poses.py is about
+        "localization/initial/__init__.py": {DEFAULT_INITIAL},
+        "localization/features/__init__.py": {DEFAULT_EXTRACTOR},
+        "localization/refine/gscpr.py": {"mutual"},  # its default matcher
+        "localization/matching/images/lightglue.py": {"xfeat", "disk"},  # one network for each
+        "arguments/refinement.py": {"gscpr"},  # the default of refine_poses.py
     }
-    files, found = members(), {}
-    for path in [
-        p for p in SOURCES if relative(p).split("/")[0] in ("localization", "arguments", "gsplatloc")
-    ]:
+    files = {entry.name: file_of(entry) for entry in FAMILIES[folder].entries()}
+    found = {}
+    for path in SOURCES:
         words = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
         named = {name for name, file in files.items() if name in words and file != relative(path)}
-        if others := named - defaults.get(relative(path), set()) - {DEFAULT_EXTRACTOR}:
-            found[relative(path)] = others
-    assert not found
+        if relative(path).startswith(("localization/", "arguments/", "gsplatloc/")) and named:
+            found[relative(path)] = named - defaults.get(relative(path), set())
+    assert not {path: names for path, names in found.items() if names}
 
 
 def test_only_the_renderer_imports_the_native_package() -> None:

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:
-    """The images to localize: a folder of photos, or the scene's test images."""
+    """The images to localize: those of a folder, or the scene's test images."""
     if arguments.queries is not None:
         return queries_in_folder(arguments.queries, arguments.camera.known())
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
@@ -51,7 +51,7 @@ def draw_pictures(
     queries: list[QueryImage],
     results: list[QueryResult],
 ) -> list[QueryPicture]:
-    """Draw the queries with the largest errors and some typical ones, where the map can be rendered."""
+    """Draw the queries with the largest errors and some typical ones, if the map has Gaussians."""
     if not saved_iterations(arguments.model_path):
         log("no pictures: the map has no Gaussians to render", arguments.computation.quiet)
         return []

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def find_queries(arguments: RefineArguments, config: MapConfig) -> list[QueryImage]:
-    """The photos to refine, with their given poses: a folder of them, or a split of the scene."""
+    """The query images with their given poses: of a folder, or of a split of the scene."""
     if arguments.images is not None:
         names = [path.relative_to(arguments.images).as_posix() for path in image_files(arguments.images)]
         poses = read_pose_file(arguments.poses, names, arguments.format)

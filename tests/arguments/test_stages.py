@@ -1,11 +1,7 @@
-"""Flags of registered methods: one per option, with its help; methods of a plugin like all others."""
+"""Flags of registered methods: one per option, with its help. Plugins: test_loc_inference.py."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, replace
 
 import pytest
 
@@ -16,43 +12,7 @@ from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.stages import expanded
 from gsplatloc.localization.initial import INITIAL_POSES
 from gsplatloc.localization.refine import REFINERS
-
-ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = '''
-"""A refiner of somebody else."""
-
-from dataclasses import dataclass, replace
-
-from gsplatloc.localization.refine import REFINERS
-
-
-@dataclass(frozen=True)
-class NudgeOptions:
-    """How a pose is moved."""
-
-    shift: float = 0.25  # metres along the optical axis
-    twice: bool = False  # move it two times
-
-
-class Nudge:
-    """`Refiner` that moves every pose."""
-
-    name = "nudge"
-
-    def __init__(self, options):
-        self.options = options
-
-    def refine(self, query, splat_map, initial):
-        pose = initial.cam_from_world.clone()
-        pose[2, 3] += self.options.shift
-        return replace(initial, cam_from_world=pose)
-
-
-@REFINERS.register("nudge", NudgeOptions, "moves every pose")
-def make(options, context):
-    return Nudge(options)
-'''
-
+from gsplatloc.utils.errors import GSplatLocError
 
 Help = Callable[[Callable[[list[str]], object]], str]
 
@@ -107,25 +67,12 @@ def test_every_short_flag_is_in_the_help_beside_what_it_stands_for(
 
 
 def test_short_flags_are_replaced_with_values_and_hyphens() -> None:
-    words = ["--warp_lr", "0.1", "--warp-iters=9", "--queries", "a=b"]
-    assert expanded(words, LOCALIZE_FLAGS) == ["--warp.lr", "0.1", "--warp.iterations=9", "--queries", "a=b"]
+    words = ["--warp_lr", "0.1", "--warp-iters=9", "--queries", "..warp_lr", "a=b"]
+    long = ["--warp.lr", "0.1", "--warp.iterations=9", "--queries", "..warp_lr", "a=b"]
+    assert expanded(words, LOCALIZE_FLAGS) == long
 
 
-def run_with_plugin(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "nudge.py").write_text(PLUGIN)
-    command = [sys.executable, str(ROOT / "loc_inference.py"), *words]
-    environment = {**os.environ, "GSPLATLOC_PLUGINS": str(tmp_path / "nudge.py"), "COLUMNS": "100"}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def test_a_plugins_stage_and_flags_are_in_the_help(tmp_path: Path) -> None:
-    text = " ".join(run_with_plugin(tmp_path, "--help").stdout.replace("│", " ").split())
-    assert "nudge (moves every pose)" in text
-    assert "--nudge.shift FLOAT metres along the optical axis (default: 0.25)" in text
-    assert "--nudge.twice, --nudge.no_twice" in text
-
-
-def test_a_wrong_flag_of_a_plugin_is_wrong_usage(tmp_path: Path) -> None:
-    assert run_with_plugin(tmp_path, "-m", "map", "--nudge.shift", "far").returncode == 2
+def test_a_method_may_not_be_called_like_another_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REFINERS._entries, "stages", replace(REFINERS["lm"], name="stages"))
+    with pytest.raises(GSplatLocError, match="found 'stages': rename"):
+        parse_localize_arguments(["-m", "map"])

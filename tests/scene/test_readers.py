@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from gsplatloc.scene.cameras import Scene
-from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.scene.readers.views import make_view, split_holdout
+from gsplatloc.scene.readers.views import make_view, split_test_views
 
 
 @READERS.register("toy", help="frames.csv with `image,focal,x,y,z` lines (toy)"{priority})
@@ -34,11 +34,11 @@ class ToyReader:
         for line in (path / "frames.csv").read_text().splitlines():
             name, focal, *center = line.split(",")
             width, height = image_size(path / name)
-            lens = Lens("SIMPLE_PINHOLE", width, height, (float(focal), width / 2, height / 2))
+            camera_model = CameraModel("SIMPLE_PINHOLE", width, height, (float(focal), width / 2, height / 2))
             cam_from_world = torch.eye(4, dtype=torch.float64)
             cam_from_world[:3, 3] = -torch.tensor([float(value) for value in center])
-            views.append(make_view(name, path / name, lens, cam_from_world, options))
-        return Scene(path.name, path, *split_holdout(views, options))
+            views.append(make_view(name, path / name, camera_model, cam_from_world, options))
+        return Scene(path.name, path, *split_test_views(views, options))
 """
 
 

@@ -171,37 +171,53 @@ def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
 
 PLUGIN = """
 from dataclasses import dataclass, replace
+
 from gsplatloc.localization.refine import REFINERS
+
 
 @dataclass(frozen=True)
 class NudgeOptions:
-    shift: float = 0.0  # metres
+    shift: float = 0.0  # metres along the optical axis
 
-@REFINERS.register("nudge", NudgeOptions, "moves every pose along its optical axis")
-def make(options, context):
-    return Nudge(options)
 
 class Nudge:
     name = "nudge"
+
     def __init__(self, options):
         self.options = options
+
     def refine(self, query, splat_map, initial):
         pose = initial.cam_from_world.clone()
         pose[2, 3] += self.options.shift
         return replace(initial, cam_from_world=pose)
+
+
+@REFINERS.register("nudge", NudgeOptions, "moves every pose")
+def make(options, context):
+    return Nudge(options)
 """
 
 
-def test_a_refiner_of_somebody_else_is_one_file(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its name is a stage, its option a flag, its result a row of the figures."""
-    plugin, model = tmp_path / "nudge.py", tmp_path / "model"
-    plugin.write_text(PLUGIN)
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refiner of somebody else: one file, named by an environment variable."""
+    (tmp_path / "nudge.py").write_text(PLUGIN)
+    monkeypatch.setenv("GSPLATLOC_PLUGINS", str(tmp_path / "nudge.py"))
+    monkeypatch.setenv("COLUMNS", "100")  # a wide terminal shows help in two columns
+
+
+def test_a_plugins_stage_and_flags_are_in_the_help(plugin: None) -> None:
+    text = " ".join(run("--help").stdout.replace("│", " ").split())
+    assert "nudge (moves every pose)" in text
+    assert "--nudge.shift FLOAT metres along the optical axis (default: 0.0)" in text
+    assert run("-m", "map", "--nudge.shift", "far").returncode == 2
+
+
+def test_a_plugins_stage_runs_and_is_a_row_of_the_figures(plugin: None, place: Place, tmp_path: Path) -> None:
+    model = tmp_path / "model"
     shutil.copytree(place.model, model)
     points = SparsePoints(np.eye(3), np.full((3, 3), 128, np.uint8))
     save_gaussians(model, 1, gaussians_from_points(points, InitializationOptions(), 0, torch.zeros(3, 0)))
-    monkeypatch.setenv("GSPLATLOC_PLUGINS", str(plugin))
     done = run("-m", model, "--stages", "nudge", "--nudge.shift", 0.5, "--no_pictures")
     assert done.returncode == 0, done.stderr
     figures = json.loads((model / "localization" / "metrics.json").read_text())

@@ -177,7 +177,7 @@ def test_a_photo_without_a_focal_length_is_one_line(
         (("--stages", "nonsense"), "see --stages"),
         (("--device", "nonsense"), "expected a device"),
         (("--format", "colmap"), "expected a COLMAP model"),
-        (("--split", "train"), "they are of another scene"),
+        (("--split", "train"), "pass poses of this scene"),
     ],
 )
 def test_what_cannot_be_is_one_line(
