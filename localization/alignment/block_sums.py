@@ -1,4 +1,4 @@
-"""What a rendering's pixels and patches say of a pose, by parts of the picture: for its covariance."""
+"""What a rendering's pixels and patches say of a pose, by cells of the image: for its covariance."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,28 +11,29 @@ from gsplatloc.localization.alignment.patches import Patches
 from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.localization.alignment.residuals import POSE, UNKNOWNS, ResidualBlock, normal_equations
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.covariance import Parts, PartSums, bend
+from gsplatloc.localization.pose.covariance import Grid, GridSums
+from gsplatloc.utils import robust
 
 
-def alignment_sums(terms: Sequence[Term], state: State, patches: Patches | None, view: Rendering) -> PartSums:
+def alignment_sums(terms: Sequence[Term], state: State, patches: Patches | None, view: Rendering) -> GridSums:
     """What pixels and patches say of the pose around `state`, where the terms were evaluated."""
     places = [view.camera.project(term.block.points.T) for term in terms]
-    parts = Parts.around(places[0])
-    sums = _term_sums(terms, state, [parts.index(pixels) for pixels in places], len(parts))
+    grid = Grid.over(places[0])
+    sums = _term_sums(terms, state, [grid.index(pixels) for pixels in places], len(grid))
     if patches is not None:
-        index = parts.index(patches.places)
-        sums += reprojection.part_sums(view.camera, state.pose, patches.observed, index, len(parts))
+        index = grid.index(patches.places)
+        sums += reprojection.grid_sums(view.camera, state.pose, patches.observed, index, len(grid))
     return sums
 
 
-def _term_sums(terms: Sequence[Term], state: State, index: Sequence[Tensor], count: int) -> PartSums:
+def _term_sums(terms: Sequence[Term], state: State, index: Sequence[Tensor], count: int) -> GridSums:
     hessian = torch.zeros(count, UNKNOWNS, UNKNOWNS, dtype=torch.float64)
     gradient = torch.zeros(count, UNKNOWNS, dtype=torch.float64)
     for term, sigma, said, part in zip(terms, state.sigmas, state.equations, index, strict=True):
         worth = term.effective / max(len(term.block), 1)
         residuals = said.residuals[~said.residuals.isnan()]
         coordinates = term.block.reference.shape[1] if term.block.kind == "features" else 1
-        bent = worth * bend((residuals / (2 * sigma)) ** 2, coordinates)
+        bent = worth * robust.curvature((residuals / (2 * sigma)) ** 2, coordinates)
         for number, block in enumerate(_divided(term.block, part, count)):
             if len(block):
                 apart = normal_equations(block, state.pose, sigma, state.exposure)
@@ -41,13 +42,13 @@ def _term_sums(terms: Sequence[Term], state: State, index: Sequence[Tensor], cou
     return _without_exposure(hessian, gradient)
 
 
-def _without_exposure(hessian: Tensor, gradient: Tensor) -> PartSums:
-    """[K, 8, 8] and [K, 8] -> the pose's; exposure, which all parts share, follows it."""
+def _without_exposure(hessian: Tensor, gradient: Tensor) -> GridSums:
+    """[K, 8, 8] and [K, 8] -> the pose's; exposure, which all cells share, follows it."""
     whole = hessian.sum(0)
     nothing = 1e-12 * torch.eye(UNKNOWNS - POSE, dtype=torch.float64)
     follows = torch.linalg.solve(whole[POSE:, POSE:] + nothing, whole[POSE:, :POSE])
     keep = torch.cat([torch.eye(POSE, dtype=torch.float64), -follows.T], 1)
-    return PartSums(keep @ hessian @ keep.T, gradient @ keep.T)
+    return GridSums(keep @ hessian @ keep.T, gradient @ keep.T)
 
 
 def _divided(block: ResidualBlock, part: Tensor, count: int) -> list[ResidualBlock]:

@@ -8,7 +8,7 @@ from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.blocks import ContrastOptions, photometric_block
 from gsplatloc.localization.alignment.levenberg_marquardt import Anchor, Term, evaluate, measured
 from gsplatloc.localization.alignment.residuals import POSE, Exposure
-from gsplatloc.localization.pose.covariance import covariance_of
+from gsplatloc.localization.pose.covariance import assumed_covariance
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.lm import LmOptions
 from gsplatloc.scene.cameras import Camera
@@ -38,4 +38,4 @@ def photometric_covariance(
     here = torch.eye(4, dtype=torch.float64)
     anchor = Anchor(here, torch.zeros(POSE, POSE, dtype=torch.float64))
     state = measured(terms, evaluate(terms, here, Exposure(), anchor, (1.0,)), anchor)
-    return covariance_of(state.hessian)[:POSE, :POSE]
+    return assumed_covariance(state.hessian)[:POSE, :POSE]

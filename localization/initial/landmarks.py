@@ -20,7 +20,8 @@ from gsplatloc.localization.landmarks.file import FILE_NAME, Landmarks, load_lan
 from gsplatloc.localization.landmarks.guided import GuidedOptions, guided_pairs, refine
 from gsplatloc.localization.matching.nearest import Pairs, mutual_nearest
 from gsplatloc.localization.pose.distortion import undistort_pixels
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, pixel_scale
+from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import Matches, PoseEstimate
@@ -114,7 +115,7 @@ class LandmarkPose:
             return first
         matches = _matches(keypoints, self.landmarks.positions, pairs)
         if focal_known:
-            return refine(first, matches, pnp.max_error_px * scale)
+            return refine(first, matches, inlier_threshold_px(first.camera))
         second = estimate_pose(matches.pixels, matches.points, first.camera, pnp, focal_known)
         return second if second.ok else first
 

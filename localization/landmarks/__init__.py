@@ -1,1 +1,1 @@
-"""."""
+"""Landmarks of a map: their file, their clusters, and guided matching with them."""

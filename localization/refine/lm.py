@@ -33,10 +33,11 @@ from gsplatloc.localization.alignment.levenberg_marquardt import (
 from gsplatloc.localization.alignment.patches import PatchOptions, sharpened
 from gsplatloc.localization.alignment.residuals import POSE
 from gsplatloc.localization.alignment.wide_baseline import WideOptions, wide_start
-from gsplatloc.localization.pose.covariance import Known, apart, covariance_of, jackknife
+from gsplatloc.localization.pose.covariance import Prior, jackknife, marginal_information
+from gsplatloc.localization.pose.estimates import independent_information
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
-from gsplatloc.localization.result import PoseEstimate, information_of
+from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
@@ -126,7 +127,7 @@ def align(
     photo = rendering.photo_grey(query.image, view.camera)
     trusted = rendering.solid(view, options.min_alpha, options.max_depth_step)
     to_view = se3.inverse(view.cam_from_world)
-    anchor = Anchor(initial.pose() @ to_view, options.prior_weight * information_of(initial))
+    anchor = Anchor(initial.pose() @ to_view, options.prior_weight * independent_information(initial))
     pose, state, terms, patches = start @ to_view, None, [], None
     for scale in _levels(view, initial, options):
         block = photometric_block(photo, view, trusted, scale, options.contrast)
@@ -149,12 +150,12 @@ def align(
     found = state.pose @ view.cam_from_world
     sums = alignment_sums(terms, state, patches, view)
     stated = initial.covariance
-    known = None if stated is None else Known(anchor.information, stated.double().cpu())
+    known = None if stated is None else Prior(anchor.information, stated.double().cpu())
     return replace(
         initial,
         cam_from_world=found,
         covariance=jackknife(sums, known),
-        information=apart(covariance_of(state.hessian)[:POSE, :POSE]),
+        information=marginal_information(state.hessian, POSE),
         accepted=True,
     )
 

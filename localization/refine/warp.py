@@ -21,10 +21,11 @@ from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.adam import descend, fit_exposure, image_motion
 from gsplatloc.localization.alignment.warp_objective import POSE, Alignment, Scales, feature_table
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.covariance import covariance_of
+from gsplatloc.localization.pose.covariance import assumed_covariance
+from gsplatloc.localization.pose.estimates import independent_information
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
-from gsplatloc.localization.result import PoseEstimate, information_of
+from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
@@ -121,7 +122,7 @@ def align(
     pose = se3.se3_exp(parameters[:POSE].double().cpu()) @ view.cam_from_world
     if not _explains_matches(initial, pose):
         return None
-    covariance = covariance_of(alignment.curvature(parameters))[:POSE, :POSE]
+    covariance = assumed_covariance(alignment.curvature(parameters))[:POSE, :POSE]
     return replace(initial, cam_from_world=pose, covariance=covariance, information=None, accepted=True)
 
 
@@ -177,7 +178,7 @@ def _prepare(
         table = feature_table(query.dense.to(view.rgb), camera, points[:, chosen], descriptors)
     scales = Scales(options.feature_weight, options.effective)
     anchor = se3.se3_log(initial.pose() @ se3.inverse(view.cam_from_world)).to(grey)
-    information = information_of(initial).to(grey)
+    information = independent_information(initial).to(grey)
     alignment = Alignment(camera, image, points, grey, table, scales, anchor, information)
     return alignment.with_measured_noise(fit_exposure(alignment, parameters))
 

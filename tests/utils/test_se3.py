@@ -60,6 +60,13 @@ def test_exp_is_the_matrix_exponential(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
+def test_exp_in_numpy_is_the_same(kind: str) -> None:
+    xi = _tangents(kind, "numpy")
+    found = torch.stack([torch.from_numpy(se3.se3_exp_numpy(one)) for one in xi.numpy()])
+    _close(found, se3.se3_exp(xi), 1e-11)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
 def test_log_inverts_exp(kind: str) -> None:
     xi = _tangents(kind, "log")
     # Close to half a turn the axis is read from elements whose derivative vanishes: fewer digits are left.

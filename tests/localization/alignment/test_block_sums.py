@@ -10,13 +10,14 @@ from gsplatloc.localization.alignment.block_sums import alignment_sums
 from gsplatloc.localization.alignment.blocks import ContrastOptions, photometric_block
 from gsplatloc.localization.alignment.levenberg_marquardt import Anchor, State, Term, minimise
 from gsplatloc.localization.alignment.patches import PatchOptions, sharpened
-from gsplatloc.localization.pose.covariance import PartSums, bend
+from gsplatloc.localization.pose.covariance import GridSums
+from gsplatloc.utils import robust
 
 START = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]
 NOTHING = torch.zeros(6, 6, dtype=torch.float64)
 
 
-def _aligned(room: Any) -> tuple[PartSums, State, rendering.Rendering, Term]:
+def _aligned(room: Any) -> tuple[GridSums, State, rendering.Rendering, Term]:
     initial = room.initial(START)
     view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), RenderOptions(), 320)
     photo = rendering.photo_grey(room.query.image, view.camera)
@@ -32,7 +33,7 @@ def test_parts_sum_to_the_whole(room: Any) -> None:
     pose_only = state.hessian[:6, :6] - state.hessian[:6, 6:] @ torch.linalg.solve(
         exposure, state.hessian[6:, :6]
     )
-    share = bend((state.equations[0].residuals / (2 * state.sigmas[0])) ** 2, 1)
+    share = robust.curvature((state.equations[0].residuals / (2 * state.sigmas[0])) ** 2, 1)
     torch.testing.assert_close(sums.curvature.sum(0), share * pose_only, rtol=1e-3, atol=1e-2)
 
 
