@@ -17,7 +17,7 @@ from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.localizer import INITIAL, Localizer, LocalizerOptions, map_bytes
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations
+from gsplatloc.scene.export import find_ply, map_files, read_ply
 from gsplatloc.utils.io import read_json
 
 Figures = dict[str, Any]
@@ -39,14 +39,14 @@ def mapping_summary(map_folder: Path) -> Figures:
     lines = log_file.read_text().splitlines() if log_file.is_file() else []
     evaluations = [record for record in map(json.loads, lines) if "psnr" in record]
     quality = evaluations[-1] if evaluations else {}
-    whole = ply_path(map_folder, saved_iterations(map_folder)[-1]).parent
-    landmarks = (map_folder / LANDMARKS).stat().st_size
+    ply, landmarks = find_ply(map_folder), (map_folder / LANDMARKS).stat().st_size
+    files = map_files(ply, descriptors=True)
     return {
         **{key: cost.get(key) for key in ("seconds", "peak_bytes", "commit")},
         **{key: quality.get(key) for key in ("psnr", "depth_error_m", "depth_within_2")},
         "landmark_bytes": landmarks,
-        "bytes": landmarks + sum(path.stat().st_size for path in whole.iterdir() if path.is_file()),
-        "gaussians": len(load_gaussians(map_folder)),
+        "bytes": landmarks + sum(path.stat().st_size for path in files),
+        "gaussians": len(read_ply(ply)),
     }
 
 

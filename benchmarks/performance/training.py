@@ -14,7 +14,7 @@ from gsplatloc.arguments.training import parse_train_arguments
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.features.xfeat import CELL, XFeatExtractor
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.frames import Frame, FrameLoader, Request
+from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame
 from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions
 from gsplatloc.mapping.options import MappingOptions
 from gsplatloc.mapping.train import Mapper
@@ -132,13 +132,13 @@ class SteppedTrainer(Trainer):
 class _MemoryLoader(FrameLoader):
     """Frames that are there already."""
 
-    def __init__(self, frames: dict[str, Frame]) -> None:
+    def __init__(self, frames: dict[str, TrainingFrame]) -> None:
         self._frames = frames
 
     def prefetch(self, requests: object) -> None:
         """Nothing has to be decoded."""
 
-    def load(self, request: Request) -> Frame:
+    def load(self, request: Request) -> TrainingFrame:
         return self._frames[request.view.name]
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ def static_trainer(count: int, camera: Camera, folder: Path) -> SteppedTrainer:
     with torch.no_grad():
         shown = render(gaussians, camera, pose.float(), RenderOptions(feature_size=size))
     view = View("view", camera, pose, folder / "none", lambda: np.zeros(0, np.uint8))
-    loader = _MemoryLoader({"view": Frame(view, camera, shown.rgb.clamp(0, 1), shown.features)})
+    loader = _MemoryLoader({"view": TrainingFrame(view, camera, shown.rgb.clamp(0, 1), shown.features)})
     options = mapping_options(f"{_ENDLESS} {_STATIC}")
     return SteppedTrainer(TrainingSet([view], [], 1.0), gaussians, loader, options, folder)
 

@@ -33,7 +33,7 @@ from gsplatloc.localization.queries import QueryImage, query_from_view
 from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
-from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations
+from gsplatloc.scene.export import find_ply, load_gaussians
 from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
@@ -188,10 +188,7 @@ def moved(truth: Tensor, centimetres: float, degrees: float, generator: torch.Ge
 
 def map_version(folder: Path) -> str:
     """Changes with the map's Gaussians."""
-    iterations = saved_iterations(folder)
-    if not iterations:
-        raise GSplatLocError(f"expected a map in {folder}, found none: make one with train.py")
-    return f"{zlib.crc32(ply_path(folder, iterations[-1]).read_bytes()):08x}"
+    return f"{zlib.crc32(find_ply(folder).read_bytes()):08x}"
 
 
 def in_other_light(view: View) -> View:

@@ -23,7 +23,7 @@ from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
 from gsplatloc.arguments.tracking import parse_tracking_arguments
 from gsplatloc.arguments.training import parse_train_arguments
-from gsplatloc.datasets import setup_7scenes, setup_images
+from gsplatloc.datasets import make_room, setup_7scenes, setup_images
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,30 +40,52 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "figures": FiguresArguments,
 }
 PARSERS: dict[str, Callable[[list[str]], Any]] = {
-    "train.py": parse_train_arguments,
-    "loc_inference.py": parse_localize_arguments,
-    "refine_poses.py": parse_refine_arguments,
-    "track_rgbd.py": parse_tracking_arguments,
-    "render.py": parse_render_arguments,
-    "view.py": parse_view_arguments,
-    "datasets/setup_7scenes.py": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
-    "datasets/setup_images.py": lambda words: tyro.cli(setup_images.Arguments, args=words),
+    "train": parse_train_arguments,
+    "localize": parse_localize_arguments,
+    "refine": parse_refine_arguments,
+    "track": parse_tracking_arguments,
+    "render": parse_render_arguments,
+    "view": parse_view_arguments,
+    "setup 7scenes": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
+    "setup images": lambda words: tyro.cli(setup_images.Arguments, args=words),
+    "setup room": lambda words: tyro.cli(make_room.Arguments, args=words),
 }
+SCRIPTS = {
+    "train.py": "train",
+    "loc_inference.py": "localize",
+    "refine_poses.py": "refine",
+    "track_rgbd.py": "track",
+    "render.py": "render",
+    "view.py": "view",
+    "datasets/setup_7scenes.py": "setup 7scenes",
+    "datasets/setup_images.py": "setup images",
+}
+GROUPS = ("setup", "systems")  # commands with subcommands
 
 
 def commands() -> list[str]:
-    """`python SCRIPT ...`, on lines of their own and within sentences."""
+    """`python SCRIPT ...` on lines of their own and within sentences, `gsplatloc NAME ...` on lines."""
+    pattern = r"(?:^|`)python ([^`\n]+)|^(gsplatloc [a-z][^\n]*)"
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    found = [match for text in texts for match in re.findall(r"(?:^|`)python ([^`\n]+)", text, re.MULTILINE)]
-    return sorted({" ".join(shlex.split(line, comments=True)) for line in found})
+    found = [a or b for text in texts for a, b in re.findall(pattern, text, re.MULTILINE)]
+    lines = {" ".join(shlex.split(line, comments=True)) for line in found}
+    return sorted(line for line in lines if "--help" not in line and "COMMAND" not in line)
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if "--help" not in line])
+def split_command(command: str) -> tuple[str, str, list[str]]:
+    """What a command runs: "benchmarks" or "gsplatloc", the name of the subcommand, and its arguments."""
+    words = command.removeprefix("-m ").split()
+    if words[0] in SCRIPTS:
+        return "gsplatloc", SCRIPTS[words[0]], words[1:]
+    end = 3 if words[1] in GROUPS else 2
+    return words[0], " ".join(words[1:end]), words[end:]
+
+
+@pytest.mark.parametrize("command", commands())
 def test_a_documented_command_is_understood(command: str) -> None:
-    words = command.split()
-    if words[:2] == ["-m", "benchmarks"]:
-        length = 2 if words[2] == "systems" else 1
-        arguments = BENCHMARKS[" ".join(words[2 : 2 + length])]
-        assert arguments is None or tyro.cli(arguments, args=words[2 + length :])
+    program, name, words = split_command(command)
+    if program == "benchmarks":
+        arguments = BENCHMARKS[name]
+        assert arguments is None or tyro.cli(arguments, args=words)
     else:
-        assert PARSERS[words[0]](words[1:])  # which ends the test for an option that it does not know
+        assert PARSERS[name](words)  # which ends the test for an option that it does not know
