@@ -47,32 +47,24 @@ class AccuracyArguments:
 
     scenes: tuple[str, ...] = (*SCENES, f"{SCENES[0]}:first60")
     """folders of the scenes in --data; NAME:first60 maps the first 60 % of the training images only"""
-    data: Path = DATA
-    """folder of the data sets; default: $GSPLATLOC_DATA"""
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     chains: tuple[str, ...] = ("initial+lm", "initial+fine", "initial+fine+warp", "initial+warp")
     """chains of stages to localize with"""
     baselines: tuple[str, ...] = ("mutual",)
     """settings of the sparse baseline: mutual, lighterglue; none = leave it out"""
-    baseline: Path | None = None
-    """the sparse baseline's script; default: DATA/../tools/sparse_baseline.py"""
+    baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
     ablation: tuple[str, ...] = SCENES[:1]
     """scenes where numbers of landmarks and keypoints of the initial pose are varied"""
-    foreign: int = 64
-    """images of other scenes that must be rejected"""
-    queries: int | None = None
-    """test images at most, evenly spaced, for a trial; the baseline takes all"""
-    iterations: int | None = None
-    """of training, for a trial; unset = the preset's"""
+    foreign: int = 64  # images of other scenes that must be rejected
+    queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
+    iterations: int | None = None  # of training, for a trial; unset = the preset's
     maps: Path | None = None
     """folder of finished maps, MAPS/SCENE or MAPS/SCENE/map, which are used instead of making new ones"""
     keep: Keep = "commit"
     """scenes in --results that are not measured again: those of this commit, all, or none"""
-    output: Path = OUTPUT / "accuracy"
-    """folder for maps, copies of scenes, poses of every query, and logs"""
-    results: Path = RESULTS / "accuracy.json"
-    """file of results"""
-    publish: bool = True
-    """write the tables and plots of the documentation at the end"""
+    output: Path = OUTPUT / "accuracy"  # folder for maps, copies of scenes, poses of every query, and logs
+    results: Path = RESULTS / "accuracy.json"  # file of results
+    publish: bool = True  # write the tables and plots of the documentation at the end
 
 
 def main() -> None:

@@ -33,24 +33,19 @@ _QUERIES = 15
 class PerformanceArguments:
     """What to time."""
 
-    parts: tuple[Part, ...] = ("rasterizer", "training", "mapping", "query", "growth")
-    """what is timed"""
+    parts: tuple[Part, ...] = ("rasterizer", "training", "mapping", "query", "growth")  # what is timed
     scenes: tuple[str, ...] = ("cube-100k", "cube-1M")
     """what is rasterized, beside --map: cube-N, or folders of maps"""
     map: Path | None = None
     """a trained map to render and localize in; unset = the one that the part "mapping" makes"""
     scene: Path | None = None
     """what is mapped and trained on; unset = RedKitchen in --data, else a synthetic room"""
-    data: Path = DATA
-    """folder of the data sets; default: $GSPLATLOC_DATA"""
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     baseline_tool: Path | None = None
     """the sparse baseline's script; unset = DATA/../tools/sparse_baseline.py, where it exists"""
-    threads: int = torch.get_num_threads()
-    """threads of torch and of the rasterizer"""
-    rounds: int = 9
-    """measurements of each time"""
-    output: Path = OUTPUT / "performance"
-    """folder for maps and logs"""
+    threads: int = torch.get_num_threads()  # threads of torch and of the rasterizer
+    rounds: int = 9  # measurements of each time
+    output: Path = OUTPUT / "performance"  # folder for maps and logs
     record: bool = False
     """make this machine's times the committed ones, and write the documentation's tables and plot"""
 

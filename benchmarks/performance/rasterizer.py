@@ -129,7 +129,7 @@ def settings_for(case: Case, camera: Camera, threads: int) -> native.RasterizerS
     return native.RasterizerSettings(
         camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
         max(camera.width // scale, 1), max(camera.height // scale, 1),
-        features_move_geometry=case.moves_geometry, threads=threads, max_pairs=1 << 28, **wanted,
+        features_move_geometry=case.moves_geometry, threads=threads, **wanted,
     )  # fmt: skip
 
 

@@ -45,26 +45,17 @@ Method = Callable[[SurfaceMap], Aligner]
 class RgbdArguments:
     """What is run."""
 
-    scenes: tuple[str, ...] = ("tum_livingroom1", "pgt_7scenes_redkitchen")
-    """data sets to run"""
-    data: Path = DATA
-    """folder of the data sets; default: $GSPLATLOC_DATA"""
-    peers: bool = True
-    """run point-to-plane ICP and GICP (needs small_gicp)"""
-    published: bool = True
-    """run the published gradient descent through rendering: seconds a frame"""
+    scenes: tuple[str, ...] = ("tum_livingroom1", "pgt_7scenes_redkitchen")  # data sets to run
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
+    peers: bool = True  # run point-to-plane ICP and GICP (needs small_gicp)
+    published: bool = True  # run the published gradient descent through rendering: seconds a frame
     published_frames: int = 20
     """of a longer sequence the published method gets only so many; all others are measured on these, too"""
-    timed: bool = False
-    """record frames a second: this machine does nothing else"""
-    trajectories: Path | None = None
-    """folder for every trajectory in TUM format; unset = none is written"""
-    keep: Keep = "commit"
-    """rows in --results that are not measured again: those of this commit, all, or none"""
-    results: Path = RESULTS / "rgbd.json"
-    """file of results"""
-    publish: bool = True
-    """write the documentation's tables and plot at the end"""
+    timed: bool = False  # record frames a second: this machine does nothing else
+    trajectories: Path | None = None  # folder for every trajectory in TUM format; unset = none is written
+    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
+    results: Path = RESULTS / "rgbd.json"  # file of results
+    publish: bool = True  # write the documentation's tables and plot at the end
 
 
 def main() -> None:
