@@ -79,9 +79,7 @@ class PoseEstimate:
     def pose(self) -> Tensor:
         """`cam_from_world` of a successful estimate; raises `ValueError` for a failed one."""
         if self.cam_from_world is None:
-            raise ValueError(
-                f"expected an estimate with a pose, found status {self.status}: check `ok`"
-            )
+            raise ValueError(f"expected an estimate with a pose, found status {self.status}: check `ok`")
         return self.cam_from_world
 
 
