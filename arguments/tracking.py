@@ -9,9 +9,9 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.tracking.frames import FrameOptions
+from gsplatloc.tracking.frames import RgbdFrameOptions
 from gsplatloc.tracking.gsplatloc import GsplatLocOptions
-from gsplatloc.tracking.lm import LmOptions
+from gsplatloc.tracking.lm import KeyframeOptions
 from gsplatloc.tracking.options import Method, TrackingOptions
 from gsplatloc.tracking.sequence import Split
 from gsplatloc.tracking.surface import SurfaceOptions
@@ -33,9 +33,9 @@ class TrackingArguments:
     """first frame, counted from 0"""
     last: int | None = None
     """last frame, itself included; unset = the end"""
-    frames: FrameOptions = field(default_factory=FrameOptions)
+    frames: RgbdFrameOptions = field(default_factory=RgbdFrameOptions)
     """how images are prepared"""
-    lm: LmOptions = field(default_factory=LmOptions)
+    lm: KeyframeOptions = field(default_factory=KeyframeOptions)
     """how lm aligns"""
     gsplatloc: GsplatLocOptions = field(default_factory=GsplatLocOptions)
     """how gsplatloc aligns"""

@@ -39,11 +39,11 @@ from benchmarks.rgbd_seams import (
 )
 from gsplatloc.scene.trajectory import Trajectory, associate, write_tum_trajectory
 from gsplatloc.tracking.evaluation import TOLERANCE, trajectory_error
-from gsplatloc.tracking.frames import Frame, load_frame
+from gsplatloc.tracking.frames import RgbdFrame, load_frame
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Aligner
 from gsplatloc.tracking.run import track
-from gsplatloc.tracking.seams import seams
+from gsplatloc.tracking.discontinuities import discontinuities as seams
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils.console import log, run_script
@@ -235,7 +235,7 @@ def at_seams(
     return seam_rows(sequence.name, at, found)
 
 
-def surface_mm(frames: Sequence[Frame], trajectory: Trajectory) -> float:
+def surface_mm(frames: Sequence[RgbdFrame], trajectory: Trajectory) -> float:
     """Median disagreement of depth over pairs of frames that are a twentieth of the sequence apart."""
     apart = max(1, len(frames) // 20)
     found = []

@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gsplatloc.localization.alignment.blocks import intrinsics_of
-from gsplatloc.localization.alignment.residuals import Exposure, ResidualBlock, normal_equations
+from gsplatloc.localization.alignment.residuals import GainBias, ResidualBlock, normal_equations
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import trajectory_error
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.tracking.keyframes import Keyframe, make_keyframe
-from gsplatloc.tracking.options import TrackingOptions
-from gsplatloc.tracking.seams import pieces
+from gsplatloc.tracking.discontinuities import segments as pieces
 from gsplatloc.utils import se3
 
 TRUTH = "the truth"
@@ -45,7 +44,7 @@ class SeamRow:
     contrast: float
 
 
-def agreements(frames: Sequence[Frame], trajectories: Mapping[str, Trajectory]) -> dict[str, list[Agreement]]:
+def agreements(frames: Sequence[RgbdFrame], trajectories: Mapping[str, Trajectory]) -> dict[str, list[Agreement]]:
     """Of every frame but the first with the one before it, along each trajectory [N] of the frames."""
     found: dict[str, list[Agreement]] = {name: [] for name in trajectories}
     for index in range(1, len(frames)):
@@ -56,7 +55,7 @@ def agreements(frames: Sequence[Frame], trajectories: Mapping[str, Trajectory]) 
     return found
 
 
-def agreement(keyframe: Keyframe, frame: Frame, pose: Tensor) -> Agreement:
+def agreement(keyframe: Keyframe, frame: RgbdFrame, pose: Tensor) -> Agreement:
     """Of a keyframe with a frame at a pose [4, 4]; NaN where they share nothing."""
     level = frame.levels[0]
     shown = replace(keyframe.colour[0], image=level.contrast, intrinsics=intrinsics_of(level.camera))
@@ -89,12 +88,12 @@ def draw_agreements(path: Path, name: str, found: Mapping[str, Sequence[Agreemen
     figure.savefig(path, metadata={"Software": None})
 
 
-def keyframe_of(frame: Frame, pose: Tensor) -> Keyframe:
+def keyframe_of(frame: RgbdFrame, pose: Tensor) -> Keyframe:
     """Samples of a frame seen from a pose [4, 4], to be moved into others."""
-    return make_keyframe(frame, pose, TrackingOptions().lm.contrast, _SAMPLES)
+    return make_keyframe(frame, pose, _SAMPLES)
 
 
-def depth_apart(keyframe: Keyframe, frame: Frame, pose: Tensor) -> float:
+def depth_apart(keyframe: Keyframe, frame: RgbdFrame, pose: Tensor) -> float:
     """Median distance in metres between a keyframe's surface and a frame's at a pose; NaN without overlap."""
     level = frame.levels[0]
     block = replace(keyframe.surface, image=level.inverse_depth, intrinsics=intrinsics_of(level.camera))
@@ -104,7 +103,7 @@ def depth_apart(keyframe: Keyframe, frame: Frame, pose: Tensor) -> float:
 
 def residuals(block: ResidualBlock, pose: Tensor) -> Tensor:
     """Of the samples [P] at a pose; NaN where they are not in view."""
-    return normal_equations(block, pose, 1.0, Exposure()).residuals
+    return normal_equations(block, pose, 1.0, GainBias()).residuals
 
 
 def errors_of_pieces(estimate: Trajectory, truth: Trajectory) -> list[tuple[float, float]]:

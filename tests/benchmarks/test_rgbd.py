@@ -15,7 +15,7 @@ from gsplatloc.scene.cameras import View
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import prepare
-from gsplatloc.tracking.seams import seams
+from gsplatloc.tracking.discontinuities import discontinuities as seams
 from gsplatloc.tracking.sequence import RgbdSequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.tracking.tracker import Tracker
