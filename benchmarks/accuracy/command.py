@@ -68,7 +68,7 @@ class AccuracyArguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(AccuracyArguments, description=__doc__, config=(tyro.conf.FlagConversionOff,))
+    arguments = tyro.cli(AccuracyArguments, description=__doc__)
     script = checked_script(arguments)
     record, failures = Record(arguments.results, arguments.keep), []
     for text in arguments.scenes:
@@ -130,7 +130,10 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
         "extent": path_extent([*scene.train, *scene.test]),
         "mapping": measure.mapping_summary(map_folder),
         "decode_median_ms": measure.decode_ms(queries),
-        "chains": [measure.chain_figures(map_folder, queries, chain, work) for chain in arguments.chains],
+        "chains": [
+            measure.chain_figures(map_folder, queries, chain, work, calibrated=chain == arguments.chains[0])
+            for chain in arguments.chains
+        ],
         "ablation": measure.ablations(map_folder, queries) if text in arguments.ablation else [],
         "rejection": measure.rejection(
             map_folder, foreign_queries(arguments.data, variant.name, arguments.foreign)
