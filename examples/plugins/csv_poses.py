@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.views import make_view, split_holdout
@@ -51,4 +51,4 @@ def _view(path: Path, row: dict[str, str], options: SceneOptions) -> View:
     quaternion, translation = torch.tensor(pose[:4]).double(), torch.tensor(pose[4:]).double()
     rotation = se3.rotation_from_quaternion(quaternion)
     cam_from_world = se3.from_rotation_translation(rotation, translation)
-    return make_view(row["name"], image, Lens.pinhole(width, height, matrix), cam_from_world, options)
+    return make_view(row["name"], image, CameraModel.pinhole(width, height, matrix), cam_from_world, options)
