@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
-"""The whole path in a few minutes, without a download: make a room, map it, localize in it, judge the result.
+"""The whole path in a few minutes, without a download: make a room, map it, localize in it, check the errors.
 
-Runs the same commands that a user would, on a synthetic scene whose truth is known, and fails where the
-result is less accurate than it has to be.
+Runs the same commands that a user would, on a synthetic scene with known poses, and fails if the result is
+less accurate than demanded.
 """
 
 import shlex
@@ -16,13 +15,11 @@ from typing import Any
 
 import tyro
 
-from gsplatloc.utils.console import run_script
+from benchmarks.harness import OUTPUT, ROOT
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# A short run over small pictures: everything that the preset does in more iterations happens earlier.
+# A short run over small images: everything that the preset does happens in fewer iterations.
 _TRAINING = (
     "--preset cpu --iterations {iterations} --position_lr_max_steps {iterations}"
     " --test_iterations {iterations} --save_iterations {iterations} --pyramid 0.15 0.4 --sh_interval 500"
@@ -33,9 +30,9 @@ _TRAINING = (
 
 @dataclass(frozen=True)
 class DemoArguments:
-    """What the demo makes and demands."""
+    """What the demo makes, and which accuracy it demands."""
 
-    output: Path = ROOT / "output" / "demo"  # folder for the scene and the map
+    output: Path = OUTPUT / "demo"  # folder for the scene and the map
     train: int = 80  # training views
     test: int = 20  # views to localize
     iterations: int = 1_800  # of mapping
@@ -55,7 +52,7 @@ def main() -> None:
 
 
 def commands(arguments: DemoArguments) -> dict[str, list[str]]:
-    """The three commands, by what they do."""
+    """The three commands, by name."""
     scene, model = arguments.output / "room", arguments.output / "map"
     counts = ["--train", str(arguments.train), "--test", str(arguments.test)]
     steps = {"iterations": arguments.iterations, "densify_until": arguments.iterations * 2 // 3}
@@ -80,7 +77,7 @@ def run(name: str, command: Sequence[str]) -> float:
 
 
 def table(metrics: Mapping[str, Any], seconds: Mapping[str, float]) -> list[str]:
-    """What was reached, and what it took."""
+    """Errors and times of every stage."""
     rows = {**metrics["stages"], "final": metrics["final"]}
     lines = ["", f"{'stage':<10}{'median':>12}{'rotation':>12}{'5 cm 5°':>10}{'1 cm 1°':>10}{'time':>10}"]
     for name, row in rows.items():
@@ -119,13 +116,9 @@ def check(metrics: Mapping[str, Any], arguments: DemoArguments) -> None:
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be said from the project's root, where the commands run."""
+    """A path relative to the project's root, where the commands run; absolute if it is outside."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.resolve())
 
 
 def _in(value: float | None, factor: float, unit: str) -> str:
     return f"{'–' if value is None else f'{factor * value:.3f}{unit}':>12}"
-
-
-if __name__ == "__main__":
-    run_script(main)
