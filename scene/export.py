@@ -65,10 +65,12 @@ def map_files(ply: Path, descriptors: bool) -> list[Path]:
 def save_gaussians(map_dir: Path | str, iteration: int, gaussians: Gaussians) -> Path:
     """Write the Gaussians of an iteration, and their descriptors beside them; returns the .ply."""
     path = ply_path(map_dir, iteration)
-    for stale in map_files(path, descriptors=True)[1:]:  # of an earlier run
-        stale.unlink()
+    features = path.with_name(FEATURES_NAME)
     if gaussians.features.shape[1]:
-        write_features(path.with_name(FEATURES_NAME), gaussians)
+        write_features(features, gaussians)
+    else:
+        features.unlink(missing_ok=True)  # of an earlier run
+    path.with_name(_OLD_DECODER_NAME).unlink(missing_ok=True)
     write_ply(path, gaussians)
     return path
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.scene.readers.views import make_view, split_holdout
+from gsplatloc.scene.readers.views import make_view, split_test_views
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -34,7 +34,7 @@ class CsvReader:
     def read(self, path: Path, options: SceneOptions) -> Scene:
         with (path / _TABLE).open(newline="", encoding="utf-8") as file:
             views = [_view(path, row, options) for row in csv.DictReader(file)]
-        train, test = split_holdout(views, options)  # --eval holds out every 8th image
+        train, test = split_test_views(views, options)  # --eval holds out every 8th image
         return Scene(path.resolve().name, path, train, test)
 
 
@@ -51,4 +51,4 @@ def _view(path: Path, row: dict[str, str], options: SceneOptions) -> View:
     quaternion, translation = torch.tensor(pose[:4]).double(), torch.tensor(pose[4:]).double()
     rotation = se3.rotation_from_quaternion(quaternion)
     cam_from_world = se3.from_rotation_translation(rotation, translation)
-    return make_view(row["name"], image, Lens.pinhole(width, height, matrix), cam_from_world, options)
+    return make_view(row["name"], image, CameraModel.pinhole(width, height, matrix), cam_from_world, options)

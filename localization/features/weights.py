@@ -36,8 +36,9 @@ class Weights:
             stored = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # damaged bytes raise KeyError, EOFError, RuntimeError, ...
             raise self._refused(path, _reason(error)) from None
-        tensors = _flat(stored)
-        if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        found = _flat(stored)
+        tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        if not tensors or len(tensors) < len(found):
             raise self._refused(path, "something else")
         return tensors
 

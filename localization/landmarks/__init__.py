@@ -1,1 +1,1 @@
-"""Landmarks of a map: their file, their clusters, and guided matching with them."""
+"""Landmarks: their file, clusters of them, and guided matching with them."""

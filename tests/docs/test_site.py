@@ -1,5 +1,7 @@
 """The documentation site builds without a warning, and its reference follows from the code."""
 
+import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -67,3 +69,24 @@ def test_every_option_on_a_page_exists(hook: ModuleType) -> None:
         if flag not in known | OTHERS_OPTIONS | {"--NAME"} and not flag.startswith(("--flow.", "--8"))
     }
     assert not unknown
+
+
+FENCE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PYTHON = [
+    (page, block)
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for block in re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[page.stem for page, _ in PYTHON])
+def test_python_on_a_page_imports_what_exists(page: Path, block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gsplatloc"):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names)
+        named = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if named and node.value.id == "gsplatloc":
+            assert node.attr in gsplatloc.__all__

@@ -22,13 +22,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+FLAGS = (
+    "--preset cpu --extractor disk --top_k 512 --init_max_points 3000 --iterations 6 --early_stop 0"
+    " --descriptor_steps 2 --device cpu --quiet"
+)
+
+
 @pytest.fixture(scope="module")
 def disk_map(room_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("disk_map")
-    arguments = parse_train_arguments(
-        ["-s", str(room_scene), "-m", str(output), "--preset", "cpu", "--extractor", "disk", "--top_k", "512"]
-        + ["--iterations", "6", "--early_stop", "0", "--descriptor_steps", "2", "--device", "cpu", "--quiet"]
-    )
+    arguments = parse_train_arguments(["-s", str(room_scene), "-m", str(output), *FLAGS.split()])
     scene = read_scene(arguments.scene.source_path, arguments.scene.options())
     scene = replace(scene, train=scene.train[4:16])  # enough, and half the time
     train(scene, output, arguments.mapping(), arguments.config())
