@@ -38,12 +38,12 @@ from benchmarks.rgbd_seams import (
     seam_table,
 )
 from gsplatloc.scene.trajectory import Trajectory, associate, write_tum_trajectory
+from gsplatloc.tracking.discontinuities import discontinuities as seams
 from gsplatloc.tracking.evaluation import TOLERANCE, trajectory_error
 from gsplatloc.tracking.frames import RgbdFrame, load_frame
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Aligner
 from gsplatloc.tracking.run import track
-from gsplatloc.tracking.discontinuities import discontinuities as seams
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils.console import log, run_script

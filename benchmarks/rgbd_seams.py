@@ -14,10 +14,10 @@ from torch import Tensor
 from gsplatloc.localization.alignment.blocks import intrinsics_of
 from gsplatloc.localization.alignment.residuals import GainBias, ResidualBlock, normal_equations
 from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.discontinuities import segments as pieces
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.tracking.keyframes import Keyframe, make_keyframe
-from gsplatloc.tracking.discontinuities import segments as pieces
 from gsplatloc.utils import se3
 
 TRUTH = "the truth"
@@ -44,7 +44,9 @@ class SeamRow:
     contrast: float
 
 
-def agreements(frames: Sequence[RgbdFrame], trajectories: Mapping[str, Trajectory]) -> dict[str, list[Agreement]]:
+def agreements(
+    frames: Sequence[RgbdFrame], trajectories: Mapping[str, Trajectory]
+) -> dict[str, list[Agreement]]:
     """Of every frame but the first with the one before it, along each trajectory [N] of the frames."""
     found: dict[str, list[Agreement]] = {name: [] for name in trajectories}
     for index in range(1, len(frames)):

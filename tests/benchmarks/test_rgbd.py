@@ -13,9 +13,9 @@ from benchmarks.rgbd_peers import PEERS, CloudAligner, package
 from benchmarks.rgbd_seams import TRUTH, agreements, draw_agreements, errors_of_pieces, seam_rows
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.discontinuities import discontinuities as seams
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import prepare
-from gsplatloc.tracking.discontinuities import discontinuities as seams
 from gsplatloc.tracking.sequence import RgbdSequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.tracking.tracker import Tracker
