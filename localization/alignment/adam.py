@@ -5,7 +5,7 @@ quaternion and a translation, the usual choice. In both parametrisations one uni
 about equally: a radian of rotation, or a translation by the depth of the scene.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -124,7 +124,7 @@ class AdamOptions:
 def adam_descent(objective: Objective, start: Tensor, options: AdamOptions) -> State:
     """The state of least cost among the steps of Adam from `start` [4, 4], query from reference.
 
-    Each time that the learning rate falls, the descent goes on from the best state so far. The image gradients
+    When the learning rate falls, the descent continues from the best state so far. The image gradients
     of the rendering, averaged in, are less noisy than the photo's: without them `warp` is 12 % less accurate.
     """
     directions = equal_motion_directions(objective.terms[0].block)

@@ -103,9 +103,7 @@ def test_a_pose_that_loses_the_initial_inliers_is_rejected(
     assert not GscprRefiner(matcher=matcher).refine(query, room.splat_map, initial).accepted
 
 
-def test_radial_distortion_is_kept(
-    room: Any, query: Query, matcher: MutualMatcher
-) -> None:
+def test_radial_distortion_is_kept(room: Any, query: Query, matcher: MutualMatcher) -> None:
     initial = replace(room.initial(NEAR), distortion=-0.1)
     assert GscprRefiner(matcher=matcher).refine(query, room.splat_map, initial).distortion == -0.1
 
