@@ -1,10 +1,10 @@
 """Discontinuities of a ground-truth trajectory: steps between two frames that the camera did not make.
 
-A ground truth that was estimated offline is often assembled from segments, each of them consistent, with a step
-where two meet. No tracker can or should follow such a step: the error over it is that of the ground truth, so
-that errors are stated for each segment as well. A camera has mass, and its motion from one frame to the next is
-near the mean of the motions before and after; a discontinuity is a single motion far from it. Whether the camera
-was shaken there can be checked in the images (benchmarks).
+A ground truth that was estimated offline is often assembled from segments, each of them consistent, with a
+step where two meet. No tracker can or should follow such a step: the error over it is that of the ground
+truth, so that errors are stated for each segment as well. A camera has mass, and its motion from one frame
+to the next is near the mean of the motions before and after; a discontinuity is a single motion far from
+it. Whether the camera was shaken there can be checked in the images (benchmarks).
 """
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.utils import se3
 
-# Relative to the trajectory's median: the two discontinuities of tum_livingroom1 have 65 and 45. The largest of
-# all other steps is 17 there, a jerk that the images confirm, and 3 in RedKitchen's 175 training frames.
+# Relative to the trajectory's median: the two discontinuities of tum_livingroom1 have 65 and 45. The largest
+# of all other steps is 17 there, a jerk that the images confirm, and 3 in RedKitchen's 175 training frames.
 _OUTLIER = 25.0
 _RATIO = 1.4  # to the steps beside it: 2 at a discontinuity, 1 where a camera starts or stops
 _MIN_STEP = 0.005  # metres plus radians: smaller ones hardly change an error, and a camera at rest has none

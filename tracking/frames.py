@@ -81,7 +81,9 @@ def load_frame(view: View, options: RgbdFrameOptions) -> RgbdFrame:
     return prepare(view.name, view.load_image(), view.load_depth(), view.camera, options)
 
 
-def prepare(name: str, rgb: np.ndarray, depth: np.ndarray, camera: Camera, options: RgbdFrameOptions) -> RgbdFrame:
+def prepare(
+    name: str, rgb: np.ndarray, depth: np.ndarray, camera: Camera, options: RgbdFrameOptions
+) -> RgbdFrame:
     """A frame from an image [H, W, 3] uint8 and depth [H, W] in metres, 0 = unknown, both of `camera`."""
     rgb, depth, camera = _cropped(rgb, depth, camera, options)
     depth = np.where(depth < options.max_depth, depth, 0)

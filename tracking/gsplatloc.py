@@ -3,8 +3,8 @@
 Zhou, "GSplatLoc: Ultra-Precise Camera Localization via 3D Gaussian Splatting" (2024): 0.8 of the mean
 absolute difference of depth and 0.2 of that of its contours (Sobel), where the map is opaque; Adam on
 quaternion and translation; the best iterate is kept. In the paper the initial pose is the previous frame's
-ground truth, and the measurement a rendering of the query's own points; here the initial pose is the tracker's
-prediction, the measurement the sensor's depth, and the map is fused from earlier frames.
+ground truth, and the measurement a rendering of the query's own points; here the initial pose is the
+tracker's prediction, the measurement the sensor's depth, and the map is fused from earlier frames.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class GsplatLocAligner:
         self._keyframe = cam_from_world
 
     def track(self, frame: RgbdFrame, predicted: Tensor) -> Tracked:
-        """The pose near `predicted` [4, 4] of least difference between the map's rendered depth and the frame's."""
+        """The pose near `predicted` [4, 4] of least difference between rendered and measured depth."""
         if self._gaussians is None or self._surface.version != self._version:
             self._gaussians, self._version = self._surface.gaussians(), self._surface.version
         pose, ok = depth_descent(self._gaussians, frame, predicted, self.options)
@@ -69,7 +69,7 @@ class GsplatLocAligner:
 def depth_descent(
     gaussians: Gaussians, frame: RgbdFrame, start: Tensor, options: GsplatLocOptions
 ) -> tuple[Tensor, bool]:
-    """The pose [4, 4] of least loss on the descent from `start`, and whether enough depth could be compared."""
+    """The pose [4, 4] of least loss on the descent from `start`, and if enough depth could be compared."""
     unknowns, adam = QuaternionPose(start, depth=1.0), Adam()
     best, lowest, stale = start, float("inf"), 0
     for _ in range(options.iterations):
@@ -87,9 +87,7 @@ def depth_descent(
     return best, lowest < float("inf")
 
 
-def depth_loss(
-    gaussians: Gaussians, camera: Camera, depth: Tensor, cam_from_world: Tensor
-) -> Tensor | None:
+def depth_loss(gaussians: Gaussians, camera: Camera, depth: Tensor, cam_from_world: Tensor) -> Tensor | None:
     """0.8 |D - D'| + 0.2 |Sobel D - Sobel D'| over pixels known to both; None where these are too few."""
     shown = render(gaussians, camera, cam_from_world)
     depth = depth.to(shown.depth)

@@ -26,13 +26,11 @@ class Keyframe:
 
 
 def make_keyframe(frame: RgbdFrame, cam_from_world: Tensor, depths: int) -> Keyframe:
-    """Choose a frame's samples: the pixel of largest gradient in every cell on each level, and `depths` depths."""
+    """Choose samples: the pixel of largest gradient in every cell on each level, and `depths` depths."""
     view = frame.as_rendering(cam_from_world)
     valid = eroded(view.depth > 0)
     world_from_cam = se3.inverse(cam_from_world)
-    colour = (
-        photometric_block(frame.grey, view, valid, 0.5**level) for level in range(len(frame.levels))
-    )
+    colour = (photometric_block(frame.grey, view, valid, 0.5**level) for level in range(len(frame.levels)))
     surface = inverse_depth_block(view.depth, view, valid, depths)
     surface = _in_world(surface, world_from_cam)
     probes = surface.points[:, :: max(1, len(surface) // _PROBES)].double()

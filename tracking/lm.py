@@ -1,9 +1,9 @@
 """Tracking by `lm`: second-order alignment of an RGB-D image with keyframes, coarse to fine.
 
 The residual blocks and the minimiser of the refinement `lm`, with one difference: the references are not
-renderings but sensor images of the keyframes, so that errors of rendering do not enter, and the sensor's depth
-is compared as well. Several keyframes determine the pose better than the last alone, and drift is corrected
-where the camera returns to a place.
+renderings but sensor images of the keyframes, so that errors of rendering do not enter, and the sensor's
+depth is compared as well. Several keyframes determine the pose better than the last alone, and drift is
+corrected where the camera returns to a place.
 """
 
 from collections.abc import Sequence

@@ -65,7 +65,7 @@ def photometric_block(photo: np.ndarray, view: Rendering, valid: Tensor, scale: 
 
 
 def feature_block(dense: Tensor, view: Rendering, valid: Tensor) -> ResidualBlock | None:
-    """Compare a query image's descriptor map [D, h, w] with the rendered one, cell by cell; None without one."""
+    """Compare a query image's descriptor map [D, h, w] with the rendered one; None without a rendered one."""
     if view.features is None:
         return None
     _, height, width = view.features.shape

@@ -29,7 +29,7 @@ _CONTRAST_SIGMA = 4.0  # pixels: neighbourhood over which contrast is normalised
 _CORNER_QUALITY = 0.01  # relative to the strongest corner
 _CORNER_SPACING = 6.0  # pixels
 _MAX_RETURN_PX = 0.5  # a track there and back must end where it began
-# Of `wide_baseline_pose`. Limits of depth are looser than where pixels are aligned: RANSAC rejects wrong depths.
+# Of `wide_baseline_pose`. Limits of depth are looser than for direct alignment: RANSAC rejects wrong depths.
 # With 0.9 and 0.02, 5 more of 120 initial poses on held-out views failed, all with an overlap below 0.3.
 _WIDE_DEPTH = ValidDepth(min_alpha=0.7, max_depth_step=0.1)
 _WIDE_ROUNDS = 2  # renderings, each at the pose found from the last
@@ -40,9 +40,9 @@ _WIDE_COSINE = 0.6  # minimum between descriptors that match
 
 @dataclass(frozen=True)
 class Correspondences:
-    """Pixels that show the same place, of the query image resampled to the rendering's size and of the latter."""
+    """Pixels that show the same place, both at the rendering's size."""
 
-    photo: Tensor  # [M, 2] float32
+    photo: Tensor  # [M, 2] float32, of the query image
     rendering: Tensor  # [M, 2] float32
 
 
@@ -67,7 +67,7 @@ def track(image: np.ndarray, view: Rendering, valid: Tensor, window_px: float, c
 def follow(
     image: np.ndarray, view: Rendering, valid: Tensor, query_from_view: Tensor, window_px: float, count: int
 ) -> Correspondences:
-    """Corners of the rendering in the query image, within the window around their projections at a pose [4, 4].
+    """Corners of the rendering in the query image, within a window around their projections at a pose [4, 4].
 
     For poses that are right to a pixel: no pyramid, and no tracking back, which would take as long again.
     """
@@ -99,7 +99,7 @@ def _corners(rendered: np.ndarray, valid: Tensor, count: int) -> np.ndarray | No
 
 
 def _correspondences(view: Rendering, *pixels: np.ndarray) -> Correspondences:
-    """From OpenCV's pixels [N, 1, 2], whose first centre is at (0, 0), ours is at (0.5, 0.5); none given: none."""
+    """From OpenCV's pixels [N, 1, 2], whose first centre is at (0, 0), not (0.5, 0.5); empty without any."""
     given = pixels or (np.zeros((0, 1, 2), np.float32),) * 2
     photo, rendered = (torch.from_numpy(each[:, 0]).to(view.depth) + 0.5 for each in given)
     return Correspondences(photo, rendered)
@@ -108,7 +108,7 @@ def _correspondences(view: Rendering, *pixels: np.ndarray) -> Correspondences:
 def _lucas_kanade(
     a: np.ndarray, b: np.ndarray, start: np.ndarray, guess: np.ndarray, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [N, 1, 2] in `b`, near `guess`, of the patches at `start` in `a`, and which were found [N]."""
+    """Positions [N, 1, 2] in `b`, near `guess`, of the patches at `start` in `a`, and which were found."""
     window, flags = (_WINDOW, _WINDOW), cv2.OPTFLOW_USE_INITIAL_FLOW
     end, found, _ = cv2.calcOpticalFlowPyrLK(
         a, b, start, guess.copy(), winSize=window, maxLevel=levels, flags=flags
@@ -117,7 +117,7 @@ def _lucas_kanade(
 
 
 def normalised_contrast(grey: np.ndarray, sigma: float) -> np.ndarray:
-    """Local contrast normalisation: grey [H, W] in [0, 1] -> float32 of local mean 0 and standard deviation 1.
+    """Local contrast normalisation: grey [H, W] in [0, 1] -> float32, local mean 0 and standard deviation 1.
 
     Exposure, shading, vignetting and some of the map's blur drop out. `sigma` pixels is the size of the
     neighbourhood.
@@ -191,7 +191,7 @@ def _mutual(cosine: Tensor, min_cosine: float) -> tuple[Tensor, Tensor]:
 def wide_baseline_pose(
     query: Query, gaussians: Gaussians, initial: PoseEstimate, render_options: RenderOptions
 ) -> PoseEstimate:
-    """A pose for direct alignment, which converges from a few pixels away only, from an initial one further off.
+    """A pose near enough for direct alignment, which converges from a few pixels, found from `initial`.
 
     Keypoints of the query image are matched with the descriptors rendered at the pose, without a window, and
     PnP with RANSAC gives the next pose, which overlaps more. `initial` itself where the matches support none.

@@ -51,22 +51,18 @@ _REACH_PX = 3.0  # image motion from which a level converges; if more is expecte
 _COARSEST = 3  # maximum number of levels below the finest, each of half the size
 _COARSEST_SIDE = 40  # pixels: a smaller image does not determine the pose
 _MIN_CORRELATION = 0.5  # between query image and rendering: less is another place
-_MAX_SQUARED_DISTANCE = (
-    36.0  # squared Mahalanobis distance from the initial pose: 1 in 10^4 exceed 28 by chance
-)
+_MAX_SQUARED_DISTANCE = 36.0  # squared Mahalanobis distance from the initial pose, 6 degrees of freedom
 _MIN_SEEN = 0.5  # share of the samples that must be in view
 
 
 @dataclass(frozen=True)
 class DirectOptions:
-    """How a rendering is aligned with the query image. Defaults were chosen on held-out views of RedKitchen."""
+    """How a rendering is aligned with the query image. Defaults are from held-out views of RedKitchen."""
 
     scale: float = 0.5  # size of the rendering relative to the query image; 1 is no more accurate
     min_side: int = 320  # pixels, longer side: smaller renderings are enlarged to it, or to the query image
     feature_weight: float = 0.0  # of the descriptor term relative to the photometric one; 0 = not used
-    prior_weight: float = (
-        0.15  # factor on the initial information, which is not independent: one map, one image
-    )
+    prior_weight: float = 0.15  # factor on the initial information: it shares the map's errors
     patches: bool = True  # KLT patches are added as reprojection residuals after photometric convergence
 
 

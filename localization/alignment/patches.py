@@ -37,7 +37,7 @@ class Patches:
 def with_patches(
     objective: Objective, state: State, image: np.ndarray, view: Rendering, valid: Tensor
 ) -> tuple[State, Patches | None]:
-    """`state`, an alignment of `view` with the query image, moved to the minimum of its cost plus the patches'.
+    """`state`, an alignment of `view` with the query image, moved to the minimum of the cost with patches.
 
     The returned Hessian and gradient include the patches, the cost does not. The patches are None, and the
     state is the same, where too few were found.

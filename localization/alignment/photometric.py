@@ -1,7 +1,7 @@
 """The photometric objective: the L1 difference between a query image and a rendering at every iterate.
 
-The gradient of the pose is the rasterizer's analytic one. Renderings are of the Gaussians in view only, and of
-half the size as long as the blur leaves nothing that a smaller image would not show.
+The gradient of the pose is the rasterizer's analytic one. Only the Gaussians near the field of view are
+rendered, and images of half the size as long as the blur removes what these would not show.
 """
 
 import math
@@ -90,7 +90,7 @@ class PhotometricObjective:
 def photometric_objective(
     query: Query, gaussians: Gaussians, scale: float, options: RenderOptions
 ) -> PhotometricObjective:
-    """The query image at a fraction of its size, and the map as that photo averaged to this size would show it."""
+    """The query image at a fraction of its size, and the map with the low-pass filter of that size."""
     camera = query.camera
     small = shrunk(camera, round(scale * max(camera.width, camera.height)))
     rgb = torch.from_numpy(resize_rgb(query.image, small.width, small.height))
@@ -134,7 +134,7 @@ class Pyramid:
         self._number, self._culled_at = -1, torch.eye(4, dtype=torch.float64)
 
     def at(self, pose: Tensor, blur: float) -> tuple[PhotometricObjective, bool]:
-        """The smallest that shows what a blur, relative to the longer side, leaves; and if it is the largest."""
+        """The smallest objective for a blur, relative to the longer side, and whether it is the largest."""
         number = 0
         while number + 1 < len(self._sizes) and blur * self._sizes[number + 1].side >= _HALVED_PX:
             number += 1
@@ -157,7 +157,7 @@ class Progress:
         self._least: deque[float] = deque(maxlen=_WINDOW + 1)
 
     def ended(self, loss: float) -> bool:
-        """Whether the loss stands still after this step, or its least has not fallen over a window of steps."""
+        """Whether the loss stands still, or its minimum has not fallen over a window of steps."""
         self._idle = self._idle + 1 if abs(loss - self._previous) < _MIN_CHANGE else 0
         self._previous = loss
         self._least.append(min(loss, self._least[-1] if self._least else math.inf))

@@ -19,7 +19,7 @@ _MIN_DEPTH = 1e-6  # metres; avoids a division by zero where nothing is rendered
 
 @dataclass(frozen=True)
 class ValidDepth:
-    """Which rendered depths are used. RANSAC tolerates wrong depths; direct alignment needs stricter limits."""
+    """Which rendered depths are used. RANSAC tolerates wrong ones; direct alignment needs stricter limits."""
 
     min_alpha: float = 0.9  # a pixel less opaque shows an unmapped part of the scene
     max_depth_step: float = 0.02  # relative second difference of inverse depth; a larger one is a depth edge
@@ -81,7 +81,7 @@ def render_map(
     max_side: int,
     feature_size: tuple[int, int] | None = None,
 ) -> Rendering:
-    """Render the map at a pose, its longer side at most `max_side` pixels; features [h, w] where asked for."""
+    """Render the map at a pose, the longer side at most `max_side` pixels; features [h, w] if asked for."""
     small = shrunk(camera, max_side)
     has_features = feature_size is not None and gaussians.features.shape[1] > 0
     options = replace(options, feature_size=feature_size if has_features else None)
@@ -130,7 +130,7 @@ class Samples:
 
 
 def bilinear(image: Tensor, x: Tensor, y: Tensor) -> Samples:
-    """Read `image` [H, W, C] at pixels x, y [N], first pixel centre = 0.5; outside, its border is repeated."""
+    """Read `image` [H, W, C] at pixels x, y [N], first pixel centre = 0.5; its border is repeated outside."""
     height, width, _ = image.shape
     inside = (x >= 0.5) & (y >= 0.5) & (x < width - 0.5) & (y < height - 0.5)
     a, b, c, d, fx, fy = _neighbours(image, x.nan_to_num(0.0), y.nan_to_num(0.0))

@@ -1,11 +1,11 @@
 """Residuals between a reference image with depth and a query image, and the objective that they make up.
 
 A `ResidualBlock` holds samples of the reference as points in its camera. A pose moves them into the query
-image, which is read bilinearly there and compared: grey values, inverse depth or descriptors.
-`normal_equations` returns J^T W J and J^T W r over eight unknowns: a left perturbation (rho, phi) of the pose,
-then gain and bias. The native package sums them without storing J; `reference_equations` computes the same in
-PyTorch and is its oracle. An `Objective` adds terms (a block, its effective sample size) and a Gaussian prior;
-`levenberg_marquardt` and `adam` minimise it.
+image, which is read bilinearly there and compared: grey values, inverse depth or descriptors. The unknowns
+are a left perturbation (rho, phi) of the pose, then gain and bias; `normal_equations` returns J^T W J and
+J^T W r. The native package sums them without storing J; `reference_equations` computes the same in PyTorch
+and is its oracle. An `Objective` adds terms (a block with its effective sample size) and a Gaussian prior;
+`levenberg_marquardt` and `adam_descent` minimise it.
 
 The image gradients of the reference, if given, are averaged with those of the query: Efficient Second-order
 Minimisation (Benhimane & Malis 2004) converges in 3 steps where the query's gradients alone take 10.
@@ -43,7 +43,7 @@ class GainBias:
 
 @dataclass(frozen=True)
 class ResidualBlock:
-    """Residuals of one kind: I(u) - gain J - bias, D(u) - 1 / z, or F(u) - f, squares summed over channels."""
+    """Residuals of one kind: I(u) - gain J - bias, D(u) - 1 / z, or F(u) - f, a vector per sample."""
 
     kind: Literal["photometric", "inverse_depth", "features"]
     points: Tensor  # [3, P] in the reference camera
@@ -234,7 +234,7 @@ class Objective:
 
 
 def noise(residuals: Tensor) -> float:
-    """Robust standard deviation of residuals, NaN left out: 1.4826 times the median of the absolute values."""
+    """Robust standard deviation of residuals without NaN: 1.4826 times the median of the absolute values."""
     sizes = residuals[~residuals.isnan()].abs()
     return 1.4826 * sizes.median().item() if len(sizes) else 0.0
 

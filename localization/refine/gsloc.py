@@ -1,12 +1,12 @@
 """Refinement `gsloc`: dense photometric alignment by gradient descent, with a rendering at every step.
 
-Botashev et al., "GSLoc: Visual Localization with 3D Gaussian Splatting" (2024). Adam on SE(3) minimises the L1
-difference between rendering and query image. Where the PSNR remains below 25 dB, the search is repeated with
-both images blurred, the blur fading as it goes: a blurred image converges from further away. Beyond the paper:
-translations are in depths of the scene, not in metres; a rendering that correlates with the query image is not
-searched for again, as under another exposure none reaches 25 dB; as long as the blur allows it, images of half
-the size are compared; a search without progress ends; and a pose is accepted only if it lowers the loss, raises
-the PSNR and correlates with the query image.
+Botashev et al., "GSLoc: Visual Localization with 3D Gaussian Splatting" (2024). Adam on SE(3) minimises the
+L1 difference between rendering and query image. If the PSNR remains below 25 dB, the search is repeated with
+both images blurred, with a fading blur: blurred images converge from further away. Beyond the paper:
+translations are in depths of the scene, not in metres; the search is not repeated for a rendering that
+correlates with the query image, as under another exposure none reaches 25 dB; images of half the size are
+compared as long as the blur allows it; a search without progress ends; and a pose is accepted only if it
+lowers the loss, raises the PSNR and correlates with the query image.
 
 Where `lm` needs a few steps on one rendering, this needs hundreds of renderings. It is the peer that `lm` is
 compared with (benchmarks, convergence).
@@ -44,9 +44,7 @@ _MIN_CORRELATION = 0.5  # between query image and rendering: less is another pla
 class GslocOptions(DescentOptions):
     """How rendering and query image are aligned: the paper's settings, except where stated."""
 
-    scale: float = (
-        0.5  # of the rendering, relative to the query image (paper: 1; 1/2 and 1/4 are its ablation)
-    )
+    scale: float = 0.5  # of the rendering, relative to the query image (paper: 1; ablation: 1/2, 1/4)
     parametrization: Parametrization = "se3"  # or "quaternion", with translation: the ablation
     blur: float = 0.06  # first Gaussian sigma of the second search, relative to the image's longer side
     min_psnr: float = 25.0  # dB; below it, search again with blur

@@ -1,8 +1,8 @@
 """Refinement `lm`: direct alignment of a rendering, second order.
 
-Photometric residuals of local contrast, minimised by Levenberg-Marquardt in a few steps instead of hundreds of
-Adam; then KLT patches. On 75 held-out views of RedKitchen initial poses of 0.71 cm improved to 0.41 cm, in 5
-steps over all levels, where `fine` reached 0.48 in five times as long.
+Photometric residuals of local contrast, minimised by Levenberg-Marquardt in a few steps instead of hundreds
+of Adam; then KLT patches. On 75 held-out views of RedKitchen initial poses of 0.71 cm improved to 0.41 cm,
+in 5 steps over all levels, where `fine` reached 0.48 in five times as long.
 """
 
 import time

@@ -2,9 +2,9 @@
 
 Sidorov et al., "GSplatLoc: Grounding Keypoint Descriptors into 3D Gaussian Splatting for Improved Visual
 Localization" (IROS 2025): photometric and feature residuals, Adam over the 6-vector of a pose. Beyond the
-paper: robust cost, local contrast with gain and bias, levels of the image, Adam steps of equal image motion in
-every direction, and the initial pose as a Gaussian prior. The best iterate is kept; it is accepted if the
-initial pose's inliers agree with it, too.
+paper: robust cost, local contrast with gain and bias, levels of the image, Adam steps of equal image motion
+in every direction, and the initial pose as a Gaussian prior. The best iterate is kept, if the initial pose's
+inliers agree with it, too.
 """
 
 import math
@@ -36,14 +36,12 @@ class WarpOptions(DirectOptions):
     feature_weight: float = 0.1  # of the descriptor term relative to the photometric one; 0 = colour only
     patches: bool = False  # KLT patches are added as reprojection residuals after photometric convergence
     lr: float = AdamOptions.lr  # first Adam step, radians of view in every direction (paper: 1e-3 m and rad)
-    iterations: int = (
-        AdamOptions.iterations
-    )  # maximum Adam steps of a level (paper: 250 indoors, 350 outdoors)
+    iterations: int = AdamOptions.iterations  # maximum Adam steps of a level (paper: 250, outdoors 350)
 
     def __post_init__(self) -> None:
         if not (0 < self.lr < math.inf) or self.iterations < 0:
             raise GSplatLocError(
-                f"expected a positive learning rate and a number of steps of at least 0, found {self.lr:g} and"
+                f"expected a positive learning rate and at least 0 steps, found {self.lr:g} and"
                 f" {self.iterations}: see --warp_lr and --warp_iters"
             )
 

@@ -35,7 +35,11 @@ def error_m(tracker: Tracker, clip: Clip) -> float:
 
 @pytest.mark.parametrize(
     ("options", "limit_m"),
-    [(KeyframeOptions(), 0.002), (KeyframeOptions(colour_weight=0), 0.01), (KeyframeOptions(depth_weight=0), 0.008)],
+    [
+        (KeyframeOptions(), 0.002),
+        (KeyframeOptions(colour_weight=0), 0.01),
+        (KeyframeOptions(depth_weight=0), 0.008),
+    ],
     ids=["both", "depth", "colour"],
 )
 def test_lm_finds_the_trajectory(clip: Clip, options: KeyframeOptions, limit_m: float) -> None:
@@ -51,7 +55,9 @@ def test_lm_stands_noise_that_grows_with_the_square_of_depth() -> None:
 
 
 def test_lm_makes_a_keyframe_where_the_view_is_new(clip: Clip) -> None:
-    few = tracked(clip, TrackingOptions(frames=FRAMES, lm=KeyframeOptions(keyframe_shift=1, keyframe_overlap=0)))
+    few = tracked(
+        clip, TrackingOptions(frames=FRAMES, lm=KeyframeOptions(keyframe_shift=1, keyframe_overlap=0))
+    )
     many = tracked(clip, TrackingOptions(frames=FRAMES, lm=KeyframeOptions(keyframe_shift=0.02)))
     assert few.keyframes == [0]
     assert len(many.keyframes) > 5

@@ -1,6 +1,7 @@
 """Direct alignment of a rendering: levels, expected motion, and the covariance by cells of the image."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,14 +10,23 @@ import torch
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import direct
 from gsplatloc.localization.alignment import rendered_view as rendering
+from gsplatloc.localization.alignment.adam import AdamOptions, adam_descent
 from gsplatloc.localization.alignment.blocks import photometric_block
-from gsplatloc.localization.alignment.direct import DirectOptions, expected_motion_px, grid_sums, level_scales
+from gsplatloc.localization.alignment.direct import (
+    DirectOptions,
+    align_with_map,
+    expected_motion_px,
+    grid_sums,
+    level_scales,
+    photometric_uncertainty,
+)
 from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
 from gsplatloc.localization.alignment.patches import with_patches
 from gsplatloc.localization.alignment.rendered_view import ValidDepth
 from gsplatloc.localization.alignment.residuals import Objective, State, Term
 from gsplatloc.localization.pose.covariance import GridSums
 from gsplatloc.utils import robust
+from tests.localization.rendered_room import with_matches
 
 START = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]
 VALID = ValidDepth(0.9, 0.005)
@@ -51,6 +61,35 @@ def test_patches_add_to_the_sums(room: Any) -> None:
     assert patches is not None
     more = grid_sums(objective, state, view, patches)
     assert bool((more.curvature.sum(0).diagonal() > sums.curvature.sum(0).diagonal()).all())
+
+
+@pytest.mark.parametrize("minimise", (levenberg_marquardt, partial(adam_descent, options=AdamOptions())))
+def test_inliers_are_those_of_the_returned_pose(room: Any, minimise: Any) -> None:
+    initial = with_matches(room.initial(START), room.truth)
+    found = align_with_map(room.query, room.gaussians, initial, minimise, DirectOptions(), RenderOptions())
+    assert found is not None and found.matches is not None
+    assert found.inliers == found.matches.inliers.sum() == 150
+    assert not found.matches.inliers[::4].any()
+
+
+def test_the_covariance_follows_from_the_cells_of_the_image(
+    room: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that the pixels of a cell share scatter the jackknife's poses; J^T W J does not show them."""
+    options = RenderOptions()
+    found = photometric_uncertainty(room.query, room.gaussians, room.truth, options, 320)
+    assert found is not None
+    sums = grid_sums
+
+    def shared(*arguments: Any) -> GridSums:
+        exact = sums(*arguments)
+        return replace(exact, gradient=5 * exact.gradient)
+
+    monkeypatch.setattr(direct, "grid_sums", shared)
+    correlated = photometric_uncertainty(room.query, room.gaussians, room.truth, options, 320)
+    assert correlated is not None
+    torch.testing.assert_close(correlated[1], found[1])
+    assert bool((correlated[0].diagonal() > 10 * found[0].diagonal()).all())
 
 
 @pytest.mark.parametrize(("least", "width"), [(320, 320), (200, 200), (100, 160), (1000, 320)])

@@ -1,4 +1,4 @@
-"""Objectives: every kind of residual alone and together, the prior, and the native sums against the readable."""
+"""Objectives: every kind of residual alone and together, the prior, and the native sums."""
 
 from typing import Any
 

@@ -22,6 +22,7 @@ from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.rendered_room import with_matches
 
 NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
 FAR = [0.15, 0.05, -0.1, 0.02, -0.06, 0.03]  # 19 cm, 4 degrees
@@ -170,12 +171,19 @@ def test_a_search_ends_where_its_loss_has_not_fallen_for_long() -> None:
     assert jumping.index(True) <= _WINDOW and jumping[-1]
 
 
-def test_the_covariance_owns_up_to_the_error(room: Any) -> None:
+def test_the_covariance_is_as_large_as_the_error(room: Any) -> None:
     estimate = GslocRefiner(OPTIONS).refine(room.query, room.splat_map, room.initial(NEAR))
     assert estimate.covariance is not None
     away = se3.se3_log(estimate.pose() @ se3.inverse(room.truth))
     assert (away @ torch.linalg.solve(estimate.covariance, away)).item() < 36
     assert estimate.covariance.diagonal().sqrt().max() < 0.05  # metres and radians
+
+
+def test_inliers_are_those_of_the_returned_pose(room: Any) -> None:
+    initial = with_matches(room.initial(NEAR), room.truth)
+    estimate = GslocRefiner(OPTIONS).refine(room.query, room.splat_map, initial)
+    assert estimate.accepted and estimate.matches is not None
+    assert estimate.inliers == estimate.matches.inliers.sum() == 150
 
 
 @pytest.mark.parametrize(
