@@ -50,7 +50,7 @@ build/typed: setup.py Makefile
 	touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks demo
 
 test: setup lint
 	$(BIN)/python -m pytest
@@ -59,7 +59,7 @@ test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
 
 gate: setup
-	$(BIN)/python -m benchmarks.suite --quick
+	$(BIN)/python -m benchmarks gate
 
 # On Linux the native wheel is marked with the oldest glibc that it runs on (manylinux).
 wheels: setup
@@ -82,10 +82,10 @@ format: setup
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 bench: setup
-	$(BIN)/python -m benchmarks.raster
+	$(BIN)/python -m benchmarks performance --parts rasterizer --scenes cube-100k
 
 accuracy: setup
-	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks accuracy
 
 clean:
 	rm -rf $(VENV) build dist output .pytest_cache .ruff_cache .mypy_cache

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import gsplatloc_kernels as native
-from benchmarks.raster_scenes import cube
+from benchmarks.performance.rasterizer import cube
 from gsplatloc.gaussian_renderer import native as backend
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.feature_cache import FeatureCache
