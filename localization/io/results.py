@@ -92,7 +92,10 @@ def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str
 
 
 def _stage_columns(result: QueryResult, stage: str | None, estimate: PoseEstimate | None) -> list[str]:
-    """The columns of one stage (None: the final one). Errors are empty without ground truth and `inf` without an estimate."""
+    """The columns of one stage (None: the final one).
+
+    Errors are empty without ground truth, and `inf` without an estimate.
+    """
     error = stage_error(result, stage)
     errors = [f"{error.translation_m:.6f}", f"{error.rotation_deg:.6f}"] if error else ["", ""]
     if estimate is None:
