@@ -6,7 +6,7 @@ python -m benchmarks.rgbd [--data DIR] [--published] [--timed] [--output benchma
 `tum_livingroom1` as a whole, and each of the three stretches of RedKitchen's test frames on its own. Every
 method starts from the first true pose, predicts by constant velocity and sees no other truth. `surface` needs
 no truth: it is how far the depth of one frame is from that of a later one, moved by the trajectory. Where the
-truth has seams (`tracking.seams`), errors are stated for each piece on its own as well. Frames a second are
+truth has discontinuities (`tracking.discontinuities`), errors are stated for each piece on its own as well. Frames a second are
 recorded with `--timed` only, on a machine that does nothing else.
 """
 
