@@ -9,9 +9,9 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.tracking.frames import FrameOptions
+from gsplatloc.tracking.frames import RgbdFrameOptions
 from gsplatloc.tracking.gsplatloc import GsplatLocOptions
-from gsplatloc.tracking.lm import LmOptions
+from gsplatloc.tracking.lm import KeyframeOptions
 from gsplatloc.tracking.options import Method, TrackingOptions
 from gsplatloc.tracking.sequence import Split
 from gsplatloc.tracking.surface import SurfaceOptions
@@ -36,11 +36,13 @@ class TrackingArguments:
     """index of the first frame, counted from 0"""
     last: int | None = None
     """index of the last frame, inclusive; unset = the end"""
-    side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = FrameOptions.side
+    side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = RgbdFrameOptions.side
     """pixels; images are halved while their longer side is at least twice this"""
-    max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = FrameOptions.max_depth
+    max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = RgbdFrameOptions.max_depth
     """metres; larger depths are ignored"""
-    depth_weight: Annotated[float, tyro.conf.arg(aliases=["--lm.depth_weight"])] = LmOptions.depth_weight
+    depth_weight: Annotated[float, tyro.conf.arg(aliases=["--lm.depth_weight"])] = (
+        KeyframeOptions.depth_weight
+    )
     """effective sample size of all depths of a frame, in lm; 0 = images only"""
     iterations: Annotated[int, tyro.conf.arg(aliases=["--gsplatloc.iterations"])] = (
         GsplatLocOptions.iterations

@@ -46,8 +46,9 @@ def main() -> None:
     seconds = {name: run(name, command) for name, command in commands(arguments).items()}
     folder = arguments.output / "map" / "localization"
     metrics = read_json(folder / "metrics.json")
-    print("\n".join(table(metrics, seconds)))
-    print(f"\nreport     {shown(folder / 'report.html')}\npictures   {shown(folder / 'pictures')}")
+    total = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    print(f"\nmap        {metrics['map_bytes'] / 1e6:.1f} MB read; {sum(seconds.values()):.0f} s ({total})")
+    print(f"report     {shown(folder / 'report.html')}\npictures   {shown(folder / 'pictures')}")
     check(metrics, arguments)
 
 
@@ -76,35 +77,14 @@ def run(name: str, command: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def table(metrics: Mapping[str, Any], seconds: Mapping[str, float]) -> list[str]:
-    """Errors and times of every stage."""
-    rows = {**metrics["stages"], "final": metrics["final"]}
-    lines = ["", f"{'stage':<10}{'median':>12}{'rotation':>12}{'5 cm 5°':>10}{'1 cm 1°':>10}{'time':>10}"]
-    for name, row in rows.items():
-        errors = _in(row["median_translation_m"], 100, " cm") + _in(row["median_rotation_deg"], 1, "°")
-        recalls = "".join(f"{100 * row['recall'][key]:>9.0f}%" for key in ("5cm_5deg", "1cm_1deg"))
-        lines.append(f"{name:<10}{errors}{recalls}{row['median_ms'] or 0:>7.0f} ms")
-    total = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-    failed = f"{metrics['count']} queries, {metrics['failed']} failed"
-    return [
-        *lines,
-        "",
-        f"{failed}; map {metrics['map_bytes'] / 1e6:.1f} MB; {sum(seconds.values()):.0f} s ({total})",
-    ]
-
-
 def check(metrics: Mapping[str, Any], arguments: DemoArguments) -> None:
     """Raise `GSplatLocError` where the result is less accurate than demanded."""
     final = metrics["final"]
     medians = final["median_translation_m"], final["median_rotation_deg"]
-    centimetres, degrees = (float("inf") if value is None else value for value in medians)
-    recall = final["recall"]["5cm_5deg"]
+    metres, degrees = (float("inf") if value is None else value for value in medians)
+    centimetres, recall = 100 * metres, final["recall"]["5cm_5deg"]
     demands = [
-        (
-            100 * centimetres <= arguments.max_median_cm,
-            f"{arguments.max_median_cm} cm",
-            f"{100 * centimetres:.2f} cm",
-        ),
+        (centimetres <= arguments.max_median_cm, f"{arguments.max_median_cm} cm", f"{centimetres:.2f} cm"),
         (degrees <= arguments.max_median_deg, f"{arguments.max_median_deg}°", f"{degrees:.3f}°"),
         (recall >= arguments.min_recall, f"{arguments.min_recall:.0%} at 5 cm 5°", f"{recall:.0%}"),
     ]
@@ -118,7 +98,3 @@ def check(metrics: Mapping[str, Any], arguments: DemoArguments) -> None:
 def shown(path: Path) -> str:
     """A path relative to the project's root, where the commands run; absolute if it is outside."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.resolve())
-
-
-def _in(value: float | None, factor: float, unit: str) -> str:
-    return f"{'–' if value is None else f'{factor * value:.3f}{unit}':>12}"

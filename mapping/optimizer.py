@@ -30,7 +30,7 @@ class OptimizerOptions:
     rotation_lr: float = 0.001  # of the quaternions
     feature_lr: float = 0.001  # of the descriptors, and of their decoder
     # Step only the Gaussians that an iteration's view shows (Mallick et al., Taming 3DGS, 2024). That saves
-    # memory traffic on a GPU, but rarely seen Gaussians learn more slowly: they stay between their views.
+    # memory traffic on a GPU, but Gaussians that few views show learn more slowly.
     sparse_adam: bool = False
 
 

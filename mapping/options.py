@@ -27,7 +27,7 @@ class RenderingOptions:
     backend: str = "native"  # rasterizer: native, or reference (slow, readable PyTorch)
     antialiased: bool = False  # compensate opacity for the low-pass filter (Mip-Splatting)
     convert_SHs_python: bool = False  # evaluate colours in PyTorch, not in the rasterizer
-    convert_cov3D_python: bool = False  # likewise 3D covariances
+    convert_cov3D_python: bool = False  # evaluate 3D covariances in PyTorch, not in the rasterizer
     exposure: bool = False  # learn the exposure of every training image
     exposure_model: Literal["affine", "act"] = "affine"  # 12 parameters per image, or a network (act)
 
@@ -80,7 +80,7 @@ class DebugOptions:
     """Debugging."""
 
     debug: bool = False  # when an iteration fails, write its inputs to a file
-    debug_from: int = -1  # likewise, from this iteration on; -1 = never
+    debug_from: int = -1  # --debug from this iteration on; -1 = never
     detect_anomaly: bool = False  # let autograd name the first operation that gave NaN (slow)
 
     def active(self, iteration: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Tracked:
 class Aligner(Protocol):
     """Finds the pose of one frame after another, from what it kept of those before."""
 
-    def start(self, frame: Frame, cam_from_world: Tensor) -> None:
+    def start(self, frame: RgbdFrame, cam_from_world: Tensor) -> None:
         """Take the first frame, whose pose [4, 4] is given, as reference."""
         ...
 
-    def track(self, frame: Frame, predicted: Tensor) -> Tracked:
+    def track(self, frame: RgbdFrame, predicted: Tensor) -> Tracked:
         """The pose of the next frame, near `predicted` [4, 4]."""
         ...

@@ -13,7 +13,7 @@ from gsplatloc.scene.export import report_later_iterations, save_gaussians
 from gsplatloc.scene.map_config import write_cameras
 from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
 from gsplatloc.tracking.evaluation import TrajectoryError, pairs, trajectory_error
-from gsplatloc.tracking.frames import Frame, FrameOptions, load_frame
+from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, load_frame
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Aligner
 from gsplatloc.tracking.sequence import RgbdSequence
@@ -89,7 +89,7 @@ def write_result(
     write_cameras(folder, [sequence.views[index].with_pose(poses[index]) for index in result.keyframes])
 
 
-def _prefetched(views: Sequence[View], options: FrameOptions) -> Iterator[Frame]:
+def _prefetched(views: Sequence[View], options: RgbdFrameOptions) -> Iterator[RgbdFrame]:
     """Frames in order, the next one being decoded on another thread meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(load_frame, views[0], options)

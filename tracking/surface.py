@@ -15,7 +15,7 @@ from torch import Tensor
 from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -53,14 +53,14 @@ class SurfaceMap:
     def __len__(self) -> int:
         return len(self.means)
 
-    def add(self, frame: Frame, cam_from_world: Tensor) -> None:
+    def add(self, frame: RgbdFrame, cam_from_world: Tensor) -> None:
         """Fuse a frame seen from a pose [4, 4]."""
         self.version += 1
         covered = self._fuse(frame, cam_from_world)
         if len(self) < self.options.max_points:
             self._extend(frame, cam_from_world, covered)
 
-    def _fuse(self, frame: Frame, cam_from_world: Tensor) -> Tensor:
+    def _fuse(self, frame: RgbdFrame, cam_from_world: Tensor) -> Tensor:
         """Move the points that the frame sees again; returns the cells [H, W] bool that they explain."""
         inverse, camera = frame.inverse_depth, frame.camera
         covered = torch.zeros(inverse.shape, dtype=torch.bool)
@@ -90,7 +90,7 @@ class SurfaceMap:
         self.rgb[index] = torch.lerp(self.rgb[index], rgb, share)
         self.weights[index] = old + worth
 
-    def _extend(self, frame: Frame, cam_from_world: Tensor, covered: Tensor) -> None:
+    def _extend(self, frame: RgbdFrame, cam_from_world: Tensor, covered: Tensor) -> None:
         """A new point in every cell of the grid whose surroundings no point explains."""
         cell = self.options.cell_px
         around = F.max_pool2d(covered.float()[None, None], 2 * (cell // 2) + 1, 1, cell // 2)[0, 0] > 0
@@ -113,5 +113,5 @@ class SurfaceMap:
         return gaussians_from_points(points, 0, features, _OPAQUE, self.options.scale)
 
 
-def _colours(frame: Frame, rows: Tensor, columns: Tensor) -> Tensor:
+def _colours(frame: RgbdFrame, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.from_numpy(frame.rgb)[rows, columns].float() / 255

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.tracking.protocol import Aligner, Tracked
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils import se3
@@ -23,7 +23,7 @@ class Tracker:
     keyframes: list[int] = field(default_factory=list)  # those that made the map
     lost: list[int] = field(default_factory=list)  # frames like no other: they stay where they were
 
-    def add(self, frame: Frame) -> Tensor:
+    def add(self, frame: RgbdFrame) -> Tensor:
         """The next frame's pose [4, 4]; `GSplatLocError` where the first frame has no depth."""
         tracked = self._track(frame)
         if not tracked.ok:
@@ -34,7 +34,7 @@ class Tracker:
         self.poses.append(tracked.cam_from_world)
         return tracked.cam_from_world
 
-    def _track(self, frame: Frame) -> Tracked:
+    def _track(self, frame: RgbdFrame) -> Tracked:
         if not self.poses:
             if not frame.inverse_depth.any():
                 raise GSplatLocError(

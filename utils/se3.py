@@ -95,6 +95,23 @@ def se3_log(transform: Tensor) -> Tensor:
     return torch.cat([rho, phi], -1)
 
 
+def se3_log_numpy(transform: np.ndarray) -> np.ndarray:
+    """`se3_log` of one motion [4, 4] in numpy, -> [6], like `se3_exp_numpy`."""
+    skew = 0.5 * (transform[:3, :3] - transform[:3, :3].T)  # sin(a) / a times hat(phi)
+    sine = math.sqrt(skew[2, 1] ** 2 + skew[0, 2] ** 2 + skew[1, 0] ** 2)
+    cosine = 0.5 * (transform[0, 0] + transform[1, 1] + transform[2, 2] - 1)
+    if cosine < -0.9:  # the skew part vanishes at pi
+        return se3_log(torch.from_numpy(transform)).numpy()
+    angle = math.atan2(sine, cosine)
+    small = sine * sine < _SMALL_ANGLE_SQ
+    skew = (1 + sine * sine / 6 if small else angle / sine) * skew  # hat(phi)
+    # The inverse of the left Jacobian is 1 - hat / 2 + third hat^2.
+    third = 1 / 12 + angle**2 / 720 if small else (1 - 0.5 * angle * sine / (1 - cosine)) / angle**2
+    across = skew @ transform[:3, 3]
+    rho = transform[:3, 3] - 0.5 * across + third * (skew @ across)
+    return np.array([*rho, skew[2, 1], skew[0, 2], skew[1, 0]])
+
+
 def inverse(transform: Tensor) -> Tensor:
     """The inverse of rigid motions [..., 4, 4], by transposition."""
     rotation = transform[..., :3, :3].transpose(-1, -2)

@@ -47,36 +47,28 @@ class AccuracyArguments:
 
     scenes: tuple[str, ...] = (*SCENES, f"{SCENES[0]}:first60")
     """folders of the scenes in --data; NAME:first60 maps the first 60 % of the training images only"""
-    data: Path = DATA
-    """folder of the data sets; default: $GSPLATLOC_DATA"""
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     chains: tuple[str, ...] = ("initial+lm", "initial+fine", "initial+fine+warp", "initial+warp")
     """chains of stages to localize with"""
     baselines: tuple[str, ...] = ("mutual",)
     """settings of the sparse baseline: mutual, lighterglue; none = leave it out"""
-    baseline: Path | None = None
-    """the sparse baseline's script; default: DATA/../tools/sparse_baseline.py"""
+    baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
     ablation: tuple[str, ...] = SCENES[:1]
     """scenes where numbers of landmarks and keypoints of the initial pose are varied"""
-    foreign: int = 64
-    """images of other scenes that must be rejected"""
-    queries: int | None = None
-    """test images at most, evenly spaced, for a trial; the baseline takes all"""
-    iterations: int | None = None
-    """of training, for a trial; unset = the preset's"""
+    foreign: int = 64  # images of other scenes that must be rejected
+    queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
+    iterations: int | None = None  # of training, for a trial; unset = the preset's
     maps: Path | None = None
     """folder of finished maps, MAPS/SCENE or MAPS/SCENE/map, which are used instead of making new ones"""
     keep: Keep = "commit"
     """scenes in --results that are not measured again: those of this commit, all, or none"""
-    output: Path = OUTPUT / "accuracy"
-    """folder for maps, copies of scenes, poses of every query, and logs"""
-    results: Path = RESULTS / "accuracy.json"
-    """file of results"""
-    publish: bool = True
-    """write the tables and plots of the documentation at the end"""
+    output: Path = OUTPUT / "accuracy"  # folder for maps, copies of scenes, poses of every query, and logs
+    results: Path = RESULTS / "accuracy.json"  # file of results
+    publish: bool = True  # write the tables and plots of the documentation at the end
 
 
 def main() -> None:
-    arguments = tyro.cli(AccuracyArguments, description=__doc__, config=(tyro.conf.FlagConversionOff,))
+    arguments = tyro.cli(AccuracyArguments, description=__doc__)
     script = checked_script(arguments)
     record, failures = Record(arguments.results, arguments.keep), []
     for text in arguments.scenes:
@@ -138,7 +130,10 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
         "extent": path_extent([*scene.train, *scene.test]),
         "mapping": measure.mapping_summary(map_folder),
         "decode_median_ms": measure.decode_ms(queries),
-        "chains": [measure.chain_figures(map_folder, queries, chain, work) for chain in arguments.chains],
+        "chains": [
+            measure.chain_figures(map_folder, queries, chain, work, calibrated=chain == arguments.chains[0])
+            for chain in arguments.chains
+        ],
         "ablation": measure.ablations(map_folder, queries) if text in arguments.ablation else [],
         "rejection": measure.rejection(
             map_folder, foreign_queries(arguments.data, variant.name, arguments.foreign)

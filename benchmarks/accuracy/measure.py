@@ -66,7 +66,9 @@ def localize(localizer: Localizer, queries: Sequence[QueryImage]) -> list[QueryR
     return localize_queries(localizer, queries, quiet=True)
 
 
-def chain_figures(map_folder: Path, queries: Sequence[QueryImage], chain: str, work: Path) -> Figures:
+def chain_figures(
+    map_folder: Path, queries: Sequence[QueryImage], chain: str, work: Path, calibrated: bool = True
+) -> Figures:
     """Accuracy, cost and calibration of a chain of stages; poses of every query go into `work`."""
     options = LocalizerOptions(stages=stages_of(chain))
     localizer = Localizer.load(map_folder, options)
@@ -82,10 +84,12 @@ def chain_figures(map_folder: Path, queries: Sequence[QueryImage], chain: str, w
         "final": _brief(figures["final"]),
         "stages": {name: _brief(figures["stages"][name]) for name in stages},
         "degraded": {name: degraded(results, name) for name in stages[1:]},
-        "calibration": {name: [asdict(part) for part in calibration(results, name)] for name in stages},
+        "calibration": {
+            name: [asdict(part) for part in calibration(results, name)] for name in stages if calibrated
+        },
         # Of every query after the first and the last stage, for the plots.
         "errors_m": {name: [_translation(result, name) for result in results] for name in ends},
-        "stated_m": {name: [_stated(result, name) for result in results] for name in ends},
+        "stated_m": {name: [_stated(result, name) for result in results] for name in ends if calibrated},
     }
 
 

@@ -23,12 +23,10 @@ ViewSet = Literal["holdout", "train", "test"]
 class QualityArguments:
     """Which map is rendered, and at which views."""
 
-    map: Path
-    """folder that train.py wrote"""
+    map: Path  # folder that train.py wrote
     views: ViewSet = "holdout"
     """training views that were held out (--holdout), those trained on, or the scene's test views"""
-    iteration: int | None = None
-    """iteration of the map; unset = the latest"""
+    iteration: int | None = None  # iteration of the map; unset = the latest
 
 
 def chosen_views(scene: Scene, config: MapConfig, views: ViewSet) -> Sequence[View]:

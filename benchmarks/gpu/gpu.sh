@@ -59,8 +59,7 @@ raise SystemExit(0 if native.has_cuda() or '$DEVICE' == 'cpu' else 'the rasteriz
 }
 
 run_tests() {
-  "$PYTHON" -m pytest tests/cuda/test_on_gpu.py tests/device -rs -p no:cacheprovider --durations=10 \
-    --junitxml="$WORK/test.xml"
+  "$PYTHON" -m pytest tests/cuda/test_on_gpu.py tests/device -rs -p no:cacheprovider --durations=10
 }
 
 # A sanitizer makes a run a hundred times slower: each tool has its share of the time.

@@ -36,16 +36,11 @@ _CHAINS: tuple[tuple[str, ...], ...] = ((), ("fine",), ("fine", "warp"), ("lm",)
 class GpuMapArguments:
     """What is mapped, and where."""
 
-    step: Literal["train", "localize"]
-    """make the maps, or localize in the first one"""
-    scene: Path
-    """folder of the scene"""
-    work: Path
-    """folder for maps and figures"""
-    device: str = "cuda"
-    """cuda, cuda:N or cpu"""
-    dry_run: bool = False
-    """next to no work, on a few views of the synthetic room: checks this script"""
+    step: Literal["train", "localize"]  # make the maps, or localize in the first one
+    scene: Path  # folder of the scene
+    work: Path  # folder for maps and figures
+    device: str = "cuda"  # cuda, cuda:N or cpu
+    dry_run: bool = False  # next to no work, on a few views of the synthetic room: checks this script
 
 
 def main() -> None:

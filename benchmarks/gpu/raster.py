@@ -57,16 +57,11 @@ Milliseconds = dict[str, float]
 class RasterArguments:
     """What is rendered."""
 
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
-    scenes: tuple[str, ...] = ("cube-100k", "cube-1M")
-    """cube-N, or folders of maps"""
-    sizes: tuple[str, ...] = ("640x480", "1920x1080")
-    """WIDTHxHEIGHT"""
-    repeats: int = 7
-    """measurements of each time"""
-    json: Path | None = None
-    """file for the figures"""
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    scenes: tuple[str, ...] = ("cube-100k", "cube-1M")  # cube-N, or folders of maps
+    sizes: tuple[str, ...] = ("640x480", "1920x1080")  # WIDTHxHEIGHT
+    repeats: int = 7  # measurements of each time
+    json: Path | None = None  # file for the figures
 
 
 @dataclass(frozen=True)

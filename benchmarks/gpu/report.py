@@ -2,7 +2,6 @@
 
 import os
 import re
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.harness import RESULTS
 from benchmarks.harness.machine import describe
-from benchmarks.harness.record import read_rows
 from gsplatloc.utils.device import torch_device
 from gsplatloc.utils.io import read_json, write_json, write_text
 
@@ -38,32 +35,8 @@ def gather(work: Path, command: str) -> dict[str, Any]:
             report["steps"][step] = read_json(work / f"{step}.step.json")
         if (work / f"{step}.json").is_file():
             report[step] = read_json(work / f"{step}.json")
-    if (work / "test.xml").is_file():
-        report["tests"] = test_counts(work / "test.xml")
-    if (work / "sanitize.log").is_file():
-        report["sanitizers"] = sanitizer_summaries((work / "sanitize.log").read_text(errors="replace"))
-    report["sparse_baseline_on_cpu"] = read_rows(RESULTS / "accuracy.json")[0]["baselines"]
     report["goals"] = goals(report)
     return report
-
-
-def test_counts(path: Path) -> dict[str, Any]:
-    """How many tests ran, and the names of those that did not pass."""
-    suites = list(ElementTree.parse(path).getroot().iter("testsuite"))
-    names = ("tests", "failures", "errors", "skipped")
-    counts: dict[str, Any] = {name: sum(int(suite.get(name, 0)) for suite in suites) for name in names}
-    cases = [case for suite in suites for case in suite.iter("testcase")]
-    bad = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
-    return counts | {"failed": [f"{case.get('classname')}::{case.get('name')}" for case in bad]}
-
-
-def sanitizer_summaries(log: str) -> dict[str, Any]:
-    """The last line of each tool, and its exit code."""
-    found: dict[str, Any] = {}
-    for tool, body, code in re.findall(r"== (\w+)\n(.*?)== \w+ exited with (\d+)", log, re.DOTALL):
-        summaries = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: .*", body)
-        found[tool] = {"exit_code": int(code), "summary": summaries[-1] if summaries else None}
-    return found
 
 
 def goals(report: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 quiet machine. The gate's own baseline is recorded by `python -m benchmarks gate --record`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,24 +33,17 @@ _QUERIES = 15
 class PerformanceArguments:
     """What to time."""
 
-    parts: tuple[Part, ...] = ("rasterizer", "training", "mapping", "query", "growth")
-    """what is timed"""
+    parts: tuple[Part, ...] = ("rasterizer", "training", "mapping", "query", "growth")  # what is timed
     scenes: tuple[str, ...] = ("cube-100k", "cube-1M")
     """what is rasterized, beside --map: cube-N, or folders of maps"""
     map: Path | None = None
     """a trained map to render and localize in; unset = the one that the part "mapping" makes"""
     scene: Path | None = None
     """what is mapped and trained on; unset = RedKitchen in --data, else a synthetic room"""
-    data: Path = DATA
-    """folder of the data sets; default: $GSPLATLOC_DATA"""
-    baseline_tool: Path | None = None
-    """the sparse baseline's script; unset = DATA/../tools/sparse_baseline.py, where it exists"""
-    threads: int = torch.get_num_threads()
-    """threads of torch and of the rasterizer"""
-    rounds: int = 9
-    """measurements of each time"""
-    output: Path = OUTPUT / "performance"
-    """folder for maps and logs"""
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
+    threads: int = torch.get_num_threads()  # threads of torch and of the rasterizer
+    rounds: int = 9  # measurements of each time
+    output: Path = OUTPUT / "performance"  # folder for maps and logs
     record: bool = False
     """make this machine's times the committed ones, and write the documentation's tables and plot"""
 
@@ -83,7 +76,7 @@ def measured(arguments: PerformanceArguments) -> dict[str, Any]:
     if "mapping" in arguments.parts and source is not None:
         made = arguments.output / "map"
         result["mapping"] = pipeline.measure_mapping(source, made, arguments.output, protocol)
-        print(report.mapping_lines(result)[0])
+        print(report.mapping_line(result["mapping"]))
         map_folder = map_folder or made
     if "rasterizer" in arguments.parts:
         for name in (*arguments.scenes, *([str(map_folder)] if map_folder else [])):
@@ -93,7 +86,9 @@ def measured(arguments: PerformanceArguments) -> dict[str, Any]:
     if "training" in arguments.parts and source is not None:
         _add_training(add, source, arguments)
     if "query" in arguments.parts:
-        result |= _add_query(add, map_folder, arguments)
+        if map_folder is None:
+            raise GSplatLocError("expected a map to localize in, found none: give --map or map first")
+        add([pipeline.query_probe(map_folder)], Protocol(arguments.threads, _QUERIES))
     if "growth" in arguments.parts:
         result["growth"] = measure_growth(arguments.threads)
     return result
@@ -106,23 +101,3 @@ def _add_training(add: Add, source: Path, arguments: PerformanceArguments) -> No
     for kind in training.KINDS:
         with training.SceneTraining(scene, arguments.output / "training", kind) as probe:
             add([probe], Protocol(arguments.threads, 40, seconds=60.0))
-
-
-def _add_query(add: Add, map_folder: Path | None, arguments: PerformanceArguments) -> Mapping[str, Any]:
-    """A query's stages, and the time of the baseline where its script is here."""
-    if map_folder is None:
-        raise GSplatLocError(
-            "expected a map to localize in, found none: give --map, or add mapping to --parts"
-        )
-    probe = pipeline.query_probe(map_folder)
-    rows = add([probe], Protocol(arguments.threads, _QUERIES))
-    tool = arguments.baseline_tool or arguments.data.parent / "tools" / "sparse_baseline.py"
-    if not tool.is_file():
-        if arguments.baseline_tool:
-            raise GSplatLocError(f"expected the sparse baseline's script at {tool}, found none")
-        print(f"no baseline: there is no {tool}")
-        return {}
-    ours = rows[f"{probe.name}: {pipeline.QUERY}"]["median_ms"]
-    peer = pipeline.baseline_ms(map_folder, tool, arguments.output)
-    print(f"sparse baseline: {peer:.1f} ms a query; ours {ours / peer:.2f} times as long")
-    return {"peer": {"ours_ms": ours, "baseline_ms": peer}}

@@ -1,4 +1,4 @@
-"""Mapping and localization as a whole: one run of train.py; queries, stage by stage; the sparse baseline."""
+"""Mapping and localization as a whole: one run of train.py; queries, stage by stage."""
 
 import shutil
 import sys
@@ -10,15 +10,12 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.accuracy.scenes import prepare_for_baseline
-from benchmarks.demo import DemoArguments, commands
 from benchmarks.harness.child import run
 from benchmarks.harness.yardstick import Lap, Probe, Protocol, Yardstick, timed
 from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.localizer import INITIAL, Localizer
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.map_config import read_config
-from gsplatloc.utils.io import read_json
 
 QUERY = "query"  # the lap that holds the stages
 _KITCHEN, _ROOM = "pgt_7scenes_redkitchen", "room"
@@ -40,22 +37,14 @@ def measure_mapping(source: Path, made: Path, work: Path, protocol: Protocol) ->
     shutil.rmtree(made, ignore_errors=True)  # from a clean cache
     yardstick = Yardstick(protocol)
     seconds = [yardstick.product() for _ in range(_PRODUCTS)]
-    cost = run([sys.executable, *_training(source, made, work)], work / "mapping.log")
+    command = [sys.executable, "train.py", "-s", str(source), "-m", str(made), "--preset", "cpu", "--quiet"]
+    command += [] if (source / "train").is_dir() else ["--eval"]
+    cost = run(command, work / "mapping.log")
     seconds += [yardstick.product() for _ in range(_PRODUCTS)]
     return {
         "scene": source.name, "seconds": cost.seconds, "peak_bytes": cost.peak_bytes,
         "gflop": cost.seconds / median(seconds) * yardstick.gflop,
     }  # fmt: skip
-
-
-def _training(source: Path, made: Path, work: Path) -> list[str]:
-    """train.py for the scene; for the small room with the demo's shorter schedule."""
-    if source == work / _ROOM:
-        flags = commands(DemoArguments())["mapping"]
-        flags[flags.index("-s") + 1], flags[flags.index("-m") + 1] = str(source), str(made)
-        return [*flags, "--quiet"]
-    layout = [] if (source / "train").is_dir() else ["--eval"]
-    return ["train.py", "-s", str(source), "-m", str(made), "--preset", "cpu", *layout, "--quiet"]
 
 
 def query_probe(map_folder: Path) -> Probe:
@@ -78,12 +67,3 @@ def query_probe(map_folder: Path) -> Probe:
                 localizer.localize(image, view.camera)
 
     return Probe(f"query in {map_folder.name}", localize)
-
-
-def baseline_ms(map_folder: Path, tool: Path, work: Path) -> float:
-    """Milliseconds per query of the sparse baseline on the same images."""
-    config = read_config(map_folder)
-    scene = prepare_for_baseline(Path(config.source_path), config.scene, work / "baseline_scene")
-    result = work / "baseline.json"
-    run([sys.executable, str(tool), str(scene), "--json", str(result)], work / "baseline.log")
-    return float(read_json(result)["total_median_ms"])

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,11 +124,11 @@ def _map_scene(folder: Path, width: int, height: int) -> RasterScene:
 
 def settings_for(case: Case, camera: Camera, threads: int) -> native.RasterizerSettings:
     scale = case.feature_scale or 1
-    wanted: dict[str, Any] = {"feature_precision": case.precision} if case.precision != "float32" else {}
     return native.RasterizerSettings(
         camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy,
         max(camera.width // scale, 1), max(camera.height // scale, 1),
-        features_move_geometry=case.moves_geometry, threads=threads, max_pairs=1 << 28, **wanted,
+        features_move_geometry=case.moves_geometry, threads=threads,
+        feature_precision=case.precision,
     )  # fmt: skip
 
 

@@ -30,7 +30,8 @@ def text(full: Mapping[str, Any]) -> str:
         f" measurements: {1e3 * rates[len(rates) // 2]:.0f} GFLOP/s."
         f" Commit {short_commit(machine.get('commit'))}."
     )
-    blocks = [head, figures_table(figures), breakdown_table(figures), "\n".join(mapping_lines(full))]
+    blocks = [head, figures_table(figures), breakdown_table(figures)]
+    blocks += [mapping_line(full["mapping"])] if "mapping" in full else []
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -72,17 +73,8 @@ def _share(milliseconds: float, whole: float) -> str:
     return f"{milliseconds:.1f} ms ({100 * milliseconds / whole:.0f} %)"
 
 
-def mapping_lines(full: Mapping[str, Any]) -> list[str]:
-    """Whole mapping and the sparse baseline's queries, where they were measured."""
-    lines = []
-    if made := full.get("mapping"):
-        lines.append(
-            f"Whole mapping of {made['scene']}: {made['seconds'] / 60:.1f} min,"
-            f" {made['peak_bytes'] / 1e9:.2f} GB, {made['gflop'] / 1e3:.0f} TFLOP of sgemm."
-        )
-    if peer := full.get("peer"):
-        lines.append(
-            f"A query takes {peer['ours_ms']:.0f} ms, the sparse baseline {peer['baseline_ms']:.0f} ms:"
-            f" {peer['ours_ms'] / peer['baseline_ms']:.2f} times as long."
-        )
-    return lines
+def mapping_line(made: Mapping[str, Any]) -> str:
+    return (
+        f"Whole mapping of {made['scene']}: {made['seconds'] / 60:.1f} min,"
+        f" {made['peak_bytes'] / 1e9:.2f} GB, {made['gflop'] / 1e3:.0f} TFLOP of sgemm."
+    )

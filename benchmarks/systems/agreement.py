@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.harness.record import Row
 from gsplatloc.scene.trajectory import Trajectory
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.utils import se3
 
 _SAMPLES = 2000  # depths of a frame that are moved into another
@@ -18,7 +18,7 @@ _SAMPLES = 2000  # depths of a frame that are moved into another
 Agreement = tuple[float, float]  # median differences: depth in mm, local contrast in standard deviations
 
 
-def agreement(first: Frame, second: Frame, motion: Tensor) -> Agreement:
+def agreement(first: RgbdFrame, second: RgbdFrame, motion: Tensor) -> Agreement:
     """Of samples of the first frame, moved by `motion` [4, 4] into the second; NaN without overlap."""
     inverse = first.inverse_depth
     known = F.max_pool2d((inverse <= 0).float()[None, None], 3, stride=1, padding=1)[0, 0] == 0
@@ -43,7 +43,7 @@ def _sampled(image: Tensor, pixels: Tensor) -> Tensor:
     return F.grid_sample(image[None, None], grid, align_corners=False)[0, 0, 0]
 
 
-def of_neighbours(frames: Sequence[Frame], trajectory: Trajectory) -> list[Agreement]:
+def of_neighbours(frames: Sequence[RgbdFrame], trajectory: Trajectory) -> list[Agreement]:
     """Agreement of every frame but the first with the one before it."""
     poses = trajectory.cam_from_world
     return [
@@ -52,7 +52,7 @@ def of_neighbours(frames: Sequence[Frame], trajectory: Trajectory) -> list[Agree
     ]
 
 
-def surface_mm(frames: Sequence[Frame], trajectory: Trajectory) -> float:
+def surface_mm(frames: Sequence[RgbdFrame], trajectory: Trajectory) -> float:
     """Median disagreement of depth over pairs of frames that are a twentieth of the sequence apart."""
     gap, poses = max(1, len(frames) // 20), trajectory.cam_from_world
     found = [

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.tracking.protocol import Tracked
 from gsplatloc.tracking.tracker import exact_rotation
 from gsplatloc.utils import se3
@@ -52,10 +52,10 @@ class CloudAligner:
         self._reference: Any = None  # cloud and search tree
         self._pose = torch.eye(4, dtype=torch.float64)  # of the reference
 
-    def start(self, frame: Frame, cam_from_world: Tensor) -> None:
+    def start(self, frame: RgbdFrame, cam_from_world: Tensor) -> None:
         self._reference, self._pose = self._cloud(frame), cam_from_world
 
-    def track(self, frame: Frame, predicted: Tensor) -> Tracked:
+    def track(self, frame: RgbdFrame, predicted: Tensor) -> Tracked:
         cloud = self._cloud(frame)
         guess = self._pose @ se3.inverse(predicted)  # reference camera from this one
         found = self._package.align(
@@ -76,7 +76,7 @@ class CloudAligner:
             self._reference, self._pose = cloud, pose
         return Tracked(pose)  # no keyframe: its time is not spent on a map
 
-    def _cloud(self, frame: Frame) -> Any:
+    def _cloud(self, frame: RgbdFrame) -> Any:
         depth = frame.depth
         rows, columns = (depth > 0).nonzero(as_tuple=True)
         pixels = torch.stack([columns, rows], 1).double() + 0.5

@@ -52,30 +52,18 @@ class ConvergenceArguments:
 
     maps: tuple[Path, ...] = (OUTPUT / "demo" / "map", OUTPUT / "accuracy" / "pgt_7scenes_redkitchen" / "map")
     """folders of maps, each of a metric scene with test images"""
-    queries: int = 6
-    """test images of each scene; more of them are spread more finely"""
-    methods: tuple[str, ...] = tuple(METHODS)
-    """refinements, each from all poses"""
-    ablations: tuple[str, ...] = tuple(ABLATIONS)
-    """variants, on fewer images"""
-    ablation_queries: int = 2
-    """test images of each scene for the variants"""
-    thinned: int = 8
-    """one mapping view in so many is kept for retrieval"""
-    virtual_views: tuple[int, ...] = (0, 200)
-    """virtual views added to them; none = leave retrieval out"""
-    retrieval_queries: int = 30
-    """test images of each scene for retrieval"""
-    threads: int = 1
-    """threads of torch and of the rasterizer"""
-    seed: int = 0
-    """of the poses"""
-    keep: Keep = "commit"
-    """rows in --results that are not measured again: those of this commit, all, or none"""
-    results: Path = RESULTS / "convergence.json"
-    """file of results"""
-    publish: bool = True
-    """write the documentation's tables and plot at the end"""
+    queries: int = 6  # test images of each scene; more of them are spread more finely
+    methods: tuple[str, ...] = tuple(METHODS)  # refinements, each from all poses
+    ablations: tuple[str, ...] = tuple(ABLATIONS)  # variants, on fewer images
+    ablation_queries: int = 2  # test images of each scene for the variants
+    thinned: int = 8  # one mapping view in so many is kept for retrieval
+    virtual_views: tuple[int, ...] = (0, 200)  # virtual views added to them; none = leave retrieval out
+    retrieval_queries: int = 30  # test images of each scene for retrieval
+    threads: int = 1  # threads of torch and of the rasterizer
+    seed: int = 0  # of the poses
+    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
+    results: Path = RESULTS / "convergence.json"  # file of results
+    publish: bool = True  # write the documentation's tables and plot at the end
 
 
 def main() -> None:

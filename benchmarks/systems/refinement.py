@@ -63,18 +63,12 @@ class RefinementArguments:
     """folder of a map of the same scene by train.py --exposure_model act; unset = exposure is left out"""
     scene: Path | None = None
     """folder of the scene whose test images are refined; unset = the one that the map was made from"""
-    given: tuple[str, ...] = (*NOISE, RETRIEVAL)
-    """errors of the given poses; none = leave this part out"""
-    queries: int = 0
-    """test images, evenly over all of them; 0 = all"""
-    timed: bool = False
-    """record times: this machine does nothing else"""
-    keep: Keep = "commit"
-    """rows in --results that are not measured again: those of this commit, all, or none"""
-    results: Path = RESULTS / "refinement.json"
-    """file of results"""
-    publish: bool = True
-    """write the documentation's tables at the end"""
+    given: tuple[str, ...] = (*NOISE, RETRIEVAL)  # errors of the given poses; none = leave this part out
+    queries: int = 0  # test images, evenly over all of them; 0 = all
+    timed: bool = False  # record times: this machine does nothing else
+    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
+    results: Path = RESULTS / "refinement.json"  # file of results
+    publish: bool = True  # write the documentation's tables at the end
 
 
 def main() -> None:

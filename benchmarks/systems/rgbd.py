@@ -3,8 +3,8 @@
 `tum_livingroom1` as a whole, and each of the three stretches of RedKitchen's test frames on its own. Every
 method starts from the first true pose, predicts by constant velocity and uses no other ground truth.
 *surface* needs none: the median disagreement of the depths of two frames, the first one moved by the
-trajectory. Where the ground truth has discontinuities (`tracking.seams`), errors are stated for each segment
-as well. Frames a second are recorded with `--timed` only, on a machine that does nothing else.
+trajectory. Where the ground truth has discontinuities, errors are stated for each segment as well. Frames a
+second are recorded with `--timed` only, on a machine that does nothing else.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,13 +21,12 @@ from benchmarks.systems import agreement
 from benchmarks.systems.cloud_registration import PEERS, CloudAligner, PeerOptions, package
 from benchmarks.systems.rgbd_report import PUBLISHED, TRUTH, publish_rgbd
 from gsplatloc.scene.trajectory import Trajectory, associate, write_tum_trajectory
+from gsplatloc.tracking.discontinuities import discontinuities, segments
 from gsplatloc.tracking.evaluation import TOLERANCE, trajectory_error
 from gsplatloc.tracking.frames import load_frame
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Aligner
 from gsplatloc.tracking.run import track
-from gsplatloc.tracking.seams import pieces as segments_of
-from gsplatloc.tracking.seams import seams as discontinuities
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils import se3
@@ -45,26 +44,17 @@ Method = Callable[[SurfaceMap], Aligner]
 class RgbdArguments:
     """What is run."""
 
-    scenes: tuple[str, ...] = ("tum_livingroom1", "pgt_7scenes_redkitchen")
-    """data sets to run"""
-    data: Path = DATA
-    """folder of the data sets; default: $GSPLATLOC_DATA"""
-    peers: bool = True
-    """run point-to-plane ICP and GICP (needs small_gicp)"""
-    published: bool = True
-    """run the published gradient descent through rendering: seconds a frame"""
+    scenes: tuple[str, ...] = ("tum_livingroom1", "pgt_7scenes_redkitchen")  # data sets to run
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
+    peers: bool = True  # run point-to-plane ICP and GICP (needs small_gicp)
+    published: bool = True  # run the published gradient descent through rendering: seconds a frame
     published_frames: int = 20
     """of a longer sequence the published method gets only so many; all others are measured on these, too"""
-    timed: bool = False
-    """record frames a second: this machine does nothing else"""
-    trajectories: Path | None = None
-    """folder for every trajectory in TUM format; unset = none is written"""
-    keep: Keep = "commit"
-    """rows in --results that are not measured again: those of this commit, all, or none"""
-    results: Path = RESULTS / "rgbd.json"
-    """file of results"""
-    publish: bool = True
-    """write the documentation's tables and plot at the end"""
+    timed: bool = False  # record frames a second: this machine does nothing else
+    trajectories: Path | None = None  # folder for every trajectory in TUM format; unset = none is written
+    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
+    results: Path = RESULTS / "rgbd.json"  # file of results
+    publish: bool = True  # write the documentation's tables and plot at the end
 
 
 def main() -> None:
@@ -182,7 +172,7 @@ def segment_errors(estimate: Trajectory, truth: Trajectory) -> list[tuple[float,
     Each segment's first pose fixes the frame of the AAE: segments are short and nearly straight, and an
     alignment of centres would leave open how far they turn about their path.
     """
-    found = segments_of(truth)
+    found = segments(truth)
     kept = [part for part in found if len(found) > 1 and len(part) >= _LEAST_FRAMES]
     return [_segment_error(estimate.select(np.array(part)), truth.select(np.array(part))) for part in kept]
 

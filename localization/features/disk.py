@@ -55,12 +55,11 @@ class DiskExtractor:
         """Features of an image [H, W, 3] uint8 RGB, on the extractor's device."""
         detection.check_image(image)
         height, width = image.shape[:2]
-        rgb = (
-            torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        )
-        resized = detection.resized(rgb, _STRIDE)
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)
+        resized = detection.resized(pixels[None].float() / 255, _STRIDE)
         heat, pixels = self._net.heatmap_and_dense_descriptors(resized)  # [1, 1, H', W'], [1, 128, H', W']
-        heat, pixels = heat[0, 0].contiguous(), F.normalize(pixels, dim=1)
+        heat = heat[0, 0].contiguous()
+        F.normalize(pixels, dim=1, out=pixels)  # in place: they are large
         index, scores = self._detect(heat)
         xy = index + 0.5 + detection.peak_offsets(heat, index)
         descriptors = F.normalize(detection.sample(pixels, xy, "bilinear"), dim=1)

@@ -31,7 +31,7 @@ from gsplatloc.utils.errors import GSplatLocError
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
 _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
 _MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
-_CLUSTERED = 2  # shortlists: clusters save no time in maps that are smaller than so many of them
+_CLUSTERED = 2  # clusters save time in maps of more than two shortlists
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.matching.nearest import mutual_nearest
 
 _MAX_SIZE = 2_048  # landmarks of a cluster: about as many as one image sees
-_CANDIDATE_STRIDE = 8  # one landmark of a cluster in so many is a candidate
+_CANDIDATE_STRIDE = 8  # one landmark in eight is a candidate
 _KEYPOINTS = 256  # of a query that are matched with candidates, the strongest; 512 change nothing
 
 

@@ -33,8 +33,7 @@ from gsplatloc.scene.splat_map import SplatMap
 _WINDOW_PX = 64.0  # distance of a pixel's partner from the pixel itself, at most, at 640 px
 _CORNERS = 1000  # tracked, at most
 _MIN_COSINE = 0.7  # between descriptors that match
-_MIN_ALPHA = 0.9  # a rendered pixel less opaque shows what is not mapped
-_MAX_DEPTH_STEP = 0.02  # relative second difference of inverse depth that is no edge yet
+_VALID_DEPTH = rendering.ValidDepth(min_alpha=0.9, max_depth_step=0.02)
 _MIN_INLIER_SHARE = 0.6  # of the rendered matches
 _INITIAL_EFFECTIVE = 100.0  # effective sample size of the initial pose's inliers: landmarks are less exact
 _MIN_NOISE_PX = 0.2  # of a match: no pixel is matched better
@@ -90,7 +89,7 @@ class FineRefiner:
         view = rendering.render_map(
             gaussians, initial.camera, pose, self.render_options, self.options.max_side, size
         )
-        trusted = rendering.solid(view, _MIN_ALPHA, _MAX_DEPTH_STEP)
+        trusted = rendering.valid_depth_mask(view, _VALID_DEPTH)
         pairs = self._match(query, view, trusted)
         kept = rendering.inside(trusted, pairs.rendering)
         if int(kept.sum()) < self.options.min_inliers:

@@ -49,8 +49,7 @@ from gsplatloc.utils.errors import GSplatLocError
 Exposure = Literal["none", "act", "affine"]
 _NOISE_PX = 1.5  # of matches with a rendering, standard deviation per coordinate
 _MIN_KEPT = 0.8  # share of the last round's inliers: fluctuations by chance are smaller
-_MIN_ALPHA = 0.7  # a rendered pixel less opaque shows what is not mapped
-_MAX_DEPTH_STEP = 0.02  # relative second difference of inverse depth that is no edge yet
+_VALID_DEPTH = rendering.ValidDepth(min_alpha=0.7, max_depth_step=0.02)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class GscprRefiner:
         view = rendering.render_map(gaussians, query.camera, pose, self.render_options, options.max_side)
         matches = self._match(query, view)
         shown = matches.b.to(view.depth)
-        kept = rendering.inside(rendering.solid(view, _MIN_ALPHA, _MAX_DEPTH_STEP), shown)
+        kept = rendering.inside(rendering.valid_depth_mask(view, _VALID_DEPTH), shown)
         if options.relative:
             depth = torch.where(kept, rendering.lift(view, shown)[:, 2], 0.0).double().cpu()
             pairs = DepthMatches(matches.a.double(), matches.b.double(), depth)

@@ -37,11 +37,6 @@ def test_a_poor_result_fails_with_what_was_found(found: dict, said: str) -> None
         demo.check(found, demo.DemoArguments())
 
 
-def test_table_gives_centimetres_and_total_time() -> None:
-    text = "\n".join(demo.table(metrics(), {"room": 10.0, "mapping": 60.0}))
-    assert "0.100 cm" in text and "70 s (room 10 s, mapping 60 s)" in text
-
-
 def test_a_failing_step_stops_the_demo(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(GSplatLocError, match="step 'mapping'"):
         demo.run("mapping", ["train.py", "--no_such_flag"])

@@ -180,6 +180,22 @@ def test_a_checkpoint_of_other_descriptors_is_refused(
         make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
 
 
+def test_a_checkpoint_of_another_extractor_is_refused(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any
+) -> None:
+    checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
+    settings = options(2, descriptors=DescriptorOptions(extractor="disk"))
+    with pytest.raises(GSplatLocError, match="other extractor"):
+        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
+
+
+def test_older_checkpoints_are_all_of_xfeat(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
+    trainer = make_trainer(tiny_scene, tmp_path, options(2), extractor)
+    checkpoint = trainer.checkpoint()
+    facts = {name: value for name, value in checkpoint.facts.items() if name != "extractor"}
+    trainer.resume(replace(checkpoint, facts=facts))
+
+
 def test_every_image_is_decoded_once_an_epoch(
     tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,13 @@ def test_observations_tell_who_saw_what() -> None:
         torch.testing.assert_close(pixel.float(), keypoints[view].xy[keypoint], atol=0.1, rtol=0)
 
 
+def test_descriptors_of_any_length_are_averaged() -> None:
+    views, points = arc(), cloud()
+    found = [detect(view, points) for view in views]
+    keypoints = [replace(k, descriptors=torch.nn.functional.pad(k.descriptors, (0, 64))) for k in found]
+    assert triangulate(views, keypoints).descriptors.shape[1] == 128
+
+
 def test_descriptors_and_colours_are_the_observations() -> None:
     views, points = arc(), cloud()
     keypoints = [detect(view, points) for view in views]

@@ -22,7 +22,7 @@ def test_a_scene_is_measured_once_and_a_failing_one_does_not_stop_the_others(
     (data / "broken").mkdir(parents=True)
     (data / "room").symlink_to(room_scene)
     options = f"--data {data} --maps {room_map.parent} --results {results} --output {tmp_path / 'out'}"
-    options += " --chains initial+lm --baselines --ablation --queries 2 --publish False"
+    options += " --chains initial+lm --baselines --ablation --queries 2 --no-publish"
     with pytest.raises(GSplatLocError, match="found 1 failed: broken"):
         run(monkeypatch, f"--scenes broken:first60 room {options}")
     (row,) = read_rows(results)

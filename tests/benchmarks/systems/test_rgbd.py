@@ -14,9 +14,9 @@ from benchmarks.systems.rgbd import OURS, RgbdArguments, SequenceBench, parts, s
 from benchmarks.systems.rgbd_report import PUBLISHED, TRUTH, publish_rgbd, trajectory_table
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.trajectory import Trajectory
+from gsplatloc.tracking.discontinuities import discontinuities
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import prepare
-from gsplatloc.tracking.seams import seams
 from gsplatloc.tracking.sequence import RgbdSequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.tracking.tracker import Tracker
@@ -78,7 +78,9 @@ def test_images_show_on_which_side_a_discontinuity_is(broken: tuple[Clip, Trajec
     found = {}
     for name, trajectory in ((TRUTH, truth), (OURS, clip.truth)):
         series = agreement.of_neighbours(clip.frames, trajectory)
-        found |= {(name, found["frame"]): found for found in agreement.rows_of(seams(truth), series)}
+        found |= {
+            (name, found["frame"]): found for found in agreement.rows_of(discontinuities(truth), series)
+        }
     assert set(found) == {(along, frame) for along in (TRUTH, OURS) for frame in (6, None)}
     for key in ("contrast", "depth_mm"):
         assert found[TRUTH, 6][key] > 3 * found[OURS, 6][key]
