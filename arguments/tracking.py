@@ -9,14 +9,11 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.tracking.frames import RgbdFrameOptions
-from gsplatloc.tracking.gsplatloc import GsplatLocOptions
-from gsplatloc.tracking.lm import KeyframeOptions
 from gsplatloc.tracking.options import Method, TrackingOptions
 from gsplatloc.tracking.sequence import Split
-from gsplatloc.tracking.surface import SurfaceOptions
 
 DESCRIPTION = "Track an RGB-D camera frame by frame, and map the sequence as Gaussians."
+_DEFAULTS = TrackingOptions()
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class TrackingArguments:
     """folder of the RGB-D sequence: TUM, Replica, or any scene with depth"""
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder for the trajectory, the map and the figures"""
-    method: Method = TrackingOptions.method
+    method: Method = _DEFAULTS.method
     """lm: second-order alignment of images and depth with keyframes; gsplatloc: gradient descent on the
     rendered depth"""
     split: Split = "all"
@@ -36,32 +33,30 @@ class TrackingArguments:
     """index of the first frame, counted from 0"""
     last: int | None = None
     """index of the last frame, inclusive; unset = the end"""
-    side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = RgbdFrameOptions.side
+    side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = _DEFAULTS.frames.side
     """pixels; images are halved while their longer side is at least twice this"""
-    max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = RgbdFrameOptions.max_depth
+    max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = _DEFAULTS.frames.max_depth
     """metres; larger depths are ignored"""
-    depth_weight: Annotated[float, tyro.conf.arg(aliases=["--lm.depth_weight"])] = (
-        KeyframeOptions.depth_weight
-    )
+    depth_weight: Annotated[float, tyro.conf.arg(aliases=["--lm.depth_weight"])] = _DEFAULTS.lm.depth_weight
     """effective sample size of all depths of a frame, in lm; 0 = images only"""
     iterations: Annotated[int, tyro.conf.arg(aliases=["--gsplatloc.iterations"])] = (
-        GsplatLocOptions.iterations
+        _DEFAULTS.gsplatloc.iterations
     )
     """maximum number of Adam steps per frame, in gsplatloc"""
-    max_points: Annotated[int, tyro.conf.arg(aliases=["--surface.max_points"])] = SurfaceOptions.max_points
+    max_points: Annotated[int, tyro.conf.arg(aliases=["--surface.max_points"])] = _DEFAULTS.surface.max_points
     """maximum number of Gaussians in the map"""
     quiet: bool = False
     """no progress bar"""
 
     def tracking(self) -> TrackingOptions:
         """The options of the tracker."""
-        options = TrackingOptions(self.method)
         return replace(
-            options,
-            frames=replace(options.frames, side=self.side, max_depth=self.max_depth),
-            lm=replace(options.lm, depth_weight=self.depth_weight),
-            gsplatloc=replace(options.gsplatloc, iterations=self.iterations),
-            surface=replace(options.surface, max_points=self.max_points),
+            _DEFAULTS,
+            method=self.method,
+            frames=replace(_DEFAULTS.frames, side=self.side, max_depth=self.max_depth),
+            lm=replace(_DEFAULTS.lm, depth_weight=self.depth_weight),
+            gsplatloc=replace(_DEFAULTS.gsplatloc, iterations=self.iterations),
+            surface=replace(_DEFAULTS.surface, max_points=self.max_points),
         )
 
     def scene(self) -> SceneOptions:

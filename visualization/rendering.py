@@ -17,7 +17,7 @@ from gsplatloc.utils.io import atomic_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
 
-_CELL = 8  # pixels of the image per rendered descriptor, along each axis: XFeat's
+_CELL = 8  # pixels of the image per rendered descriptor, along each axis, for any extractor
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,11 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.refine.warp import WarpOptions
 from gsplatloc.localization.result import pose_errors
-from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
 from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene
-from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_config
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import run_script
@@ -216,8 +215,15 @@ def test_a_plugins_stage_and_flags_are_in_the_help(plugin: None) -> None:
 def test_a_plugins_stage_runs_and_is_a_row_of_the_figures(plugin: None, place: Place, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(place.model, model)
-    points = SparsePoints(np.eye(3), np.full((3, 3), 128, np.uint8))
-    save_gaussians(model, 1, gaussians_from_points(points, InitializationOptions(), 0, torch.zeros(3, 0)))
+    gaussians = Gaussians(
+        means=torch.eye(3),
+        quaternions=torch.tensor([[1.0, 0, 0, 0]]).expand(3, 4),
+        log_scales=torch.full((3, 3), -2.0),
+        opacity_logits=torch.zeros(3),
+        sh=torch.zeros(3, 1, 3),
+        features=torch.zeros(3, 0),
+    )
+    save_gaussians(model, 1, gaussians)
     done = run("-m", model, "--stages", "nudge", "--nudge.shift", 0.5, "--no_pictures")
     assert done.returncode == 0, done.stderr
     figures = json.loads((model / "localization" / "metrics.json").read_text())
