@@ -184,8 +184,8 @@ def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:
         found = f"{list(image.shape)} of {image.dtype}" if isinstance(image, np.ndarray) else type(image)
         raise GSplatLocError(f"expected an RGB image [H, W, 3] of uint8, found {found}: convert it")
     if cam_from_world is not None and cam_from_world.shape != (4, 4):
-        found = list(cam_from_world.shape)
-        raise GSplatLocError(f"expected cam_from_world [4, 4], found {found}: give one rigid motion")
+        shape = list(cam_from_world.shape)
+        raise GSplatLocError(f"expected cam_from_world [4, 4], found {shape}: give one rigid motion")
 
 
 def _rejected(stages: dict[str, PoseEstimate]) -> dict[str, PoseEstimate]:
