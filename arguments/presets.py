@@ -19,7 +19,7 @@ def _cpu() -> MappingOptions:
     Training begins with images of a quarter of the size, which have a sixteenth of the pixels; colours are of
     degree 1, because higher harmonics triple the parameters and indoor surfaces are mostly matt; opacities
     are not reset, because so short a run would not recover from it. A run ends early once validation views
-    gain less than 0.1 dB in 300 iterations. The comparisons: docs/performance.md, "The CPU preset".
+    gain less than 0.1 dB in 300 iterations. The comparisons: docs/findings.md, "The CPU preset".
     """
     options, iterations = MappingOptions(), 3_600
     return replace(

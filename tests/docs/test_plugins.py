@@ -71,7 +71,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def kitchen(room: Path) -> Path:
     """A map of the room with the default features."""
-    return make_map("flow.py", room, room.parent / "map", "--iterations", "300", "--sh_degree", "0")
+    words = ("--iterations", "300", "--sh_degree", "0", "--descriptors", "none")
+    return make_map("flow.py", room, room.parent / "map", *words)
 
 
 def test_the_refiner_improves_the_initial_pose(kitchen: Path) -> None:
@@ -116,7 +117,16 @@ def test_the_extractor_keeps_to_the_pixel_convention() -> None:
 
 
 def test_a_map_is_made_and_queried_with_the_extractor(room: Path) -> None:
-    words = ("--extractor", "rootsift", "--iterations", "20")
+    words = (
+        "--extractor",
+        "rootsift",
+        "--iterations",
+        "5",
+        "--init_max_points",
+        "2000",
+        "--descriptor_steps",
+        "0",
+    )
     folder = make_map("rootsift.py", room, room.parent / "rootsift", *words)
     assert localize(folder, "rootsift.py", "--stages", "initial")["final"]["median_translation_m"] < 0.01
 
