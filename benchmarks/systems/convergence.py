@@ -156,7 +156,7 @@ class SceneBench:
         posed = self.splat_map.views[:: arguments.thinned]
         providers: list[FirstView] = []
         for count in arguments.virtual_views:
-            options = ViewIndexOptions(virtual_views=count, seed=arguments.seed)
+            options = ViewIndexOptions(virtual_views=count)
             index = build_index(self.splat_map.gaussians, posed, localizer.extractor, options)
             providers.append(FirstView(RetrievedPose(index, self.splat_map.gaussians)))
         for photo in self.photos(arguments.retrieval_queries):
