@@ -1,4 +1,4 @@
-"""Unpacking zip archives from the net without trusting them."""
+"""Unpack downloaded zip archives, whose entries are checked before anything is written."""
 
 import shutil
 import stat
@@ -16,9 +16,8 @@ _UNIX = 3  # zip's code for the system whose file mode an entry carries
 def extract(archive: Path, target: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
     """Unpack the entries whose name is `wanted` into `target`.
 
-    Every entry is checked before the first is written: an archive with one that would leave `target`, or
-    that is a link, is refused whole with a `GSplatLocError`; so is a damaged one, or one too large for
-    the disk.
+    Nothing is written, and `GSplatLocError` is raised, if any entry has a path outside `target`, if any is a
+    link, or if the disk has too little free space; it is raised for a damaged archive, too.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -36,16 +35,16 @@ def extract(archive: Path, target: Path, wanted: Callable[[str], bool] = lambda 
 
 
 def _check_entry(entry: zipfile.ZipInfo, archive: Path) -> None:
-    """Refuse names that lead elsewhere, on any system, and links, whose target would be followed later."""
+    """Raise an error for a path outside the target folder, on any system, and for a link or a device."""
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in entry.filename:
         raise GSplatLocError(
-            f"expected entries inside {archive}, found {entry.filename!r}, which leaves it: do not trust it"
+            f"expected entries inside {archive}, found {entry.filename!r}, a path outside: delete the archive"
         )
     kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == _UNIX else 0
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise GSplatLocError(
-            f"expected files in {archive}, found {entry.filename!r}, a link or a device: do not trust it"
+            f"expected files in {archive}, found {entry.filename!r}, a link or a device: delete the archive"
         )
 
 

@@ -22,8 +22,8 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 SHORT_SIDE = 480  # pixels of the images as written
-POSE_LIMIT = 10_000.0  # metres; poses beyond it are failures of the reconstruction
-POINT_LIMIT = 1_000.0  # metres, likewise
+POSE_LIMIT = 10_000.0  # metres from the origin; farther poses are failures of the reconstruction
+POINT_LIMIT = 1_000.0  # metres from the origin; farther points are failures, too
 _HEADER_LINES = 3  # of dataset_train.txt and dataset_test.txt
 
 
@@ -36,7 +36,7 @@ class DatasetLine:
 
 
 def setup_scene(options: SetupOptions, scene: CambridgeName) -> Path:
-    """Download and lay out one landmark; does nothing where it is complete. Returns the scene's folder."""
+    """Download and lay out one landmark unless it is complete; returns the scene's folder."""
     target = options.output / f"Cambridge_{scene}"
     settings = {"short_side": str(SHORT_SIDE)}
     if is_complete(target, settings):
@@ -101,7 +101,9 @@ def _write_image(
     path = write_frame(root, Frame(split, *names, line.world_from_cam, focal_length))
     small = resize_rgb(image, round(width * scale), round(height * scale))
     if not cv2.imwrite(str(path), small[..., ::-1]):
-        raise GSplatLocError(f"expected to write {path}, found that the disk refused: check its space")
+        raise GSplatLocError(
+            f"expected to write {path}, found that it cannot be written: check the free space"
+        )
 
 
 def _nearby(points: SparsePoints, scene: str) -> SparsePoints:

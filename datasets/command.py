@@ -1,4 +1,4 @@
-"""What the command lines of the set-up scripts share: options, licences, folders."""
+"""What the set-up commands share: options, acceptance of the licences, folders of downloads."""
 
 import os
 import sys
@@ -13,12 +13,12 @@ MIRROR_VARIABLE = "GSPLATLOC_MIRROR"
 
 @dataclass(frozen=True)
 class SetupOptions:
-    """Options of every set-up script."""
+    """Options of every command that downloads a data set."""
 
     output: Path = Path("datasets")  # folder in which each scene gets a folder
     yes: bool = False  # accept the licences of the data without being asked
-    mirror: str | None = None  # address to fetch from instead of upstream (or GSPLATLOC_MIRROR)
-    keep_archives: bool = True  # keep what was downloaded, for other --poses or --scenes
+    mirror: str | None = None  # address of a mirror to download from (or GSPLATLOC_MIRROR)
+    keep_archives: bool = True  # keep downloaded archives for later runs with other --poses or --scenes
 
     @property
     def mirror_address(self) -> str | None:
@@ -35,11 +35,11 @@ class SetupOptions:
 
 
 def accept_terms(options: SetupOptions, *sources: Source) -> None:
-    """Have the user accept the data's terms; exits with 2 where nobody can be asked and --yes is absent."""
+    """Ask the user to accept the data's terms; exits with code 2 if they decline or cannot be asked."""
     if options.yes:
         return
     print(
-        "The data is published by its authors under their own terms, research use in the main. Read them at:"
+        "The data is published by its authors under their own terms, mostly for research use. Read them at:"
     )
     for source in sources:
         print(f"  {source.terms}")

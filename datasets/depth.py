@@ -1,4 +1,4 @@
-"""Depth seen from the colour camera."""
+"""Registration of depth maps to the colour camera."""
 
 from pathlib import Path
 
@@ -15,11 +15,13 @@ DEPTH_FOCAL_LENGTH = 585.0  # pixels, the Kinect's nominal value
 def register_depth(
     source: Path, target: Path, color_from_depth: np.ndarray, color_focal_length: float
 ) -> None:
-    """Write the 16-bit millimetre depth map `source` as the colour camera sees it, 0 where unknown."""
+    """Write the 16-bit millimetre depth map `source` registered to the colour camera, 0 where unknown."""
     depth = reproject_depth(decode_depth(source), color_from_depth, DEPTH_FOCAL_LENGTH, color_focal_length)
     with atomic_path(target) as temporary:
         if not cv2.imwrite(str(temporary), np.rint(depth * DEPTH_UNITS_PER_METRE).astype(np.uint16)):
-            raise GSplatLocError(f"expected to write {target}, found that the disk refused: check its space")
+            raise GSplatLocError(
+                f"expected to write {target}, found that it cannot be written: check the free space"
+            )
 
 
 def reproject_depth(
@@ -27,8 +29,8 @@ def reproject_depth(
 ) -> np.ndarray:
     """Depth [H, W] in metres of one camera -> of another of the same size, by forward projection.
 
-    Both have their principal point at the image's centre. Where several pixels land on one, the nearest
-    surface wins (z-buffer); where none does, the result is 0.
+    Both cameras have their principal point at the image's centre. A pixel that several source pixels project
+    to gets the smallest depth (z-buffer); a pixel that none projects to gets 0.
     """
     height, width = depth.shape
     rows, columns = np.nonzero(depth)

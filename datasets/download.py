@@ -1,4 +1,4 @@
-"""Downloads that show their progress, survive a cut connection and never leave half a file under its name."""
+"""Downloads with a progress bar that resume after a lost connection; only complete files get their name."""
 
 import http.client
 import time
@@ -14,8 +14,8 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 _CHUNK = 1 << 20  # bytes
-_TIMEOUT_S = 60.0  # without a byte
-_ATTEMPTS = 5  # without progress, before giving up; a connection that got further starts the count again
+_TIMEOUT_S = 60.0  # without receiving a byte
+_ATTEMPTS = 5  # in a row that received nothing before the download fails
 _AGENT = "gsplatloc"  # some servers refuse urllib's own name
 _HTTP_PARTIAL = 206
 _HTTP_RANGE_NOT_SATISFIABLE = 416
@@ -23,10 +23,10 @@ _HTTP_TRANSIENT = frozenset({429, 500, 502, 503, 504})  # busy or restarting: wo
 
 
 def download(address: str, path: Path, retry_wait_s: float = 2.0) -> Path:
-    """Fetch `address` into `path` and return it; a complete file is kept, a `.part` beside it continued.
+    """Download `address` to `path` and return it. A complete file is kept, an incomplete `.part` continued.
 
-    Raises `GSplatLocError` when the server refuses or the connection is lost for good: the part stays, and
-    the next call goes on where this one ended.
+    Raises `GSplatLocError` if the server refuses or the connection is lost repeatedly. The `.part` stays, and
+    the next call continues it.
     """
     if path.is_file():
         return path
@@ -46,19 +46,19 @@ def download(address: str, path: Path, retry_wait_s: float = 2.0) -> Path:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= _ATTEMPTS:
                 raise _refused(address, str(error) or type(error).__name__) from None
-            log(f"{path.name}: connection lost at {_size(part)} bytes, going on")
+            log(f"{path.name}: connection lost at {_size(part)} bytes, trying again")
             time.sleep(retry_wait_s * failures)
     part.replace(path)
     return path
 
 
 def download_text(address: str, path: Path) -> str:
-    """Fetch a text file into `path` and return its content."""
+    """Download a text file to `path` and return its content."""
     return download(address, path).read_text(encoding="utf-8")
 
 
 def _fetch(address: str, part: Path) -> None:
-    """Append what is missing to `part`; raises ConnectionError when the server stops short of it."""
+    """Append the missing bytes to `part`; raises ConnectionError if the server sends fewer."""
     have = _size(part)
     headers = {"User-Agent": _AGENT} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -68,10 +68,10 @@ def _fetch(address: str, part: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code != _HTTP_RANGE_NOT_SATISFIABLE:
             raise
-        # Nothing lies past what we have: either that is all of it, or the file upstream is another one now.
+        # The server has no bytes after ours: the file is complete, or it was replaced by a shorter one.
         if have != _total_size(error.headers, 0):
             part.unlink()
-            raise ConnectionError("the file upstream changed, starting over") from None
+            raise ConnectionError("the file on the server changed, downloading it again") from None
         return
     with response:
         continued = response.status == _HTTP_PARTIAL
@@ -80,7 +80,7 @@ def _fetch(address: str, part: Path) -> None:
         with part.open("ab" if continued else "wb") as file:
             _copy(response, file, start, total, part.stem)
     if total is not None and _size(part) != total:
-        raise ConnectionError(f"{total} bytes were announced and {_size(part)} came")
+        raise ConnectionError(f"received {_size(part)} of {total} bytes")
 
 
 def _copy(response: BinaryIO, file: BinaryIO, start: int, total: int | None, label: str) -> None:
@@ -91,7 +91,7 @@ def _copy(response: BinaryIO, file: BinaryIO, start: int, total: int | None, lab
 
 
 def _total_size(headers: Message, start: int) -> int | None:
-    """The whole file's size from `Content-Range: bytes a-b/total` or `Content-Length`, None where unknown."""
+    """The size of the whole file by `Content-Range: bytes a-b/total` or `Content-Length`; None if unknown."""
     total = headers.get("Content-Range", "").rpartition("/")[2]
     if total.isdecimal():
         return int(total)
@@ -105,6 +105,6 @@ def _size(path: Path) -> int:
 
 def _refused(address: str, reason: str) -> GSplatLocError:
     return GSplatLocError(
-        f"expected a file at {address}, found {reason}: check the connection and run the same command again"
-        " (it goes on where it ended), or name a --mirror"
+        f"expected a file at {address}, found {reason}: check the connection and run the same command again,"
+        " which continues the download, or name a --mirror"
     )

@@ -1,4 +1,4 @@
-"""Writing scenes that are either whole or absent, and the files of the `train/` and `test/` layout."""
+"""Write scenes in the `train/` and `test/` layout; a scene's folder exists only if the scene is complete."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_json, write_text
 
-MARKER = "setup.json"  # written last into a finished scene; holds the settings it was made with
+MARKER = "setup.json"  # written last into a complete scene: the settings that it was made with
 _IMAGE_FOLDERS = ("train/rgb", "test/rgb", "images")
 
 Settings = Mapping[str, str]
@@ -21,7 +21,7 @@ Settings = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Frame:
-    """One image on its way into a scene."""
+    """One image to be written into a scene."""
 
     split: str  # "train" or "test"
     rgb_name: str  # file names within the folders of the split
@@ -37,7 +37,7 @@ def microsoft_names(stem: str, suffix: str) -> tuple[str, str, str]:
 
 
 def write_frame(root: Path, frame: Frame) -> Path:
-    """Write the frame's pose and calibration; returns where its image belongs (the folder exists)."""
+    """Write the frame's pose and calibration; returns the path for its image, whose folder exists."""
     folder = root / frame.split
     write_text(folder / "poses" / frame.pose_name, format_pose(frame.world_from_cam))
     write_text(folder / "calibration" / frame.calibration_name, f"{frame.focal_length:.12g}\n")
@@ -51,7 +51,7 @@ def format_pose(world_from_cam: np.ndarray) -> str:
 
 
 def is_complete(scene: Path, settings: Settings) -> bool:
-    """Whether the scene was finished with these settings; a folder made otherwise is an error."""
+    """Whether the scene is complete and made with these settings; any other folder is an error."""
     if not scene.exists():
         return False
     try:
@@ -61,18 +61,19 @@ def is_complete(scene: Path, settings: Settings) -> bool:
     if found == dict(settings):
         log(f"{scene}: complete")
         return True
-    what = "a folder that no set-up finished" if found is None else f"one made with {found}"
+    what = "a folder that is no complete scene" if found is None else f"one made with {found}"
     raise GSplatLocError(f"expected no {scene} or one made with {dict(settings)}, found {what}: move it away")
 
 
 @contextmanager
 def building(scene: Path, settings: Settings) -> Iterator[tuple[Path, Path]]:
-    """Yield (root, scratch): build in `root`, unpack into `scratch`; success renames root to `scene`.
+    """Yield (root, scratch): folders for the files of the scene and for temporary files.
 
-    Both lie beside `scene`, on the same disk, under names that a later run recognises and clears.
+    Both lie beside `scene`, on the same disk. On success root is renamed to `scene`. What a killed run
+    leaves of them is deleted by the next one.
     """
     work = scene.with_name(f".{scene.name}.unfinished")
-    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(work, ignore_errors=True)  # left by a killed run
     root, scratch = work / "scene", work / "scratch"
     root.mkdir(parents=True)
     scratch.mkdir()

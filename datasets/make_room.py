@@ -1,4 +1,4 @@
-"""Make a synthetic room to try everything on: python datasets/make_room.py --output output/room"""
+"""`gsplatloc setup room --output output/room`: make a synthetic room with known poses."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, use_underscores=True)
+    arguments = tyro.cli(Arguments, prog="gsplatloc setup room", use_underscores=True)
     make_room(arguments.output, arguments.room)
     print(f"{arguments.room.train} training and {arguments.room.test} test views in {arguments.output}")
 

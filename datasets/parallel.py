@@ -1,4 +1,4 @@
-"""Doing the same to many files with every core: decoding and resampling leave Python's lock alone."""
+"""Process many files in threads: decoding and resampling of images release Python's global lock."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,6 +12,6 @@ Result = TypeVar("Result")
 
 
 def for_each(function: Callable[[Item], Result], items: Sequence[Item], label: str) -> list[Result]:
-    """`function` of every item, in order, with a progress bar; the first exception ends it."""
+    """The results of `function` for every item, in order, with a progress bar. Exceptions are re-raised."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(progress(pool.map(function, items), total=len(items), desc=label))

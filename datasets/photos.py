@@ -1,4 +1,4 @@
-"""Collecting one's own photos, or the sharpest frames of a video, into a folder of upright images."""
+"""Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from gsplatloc.utils.errors import GSplatLocError
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 _JPEG_QUALITY = 95
 _KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # others become .png
-_SHARPNESS_WIDTH = 480  # pixels at which frames are compared: enough to see blur, quick to filter
+_SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
 def collect(source: Path, target: Path, frames: int, max_side: int) -> int:
     """Copy the photos below `source`, or `frames` frames of the video `source`, into `target`.
 
-    Images come upright (their EXIF rotation is applied: calibrations ignore it) and no longer than `max_side`
-    pixels. Returns how many there are.
+    Images are rotated upright by their EXIF orientation, which calibrations ignore, and shrunk to at most
+    `max_side` pixels. Returns their number.
     """
     if source.is_dir():
         return _collect_photos(source, target, max_side)
@@ -49,7 +49,7 @@ def _collect_photos(source: Path, target: Path, max_side: int) -> int:
 
 
 def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
-    """Write the photo upright; its EXIF, with the focal length that COLMAP starts from, comes along."""
+    """Write the photo upright, with its EXIF data, from which COLMAP takes the initial focal length."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with Image.open(photo) as opened:
@@ -61,7 +61,7 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
 
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int:
-    """Cut the video into `count` equal stretches and keep the sharpest frame of each."""
+    """Divide the video into `count` equal segments and keep the sharpest frame of each."""
     capture = cv2.VideoCapture(str(video))
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if total <= 0:
@@ -72,13 +72,13 @@ def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int
     best: dict[int, float] = {}
     for index in progress(range(total), desc="frames"):
         decoded, frame = capture.read()
-        if not decoded:  # containers announce more frames than they hold
+        if not decoded:  # the frame count of a container may be too large
             break
-        stretch = index * min(count, total) // total
+        segment = index * min(count, total) // total
         sharpness = _sharpness(frame)
-        if sharpness > best.get(stretch, -1.0):
-            best[stretch] = sharpness
-            _write_frame(target / f"frame_{stretch:05d}.jpg", frame, max_side)
+        if sharpness > best.get(segment, -1.0):
+            best[segment] = sharpness
+            _write_frame(target / f"frame_{segment:05d}.jpg", frame, max_side)
     capture.release()
     return len(best)
 
@@ -99,4 +99,6 @@ def _write_frame(path: Path, frame: np.ndarray, max_side: int) -> None:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     if not cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise GSplatLocError(f"expected to write {path}, found that the disk refused: check its space")
+        raise GSplatLocError(
+            f"expected to write {path}, found that it cannot be written: check the free space"
+        )

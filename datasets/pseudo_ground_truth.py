@@ -27,7 +27,7 @@ class PosedName:
 def fetch_pseudo_ground_truth(
     options: SetupOptions, family: str, scene: str, split: str
 ) -> dict[str, PosedName]:
-    """One split by image name, `seq-01/frame-000000.color.png`; `family` is 7scenes or 12scenes."""
+    """The poses of a split by image name (`seq-01/frame-000000.color.png`); family: 7scenes or 12scenes."""
     path = f"sfm/{family}/{scene}_{split}.txt"
     text = download_text(
         PSEUDO_GROUND_TRUTH.address(path, options.mirror_address),

@@ -1,4 +1,4 @@
-"""The SfM models behind the pseudo ground truth of 7-Scenes: where a map's Gaussians may start from."""
+"""The SfM models of 7-Scenes' pseudo ground truth, whose points initialise the Gaussians of a map."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ MODEL_OF_POSES = {"original": "old_gt_refined", "calibrated": "old_gt_refined", 
 
 
 def fetch_points(options: SetupOptions, scene: str, poses: str, scratch: Path) -> SparsePoints | None:
-    """The points of the scene's model, or None after one line that says why: mapping can do without."""
+    """The points of the scene's model; None, with the reason in a log line, if they cannot be downloaded."""
     try:
         archive = _fetch_archive(options)
         folder = f"{scene}/{MODEL_OF_POSES[poses]}/"
@@ -29,7 +29,7 @@ def fetch_points(options: SetupOptions, scene: str, poses: str, scratch: Path) -
         return sparse_points(pycolmap.Reconstruction(str(model.parent)))
     except (GSplatLocError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        log(f"{scene}: no SfM points ({reason}); mapping will triangulate its own")
+        log(f"{scene}: no SfM points ({reason}); mapping will triangulate points")
         return None
 
 
@@ -44,7 +44,7 @@ def _fetch_archive(options: SetupOptions) -> Path:
     except ImportError:
         raise GSplatLocError("gdown is not installed: pip install gdown") from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:  # gdown keeps its own partial file and renames it when whole
+    try:  # gdown keeps its own partial file and renames it when it is complete
         gdown.download(id=REFERENCE_MODELS_ID, output=str(path), resume=True)
     except (OSError, RuntimeError, gdown.exceptions.DownloadError) as error:
         raise GSplatLocError(f"Google Drive refused: {str(error).strip() or type(error).__name__}") from None

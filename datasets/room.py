@@ -1,7 +1,7 @@
-"""A synthetic scene with known truth: a furnished room, written in layout 1 (train/ and test/ folders).
+"""A synthetic scene with exact ground truth: a furnished room, in layout 1 (train/ and test/ folders).
 
 Everything is drawn and ray-cast by our own code from a seed: no download, and the same bytes every time. The
-principal point is off the centre on purpose, so that code that assumes otherwise is found out.
+principal point is not at the centre, so that tests detect code that assumes it there.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path, write_text
 
-_WORKERS = 2  # numpy leaves the interpreter lock while it computes
+_WORKERS = 2  # threads; numpy releases Python's global lock while it computes
 
 
 @dataclass(frozen=True)
 class RoomOptions:
-    """What `make_room` makes."""
+    """Size, number and quality of the room's images."""
 
     width: int = 320  # pixels
     height: int = 256  # pixels; like the width a multiple of 32, XFeat's stride
     train: int = 80  # training views, on one loop of about 7.4 m
     test: int = 20  # test views, 5 to 12 cm off that loop and up to 8 degrees turned
-    arc: float = 1.0  # share of the loop that is walked, in (0, 1]: small scenes take a part of it
-    seed: int = 0  # of the textures, the test poses and the noise
+    arc: float = 1.0  # fraction of the loop that the views cover, in (0, 1]
+    seed: int = 0  # seed of the textures, the test poses and the noise
     supersampling: int = 2  # rays per pixel along each axis
     noise: float = 1.0  # grey levels, standard deviation of the sensor noise
 
@@ -47,7 +47,7 @@ def make_room(folder: Path | str, options: RoomOptions | None = None) -> None:
     Poses are camera-to-world 4x4 in metres, calibrations 3x3, depth 16-bit millimetres.
 
     Raises:
-        GSplatLocError: the options describe no picture.
+        GSplatLocError: a size or a count is not positive.
     """
     options = options or RoomOptions()
     if min(options.width, options.height, options.train, options.supersampling) < 1 or options.test < 0:
@@ -62,7 +62,7 @@ def _write_split(folder: Path, room: Room, poses: Sequence[Array], options: Room
     camera = room_camera(options)
 
     def write(index: int) -> None:
-        view = room.look(camera, poses[index], options.supersampling)
+        view = room.render(camera, poses[index], options.supersampling)
         rng = np.random.default_rng([options.seed, index, len(folder.name)])
         _write_view(folder, f"frame-{index:06d}", _noisy(view, options.noise, rng), camera, poses[index])
 

@@ -1,4 +1,4 @@
-"""Views of the synthetic room: where cameras stand, and what they see, by ray casting."""
+"""Views of the synthetic room: the camera poses, and their images by ray casting."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,22 @@ from gsplatloc.datasets.room_surfaces import Array, Surface
 from gsplatloc.scene.cameras import Camera
 
 _AMBIENT = np.array([0.34, 0.35, 0.38], np.float32)
-_SUN = np.array([2.3, 1.9, 2.45], np.float32)  # metres; what highlights mirror: the ceiling panel
+_SUN = np.array(
+    [2.3, 1.9, 2.45], np.float32
+)  # metres; the light that highlights reflect, at the ceiling panel
 _NEAR = 0.05  # metres
 
 
 @dataclass(frozen=True)
 class RoomView:
-    """A picture and its exact depth at pixel centres."""
+    """An image and its exact depth at pixel centres."""
 
     rgb: Array  # [H, W, 3]
     depth: Array  # [H, W] metres along z
 
 
 class Room:
-    """Surfaces with light baked in, ready to be looked at."""
+    """Surfaces with precomputed light, which `render` shows from any pose."""
 
     def __init__(self, surfaces: list[Surface], radiance: list[Array]) -> None:
         """`radiance` holds a linear texture [h, w, 3] per surface."""
@@ -37,7 +39,7 @@ class Room:
         solid, lights = furnish(np.random.default_rng(seed))
         return cls(solid.surfaces, bake(solid.surfaces, solid.occluders, lights, _AMBIENT))
 
-    def look(self, camera: Camera, cam_from_world: Array, supersampling: int = 2) -> RoomView:
+    def render(self, camera: Camera, cam_from_world: Array, supersampling: int = 2) -> RoomView:
         """Render from pose [4, 4]; each pixel is the mean of supersampling^2 rays."""
         fine = camera.resized(camera.width * supersampling, camera.height * supersampling)
         shape = (camera.height, supersampling, camera.width, supersampling, 3)
@@ -90,7 +92,7 @@ class Room:
 
 
 class _MipMaps:
-    """Every texture at halving resolutions in one flat array, so that one gather serves a whole picture."""
+    """Every texture at halving resolutions in one flat array, so that one gather serves a whole image."""
 
     LEVELS = 6
 
@@ -129,12 +131,12 @@ class _MipMaps:
 
 
 def training_path(count: int, arc: float = 1.0) -> list[Array]:
-    """Poses on one wavy loop through the room, looking across it; `arc` is the share of the loop to walk."""
+    """Poses on one wavy loop through the room, looking across it; they cover the fraction `arc` of it."""
     return [_pose_on_loop(2 * np.pi * arc * step / count) for step in range(count)]
 
 
 def query_path(count: int, rng: Generator, arc: float = 1.0) -> list[Array]:
-    """Poses off the loop: pushed 5 to 12 cm aside, and turned by up to 8 degrees about each axis."""
+    """Poses 5 to 12 cm off the loop, rotated by up to 8 degrees about each axis."""
     poses = []
     for step in range(count):
         aside = rng.normal(size=3)

@@ -1,4 +1,4 @@
-"""What stands in the synthetic room, and where: 4.6 x 3.8 x 2.5 metres, z up, the floor at z = 0."""
+"""The furniture of the synthetic room, 4.6 x 3.8 x 2.5 metres, z up, the floor at z = 0."""
 
 from collections.abc import Callable
 
@@ -244,7 +244,7 @@ def _crates(rng: Generator) -> Solid:
 def _crate(
     rng: Generator, at: tuple[float, float, float], size: tuple[float, float, float], yaw: float
 ) -> Solid:
-    """A carton standing at `at` (centre of its bottom) with another print on every side."""
+    """A carton standing at `at` (centre of its bottom) with a different print on every side."""
     x, y, z = size
     faces = {face: paint(rng, x, z, draw.carton) for face in ("front", "back")}
     faces |= {face: paint(rng, y, z, draw.carton) for face in ("left", "right")}

@@ -14,7 +14,7 @@ from gsplatloc.datasets.room_surfaces import Array, Occluder, Surface, dot
 
 _GRID_PER_METRE = 11.0  # spacing of the shading grid
 _AMBIENT_RAYS = 24
-_AMBIENT_REACH = 0.9  # metres; farther things do not darken a corner
+_AMBIENT_REACH = 0.9  # metres; farther surfaces are no ambient occlusion
 _DISPLAY_GAMMA = 2.2
 _CHUNK = 4096  # points shaded together
 
@@ -89,7 +89,7 @@ def _shade(surface: Surface, light: Array) -> Array:
 def _irradiance(
     positions: Array, normals: Array, occluders: list[Occluder], lights: list[AreaLight], ambient: Array
 ) -> Array:
-    """Light [3, P] that reaches `positions` [3, P]."""
+    """Light [3, P] that arrives at `positions` [3, P]."""
     start = (positions + 2e-3 * normals).astype(np.float32)
     total = ambient[:, None] * _openness(start, normals, occluders)
     for light in lights:
@@ -108,7 +108,7 @@ def _irradiance(
 
 
 def _openness(start: Array, normals: Array, occluders: list[Occluder]) -> Array:
-    """The cosine-weighted share [P] of the hemisphere that nothing covers nearby."""
+    """The cosine-weighted fraction [P] of the hemisphere that no nearby surface covers."""
     index = np.arange(_AMBIENT_RAYS, dtype=np.float32) + 0.5
     radius, angle = np.sqrt(index / _AMBIENT_RAYS), index * np.pi * (3 - np.sqrt(5))  # a Fibonacci spiral
     local = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)], 1)

@@ -33,7 +33,7 @@ class Material:
 
 
 class Surface(Protocol):
-    """Something that rays can hit."""
+    """A surface with ray intersections."""
 
     @property
     def material(self) -> Material: ...
@@ -209,7 +209,7 @@ class Solid:
     occluders: list[Occluder] = field(default_factory=list)
 
     def add(self, *others: "Solid") -> "Solid":
-        """Take over the surfaces and occluders of `others`."""
+        """Add the surfaces and occluders of `others`."""
         for other in others:
             self.surfaces += other.surfaces
             self.occluders += other.occluders

@@ -1,4 +1,4 @@
-"""Download 12-Scenes and lay it out for train.py: python datasets/setup_12scenes.py --poses pgt --yes"""
+"""`gsplatloc setup 12scenes --poses pgt --yes`: download 12-Scenes and lay it out for mapping."""
 
 from dataclasses import dataclass
 
@@ -19,12 +19,12 @@ from gsplatloc.utils.console import run_script
 class Arguments(SetupOptions):
     """Download 12-Scenes and write one folder per room, `12scenes_SET_ROOM` or `pgt_12scenes_SET_ROOM`."""
 
-    poses: Poses = "original"  # of the data set, or SfM pseudo ground truth
+    poses: Poses = "original"  # those of the data set, or SfM pseudo ground truth (pgt)
     scenes: tuple[TwelveScenesName, ...] = TWELVE_SCENES_NAMES  # which rooms
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments)
+    arguments = tyro.cli(Arguments, prog="gsplatloc setup 12scenes")
     accept_terms(arguments, TWELVE_SCENES, PSEUDO_GROUND_TRUTH)
     for scene in arguments.scenes:
         setup_scene(arguments, scene, arguments.poses)

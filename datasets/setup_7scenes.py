@@ -1,4 +1,4 @@
-"""Download 7-Scenes and lay it out for train.py: python datasets/setup_7scenes.py --poses pgt --yes"""
+"""`gsplatloc setup 7scenes --poses pgt --yes`: download 7-Scenes and lay it out for mapping."""
 
 from dataclasses import dataclass
 
@@ -19,13 +19,13 @@ from gsplatloc.utils.console import run_script
 class Arguments(SetupOptions):
     """Download 7-Scenes and write one folder per scene, `7scenes_NAME` or `pgt_7scenes_NAME`."""
 
-    poses: Poses = "calibrated"  # depth camera's (original), colour camera's, or SfM pseudo ground truth
-    depth: Depth = "none"  # calibrated: also write depth, registered to colour
+    poses: Poses = "calibrated"  # of the depth camera (original), the colour camera, or SfM (pgt)
+    depth: Depth = "none"  # calibrated: also write depth maps, registered to the colour camera
     scenes: tuple[SevenScenesName, ...] = SEVEN_SCENES_NAMES  # which scenes
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments)
+    arguments = tyro.cli(Arguments, prog="gsplatloc setup 7scenes")
     accept_terms(arguments, SEVEN_SCENES, PSEUDO_GROUND_TRUTH)
     for scene in arguments.scenes:
         setup_scene(arguments, scene, arguments.poses, arguments.depth)

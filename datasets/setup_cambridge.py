@@ -1,4 +1,4 @@
-"""Download Cambridge Landmarks and lay it out for train.py: python datasets/setup_cambridge.py --yes"""
+"""`gsplatloc setup cambridge --yes`: download Cambridge Landmarks and lay it out."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Arguments(SetupOptions):
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments)
+    arguments = tyro.cli(Arguments, prog="gsplatloc setup cambridge")
     accept_terms(arguments, CAMBRIDGE)
     for scene in arguments.scenes:
         setup_scene(arguments, scene)

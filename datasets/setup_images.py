@@ -1,4 +1,4 @@
-"""Turn own photos or a video into a scene: python datasets/setup_images.py --input photos/ --name my_room"""
+"""`gsplatloc setup images --input photos/ --name my_room`: make a scene of photos or a video."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,12 @@ from gsplatloc.utils.console import run_script
 
 @dataclass(frozen=True)
 class Arguments:
-    """Pose one's own images with COLMAP and write a scene that train.py reads. Its scale is arbitrary."""
+    """Make a scene of photos or a video: COLMAP estimates the poses, up to an arbitrary scale."""
 
     input: Path  # folder of photos, or a video
-    name: str  # of the scene
+    name: str  # name of the scene
     output: Path = Path("datasets")  # folder in which the scene gets a folder
-    frames: int = 150  # how many frames to take of a video
+    frames: int = 150  # number of frames to take from a video
     max_side: int = 1600  # pixels; larger images are shrunk
     mapping: Annotated[MappingOptions, tyro.conf.arg(name="")] = field(default_factory=MappingOptions)
 
@@ -37,7 +37,7 @@ def setup_images(arguments: Arguments) -> Path:
 
 
 def main() -> None:
-    setup_images(tyro.cli(Arguments))
+    setup_images(tyro.cli(Arguments, prog="gsplatloc setup images"))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ _IMAGE_SUFFIX = ".color.png"
 
 @dataclass(frozen=True)
 class _Job:
-    """What is to be made of the frames of one split."""
+    """Where and how the frames of one split are written."""
 
     root: Path  # the scene under construction
     split: str
@@ -51,7 +51,7 @@ class _Job:
 
 
 def setup_scene(options: SetupOptions, scene: str, poses: Poses, depth: Depth) -> Path:
-    """Download and lay out one scene; does nothing where it is complete. Returns the scene's folder."""
+    """Download and lay out one scene unless it is complete; returns the scene's folder."""
     prefix = "pgt_" if poses == "pgt" else ""
     target = options.output / f"{prefix}7scenes_{scene}"
     settings = {"poses": poses, "depth": depth}
@@ -90,7 +90,7 @@ def read_split(path: Path) -> list[str]:
 def _write_split(folder: Path, job: _Job) -> None:
     unlisted = 0
     for sequence in read_split(folder / _SPLIT_FILES[job.split]):
-        # The archive holds SCENE/seq-01.zip, and that seq-01/frame-*; unpacked one at a time to save space.
+        # The archive holds SCENE/seq-01.zip, which holds seq-01/frame-*: unpacked one by one to save space.
         extract(folder / f"{sequence}.zip", folder / "unpacked")
         (folder / f"{sequence}.zip").unlink()
         images = sorted((folder / "unpacked" / sequence).glob(f"*{_IMAGE_SUFFIX}"))
@@ -102,7 +102,7 @@ def _write_split(folder: Path, job: _Job) -> None:
 
 
 def _write_image(image: Path, job: _Job) -> bool:
-    """Move one frame into the scene; False where it has no pose."""
+    """Move one frame into the scene; False if it has no pose."""
     sequence, stem = image.parent.name, image.name.removesuffix(_IMAGE_SUFFIX)
     posed = _pose_of(image, f"{sequence}/{image.name}", job)
     if posed is None:

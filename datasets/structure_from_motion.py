@@ -1,4 +1,4 @@
-"""Poses for images that have none, by COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016)."""
+"""Poses of images by COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ Matching = Literal["auto", "exhaustive", "sequential"]
 CameraSharing = Literal["single", "per_folder", "per_image"]
 
 _EXHAUSTIVE_LIMIT = 200  # images up to which `auto` matches every pair
-_FEWEST_POSED = 3  # two posed images are where COLMAP starts, not a map
+_FEWEST_POSED = 3  # COLMAP's initial pair alone is no map
 _CAMERA_MODES = {
     "single": pycolmap.CameraMode.SINGLE,
     "per_folder": pycolmap.CameraMode.PER_FOLDER,
@@ -23,18 +23,18 @@ _CAMERA_MODES = {
 
 @dataclass(frozen=True)
 class MappingOptions:
-    """How the images are matched and what is known of their camera."""
+    """Which images are matched, and the model of their cameras."""
 
-    matching: Matching = "auto"  # pairs: every one, neighbours by name (video), or by the number of images
+    matching: Matching = "auto"  # all pairs, neighbours by name (video), or either by the number of images
     cameras: CameraSharing = "single"  # which images share one calibration
-    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide lenses, OPENCV_FISHEYE beyond
+    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide angles, OPENCV_FISHEYE for fisheye
     max_features: int = 8192  # SIFT keypoints per image
 
 
 def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: MappingOptions) -> None:
     """Write the largest COLMAP model of the `count` images below `images` into the folder `model`.
 
-    Raises `GSplatLocError` when they do not connect.
+    Raises `GSplatLocError` if COLMAP connects fewer than three of them.
     """
     database = scratch / "database.db"
     pycolmap.logging.minloglevel = int(pycolmap.logging.ERROR)

@@ -86,7 +86,7 @@ def read_test_range(split: Path) -> FrameRange:
 def _pose_source(
     options: SetupOptions, scene: str, poses: Poses, folder: Path
 ) -> Callable[[Path], PosedName | None]:
-    """What tells the pose of an image; it answers None where there is none."""
+    """A function that returns the pose of an image, or None if the image has none."""
     if poses == "pgt":
         reference = fetch_pseudo_ground_truth(options, "12scenes", scene, "train")
         reference |= fetch_pseudo_ground_truth(options, "12scenes", scene, "test")

@@ -1,4 +1,4 @@
-"""Where the public data sets are: the one table of addresses, and the mirror that may stand in for it."""
+"""Addresses of the public data sets, and of their files on a mirror."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -37,7 +37,7 @@ PSEUDO_GROUND_TRUTH = Source(
     "https://raw.githubusercontent.com/tsattler/visloc_pseudo_gt_limitations/main/pgt",
     "https://github.com/tsattler/visloc_pseudo_gt_limitations",
 )
-# On Google Drive upstream, where files have an id instead of an address; a plain file on a mirror.
+# On Google Drive, where files have an id instead of an address; an ordinary file on a mirror.
 REFERENCE_MODELS = Source("7scenes_models", "https://drive.google.com/uc?id=", PSEUDO_GROUND_TRUTH.terms)
 REFERENCE_MODELS_ID = "1ATijcGCgK84NKB4Mho4_T-P7x8LSL80m"
 REFERENCE_MODELS_FILE = "7scenes_reference_models.zip"

@@ -16,13 +16,13 @@ from gsplatloc.utils.errors import GSplatLocError
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the set-up needs of an .nvm file."""
+    """Focal lengths and points of an .nvm file."""
 
     focal_lengths: dict[str, float]  # pixels at full size, by image name without its suffix
     points: SparsePoints
 
     def focal_length(self, name: str) -> float:
-        """Of an image, whatever its suffix: the .nvm names .jpg files, the data set holds .png files."""
+        """The focal length in pixels of an image; the .nvm lists .jpg files, the data set holds .png."""
         stem = _without_suffix(name)
         if stem not in self.focal_lengths:
             raise GSplatLocError(
@@ -32,7 +32,7 @@ class Reconstruction:
 
 
 def read_nvm(path: Path) -> Reconstruction:
-    """Read an .nvm file, line by line: the observations, most of it, are never held."""
+    """Read an .nvm file line by line, without its observations, which are most of it."""
     try:
         with path.open(encoding="utf-8") as file:
             lines = (line for line in file if line.strip())

@@ -1,4 +1,4 @@
-"""What a map looks like from a pose: colour, depth, opacity and descriptors, differentiable in everything."""
+"""Differentiable rendering of a map from a pose: colour, depth, opacity and descriptors."""
 
 from dataclasses import replace
 
@@ -26,10 +26,10 @@ def render(
 ) -> RenderResult:
     """Render `gaussians` seen by `camera` at `cam_from_world` [4, 4], in the Gaussians' own dtype.
 
-    Differentiable in every parameter of the map, in the pose (any dtype) and in `screen_offsets` [N, 2],
-    which are added to the projected means in pixels (their gradient drives densification). Features are
-    rendered when `options.feature_size` is set and the map has any. Raises `GSplatLocError` for an unknown
-    backend and when the native one is not installed.
+    Differentiable with respect to every parameter of the map, the pose (any dtype) and `screen_offsets`
+    [N, 2] in pixels, which are added to the projected means (densification uses their gradient). Features
+    are rendered if `options.feature_size` is set and the map has any. Raises `GSplatLocError` for an unknown
+    backend and if the native one is not installed.
     """
     options = options or RenderOptions()
     if options.backend not in BACKENDS:
@@ -45,7 +45,7 @@ def render(
 
 
 def _splats(gaussians: Gaussians, cam_from_world: Tensor, options: RenderOptions) -> Splats:
-    """Activated parameters; colours and covariances evaluated here when the options ask for it."""
+    """The parameters of the rasterizer, with colours and covariances evaluated here if the options say so."""
     wants_features = options.feature_size is not None and gaussians.features.shape[1] > 0
     splats = Splats(
         means=gaussians.means,

@@ -1,4 +1,4 @@
-"""The device that a map lives on: a GPU where torch sees one and the rasterizer was built for it."""
+"""The device of a map: a GPU if torch finds one and the rasterizer was built for it."""
 
 import torch
 
@@ -11,7 +11,7 @@ from gsplatloc.utils.errors import GSplatLocError
 def rendering_device(name: str, backend: str = "native", quiet: bool = False) -> torch.device:
     """The device called `name` (auto, cpu, cuda, cuda:N) for maps rendered by `backend`.
 
-    What `auto` came to is said in one line. Raises `GSplatLocError` where a GPU was asked for by name and
+    For `auto`, a log line names the device and the reason. Raises `GSplatLocError` if `name` is a GPU that
     cannot be used.
     """
     problem = gpu_problem() or (native.cuda_problem() if backend == "native" else None)

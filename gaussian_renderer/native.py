@@ -1,4 +1,4 @@
-"""The fast backend: hands splats to the native package `gsplatloc_kernels`, where installed."""
+"""The fast backend: rasterization by the native package `gsplatloc_kernels`, if it is installed."""
 
 from types import ModuleType
 
@@ -20,7 +20,7 @@ def rasterize(
     options: RenderOptions,
     screen_offsets: Tensor | None = None,
 ) -> RenderResult:
-    """Render `splats` natively: what `reference.rasterize` means. `GSplatLocError` if it is not installed."""
+    """Like `reference.rasterize`, natively; raises `GSplatLocError` if the package is not installed."""
     package = _package()
     height, width = options.feature_size or (camera.height, camera.width)
     settings = package.RasterizerSettings(
@@ -42,7 +42,7 @@ def rasterize(
 
 
 def cuda_problem() -> str | None:
-    """Why the native rasterizer cannot work on a GPU; None where it can."""
+    """The reason why the native rasterizer cannot use a GPU; None if it can."""
     try:
         package = _package()
     except GSplatLocError as error:
@@ -53,7 +53,7 @@ def cuda_problem() -> str | None:
 
 
 def package_for(tensor: Tensor) -> ModuleType | None:
-    """The native package where it is installed and computes on tensors like this one, None where not."""
+    """The native package if it is installed and supports tensors of this dtype and device, otherwise None."""
     try:
         package = _package()
     except GSplatLocError:
@@ -65,7 +65,7 @@ def package_for(tensor: Tensor) -> ModuleType | None:
 
 
 def alignment() -> ModuleType | None:
-    """The native package's `alignment`, the normal equations of image alignment; None where not installed."""
+    """The native module `alignment`, normal equations of image alignment; None if it is not installed."""
     try:
         from gsplatloc_kernels import alignment
     except ImportError:
@@ -74,7 +74,7 @@ def alignment() -> ModuleType | None:
 
 
 def _package() -> ModuleType:
-    """The native package, imported when first needed so that the project works without it."""
+    """The native package, imported when it is first needed, because the project works without it."""
     try:
         import gsplatloc_kernels
     except ImportError as error:

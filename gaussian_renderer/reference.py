@@ -1,4 +1,4 @@
-"""The oracle: EWA splatting in plain PyTorch, for reading and for testing the native rasterizer against.
+"""EWA splatting in plain PyTorch: the reference against which the native rasterizer is tested.
 
 Every Gaussian is evaluated at every pixel, in any floating-point type. Mathematics: Zwicker et al., "EWA
 Splatting" (2002); Kerbl et al., "3D Gaussian Splatting" (2023); Yu et al., "Mip-Splatting" (2024) for the
@@ -16,17 +16,17 @@ from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult, Spl
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
-MAX_ALPHA = 0.99  # keeps 1 / (1 - alpha) finite
-MIN_ALPHA = 1 / 255  # a contribution below one grey level is skipped
-MIN_TRANSMITTANCE = 1e-4  # a pixel is finished before it would become darker than this
-FRUSTUM_MARGIN = 0.3  # of half the field of view: how far outside the image the Jacobian still follows
+MAX_ALPHA = 0.99  # so that 1 / (1 - alpha) is finite
+MIN_ALPHA = 1 / 255  # contributions below one grey level are skipped
+MIN_TRANSMITTANCE = 1e-4  # blending of a pixel ends before its transmittance falls below this
+FRUSTUM_MARGIN = 0.3  # of half the field of view: farther outside, the ray of the Jacobian is clamped
 MIN_COMPENSATION_SQ = 1e-6  # floor of the squared opacity compensation; below it the gradient is zero
-_CHUNK_ELEMENTS = 1 << 22  # pixels x Gaussians evaluated at once
+_CHUNK_ELEMENTS = 1 << 22  # pixels times Gaussians evaluated at once
 
 
 @dataclass(frozen=True)
 class Projected:
-    """Gaussians in the image, in world order."""
+    """Gaussians projected into the image, in the order of the input."""
 
     means: Tensor  # [N, 2] pixels
     covariances: Tensor  # [N, 3] xx xy yy, pixels^2, before the low-pass filter
@@ -35,11 +35,11 @@ class Projected:
 
 @dataclass(frozen=True)
 class Footprints:
-    """What a pixel needs to know of each Gaussian."""
+    """Filtered Gaussians in the image, ready to be evaluated at pixels."""
 
     means: Tensor  # [N, 2] pixels
     conics: Tensor  # [N, 3] xx xy yy of the inverse covariance
-    opacities: Tensor  # [N] with the compensation
+    opacities: Tensor  # [N] compensated if `RenderOptions.antialiased`
     radii: Tensor  # [N] int32 pixels, 0 = not visible
 
 
@@ -50,9 +50,9 @@ def rasterize(
     options: RenderOptions,
     screen_offsets: Tensor | None = None,
 ) -> RenderResult:
-    """Render `splats` seen by `camera` at `cam_from_world` [4, 4]; differentiable in everything.
+    """Render `splats` seen by `camera` at `cam_from_world` [4, 4]; differentiable in all inputs.
 
-    `screen_offsets` [N, 2] pixels are added to the projected means: their gradient drives densification.
+    `screen_offsets` [N, 2] pixels are added to the projected means; densification uses their gradient.
     """
     projected = project(splats, camera, cam_from_world, options, screen_offsets)
     order = projected.depths.detach().argsort(stable=True)
@@ -92,7 +92,7 @@ def _render_features(
 
 
 def degree_in_use(sh: Tensor, options: RenderOptions) -> int:
-    """The spherical-harmonics degree to evaluate: what the options ask for, at most what `sh` holds."""
+    """The spherical-harmonics degree to evaluate: that of the options, at most that of `sh`."""
     available = round(sh.shape[1] ** 0.5) - 1
     wanted = available if options.sh_degree is None else options.sh_degree
     return min(wanted, available, spherical_harmonics.MAX_DEGREE)
@@ -116,7 +116,7 @@ def project(
     """Perspective projection of the means, its linearisation (EWA) of the covariances."""
     rotation, translation = cam_from_world[:3, :3], cam_from_world[:3, 3]
     x, y, z = (splats.means @ rotation.T + translation).unbind(-1)
-    behind = z < options.near  # never drawn; a depth of one keeps their arithmetic finite
+    behind = z < options.near  # not drawn; depth 1 instead keeps their values and gradients finite
     safe_z = torch.where(behind, torch.ones_like(z), z)
     u, v = x / safe_z, y / safe_z
     means = torch.stack([u * camera.fx + camera.cx, v * camera.fy + camera.cy], -1)
@@ -135,10 +135,10 @@ def project(
 
 
 def _jacobian(u: Tensor, v: Tensor, z: Tensor, camera: Camera) -> Tensor:
-    """d(pixel)/d(point) [N, 2, 3] at the ray (u, v, 1), held within a margin around the image.
+    """d(pixel)/d(point) [N, 2, 3] at the ray (u, v, 1), which is clamped to a margin around the image.
 
-    Far outside the image the linearisation blows a Gaussian up into streaks; there the ray is clamped, so the
-    Jacobian is constant in it and its gradient zero.
+    Far outside the image the linearisation enlarges Gaussians to streaks. A clamped ray makes the Jacobian
+    constant there, and its gradient with respect to the ray zero.
     """
     half_width, half_height = camera.width / (2 * camera.fx), camera.height / (2 * camera.fy)
     left, top = -camera.cx / camera.fx, -camera.cy / camera.fy
@@ -159,7 +159,7 @@ def footprints(
 ) -> Footprints:
     """Low-pass filter, inverse, opacity compensation and visibility in an image of `size` (width, height).
 
-    `scale` brings the projected Gaussians to that image.
+    `scale` (x, y) is the size of that image relative to the projection's.
     """
     sx, sy = scale
     means = projected.means * projected.means.new_tensor([sx, sy])
@@ -196,7 +196,7 @@ def _blend(
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).reshape(-1, 2)
     inputs = (prints.means[order], prints.conics[order], prints.opacities[order], values[order])
     chunk = max(1, _CHUNK_ELEMENTS // max(1, len(order)))
-    # Checkpointing keeps one chunk's intermediates in memory, not all of them.
+    # Checkpointing keeps the intermediates of one chunk in memory instead of all.
     parts = [checkpoint(_blend_pixels, part, *inputs, use_reentrant=False) for part in pixels.split(chunk)]
     blended = torch.cat([part[0] for part in parts]).T.reshape(-1, height, width)
     return blended, torch.cat([part[1] for part in parts]).reshape(height, width)
@@ -212,7 +212,7 @@ def _blend_pixels(
     power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
     alpha = (opacities * torch.exp(-power)).clamp_max(MAX_ALPHA)
     alpha = torch.where(alpha >= MIN_ALPHA, alpha, 0)
-    # Transmittance falls monotonically: once it would pass the limit nothing further is drawn.
+    # Transmittance decreases monotonically: after it reaches the limit no Gaussian is drawn.
     alpha = torch.where((1 - alpha).cumprod(1) >= MIN_TRANSMITTANCE, alpha, 0)
     behind = (1 - alpha).cumprod(1)
     transmittance = torch.cat([torch.ones_like(behind[:, :1]), behind[:, :-1]], 1)

@@ -34,7 +34,7 @@ class Camera:
         return torch.tensor([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=dtype)
 
     def project(self, points: Tensor) -> Tensor:
-        """Points [N, 3] in the camera frame -> pixels [N, 2]. Points with z <= 0 have no meaningful pixel."""
+        """Points [N, 3] in the camera frame -> pixels [N, 2], which are meaningless for z <= 0."""
         xy = points[:, :2] / points[:, 2:]
         return torch.stack([xy[:, 0] * self.fx + self.cx, xy[:, 1] * self.fy + self.cy], 1)
 
@@ -55,7 +55,7 @@ class View:
     image_path: Path
     load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB of camera.height x camera.width
     load_depth: Callable[[], np.ndarray] | None = None  # -> [H, W] float32 metres, 0 where unknown
-    timestamp: float | None = None  # seconds; None where the layout gives no time
+    timestamp: float | None = None  # seconds; None if the layout has no timestamps
 
     def with_pose(self, cam_from_world: Tensor) -> "View":
         return replace(self, cam_from_world=cam_from_world)
@@ -63,16 +63,16 @@ class View:
 
 @dataclass(frozen=True)
 class PosedCamera:
-    """Where a picture is taken from: a view without its image."""
+    """A view without its image: a camera and its pose."""
 
     camera: Camera
     cam_from_world: Tensor  # [4, 4] float64
-    name: str = ""  # of the view or of the picture, where it has one
+    name: str = ""  # of the view, if it has one
 
 
 @dataclass(frozen=True)
 class SparsePoints:
-    """A sparse point cloud, as structure from motion gives it."""
+    """A sparse point cloud, for example of structure from motion."""
 
     positions: np.ndarray  # [N, 3] float64, world
     colors: np.ndarray  # [N, 3] uint8 RGB
@@ -83,7 +83,7 @@ class SparsePoints:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a reader returns: training and test views and, where the layout has one, a sparse cloud."""
+    """What a reader returns: training and test views and, if the layout has one, a sparse point cloud."""
 
     name: str
     root: Path

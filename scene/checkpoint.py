@@ -1,4 +1,4 @@
-"""The whole state of a training run in one safetensors file: tensors, and JSON in the file's metadata."""
+"""The whole state of a training run in one safetensors file: tensors, and JSON in its metadata."""
 
 import json
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from torch import Tensor
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
 
-FORMAT = 1  # raised whenever older files can no longer be resumed
+FORMAT = 1  # increased whenever older files can no longer be resumed
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on exactly where it was."""
+    """The state from which a run continues exactly as if it had not been interrupted."""
 
     iteration: int  # the last one that was completed
     tensors: dict[str, Tensor]  # by dotted names, on the CPU
-    facts: dict[str, Any]  # whatever JSON can hold: what the run must agree with to be resumed
+    facts: dict[str, Any]  # JSON values that must be the same in the run that resumes
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors below `prefix.`, by the rest of their names."""
@@ -44,7 +44,7 @@ def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a checkpoint; raises GSplatLocError where there is none that this version can resume."""
+    """Read a checkpoint; raises GSplatLocError if there is none that this version can resume."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("gsplatloc", "{}"))

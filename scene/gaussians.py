@@ -1,4 +1,4 @@
-"""The map itself: 3D Gaussians with colour and descriptors, as plain tensors in optimisation space."""
+"""The map itself: 3D Gaussians with colours and descriptors, as tensors of unconstrained parameters."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 @dataclass
 class Gaussians:
-    """N Gaussians. Stored parameters are unconstrained; properties give what the renderer wants.
+    """N Gaussians. The stored parameters are unconstrained; properties convert them for the renderer.
 
-    `feature_decoder` is set when the map was trained with low-dimensional features (`--speedup`): a 1x1
-    convolution [D, C] that turns rendered C-channel features into D-channel descriptors.
+    `feature_decoder` is set if the map was trained with low-dimensional features (`--speedup`): a 1x1
+    convolution [D, C] that converts rendered features of C channels to descriptors of D channels.
     """
 
     means: Tensor  # [N, 3] world, metres
@@ -19,7 +19,7 @@ class Gaussians:
     log_scales: Tensor  # [N, 3] log of the standard deviations in metres
     opacity_logits: Tensor  # [N]
     sh: Tensor  # [N, K, 3] spherical harmonics, K = (degree + 1)^2, rgb = 0.5 + sum Y_k sh_k
-    features: Tensor  # [N, C] descriptors, not normalised; C = 0 when there are none
+    features: Tensor  # [N, C] descriptors, not normalised; C = 0 if there are none
     feature_decoder: Tensor | None = None  # [D, C]
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class Gaussians:
 
     @property
     def sh_degree(self) -> int:
-        """The degree that `sh` has room for."""
+        """The degree of the stored coefficients."""
         return round(self.sh.shape[1] ** 0.5) - 1
 
     @property
@@ -45,7 +45,7 @@ class Gaussians:
         return self.means.device
 
     def parameters(self) -> dict[str, Tensor]:
-        """Every tensor by its name, the decoder included where there is one."""
+        """Every tensor by its name, including the decoder if there is one."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 

@@ -1,4 +1,4 @@
-"""Decoding images and depth maps: size, lens distortion and resampling, on demand and never all at once.
+"""Decode images and depth maps on demand: undistortion and resampling.
 
 Every resampling keeps image corners on image corners (docs/conventions.md), so `Camera.resized` describes it.
 """
@@ -24,28 +24,28 @@ _UPRIGHT = {
 }  # fmt: skip
 DEPTH_UNITS_PER_METRE = 1000.0  # 16-bit depth in millimetres, as Kinect and 7-Scenes store it
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
-_INVALID_DEPTH = 65535  # Kinect's "no reading"; 0 is the other one
-_ROWS_AT_ONCE = 64  # of a distortion map, which bounds the memory of computing it
+_INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
+_ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
 _NO_SECOND_MAP = np.empty(0, np.float32)  # x and y are interleaved in the first
-_MAPS_KEPT = 2  # distortion maps in memory: 8 bytes a pixel each, and most scenes have one camera
+_MAPS_KEPT = 2  # distortion maps in memory, 8 bytes per pixel each; most scenes have one camera
 
 
 @dataclass(frozen=True)
-class Lens:
-    """A camera as COLMAP models it, distortion included; hashable, so that images can share its maps."""
+class CameraModel:
+    """A camera with distortion, as COLMAP models it; hashable, so that images share distortion maps."""
 
-    model: str  # COLMAP's name: PINHOLE, SIMPLE_RADIAL, OPENCV, ...
+    name: str  # COLMAP's name of the model: PINHOLE, SIMPLE_RADIAL, OPENCV, ...
     width: int  # pixels of the stored image
     height: int
     params: tuple[float, ...]  # in COLMAP's order
 
     @classmethod
-    def from_colmap(cls, camera: pycolmap.Camera) -> "Lens":
+    def from_colmap(cls, camera: pycolmap.Camera) -> "CameraModel":
         return cls(camera.model.name, camera.width, camera.height, tuple(camera.params.tolist()))
 
     @classmethod
-    def pinhole(cls, width: int, height: int, matrix: np.ndarray) -> "Lens":
-        """A lens without distortion from K [3, 3] in pixels."""
+    def pinhole(cls, width: int, height: int, matrix: np.ndarray) -> "CameraModel":
+        """The model without distortion of K [3, 3] in pixels."""
         params = (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
         return cls("PINHOLE", width, height, tuple(float(value) for value in params))
 
@@ -55,37 +55,37 @@ class Lens:
 
     def colmap(self) -> pycolmap.Camera:
         return pycolmap.Camera(
-            model=self.model, width=self.width, height=self.height, params=list(self.params)
+            model=self.name, width=self.width, height=self.height, params=list(self.params)
         )
 
-    def resized(self, width: int, height: int) -> "Lens":
-        """The same lens over the image resampled to `width` x `height`."""
+    def resized(self, width: int, height: int) -> "CameraModel":
+        """The model for the image resampled to `width` x `height`."""
         camera = self.colmap()
         camera.rescale(width, height)
-        return Lens.from_colmap(camera)
+        return CameraModel.from_colmap(camera)
 
 
 @lru_cache(maxsize=4096)
-def undistorted_camera(lens: Lens) -> Camera:
-    """The pinhole camera that shows only what the lens saw, at about the lens's own resolution."""
-    camera = lens.colmap()
-    if lens.distorted:
+def undistorted_camera(camera_model: CameraModel) -> Camera:
+    """The pinhole camera of the undistorted image: no pixel is outside the stored image, same resolution."""
+    camera = camera_model.colmap()
+    if camera_model.distorted:
         camera = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
     center = camera.principal_point_x, camera.principal_point_y
     return Camera(camera.width, camera.height, camera.focal_length_x, camera.focal_length_y, *center)
 
 
 @lru_cache(maxsize=_MAPS_KEPT)
-def _distortion_map(lens: Lens) -> np.ndarray:
+def _distortion_map(camera_model: CameraModel) -> np.ndarray:
     """Where each undistorted pixel is in the stored image: [H, W, 2] float32, as indices for `cv2.remap`."""
-    camera, source = undistorted_camera(lens), lens.colmap()
+    camera, source = undistorted_camera(camera_model), camera_model.colmap()
     x = (np.arange(camera.width) + 0.5 - camera.cx) / camera.fx
     lookup = np.empty((camera.height, camera.width, 2), np.float32)
     for top in range(0, camera.height, _ROWS_AT_ONCE):
         rows = np.arange(top, min(top + _ROWS_AT_ONCE, camera.height))
         y = (rows + 0.5 - camera.cy) / camera.fy
         rays = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)))], -1)
-        # remap counts from the centre of the first pixel, we from its corner
+        # cv2.remap counts from the centre of the first pixel, our convention from its corner
         lookup[rows] = source.img_from_cam(rays.reshape(-1, 3)).reshape(len(y), len(x), 2) - 0.5
     return lookup
 
@@ -95,18 +95,18 @@ class ImageLoader:
     """Decodes one image: undistorted, at `width` x `height`, as [H, W, 3] uint8 RGB."""
 
     path: Path
-    lens: Lens
+    camera_model: CameraModel
     width: int
     height: int
     white_background: bool = False
 
     def __call__(self) -> np.ndarray:
         image = decode_rgb(self.path, self.white_background)
-        _check_size(image, self.lens, self.path)
-        if self.lens.distorted:
+        _check_size(image, self.camera_model, self.path)
+        if self.camera_model.distorted:
             image = cv2.remap(
                 image,
-                _distortion_map(self.lens),
+                _distortion_map(self.camera_model),
                 _NO_SECOND_MAP,
                 cv2.INTER_CUBIC,
                 borderMode=cv2.BORDER_REPLICATE,
@@ -119,24 +119,24 @@ class DepthLoader:
     """Decodes the 16-bit depth map of one image, pixel for pixel with it: [H, W] float32 metres."""
 
     path: Path
-    lens: Lens  # of the image that the depth is registered to
+    camera_model: CameraModel  # of the image that the depth is registered to
     width: int
     height: int
     units_per_metre: float = DEPTH_UNITS_PER_METRE
 
     def __call__(self) -> np.ndarray:
         depth = decode_depth(self.path, self.units_per_metre)
-        if self.lens.distorted:
-            _check_size(depth, self.lens, self.path)
-            depth = cv2.remap(depth, _distortion_map(self.lens), _NO_SECOND_MAP, cv2.INTER_NEAREST)
+        if self.camera_model.distorted:
+            _check_size(depth, self.camera_model, self.path)
+            depth = cv2.remap(depth, _distortion_map(self.camera_model), _NO_SECOND_MAP, cv2.INTER_NEAREST)
         if depth.shape == (self.height, self.width):
             return depth
-        # nearest: a mean across an edge is a depth where nothing is
+        # Nearest neighbour, because a mean across an edge is the depth of no surface.
         return cv2.resize(depth, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) as stored, from the header alone; EXIF rotation is ignored, as by calibrations."""
+    """(width, height) as stored, from the header alone. EXIF rotation is ignored, as calibrations do."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -145,7 +145,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
-    """The image at `path` as stored, [H, W, 3] uint8 RGB; transparency shows black or white."""
+    """The image at `path` as stored, [H, W, 3] uint8 RGB, over a black or white background."""
     if path.suffix.lower() not in (".jpg", ".jpeg") and _has_alpha(path):
         stored = _read(path, cv2.IMREAD_UNCHANGED)
         if stored.dtype == np.uint16:
@@ -158,7 +158,7 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image under `folder`, sorted; hidden files (macOS leaves `._name.jpg` that are none) left out."""
+    """Every image under `folder`, sorted, without hidden files (macOS writes `._name.jpg`, no images)."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
@@ -170,7 +170,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def decode_upright(path: Path) -> np.ndarray:
-    """The image as the photographer saw it, EXIF's orientation applied: [H, W, 3] uint8 RGB."""
+    """The image rotated upright by its EXIF orientation: [H, W, 3] uint8 RGB."""
     image = decode_rgb(path)
     transpose, flip_rows, flip_columns = _upright_steps(path)
     image = image.transpose(1, 0, 2) if transpose else image
@@ -179,7 +179,7 @@ def decode_upright(path: Path) -> np.ndarray:
 
 
 def decode_depth(path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE) -> np.ndarray:
-    """A 16-bit depth map -> [H, W] float32 metres, 0 where there is no reading (0 and 65535)."""
+    """A 16-bit depth map -> [H, W] float32 metres, 0 where there is no measurement (0 and 65535)."""
     stored = _read(path, cv2.IMREAD_UNCHANGED)
     if stored.ndim != 2 or stored.dtype != np.uint16:
         raise GSplatLocError(
@@ -190,7 +190,7 @@ def decode_depth(path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE) -> 
 
 
 def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resample [H, W, 3]: by area where it shrinks (no aliasing), cubic where it grows."""
+    """Resample [H, W, 3]: by area if it becomes smaller (no aliasing), by cubic interpolation if larger."""
     if image.shape[:2] == (height, width):
         return image
     shrinks = width <= image.shape[1] and height <= image.shape[0]
@@ -198,11 +198,11 @@ def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _upright_steps(path: Path) -> tuple[bool, bool, bool]:
-    """The row of `_UPRIGHT` for an image's EXIF orientation; nothing to do where it has none."""
+    """The row of `_UPRIGHT` for the EXIF orientation of an image; no step if it has none."""
     try:
         with Image.open(path) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError):  # damaged EXIF says nothing
+    except (OSError, SyntaxError, ValueError):  # damaged EXIF is ignored
         orientation = 1
     return _UPRIGHT.get(orientation, (False, False, False))
 
@@ -224,10 +224,10 @@ def _read(path: Path, flags: int) -> np.ndarray:
     return image
 
 
-def _check_size(image: np.ndarray, lens: Lens, path: Path) -> None:
+def _check_size(image: np.ndarray, camera_model: CameraModel, path: Path) -> None:
     height, width = image.shape[:2]
-    if (width, height) != (lens.width, lens.height):
+    if (width, height) != (camera_model.width, camera_model.height):
         raise GSplatLocError(
-            f"expected {lens.width}x{lens.height} pixels in {path}, found {width}x{height}:"
-            " the file changed since the scene was read, or its calibration is another image's"
+            f"expected {camera_model.width}x{camera_model.height} pixels in {path}, found {width}x{height}:"
+            " the file changed since the scene was read, or its calibration is of another image"
         )

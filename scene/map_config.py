@@ -1,4 +1,4 @@
-"""config.json and cameras.json of a map: what is needed to read its scene again, and how it was made."""
+"""config.json and cameras.json of a map: how it was made, and its mapping views."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,13 +22,13 @@ _FORMAT = 1  # raised whenever older files can no longer be read
 class MapConfig:
     """How a map was made."""
 
-    source_path: str  # of the scene, absolute
+    source_path: str  # absolute path of the scene
     scene: SceneOptions = field(default_factory=SceneOptions)  # how it was read
     preset: str = "paper"
-    extractor: str = ""  # version of the features, empty when there are none
+    extractor: str = ""  # version of the descriptors' extractor; empty if there are none
     top_k: int = 0  # keypoints per mapping image
-    training: dict[str, Any] = field(default_factory=dict)  # every option of the run, for the record
-    version: str = field(default_factory=version)  # of this project
+    training: dict[str, Any] = field(default_factory=dict)  # all options of the run; nothing reads them
+    version: str = field(default_factory=version)  # of gsplatloc
 
 
 def config_path(map_dir: Path | str) -> Path:
@@ -41,7 +41,7 @@ def write_config(map_dir: Path | str, config: MapConfig) -> None:
 
 
 def read_config(map_dir: Path | str) -> MapConfig:
-    """Read config.json; raises GSplatLocError where the folder holds no map of this format."""
+    """Read config.json; raises GSplatLocError if the folder holds no map of this format."""
     path = config_path(map_dir)
     if not path.is_file():
         raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: run train.py -m {map_dir}")
@@ -52,7 +52,7 @@ def read_config(map_dir: Path | str) -> MapConfig:
     try:
         config = MapConfig(**(values | {"scene": SceneOptions(**values["scene"])}))
         if not isinstance(config.source_path, str) or not isinstance(config.scene.resolution, int | None):
-            raise TypeError("a source_path that is no text, or a resolution that is no number")
+            raise TypeError("a source_path that is no string, or a resolution that is no integer")
         return config
     except (KeyError, TypeError) as error:
         raise GSplatLocError(
@@ -61,14 +61,14 @@ def read_config(map_dir: Path | str) -> MapConfig:
 
 
 def map_extractor(map_dir: Path | str) -> str | None:
-    """The name of the extractor that made a map's descriptors; None where config.json does not say."""
+    """The name of the extractor that made a map's descriptors; None if config.json has none."""
     if not config_path(map_dir).is_file():
         return None
     return read_config(map_dir).extractor.split("-")[0] or None
 
 
 def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
-    """Write cameras.json as splat viewers read it: camera centres and camera-to-world rotations."""
+    """Write cameras.json in the format of splat viewers: camera centres and camera-to-world rotations."""
     entries = []
     for index, view in enumerate(views):
         camera, world_from_cam = view.camera, se3.inverse(view.cam_from_world)
@@ -85,7 +85,7 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
 
 
 def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
-    """The mapping views that `write_cameras` wrote; raises GSplatLocError where there are none."""
+    """The mapping views that `write_cameras` wrote; raises GSplatLocError if there are none."""
     path = Path(map_dir) / "cameras.json"
     try:
         return [_posed_camera(entry) for entry in read_json(path)]
@@ -94,15 +94,16 @@ def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
 
 
 def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
-    size, lens = (int(entry[key]) for key in ("width", "height")), (entry[key] for key in _INTRINSICS)
+    size = (int(entry[key]) for key in ("width", "height"))
+    intrinsics = (float(entry[key]) for key in _INTRINSICS)
     rotation, position = (torch.tensor(entry[key], dtype=torch.float64) for key in ("rotation", "position"))
     world_from_cam = se3.from_rotation_translation(rotation.reshape(3, 3), position.reshape(3))
-    camera = Camera(*size, *(float(value) for value in lens))
+    camera = Camera(*size, *intrinsics)
     return PosedCamera(camera, se3.inverse(world_from_cam), entry["img_name"])
 
 
 def longest_side(map_dir: Path | str) -> int | None:
-    """The longest side in pixels of the images that a map was made of; None without a cameras.json."""
+    """The longest side in pixels of the mapping images; None without a cameras.json."""
     path = Path(map_dir) / "cameras.json"
     if not path.is_file():
         return None

@@ -1,5 +1,6 @@
 """The vertices of a PLY file as a numpy structured array, through plyfile, with one-line errors."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +16,27 @@ def write_vertices(path: Path | str, vertices: np.ndarray) -> None:
         PlyData([PlyElement.describe(vertices, "vertex")], byte_order="<").write(temporary)
 
 
-def read_vertices(path: Path | str) -> np.ndarray:
-    """Read the vertices of a PLY, binary or ASCII, as a structured array [N].
+def read_vertices(path: Path | str, wanted: Callable[[str], bool] = lambda name: True) -> np.ndarray:
+    """Read the vertex properties whose name is `wanted` from a PLY file, binary or ASCII.
 
-    Raises GSplatLocError where the file is missing, cut short or not a PLY of scalar vertex properties.
+    Returns a structured array [N] in the byte order of the file. Raises GSplatLocError if the file is
+    missing, cut short or not a PLY file of scalar vertex properties.
     """
     try:
-        # Read into memory: a mapped file would change, or fail, when the map is trained again.
-        vertices = PlyData.read(Path(path), mmap=False)["vertex"].data
+        # plyfile reads value by value (minutes for a large map) unless it maps the file into memory.
+        mapped = PlyData.read(Path(path), mmap="r")["vertex"].data
     except FileNotFoundError:
         raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
     except (PlyParseError, KeyError, ValueError, UnicodeDecodeError) as error:
         raise GSplatLocError(
             f"expected a PLY file with vertices, found {error} in {path}: restore it"
         ) from None
-    lists = [name for name in vertices.dtype.names or () if vertices.dtype[name].hasobject]
+    names = [name for name in mapped.dtype.names or () if wanted(name)]
+    lists = [name for name in names if mapped.dtype[name].hasobject]
     if lists:
         raise GSplatLocError(f"expected scalar vertex properties in {path}, found a list '{lists[0]}'")
+    # Copied, because a mapped array changes, or fails, when the file is written again.
+    vertices = np.empty(len(mapped), [(name, mapped.dtype[name]) for name in names])
+    for name in names:
+        vertices[name] = mapped[name]
     return vertices

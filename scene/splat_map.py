@@ -1,4 +1,4 @@
-"""A map's parts, each read from its folder when it is first needed."""
+"""A map whose parts are read from its folder when they are first needed."""
 
 from functools import cached_property
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from gsplatloc.scene.cameras import PosedCamera
-from gsplatloc.scene.export import load_gaussians, ply_path, saved_iterations
+from gsplatloc.scene.export import find_ply, map_files, read_ply, with_descriptors
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.utils.errors import GSplatLocError
@@ -15,7 +15,7 @@ from gsplatloc.utils.errors import GSplatLocError
 class SplatMap:
     """The Gaussians of a map with and without descriptors, and its mapping views.
 
-    Stages ask for what they need, so that a map is read only as far as they do.
+    Each stage asks for the part that it needs; parts that no stage asks for are not read.
     """
 
     def __init__(
@@ -30,34 +30,37 @@ class SplatMap:
         self.device = torch.device(device)
         self._iteration = iteration
         if gaussians is not None:
-            self.described = gaussians  # in place of the cached property
-            self.gaussians = gaussians
-
-    @cached_property
-    def described(self) -> Gaussians:
-        """The Gaussians with their descriptors; raises `GSplatLocError` where the folder has none."""
-        if self.folder is None:
-            raise GSplatLocError(
-                "expected Gaussians for the refinements, found a map without any: run only the initial stage"
-            )
-        return load_gaussians(self.folder, self._iteration).to(self.device)
+            self.gaussians = self.described = gaussians  # in place of the cached properties
 
     @cached_property
     def gaussians(self) -> Gaussians:
-        """The Gaussians; descriptors may be left out."""
-        return self.described
+        """The Gaussians; a map read from a folder leaves their descriptors out (zero channels).
+
+        Raises `GSplatLocError` if the map has no Gaussians.
+        """
+        return read_ply(self._ply).to(self.device)
+
+    @cached_property
+    def described(self) -> Gaussians:
+        """The Gaussians with their descriptors (zero channels if the map has none)."""
+        return with_descriptors(self.gaussians, self._ply)
 
     @cached_property
     def views(self) -> list[PosedCamera]:
         """The mapping views."""
-        if self.folder is None:
-            return []
-        return read_cameras(self.folder)
+        return [] if self.folder is None else read_cameras(self.folder)
 
     def bytes_read(self) -> int:
         """Size of the files that were read for the Gaussians so far."""
-        if self.folder is None or "described" not in self.__dict__:
+        if "_ply" not in self.__dict__:
             return 0
-        iteration = self._iteration or saved_iterations(self.folder)[-1]
-        folder = ply_path(self.folder, iteration).parent
-        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        files = map_files(self._ply, descriptors="described" in self.__dict__)
+        return sum(path.stat().st_size for path in files)
+
+    @cached_property
+    def _ply(self) -> Path:
+        if self.folder is None:
+            raise GSplatLocError(
+                "expected Gaussians for the refinements, found a map without any: run only the initial stage"
+            )
+        return find_ply(self.folder, self._iteration)

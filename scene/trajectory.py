@@ -1,8 +1,8 @@
-"""Trajectories: poses in time, in the files of the TUM RGB-D benchmark, which evo and most SLAM systems read.
+"""Trajectories in the file format of the TUM RGB-D benchmark, which evo and most SLAM systems read.
 
 Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems" (IROS 2012). A line is `timestamp tx ty
-tz qx qy qz qw`: seconds, then the camera in the world in metres. In memory poses are `cam_from_world`, as
-ever.
+tz qx qy qz qw`: seconds, then the pose of the camera in the world in metres (`world_from_cam`). In memory
+poses are `cam_from_world`.
 """
 
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from gsplatloc.utils.io import write_text
 
 _COLUMNS = "timestamp tx ty tz qx qy qz qw"
 _HEADER = f"# camera in the world\n# {_COLUMNS}\n"
-_WXYZ, _XYZW = [6, 3, 4, 5], [1, 2, 3, 0]  # of the columns, and of our quaternions
+_WXYZ = [6, 3, 4, 5]  # columns of a line, without the timestamp, that make our quaternion wxyz
+_XYZW = [1, 2, 3, 0]  # components of our quaternion in the order of the file
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Poses in time."""
+    """Poses with timestamps."""
 
     timestamps: np.ndarray  # [N] float64 seconds, ascending
     cam_from_world: Tensor  # [N, 4, 4] float64
@@ -37,7 +38,7 @@ class Trajectory:
 
 
 def read_tum_trajectory(path: Path | str) -> Trajectory:
-    """The trajectory in a file, in the order of time; `GSplatLocError` where it is none.
+    """The trajectory in a file, in order of time; raises `GSplatLocError` if the file holds none.
 
     Blank lines and lines that start with # are skipped; commas separate as spaces do.
     """
@@ -64,21 +65,21 @@ def write_tum_trajectory(path: Path | str, trajectory: Trajectory) -> None:
 
 
 def associate(first: np.ndarray, second: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Indices [M] into either of timestamps [N], [K]: pairs at most `tolerance` seconds apart, in time order.
+    """Indices [M], [M] of pairs of timestamps [N], [K] at most `tolerance` seconds apart, in order of time.
 
-    Every stamp is used once at most, by the pair that is closest.
+    The closest pairs are formed first, and every timestamp is in one pair at most.
     """
     order = np.argsort(second, kind="stable")
     ordered = second[order]
-    slots = np.searchsorted(ordered, first)[:, None] + np.arange(-2, 2)  # two neighbours on either side
-    index, candidate = np.nonzero((slots >= 0) & (slots < len(second)))
-    partner = order[slots[index, candidate]]
-    apart = np.abs(first[index] - second[partner])
+    candidates = np.searchsorted(ordered, first)[:, None] + np.arange(-2, 2)  # two neighbours on either side
+    index, column = np.nonzero((candidates >= 0) & (candidates < len(second)))
+    partner = order[candidates[index, column]]
+    difference = np.abs(first[index] - second[partner])
     taken: dict[int, int] = {}
     used: set[int] = set()
-    for pair in np.argsort(apart, kind="stable"):
+    for pair in np.argsort(difference, kind="stable"):
         one, other = int(index[pair]), int(partner[pair])
-        if apart[pair] <= tolerance and one not in taken and other not in used:
+        if difference[pair] <= tolerance and one not in taken and other not in used:
             taken[one] = other
             used.add(other)
     found = np.array(sorted(taken, key=lambda one: first[one]), np.int64)
@@ -86,7 +87,7 @@ def associate(first: np.ndarray, second: np.ndarray, tolerance: float) -> tuple[
 
 
 def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
-    """The words of every line of a TUM file that is no comment, with `file, line N` for errors."""
+    """The words of every line of a TUM file that is no comment, with `FILE, line N` for error messages."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -99,9 +100,11 @@ def _numbers(words: list[str], where: str) -> list[float]:
     try:
         numbers = [float(word) for word in words[:8]]
     except ValueError as error:
-        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {error}: mend the line") from None
+        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {error}: correct the line") from None
     if len(numbers) < 8:
-        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: mend it")
+        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: correct it")
     if not np.isfinite(numbers).all() or not any(numbers[4:]):
-        raise GSplatLocError(f"expected finite numbers and a rotation in {where}, found others: mend it")
+        raise GSplatLocError(
+            f"expected finite numbers and a non-zero quaternion in {where}, found others: correct it"
+        )
     return numbers

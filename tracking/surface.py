@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
+from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.tracking.frames import RgbdFrame
@@ -112,8 +112,7 @@ class SurfaceMap:
         colours = (self.rgb * 255).round().clamp(0, 255).to(torch.uint8)
         points = SparsePoints(self.means.double().numpy(), colours.numpy())
         features = torch.zeros(len(self), 0)
-        options = InitializationOptions(init_opacity=_OPAQUE, init_scale=self.options.scale)
-        return gaussians_from_points(points, options, 0, features)
+        return gaussians_from_points(points, 0, features, _OPAQUE, self.options.scale)
 
 
 def _colours(frame: RgbdFrame, rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What people see of a script: a progress bar, one-line errors and exit codes."""
+"""Output of the commands: progress bars, log lines, one-line errors and exit codes."""
 
 import errno
 import signal
@@ -13,19 +13,18 @@ from gsplatloc.utils.errors import GSplatLocError
 
 Item = TypeVar("Item")
 
-# What the operating system refuses that a user can mend: no permission, no space, a file for a folder.
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR,
-             errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
-EXIT_USER_ERROR = 1  # something the user can fix
-EXIT_USAGE = 2  # wrong flags; tyro exits with it, too
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells report
+# Errors of the operating system that a user can correct: permissions, space, a file instead of a folder.
+_USER_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
+                errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
+EXIT_USER_ERROR = 1  # an error that the user can correct
+EXIT_USAGE = 2  # wrong flags; tyro's exit code, too
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def run_script(main: Callable[[], None]) -> NoReturn:
-    """Run a script's `main` and exit: 0 when it ran, 1 with one line on stderr for a user's error.
+    """Run the `main` of a command and exit: 0 on success, 1 and one line on stderr for a user's error.
 
-    Wrong usage exits with 2 (argument parsing raises SystemExit itself). Any other exception is a bug and
-    keeps its traceback.
+    Argument parsing itself exits with 2 for wrong usage. Any other exception is a bug with a traceback.
     """
     try:
         main()
@@ -35,11 +34,11 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output went away, as in `train.py ... | head`
+    except BrokenPipeError:  # the program that reads our output ended, as in `train.py ... | head`
         sys.stderr.close()
         sys.exit(EXIT_USER_ERROR)
     except OSError as error:
-        if error.errno not in _MENDABLE:
+        if error.errno not in _USER_ERRNOS:
             raise
         print(f"error: {error.strerror}: {error.filename or 'check the disk'}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
@@ -56,12 +55,12 @@ def progress(
 
 
 def _redraw_interval() -> float:
-    """Seconds between two drawings of a bar: a log file wants a line now and then, not an animation."""
+    """Seconds between two drawings of a progress bar: half a second on a terminal, 30 s in a log file."""
     return 0.5 if sys.stderr.isatty() else 30.0
 
 
 class ProgressBar:
-    """A progress bar that carries figures, for loops that are not plain iterations."""
+    """A progress bar with figures, for loops that do not iterate over a sequence."""
 
     def __init__(self, total: int, desc: str, initial: int = 0, quiet: bool = False) -> None:
         interval = _redraw_interval()
@@ -76,22 +75,22 @@ class ProgressBar:
         self._bar.close()
 
     def advance(self, **figures: str) -> None:
-        """One step further; the figures are shown behind the bar."""
+        """Advance by one step; the figures are shown behind the bar."""
         if figures:
             self._bar.set_postfix(figures, refresh=False)
         self._bar.update()
 
 
 def log(message: str, quiet: bool = False, stream: TextIO | None = None) -> None:
-    """Print a line without tearing a progress bar that may be on the screen."""
+    """Print a line above the progress bar, if one is on the screen."""
     if not quiet:
         tqdm.write(message, file=stream or sys.stdout)
 
 
 class InterruptRequest:
-    """Ctrl-C as a wish to be read at a convenient moment; a second Ctrl-C interrupts at once.
+    """Records the first Ctrl-C in `requested`, for the loop to read; a second one interrupts at once.
 
-    Outside of the main thread, where signals cannot be caught, it is never set.
+    Outside of the main thread, where signals cannot be caught, `requested` stays False.
     """
 
     def __init__(self) -> None:

@@ -1,24 +1,24 @@
-"""Devices by name, checked against this machine."""
+"""Devices by name, with errors for those that this machine does not have."""
 
 import torch
 
 from gsplatloc.utils.errors import GSplatLocError
 
-AUTO = "auto"  # a GPU where there is one that can be used, else the CPU
+AUTO = "auto"  # a GPU if there is one that can be used, otherwise the CPU
 
 
 def gpu_problem() -> str | None:
-    """Why torch cannot use a GPU here; None where it can."""
+    """The reason why torch cannot use a GPU here; None if it can."""
     if torch.cuda.is_available():
         return None
     return "torch sees no GPU" if torch.version.cuda else "this torch was built without CUDA"
 
 
 def torch_device(name: str) -> torch.device:
-    """The device called `name`: cpu, cuda or cuda:N, or what `auto` stands for on this machine.
+    """The device called `name`: cpu, cuda, cuda:N, or auto (a GPU if one can be used, otherwise the CPU).
 
-    CUDA devices come with their index, so that they compare equal to their tensors'. Raises `GSplatLocError`
-    for any other name and for a GPU that is not there.
+    CUDA devices have an index, so that they are equal to the devices of their tensors. Raises
+    `GSplatLocError` for any other name and for a GPU that does not exist.
     """
     problem = gpu_problem()
     if name == AUTO:

@@ -1,8 +1,8 @@
-"""The root of every error that a user can mend."""
+"""The base class of every error that a user can correct."""
 
 
 class GSplatLocError(Exception):
-    """Something a user can fix: the message says what was expected, what was found and what to do.
+    """An error that a user can correct: the message says what was expected, what was found, what to do.
 
-    Scripts print it on one line and exit with code 1. Any other exception is a bug and may trace back.
+    Commands print it on one line and exit with code 1. Any other exception is a bug and keeps its traceback.
     """

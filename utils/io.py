@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: everything is written to a temporary name, then renamed."""
+"""Files are written under a temporary name and renamed when complete, so that none is ever incomplete."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the body succeeds, remove it otherwise."""
+    """Yield a temporary path beside `path`; renamed to `path` if the body succeeds, deleted otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -21,7 +21,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp makes it private, a map is not
+        temporary.chmod(0o644)  # mkstemp creates a file that only its owner can read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

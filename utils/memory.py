@@ -1,14 +1,14 @@
-"""Memory that a process has freed and keeps all the same."""
+"""Return freed memory to the operating system."""
 
 import ctypes
 import sys
 
 
 def trim_heap() -> None:
-    """Hand freed memory back to the system, where the C library can (glibc's `malloc_trim`); else do nothing.
+    """Return freed memory to the system if the C library can (glibc's `malloc_trim`); otherwise do nothing.
 
-    Tensors of all sizes that come and go leave the heap full of holes: mapping a scene at 640x480 held 2.3 GB
-    without this, 1.4 GB with it.
+    The heap becomes fragmented by tensors of many sizes: mapping a scene at 640x480 held 2.3 GB without
+    this call, 1.4 GB with it.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

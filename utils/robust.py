@@ -7,7 +7,10 @@ image reconstruction"). All functions take numbers, numpy arrays and torch tenso
 
 from typing import Any, TypeVar
 
-Squares = TypeVar("Squares", bound=Any)  # s: a number, an array or a tensor, none negative
+import numpy as np
+from torch import Tensor
+
+Squares = TypeVar("Squares", float, np.ndarray, Tensor)  # s, none negative
 
 _MIN_CURVATURE = 0.1  # relative to J^T W J: the least, reached where most residuals are outliers
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SMALL_ANGLE_SQ = 1e-6  # below it (radians^2) the Taylor series is exact to float64 for the terms kept
+_SMALL_ANGLE_SQ = 1e-6  # radians^2; below it the truncated Taylor series are exact to float64
 
 
 def hat(phi: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def _exp_coefficients(phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """sin(a)/a, (1-cos a)/a^2, (a-sin a)/a^3 of a = |phi|, each [..., 1, 1]."""
     angle_sq = (phi * phi).sum(-1)[..., None, None]
     small = angle_sq < _SMALL_ANGLE_SQ
-    # The untaken branch of `where` is differentiated too: give it an angle at which nothing is infinite.
+    # `where` differentiates the other branch, too: it gets an angle for which its gradient is finite.
     safe_sq = torch.where(small, torch.ones_like(angle_sq), angle_sq)
     angle = safe_sq.sqrt()
     sine, cosine = angle.sin(), angle.cos()
@@ -145,7 +145,7 @@ def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
 def quaternion_from_rotation(rotation: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] -> unit quaternions wxyz [..., 4], w >= 0.
 
-    Of the four equivalent formulas the best conditioned is taken (Shepperd, 1978).
+    The best conditioned of four equivalent formulas is used (Shepperd, 1978).
     """
     m = rotation
     trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]

@@ -32,7 +32,8 @@ class Refiner(Protocol):
     - The covariance is calibrated (`pose.covariance.jackknife`).
     - A refined pose that is not supported by the image is rejected: the initial estimate is returned with
       `accepted=False`. An empty map and an image of another place are rejected.
-    - Another exposure of the query and an object that the map lacks do not prevent refinement.
+    - An object that the map lacks is ignored. Another exposure of the query is compensated, or its error is
+      covered by the covariance (gsloc).
     - The initial covariance is either used as a prior, so that a certain pose is kept (lm, warp), or not used
       at all (fine, gscpr, gsloc).
     - The same inputs give the same bits.

@@ -30,6 +30,7 @@ from gsplatloc.localization.alignment.exposure import (
     load_exposure,
     to_rgb,
 )
+from gsplatloc.localization.features import make_extractor
 from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, make_matcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.pose import reprojection
@@ -127,7 +128,8 @@ class GscprRefiner:
     def _match(self, query: Query, view: rendering.Rendering) -> ImageMatches:
         """Matches between pixels of the query image and of the rendering."""
         if self.matcher is None:
-            self.matcher = make_matcher(self.options.matcher, view.rgb.device, self.options.top_k)
+            extractor = make_extractor(device=view.rgb.device, top_k=self.options.top_k)
+            self.matcher = make_matcher(self.options.matcher, extractor)
         rendered = self._exposed(query, view)
         image = rendering.to_image(rendered)
         if isinstance(self.matcher, KeypointMatcher):
@@ -170,7 +172,7 @@ def _lowers_cost(refined: PoseEstimate, last: PoseEstimate) -> bool:
 
 @REFINERS.register("gscpr", GscprOptions, "GS-CPR: match with a rendering, lift by its depth, PnP")
 def make(options: GscprOptions, context: StageContext) -> Refiner:
-    folder = context.splat_map.folder
+    folder, matcher = context.splat_map.folder, make_matcher(options.matcher, context.extractor)
     if options.exposure != "act" or folder is None:
-        return GscprRefiner(options)
-    return GscprRefiner(options, exposure=load_exposure(folder / EXPOSURE_NAME))
+        return GscprRefiner(options, matcher=matcher)
+    return GscprRefiner(options, matcher=matcher, exposure=load_exposure(folder / EXPOSURE_NAME))

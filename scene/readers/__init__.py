@@ -1,49 +1,44 @@
-"""Readers of scenes, one file per layout. A new layout is a new file and a line in `READERS`."""
+"""Readers of scenes: each turns a folder of one layout into posed views.
+
+A reader is one file of this folder (or a plugin) whose class registers itself in `READERS`. The other modules
+of this folder are what readers share: options.py, poses.py, views.py and point_cloud.py.
+"""
 
 from pathlib import Path
 from typing import Protocol
 
 from gsplatloc.scene.cameras import Scene
-from gsplatloc.scene.readers.colmap import ColmapReader
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.scene.readers.posed_folders import PosedFoldersReader
-from gsplatloc.scene.readers.replica import ReplicaReader
-from gsplatloc.scene.readers.transforms import TransformsReader
-from gsplatloc.scene.readers.tum_rgbd import TumRgbdReader
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.registry import Registry
 
 
 class Reader(Protocol):
     """Reads one layout. Reading parses poses and image headers only; pixels stay on disk."""
 
-    layout: str  # what the folder holds, for people
-
     def matches(self, path: Path) -> bool:
-        """Whether the folder has this layout, judged by the names in it."""
+        """Whether the folder has this layout, judged by the names of the files in it."""
         ...
 
     def read(self, path: Path, options: SceneOptions) -> Scene:
-        """Read the scene; raises `GSplatLocError` when the layout is right and its content is not."""
+        """Read the scene; raises `GSplatLocError` if the folder matches but its content is wrong."""
         ...
 
 
-# In order of precedence: a folder made by our set-up scripts may carry a COLMAP model beside its splits.
-READERS: tuple[Reader, ...] = (
-    PosedFoldersReader(),
-    ColmapReader(),
-    TransformsReader(),
-    TumRgbdReader(),
-    ReplicaReader(),
-)
+# Factories (the readers' classes) take no argument; the help line says what a folder of the layout holds.
+# If several readers match a folder, the one with the highest priority reads it. The built-in readers have
+# priorities 10 to 50, so that a plugin (0 by default) reads only what they do not match, unless it sets more.
+READERS = Registry[Reader]("scene reader", __name__)
 
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
-    """Read the scene in the folder `path`, whatever its layout among `READERS`."""
+    """Read the scene in the folder `path` with the first of `READERS` that matches it."""
     path = Path(path).expanduser()
     if not path.is_dir():
         raise GSplatLocError(f"expected a scene folder at {path}, found none: check --source_path")
-    for reader in READERS:
+    for entry in READERS.entries():
+        reader = entry.make()
         if reader.matches(path):
             return reader.read(path, options or SceneOptions())
-    known = "; ".join(reader.layout for reader in READERS)
+    known = "; ".join(entry.help for entry in READERS.entries())
     raise GSplatLocError(f"expected a scene in {path}, found no known layout: make it one of: {known}")

@@ -1,4 +1,4 @@
-"""Sparse clouds in .ply files."""
+"""Sparse point clouds in .ply files."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _POSITION = ("x", "y", "z")
 _COLOR = ("red", "green", "blue")
-_GREY = 128  # where a cloud has no colours
+_GREY = 128  # colour of clouds without colours
 
 
 def read_points(path: Path) -> SparsePoints:
-    """Points from the `vertex` element of a .ply: x y z, and red green blue where it has them."""
+    """Points of the `vertex` element of a .ply: x y z and, if it has them, red green blue."""
     vertices = read_vertices(path)
     names = set(vertices.dtype.names or ())
     if not names.issuperset(_POSITION):

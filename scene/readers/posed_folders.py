@@ -1,9 +1,9 @@
 """Layout 1: `train/` and `test/` with `rgb/`, `poses/`, `calibration/` and maybe `depth/`, paired by name.
 
-What `datasets/setup_*.py` write, and ACE before them: `rgb/X.color.png` goes with `poses/X.pose.txt`
+`gsplatloc setup` writes this layout, as ACE does: `rgb/X.color.png` belongs to `poses/X.pose.txt`
 (camera-to-world 4x4), `calibration/X.calibration.txt` (one focal length in pixels, or K) and
-`depth/X.depth.png` (16-bit mm); plain `rgb/X.png`, `poses/X.txt` as well. Calibrations are for the image as
-stored. A sparse cloud may lie beside the splits, in `points3D.ply`.
+`depth/X.depth.png` (16-bit mm); `rgb/X.png` and `poses/X.txt` are read as well. Calibrations are for the
+stored image. A sparse point cloud may lie beside the splits, in `points3D.ply`.
 """
 
 from dataclasses import replace
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.images import IMAGE_SUFFIXES, Lens, image_size
+from gsplatloc.scene.images import IMAGE_SUFFIXES, CameraModel, image_size
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import read_numbers, read_pose
@@ -23,10 +24,14 @@ POINTS_FILE = "points3D.ply"
 _SPLITS = ("train", "test")
 
 
+@READERS.register(
+    "posed_folders",
+    help="train/{rgb,poses,calibration} with test/ likewise (7-Scenes, 12-Scenes, Cambridge)",
+    # First: a scene that a set-up command made may hold a COLMAP model beside its splits.
+    priority=50,
+)
 class PosedFoldersReader:
-    """Reads layout 1. The split is the folder's own, so `SceneOptions.eval` has nothing to do."""
-
-    layout = "train/{rgb,poses,calibration} with test/ likewise (7-Scenes, 12-Scenes, Cambridge)"
+    """Reads layout 1. The folders are the split, so that `SceneOptions.eval` is ignored."""
 
     def matches(self, path: Path) -> bool:
         return (path / "train" / "poses").is_dir()
@@ -35,7 +40,7 @@ class PosedFoldersReader:
         train, test = (_read_split(path / split, options) for split in _SPLITS)
         if not train:
             raise GSplatLocError(
-                f"expected images with poses in {path / 'train'}, found none: set it up again"
+                f"expected images with poses in {path / 'train'}, found none: prepare the scene again"
             )
         train, test = _with_unique_names(train, test)
         points_path = path / POINTS_FILE
@@ -56,14 +61,16 @@ def _read_split(folder: Path, options: SceneOptions) -> list[View]:
         calibration_path = _partner(calibrations, stem, image, folder / "calibration")
         cam_from_world = read_pose(pose_path)
         if cam_from_world is not None:
-            lens = read_calibration(calibration_path, image)
-            views.append(make_view(image.name, image, lens, cam_from_world, options, depths.get(stem)))
+            camera_model = read_calibration(calibration_path, image)
+            views.append(
+                make_view(image.name, image, camera_model, cam_from_world, options, depths.get(stem))
+            )
     report_skipped(folder, len(images) - len(views), "their poses are not finite")
     return views
 
 
-def read_calibration(path: Path, image_path: Path) -> Lens:
-    """One focal length in pixels (principal point at the centre) or a 3x3 K, of the image as stored."""
+def read_calibration(path: Path, image_path: Path) -> CameraModel:
+    """One focal length in pixels (principal point at the centre) or a 3x3 K, for the stored image."""
     numbers = read_numbers(path)
     width, height = image_size(image_path)
     if numbers.size == 1:
@@ -76,13 +83,13 @@ def read_calibration(path: Path, image_path: Path) -> Lens:
         )
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise GSplatLocError(f"expected positive focal lengths in {path}, found {numbers}: rewrite it")
-    return Lens.pinhole(width, height, matrix)
+    return CameraModel.pinhole(width, height, matrix)
 
 
 def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str]) -> dict[str, Path]:
-    """Files by the name that pairs them: `X.color.png` and `X.png` are both X."""
+    """Files by the name that pairs them, X for `X.color.png` and for `X.png`."""
     if not folder.is_dir():
-        raise GSplatLocError(f"expected a folder {folder}, found none: set the scene up again")
+        raise GSplatLocError(f"expected a folder {folder}, found none: prepare the scene again")
     files = (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
     return {file.stem.removesuffix(infix): file for file in files}
 
@@ -97,7 +104,7 @@ def _partner(files: dict[str, Path], stem: str, image: Path, folder: Path) -> Pa
 
 
 def _with_unique_names(train: list[View], test: list[View]) -> tuple[list[View], list[View]]:
-    """Names are the files' own; where both splits use one, all get their split's name in front."""
+    """File names; if one is in both splits, every name gets the name of its split as a prefix."""
     if {view.name for view in train}.isdisjoint(view.name for view in test):
         return train, test
     renamed = [

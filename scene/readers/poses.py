@@ -1,4 +1,4 @@
-"""Poses as scene files give them, checked before anything is built on them."""
+"""Poses of scene files, checked when they are read."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
-# How far R^T R of a stored pose may be from the identity. KinectFusion's poses and files with few decimals
-# are off by up to 1e-2; a scaled or sheared matrix is far beyond.
+# Largest entry of |R^T R - I| of a stored pose. KinectFusion's poses and files with few decimals have up to
+# 1e-2; a scaled or sheared matrix has far more.
 _ORTHOGONALITY_TOLERANCE = 0.02
 
 
 def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
     """A stored [4, 4] or [3, 4] rigid motion -> [4, 4] float64, its rotation made exact; None if not finite.
 
-    `source` names the pose in errors. Raises `GSplatLocError` for a wrong shape or no rotation.
+    `source` names the pose in errors. Raises `GSplatLocError` for a wrong shape or if it holds no rotation.
     """
     if matrix.shape not in ((4, 4), (3, 4)):
         raise GSplatLocError(f"expected a 4x4 pose in {source}, found shape {matrix.shape}: rewrite the pose")
@@ -26,14 +26,14 @@ def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
     rotation = matrix[:3, :3]
     if np.linalg.det(rotation) < 0:
         raise GSplatLocError(
-            f"expected a rotation in {source}, found a mirrored one (determinant < 0): fix the axes"
+            f"expected a rotation in {source}, found a reflection (determinant < 0): correct the axes"
         )
     error = np.abs(rotation.T @ rotation - np.eye(3)).max()
     if error > _ORTHOGONALITY_TOLERANCE:
         raise GSplatLocError(
-            f"expected a rotation in {source}, found {error:.3g} off orthogonality: remove its scale"
+            f"expected a rotation in {source}, found R^T R {error:.3g} from the identity: remove its scale"
         )
-    # The nearest rotation (Procrustes): inverses by transposition must be inverses.
+    # The nearest rotation (Procrustes), because poses are inverted by transposition.
     u, _, vt = np.linalg.svd(rotation)
     return se3.from_rotation_translation(torch.from_numpy(u @ vt), torch.from_numpy(matrix[:3, 3].copy()))
 
@@ -47,7 +47,7 @@ def read_numbers(path: Path) -> np.ndarray:
 
 
 def read_pose(path: Path) -> Tensor | None:
-    """`cam_from_world` [4, 4] of a camera-to-world text file; None where tracking was lost (not finite)."""
+    """`cam_from_world` [4, 4] of a camera-to-world text file; None if not finite (tracking was lost)."""
     numbers = read_numbers(path)
     if numbers.size not in (12, 16):
         raise GSplatLocError(

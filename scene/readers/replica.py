@@ -1,9 +1,8 @@
-"""Layout 5: Replica as SLAM papers pass it around, rendered by iMAP's authors and packed by those of
-NICE-SLAM.
+"""Layout 5: the Replica sequences of SLAM papers, rendered by the authors of iMAP, packed by NICE-SLAM's.
 
 `results/frame000000.jpg` with `results/depth000000.png`, `traj.txt` with a 4x4 camera-to-world per line, and
-`cam_params.json` in the scene's folder or the one above, which also says how many depth units a metre has.
-Its principal point is counted from the centre of the first pixel.
+`cam_params.json` in the scene's folder or its parent, which also holds the number of depth units per metre.
+The principal point is counted from the centre of the first pixel.
 """
 
 import re
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from gsplatloc.scene.cameras import Scene
-from gsplatloc.scene.images import Lens
+from gsplatloc.scene.images import CameraModel
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers, rigid_from_matrix
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json
@@ -23,23 +23,26 @@ from gsplatloc.utils.io import read_json
 PARAMETERS_FILE = "cam_params.json"
 
 
+@READERS.register(
+    "replica",
+    help="results/frame000000.jpg with traj.txt (Replica)",
+    priority=10,
+)
 class ReplicaReader:
-    """Reads layout 5. Frames whose pose is not finite are left out, with a count."""
-
-    layout = "results/frame000000.jpg with traj.txt (Replica)"
+    """Reads layout 5. Frames whose pose is not finite are skipped and counted."""
 
     def matches(self, path: Path) -> bool:
         return (path / "traj.txt").is_file() and (path / "results").is_dir()
 
     def read(self, path: Path, options: SceneOptions) -> Scene:
-        lens, units_per_metre = read_parameters(path)
+        camera_model, units_per_metre = read_parameters(path)
         folder = path / (options.images or "results")
         images, depths = _numbered(folder, "frame"), _numbered(folder, "depth")
         poses = _read_poses(path / "traj.txt")
         if not images or max(images) >= len(poses):
             raise GSplatLocError(
                 f"expected a pose for each image, found {len(images)} images in {folder} and {len(poses)}"
-                f" lines in {path / 'traj.txt'}: they are of different scenes"
+                f" lines in {path / 'traj.txt'}: the files are of different scenes"
             )
         views = []
         for number, image in sorted(images.items()):
@@ -49,7 +52,7 @@ class ReplicaReader:
                     make_view(
                         image.name,
                         image,
-                        lens,
+                        camera_model,
                         se3.inverse(world_from_cam),
                         options,
                         depths.get(number),
@@ -59,17 +62,16 @@ class ReplicaReader:
         report_skipped(path, len(images) - len(views), "their poses are not finite")
         if not views:
             raise GSplatLocError(f"expected finite poses in {path / 'traj.txt'}, found none: restore it")
-        return Scene(path.resolve().name, path, *split_holdout(views, options))
+        return Scene(path.resolve().name, path, *split_test_views(views, options))
 
 
-def read_parameters(path: Path) -> tuple[Lens, float]:
-    """The lens, and how many depth units a metre has, from the scene's folder or the one above."""
+def read_parameters(path: Path) -> tuple[CameraModel, float]:
+    """The camera model and the depth units per metre, from the scene's folder or its parent."""
     found = [folder / PARAMETERS_FILE for folder in (path, path.resolve().parent)]
     file = next((candidate for candidate in found if candidate.is_file()), None)
     if file is None:
         raise GSplatLocError(
-            f"expected {PARAMETERS_FILE} in {path} or the folder above, found none:"
-            " it comes with the data set"
+            f"expected {PARAMETERS_FILE} in {path} or its parent, found none: copy it from the data set"
         )
     content = read_json(file)
     try:
@@ -84,7 +86,7 @@ def read_parameters(path: Path) -> tuple[Lens, float]:
     if not (np.isfinite(numbers).all() and min(width, height, fx, fy, scale) > 0):
         given = [width, height, *numbers]
         raise GSplatLocError(f"expected positive w h fx fy scale in {file}, found {given}: restore the file")
-    return Lens("PINHOLE", width, height, (fx, fy, cx + 0.5, cy + 0.5)), scale
+    return CameraModel("PINHOLE", width, height, (fx, fy, cx + 0.5, cy + 0.5)), scale
 
 
 def _numbered(folder: Path, kind: str) -> dict[int, Path]:

@@ -1,7 +1,7 @@
 """Layout 3: `transforms.json` of NeRF, instant-ngp and nerfstudio.
 
-Poses are camera-to-world with OpenGL axes (y up, z backward). Intrinsics stand at the top or in a frame,
-which wins; they are for the image of `w` x `h`. Scale, `aabb_scale` and such are left alone.
+Poses are camera-to-world with OpenGL axes (y up, z backward). Intrinsics are in the document or in a frame,
+which takes precedence; they are for an image of `w` x `h`. Scale, `aabb_scale` and so on are ignored.
 """
 
 import math
@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
-from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.images import CameraModel, image_size
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import rigid_from_matrix
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json
 
 _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without one
+_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without suffix
 _PERSPECTIVE_MODELS = frozenset(
     {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
 )
@@ -32,10 +33,13 @@ _PERSPECTIVE_MODELS = frozenset(
 Record = Mapping[str, Any]  # parsed JSON
 
 
+@READERS.register(
+    "transforms",
+    help="transforms.json, or transforms_train.json with transforms_test.json (NeRF, nerfstudio)",
+    priority=30,
+)
 class TransformsReader:
     """Reads layout 3: one file, or `transforms_train.json` with `transforms_test.json`."""
-
-    layout = "transforms.json, or transforms_train.json with transforms_test.json (NeRF, nerfstudio)"
 
     def matches(self, path: Path) -> bool:
         return (path / "transforms.json").is_file() or (path / "transforms_train.json").is_file()
@@ -54,8 +58,8 @@ class TransformsReader:
         return Scene(path.resolve().name, path, train, test, _points(path, document))
 
 
-def lens_of(record: Record, size: tuple[int, int]) -> Lens:
-    """The lens of a frame's (or file's) intrinsics; `size` (width, height) stands in for w and h."""
+def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
+    """The camera model of a frame's intrinsics; `size` (width, height) is the default of w and h."""
     width, height = round(_number(record, "w", size[0])), round(_number(record, "h", size[1]))
     fx, fy = _focal_lengths(record, width, height)
     params = [fx, fy, _number(record, "cx", width / 2), _number(record, "cy", height / 2)]
@@ -63,21 +67,21 @@ def lens_of(record: Record, size: tuple[int, int]) -> Lens:
     p1, p2 = _number(record, "p1", 0.0), _number(record, "p2", 0.0)
     model = str(record.get("camera_model", "OPENCV"))
     if model == "OPENCV_FISHEYE" or record.get("is_fisheye"):
-        return Lens("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))
+        return CameraModel("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))
     if model not in _PERSPECTIVE_MODELS or k4:
         found = f"{model} with k4" if k4 else model
         raise GSplatLocError(
             f"expected a perspective or OPENCV_FISHEYE camera, found {found}: undistort the images"
         )
     if k3:
-        return Lens("FULL_OPENCV", width, height, (*params, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
+        return CameraModel("FULL_OPENCV", width, height, (*params, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
     if any((k1, k2, p1, p2)):
-        return Lens("OPENCV", width, height, (*params, k1, k2, p1, p2))
-    return Lens("PINHOLE", width, height, tuple(params))
+        return CameraModel("OPENCV", width, height, (*params, k1, k2, p1, p2))
+    return CameraModel("PINHOLE", width, height, tuple(params))
 
 
 def _focal_lengths(record: Record, width: int, height: int) -> tuple[float, float]:
-    """Pixels: explicit lengths first, then fields of view; one axis stands in for the other."""
+    """(fx, fy) in pixels, from lengths or from fields of view; one axis is the default of the other."""
     fx, fy = _number(record, "fl_x", 0.0), _number(record, "fl_y", 0.0)
     if not fx and not fy:
         angle_x, angle_y = _number(record, "camera_angle_x", 0.0), _number(record, "camera_angle_y", 0.0)
@@ -99,16 +103,16 @@ def _number(record: Record, key: str, default: float) -> float:
 
 
 def _read_single(path: Path, document: Record, options: SceneOptions) -> tuple[list[View], list[View]]:
-    """(train, test) of one file, which may name its own split in the ways that nerfstudio's tools do."""
+    """(train, test) of one file, which may hold a split in either of nerfstudio's forms."""
     views = _read_frames(path, document, _frames(document, "frames", path), options)
     if "test_frames" in document:
         test = _read_frames(path, document, _frames(document, "test_frames", path), options)
         return _by_name(views), _by_name(test)
     if "test_filenames" in document:
-        held_out = {Path(name).as_posix() for name in document["test_filenames"]}
-        train = [view for view in views if view.name not in held_out]
-        return _by_name(train), _by_name([view for view in views if view.name in held_out])
-    return split_holdout(views, options)
+        test_names = {Path(name).as_posix() for name in document["test_filenames"]}
+        train = [view for view in views if view.name not in test_names]
+        return _by_name(train), _by_name([view for view in views if view.name in test_names])
+    return split_test_views(views, options)
 
 
 def _read_test_file(path: Path, options: SceneOptions) -> list[View]:
@@ -140,10 +144,10 @@ def _read_frames(path: Path, document: Record, frames: list[Record], options: Sc
         if cam_from_world is None:
             lost += 1
             continue
-        lens = lens_of(shared | dict(frame), image_size(image_path))
+        camera_model = camera_model_of(shared | dict(frame), image_size(image_path))
         depth_path = path / str(frame["depth_file_path"]) if "depth_file_path" in frame else None
         name = image_path.relative_to(path).as_posix()
-        views.append(make_view(name, image_path, lens, cam_from_world, options, depth_path))
+        views.append(make_view(name, image_path, camera_model, cam_from_world, options, depth_path))
     report_skipped(path, missing, "listed in the transforms file but not on disk")
     report_skipped(path, lost, "their poses are not finite")
     return views

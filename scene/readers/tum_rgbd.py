@@ -1,28 +1,29 @@
 """Layout 4: the TUM RGB-D benchmark. `rgb.txt` and `depth.txt` list images with timestamps, `groundtruth.txt`
-poses; what belongs together is found by time.
+poses; images, depth maps and poses are associated by time.
 
 Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems" (IROS 2012). `calibration.txt` holds fx
-fy cx cy [k1 k2 p1 p2 [k3]] in pixels, counted from the centre of the first pixel as everywhere in that
-benchmark. The benchmark's own sequences come without it: their cameras are known by the folder's name.
+fy cx cy [k1 k2 p1 p2 [k3]] in pixels, counted from the centre of the first pixel, as everywhere in that
+benchmark. The benchmark's own sequences do not have it: their camera follows from the folder's name.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.images import Lens, image_size
+from gsplatloc.scene.images import CameraModel, image_size
+from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_holdout
+from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
 from gsplatloc.scene.trajectory import Trajectory, associate, read_stamped_lines, read_tum_trajectory
 from gsplatloc.utils.errors import GSplatLocError
 
-TOLERANCE = 0.02  # seconds between things that belong together, as in the benchmark's own associate.py
-UNITS_PER_METRE = 5000.0  # of the 16-bit depth
+TOLERANCE = 0.02  # seconds between associated timestamps, as in the benchmark's associate.py
+UNITS_PER_METRE = 5000.0  # 16-bit depth values per metre
 TRUTH_FILE = "groundtruth.txt"
 # fx fy cx cy k1 k2 p1 p2 k3, from the benchmark's page on file formats; freiburg3 was rectified beforehand.
 _KNOWN_CAMERAS = {
@@ -32,10 +33,13 @@ _KNOWN_CAMERAS = {
 }
 
 
+@READERS.register(
+    "tum_rgbd",
+    help="rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D)",
+    priority=20,
+)
 class TumRgbdReader:
-    """Reads layout 4. Frames without depth or a pose within `TOLERANCE` are left out, with a count."""
-
-    layout = "rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D)"
+    """Reads layout 4. Frames without depth or pose within `TOLERANCE` are skipped and counted."""
 
     def matches(self, path: Path) -> bool:
         return (path / "rgb.txt").is_file() and (path / "depth.txt").is_file()
@@ -44,8 +48,8 @@ class TumRgbdReader:
         truth = read_truth(path)
         if truth is None:
             raise GSplatLocError(
-                f"expected {TRUTH_FILE} in {path}, found none: track_rgbd.py estimates a"
-                " trajectory, copy it there"
+                f"expected {TRUTH_FILE} in {path}, found none: estimate a trajectory with"
+                " track_rgbd.py and copy it there"
             )
         views = read_frames(path, options)
         stamps = np.array([view.timestamp for view in views])
@@ -54,20 +58,20 @@ class TumRgbdReader:
         if not len(kept):
             raise GSplatLocError(
                 f"expected poses at the times of the images in {path / TRUTH_FILE}, found other times:"
-                " it is another sequence's"
+                " copy the file of this sequence"
             )
         posed = [views[i].with_pose(truth.cam_from_world[j]) for i, j in zip(kept, partners)]
-        return Scene(path.resolve().name, path, *split_holdout(posed, options))
+        return Scene(path.resolve().name, path, *split_test_views(posed, options))
 
 
 def read_truth(path: Path) -> Trajectory | None:
-    """The true trajectory of a sequence; None where it has none."""
+    """The ground-truth trajectory of a sequence; None if it has none."""
     file = path / TRUTH_FILE
     return read_tum_trajectory(file) if file.is_file() else None
 
 
 def read_frames(path: Path, options: SceneOptions) -> list[View]:
-    """The images that have depth, in the order of time, at the world's origin: poses are not looked for."""
+    """The images that have depth, in order of time, without poses (all are the identity)."""
     images, depths = (_read_list(path / name) for name in ("rgb.txt", "depth.txt"))
     image_stamps, depth_stamps = (np.array([stamp for stamp, _ in files]) for files in (images, depths))
     kept, partners = associate(image_stamps, depth_stamps, TOLERANCE)
@@ -77,14 +81,18 @@ def read_frames(path: Path, options: SceneOptions) -> list[View]:
             f"expected images and depth at the same times in {path}, found no pair within {TOLERANCE} s:"
             " correct rgb.txt and depth.txt"
         )
-    lens = read_calibration(path, path / images[kept[0]][1])
-    return [
-        _frame(path, images[i], depths[j][1], lens, options) for i, j in zip(kept.tolist(), partners.tolist())
-    ]
+    camera_model = read_calibration(path, path / images[kept[0]][1])
+    views = []
+    for i, j in zip(kept.tolist(), partners.tolist()):
+        (stamp, name), (_, depth) = images[i], depths[j]
+        pose, rate = torch.eye(4, dtype=torch.float64), UNITS_PER_METRE
+        view = make_view(name, path / name, camera_model, pose, options, path / depth, units_per_metre=rate)
+        views.append(replace(view, timestamp=stamp))
+    return views
 
 
-def read_calibration(path: Path, image: Path) -> Lens:
-    """The lens of a sequence: its calibration.txt, or what is known of the benchmark's own cameras."""
+def read_calibration(path: Path, image: Path) -> CameraModel:
+    """The camera model of a sequence, from its calibration.txt or from the benchmark's own cameras."""
     file = path / "calibration.txt"
     numbers = read_numbers(file) if file.is_file() else np.array(_known_camera(path))
     if numbers.size not in (4, 8, 9) or not (np.isfinite(numbers).all() and (numbers[:2] > 0).all()):
@@ -97,43 +105,28 @@ def read_calibration(path: Path, image: Path) -> Lens:
     distortion = np.zeros(8)  # of COLMAP's model: k1 k2 p1 p2 k3 k4 k5 k6
     distortion[: numbers.size - 4] = numbers[4:]
     if not distortion.any():
-        return Lens("PINHOLE", width, height, tuple(numbers[:4].tolist()))
-    return Lens("FULL_OPENCV", width, height, (*numbers[:4].tolist(), *distortion.tolist()))
+        return CameraModel("PINHOLE", width, height, tuple(numbers[:4].tolist()))
+    return CameraModel("FULL_OPENCV", width, height, (*numbers[:4].tolist(), *distortion.tolist()))
 
 
 def _known_camera(path: Path) -> tuple[float, ...]:
     match = re.search(r"(?:freiburg|fr)([123])(?!\d)", path.resolve().name)
     if not match:
         raise GSplatLocError(
-            f"expected calibration.txt (fx fy cx cy in pixels) in {path}, found none, and the folder's name"
-            " is no freiburg1, 2 or 3: write it"
+            f"expected calibration.txt (fx fy cx cy in pixels) in {path}, found none, and no freiburg1, 2"
+            " or 3 in the folder's name: write the file"
         )
     return _KNOWN_CAMERAS[match[1]]
 
 
-def _frame(path: Path, image: tuple[float, str], depth: str, lens: Lens, options: SceneOptions) -> View:
-    stamp, name = image
-    nowhere: Tensor = torch.eye(4, dtype=torch.float64)
-    return make_view(
-        name,
-        path / name,
-        lens,
-        nowhere,
-        options,
-        path / depth,
-        units_per_metre=UNITS_PER_METRE,
-        timestamp=stamp,
-    )
-
-
 def _read_list(path: Path) -> list[tuple[float, str]]:
-    """(seconds, file) of every line of rgb.txt or depth.txt, in the order of time."""
+    """(seconds, file) of every line of rgb.txt or depth.txt, in order of time."""
     files = []
     for words, where in read_stamped_lines(path):
         try:
             files.append((float(words[0]), words[1]))
         except (ValueError, IndexError):
             raise GSplatLocError(
-                f"expected `timestamp filename` in {where}, found '{' '.join(words)}': mend the line"
+                f"expected `timestamp filename` in {where}, found '{' '.join(words)}': correct the line"
             ) from None
     return sorted(files)

@@ -35,7 +35,7 @@ def _points(camera: Camera, depth: Array, cam_from_world: np.ndarray) -> np.ndar
 def test_depth_of_one_view_reprojected_gives_the_colours_of_another(room: Room) -> None:
     camera = room_camera(RoomOptions())
     pose_a, pose_b = training_path(80)[10:12]
-    view_a, view_b = room.look(camera, pose_a), room.look(camera, pose_b)
+    view_a, view_b = room.render(camera, pose_a), room.render(camera, pose_b)
     points = _points(camera, view_a.depth, pose_a) @ pose_b[:3, :3].T + pose_b[:3, 3]
     x = points[..., 0] / points[..., 2] * camera.fx + camera.cx
     y = points[..., 1] / points[..., 2] * camera.fy + camera.cy
@@ -50,7 +50,7 @@ def test_depth_of_one_view_reprojected_gives_the_colours_of_another(room: Room) 
 def test_edge_of_a_known_quad_lies_where_its_corners_project() -> None:
     camera = Camera(64, 48, 50.0, 55.0, 33.3, 22.1)
     quad = Quad(np.float32([-0.3, 0.2, 2]), np.float32([0.7, 0, 0]), np.float32([0, 0.5, 0]), _WHITE)
-    seen = _only(quad).look(camera, np.eye(4), supersampling=8).rgb[..., 0]
+    seen = _only(quad).render(camera, np.eye(4), supersampling=8).rgb[..., 0]
     share = (seen / 255.0) ** 2.2  # of each pixel that is covered, since the radiance is linear
     share = np.where(seen >= seen.max(), 1.0, share / (seen.max() / 255) ** 2.2)
     left, right = (np.array([-0.3, 0.4]) / 2 * 50) + 33.3
@@ -63,7 +63,7 @@ def test_depth_is_z_at_the_pixel_centre() -> None:
     camera = Camera(8, 6, 10.0, 10.0, 4.2, 2.9)
     # The plane z = x + 10.
     wall = Quad(np.float32([-9, -9, 1]), np.float32([18, 0, 18]), np.float32([0, 18, 0]), _WHITE)
-    depth = _only(wall).look(camera, np.eye(4)).depth
+    depth = _only(wall).render(camera, np.eye(4)).depth
     slope = (np.arange(8) + 0.5 - 4.2) / 10
     np.testing.assert_allclose(depth[3], 10 / (1 - slope), rtol=1e-5)
 
@@ -114,7 +114,7 @@ def test_written_view_matches_the_truth(room: Room, tmp_path: Path) -> None:
     make_room(tmp_path, options)
     train = tmp_path / "train"
     pose = training_path(2)[1]
-    view = room.look(room_camera(options), pose)
+    view = room.render(room_camera(options), pose)
     np.testing.assert_array_equal(cv2.imread(str(train / "rgb/frame-000001.color.png"))[..., ::-1], view.rgb)
     depth = cv2.imread(str(train / "depth/frame-000001.depth.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(depth / 1000, view.depth, atol=6e-4)
@@ -126,7 +126,7 @@ def test_written_view_matches_the_truth(room: Room, tmp_path: Path) -> None:
 def test_every_pixel_of_every_view_sees_the_room(room: Room) -> None:
     camera = room_camera(RoomOptions(width=48, height=32))
     for pose in training_path(12):
-        depth = room.look(camera, pose, supersampling=1).depth
+        depth = room.render(camera, pose, supersampling=1).depth
         assert depth.min() > 0.1 and depth.max() < 6
 
 

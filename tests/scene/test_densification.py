@@ -15,8 +15,8 @@ from gsplatloc.scene.densification import (
     MarkovChainMonteCarlo,
     Observation,
     make_densification,
-    shared_opacity_and_scale,
 )
+from gsplatloc.scene.densification.mcmc import shared_opacity_and_scale
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import GSplatLocError
 

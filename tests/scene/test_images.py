@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import (
+    CameraModel,
     DepthLoader,
     ImageLoader,
-    Lens,
     decode_depth,
     decode_rgb,
     decode_upright,
@@ -24,7 +24,7 @@ from gsplatloc.scene.images import (
 )
 from gsplatloc.utils.errors import GSplatLocError
 
-BARREL = Lens("SIMPLE_RADIAL", 160, 120, (150.0, 78.0, 61.0, -0.12))
+BARREL = CameraModel("SIMPLE_RADIAL", 160, 120, (150.0, 78.0, 61.0, -0.12))
 
 
 def save(path: Path, image: np.ndarray) -> Path:
@@ -35,10 +35,10 @@ def save(path: Path, image: np.ndarray) -> Path:
     return path
 
 
-def dot_image(lens: Lens, ray: tuple[float, float]) -> np.ndarray:
-    """What the lens sees of one soft white dot in the direction (x, y, 1)."""
-    center = lens.colmap().img_from_cam(np.array([[*ray, 1.0]]))[0]
-    x, y = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
+def dot_image(camera_model: CameraModel, ray: tuple[float, float]) -> np.ndarray:
+    """What the camera_model sees of one soft white dot in the direction (x, y, 1)."""
+    center = camera_model.colmap().img_from_cam(np.array([[*ray, 1.0]]))[0]
+    x, y = np.meshgrid(np.arange(camera_model.width) + 0.5, np.arange(camera_model.height) + 0.5)
     dot = np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / (2 * 3.0**2))
     return np.repeat(np.rint(255 * dot)[..., None], 3, 2).astype(np.uint8)
 
@@ -72,19 +72,19 @@ def test_undistortion_leaves_no_blank_border(tmp_path: Path) -> None:
 
 def test_a_lens_without_distortion_changes_no_pixel(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    lens = Lens("OPENCV", 32, 24, (30.0, 31.0, 15.0, 12.5, 0.0, 0.0, 0.0, 0.0))
-    np.testing.assert_array_equal(ImageLoader(save(tmp_path / "a.png", image), lens, 32, 24)(), image)
-    assert undistorted_camera(lens) == Camera(32, 24, 30.0, 31.0, 15.0, 12.5)
+    camera_model = CameraModel("OPENCV", 32, 24, (30.0, 31.0, 15.0, 12.5, 0.0, 0.0, 0.0, 0.0))
+    np.testing.assert_array_equal(ImageLoader(save(tmp_path / "a.png", image), camera_model, 32, 24)(), image)
+    assert undistorted_camera(camera_model) == Camera(32, 24, 30.0, 31.0, 15.0, 12.5)
 
 
 def test_every_colmap_model_survives_the_round_trip() -> None:
     camera = pycolmap.Camera(
         model="OPENCV_FISHEYE", width=64, height=48, params=[40, 41, 32, 24, 0.1, 0, 0, 0]
     )
-    lens = Lens.from_colmap(camera)
-    assert lens.colmap().params.tolist() == camera.params.tolist()
-    assert lens.distorted
-    assert lens.resized(32, 24).params[:4] == (20.0, 20.5, 16.0, 12.0)
+    camera_model = CameraModel.from_colmap(camera)
+    assert camera_model.colmap().params.tolist() == camera.params.tolist()
+    assert camera_model.distorted
+    assert camera_model.resized(32, 24).params[:4] == (20.0, 20.5, 16.0, 12.0)
 
 
 def test_shrinking_averages_areas() -> None:
@@ -123,8 +123,8 @@ def test_depth_is_metres_with_both_invalid_codes_zero(tmp_path: Path) -> None:
 
 def test_depth_is_never_blended_across_an_edge(tmp_path: Path) -> None:
     stored = np.repeat(np.array([[1000, 3000] * 8], np.uint16), 8, 0)
-    lens = Lens("PINHOLE", 16, 8, (10.0, 10.0, 8.0, 4.0))
-    depth = DepthLoader(save(tmp_path / "d.png", stored), lens, 5, 3)()
+    camera_model = CameraModel("PINHOLE", 16, 8, (10.0, 10.0, 8.0, 4.0))
+    depth = DepthLoader(save(tmp_path / "d.png", stored), camera_model, 5, 3)()
     assert depth.shape == (3, 5)
     assert set(np.unique(depth).tolist()) <= {1.0, 3.0}
 

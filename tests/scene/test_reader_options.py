@@ -7,7 +7,7 @@ import torch
 
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Camera, View
-from gsplatloc.scene.readers.views import split_holdout
+from gsplatloc.scene.readers.views import split_test_views
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -51,13 +51,13 @@ def views(count: int) -> list[View]:
 
 
 def test_every_eighth_name_is_held_out_with_eval() -> None:
-    train, test = split_holdout(views(17), SceneOptions(eval=True))
+    train, test = split_test_views(views(17), SceneOptions(eval=True))
     assert [view.name for view in test] == ["000.png", "008.png", "016.png"]
     assert len(train) == 14
 
 
 def test_nothing_is_held_out_without_eval() -> None:
-    train, test = split_holdout(views(9), SceneOptions())
+    train, test = split_test_views(views(9), SceneOptions())
     assert [view.name for view in train] == [f"{index:03d}.png" for index in range(9)]
     assert test == []
 

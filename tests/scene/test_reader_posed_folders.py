@@ -114,8 +114,8 @@ def test_a_pose_that_is_not_finite_is_skipped_with_a_count(
     [
         ("1 0 0 0\n0 1 0 0\n", "found 8 numbers"),
         ("one two three", "expected numbers"),
-        ("-1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", "mirrored"),
-        ("2 0 0 0\n0 2 0 0\n0 0 2 0\n0 0 0 1\n", "orthogonality"),
+        ("-1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", "reflection"),
+        ("2 0 0 0\n0 2 0 0\n0 0 2 0\n0 0 0 1\n", "from the identity"),
     ],
 )
 def test_a_malformed_pose_is_explained(tmp_path: Path, content: str, message: str) -> None:

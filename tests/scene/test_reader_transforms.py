@@ -12,7 +12,7 @@ import torch
 
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import SparsePoints, View
-from gsplatloc.scene.images import Lens, undistorted_camera
+from gsplatloc.scene.images import CameraModel, undistorted_camera
 from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -71,13 +71,13 @@ def test_a_field_of_view_stands_in_for_a_focal_length(tmp_path: Path) -> None:
 def test_distortion_is_opencvs(tmp_path: Path) -> None:
     distortion = {"k1": 0.05, "k2": -0.08, "p1": -0.001, "p2": 0.0002}
     view = read_scene(write(tmp_path, [frame("a.png")], **INTRINSICS, **distortion)).train[0]
-    lens = Lens("OPENCV", WIDTH, HEIGHT, (90.0, 91.0, 31.0, 38.5, *distortion.values()))
-    assert view.camera == undistorted_camera(lens)
+    camera_model = CameraModel("OPENCV", WIDTH, HEIGHT, (90.0, 91.0, 31.0, 38.5, *distortion.values()))
+    assert view.camera == undistorted_camera(camera_model)
     ray = np.array([[0.2, -0.3, 1.0]])
     theirs, _ = cv2.projectPoints(
         ray, np.zeros(3), np.zeros(3), undistorted_matrix(), np.array(list(distortion.values()))
     )
-    np.testing.assert_allclose(lens.colmap().img_from_cam(ray), theirs[:, 0], atol=1e-9)
+    np.testing.assert_allclose(camera_model.colmap().img_from_cam(ray), theirs[:, 0], atol=1e-9)
 
 
 def undistorted_matrix() -> np.ndarray:
@@ -90,7 +90,7 @@ def undistorted_matrix() -> np.ndarray:
 )
 def test_other_lens_models_are_recognised(tmp_path: Path, extra: dict[str, Any], model: str) -> None:
     view = read_scene(write(tmp_path, [frame("a.png")], **INTRINSICS, **extra)).train[0]
-    assert view.load_image.lens.model == model  # type: ignore[attr-defined]
+    assert view.load_image.camera_model.name == model  # type: ignore[attr-defined]
     assert view.load_image().shape == (view.camera.height, view.camera.width, 3)
 
 

@@ -72,7 +72,7 @@ def test_a_scene_without_truth_is_a_users_error(tmp_path: Path) -> None:
 
 def test_a_truth_of_other_times_is_a_users_error(tmp_path: Path) -> None:
     (write(tmp_path) / "groundtruth.txt").write_text("99 0 0 0 0 0 0 1\n")
-    with pytest.raises(GSplatLocError, match="another sequence"):
+    with pytest.raises(GSplatLocError, match="of this sequence"):
         read_scene(tmp_path)
 
 
@@ -103,11 +103,11 @@ def test_a_broken_calibration_is_a_users_error(tmp_path: Path) -> None:
 def test_cameras_of_the_benchmark_are_known_by_the_folders_name(tmp_path: Path) -> None:
     root = tmp_path / "rgbd_dataset_freiburg1_desk"
     (write(root) / "calibration.txt").unlink()
-    lens = read_calibration(root, root / "rgb" / "0.png")
-    assert lens.distorted and lens.params[:5] == (517.3, 516.5, 319.1, 255.8, 0.2624)
+    camera_model = read_calibration(root, root / "rgb" / "0.png")
+    assert camera_model.distorted and camera_model.params[:5] == (517.3, 516.5, 319.1, 255.8, 0.2624)
 
 
 def test_distortion_is_undone(tmp_path: Path) -> None:
     (write(tmp_path) / "calibration.txt").write_text("50 51 19.5 15.5 0.2 0 0 0")
-    lens = read_calibration(tmp_path, tmp_path / "rgb" / "0.png")
-    assert read_scene(tmp_path).train[0].camera == undistorted_camera(lens)
+    camera_model = read_calibration(tmp_path, tmp_path / "rgb" / "0.png")
+    assert read_scene(tmp_path).train[0].camera == undistorted_camera(camera_model)

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Two threads on tensors this small only wait for each other.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-QUICK = ["--sh_degree", "0", "--init", "random", "--random_points", "60"]
+QUICK = ["--sh_degree", "0", "--init", "random", "--init_max_points", "60"]
 QUICK += ["--max_gaussians", "80", "--densify_from_iter", "5", "--densification_interval", "10"]
 
 
@@ -47,8 +47,9 @@ def run(scene: Path, output: Path, *flags: str) -> subprocess.CompletedProcess[s
     )
 
 
-def final_ply(output: Path, iteration: int) -> bytes:
-    return (output / "point_cloud" / f"iteration_{iteration}" / "point_cloud.ply").read_bytes()
+def final_files(output: Path, iteration: int) -> dict[str, bytes]:
+    folder = output / "point_cloud" / f"iteration_{iteration}"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -76,7 +77,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(scene: Path, tmp_path: Path) -> 
     process.wait()
     resumed = run(scene, tmp_path / "killed", *flags, "--start_checkpoint", str(checkpoint))
     assert resumed.returncode == 0, resumed.stderr
-    assert final_ply(tmp_path / "killed", 40) == final_ply(tmp_path / "whole", 40)
+    whole_files = final_files(tmp_path / "whole", 40)
+    assert final_files(tmp_path / "killed", 40) == whole_files
+    assert sorted(whole_files) == ["features.safetensors", "point_cloud.ply"]
 
 
 def test_ctrl_c_saves_and_exits_cleanly(scene: Path, tmp_path: Path) -> None:

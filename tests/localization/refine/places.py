@@ -27,6 +27,7 @@ from tests.localization.rendered_room import Room
 OFFSET = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
 DEVIATIONS = torch.tensor([0.02] * 3 + [0.012] * 3, dtype=torch.float64)  # of the initial pose, stated
 _RIGHT, _WRONG = 100, 20  # matches of the initial pose
+_NOISE_PX = 3.0  # of the right ones: whether they are inliers depends on the pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class Place:
     camera: Camera
     truth: Tensor  # [4, 4] float64
     extractor: Extractor
+    offset: float  # of the initial pose, relative to `OFFSET`
     tolerance_m: float  # of a refined pose: what the map's own errors allow
 
     @cached_property
@@ -53,9 +55,9 @@ class Place:
 
     def initial(self) -> PoseEstimate:
         """An estimate off by exp(`OFFSET`), with matches of which some are wrong, as landmarks give it."""
-        pose = se3.se3_exp(torch.tensor(OFFSET, dtype=torch.float64)) @ self.truth
+        pose = se3.se3_exp(self.offset * torch.tensor(OFFSET, dtype=torch.float64)) @ self.truth
         matches = with_inliers(self._matches(), self.camera, pose)
-        covariance = torch.diag(DEVIATIONS**2)
+        covariance = torch.diag((self.offset * DEVIATIONS) ** 2)
         return PoseEstimate(
             Status.OK,
             self.camera,
@@ -75,24 +77,28 @@ class Place:
         local = self.camera.unproject(pixels, self.depth[rows, columns].double())
         points = (local - self.truth[:3, 3]) @ self.truth[:3, :3]
         pixels[_RIGHT:] = pixels[_RIGHT:].roll(1, 0)
+        pixels += _NOISE_PX * torch.randn(pixels.shape, generator=generator, dtype=torch.float64)
         return Matches(pixels.numpy(), points.numpy(), np.zeros(len(pixels), bool))
 
 
 def rendered_place(room: Room, extractor: Extractor) -> Place:
-    """The room of Gaussians, without descriptors: a map of any splatting program."""
+    """The room of Gaussians without descriptors; the initial pose is 3 cm and 1.2 degrees off."""
     gaussians = replace(room.gaussians, features=torch.zeros(len(room.gaussians), 0))
     camera = room.query.camera
     with torch.no_grad():
         depth = render(gaussians, camera, room.truth, RenderOptions()).depth
     splat_map = SplatMap(gaussians=gaussians)
-    return Place(splat_map, room.query.image, depth, camera, room.truth, extractor, tolerance_m=0.015)
+    return Place(
+        splat_map, room.query.image, depth, camera, room.truth, extractor, offset=1.0, tolerance_m=0.015
+    )
 
 
 def ray_traced_place(folder: Path, cache: Path, extractor: Extractor) -> Place:
     """A test view of the ray-traced room in `folder`; the map is made of the two nearest training views.
 
-    A disc per pixel of their depth images, with XFeat descriptors. Its texture is off by half a pixel, which
-    is 2 cm, where opaque discs overlap on slanted surfaces: the nearest one is seen.
+    A disc per pixel of their depth images, with XFeat descriptors; the initial pose is 6 cm and 2.4 degrees
+    off. Where opaque discs overlap on slanted surfaces the nearest one is seen: the map's texture is off by
+    up to half a pixel, which moves poses by 2 cm.
     """
     scene = read_scene(folder)
     view = scene.test[2]
@@ -113,7 +119,8 @@ def ray_traced_place(folder: Path, cache: Path, extractor: Extractor) -> Place:
     assert view.load_depth is not None
     depth = torch.from_numpy(np.array(view.load_depth()))
     image = np.array(view.load_image())
-    return Place(splat_map, image, depth, view.camera, view.cam_from_world, extractor, tolerance_m=0.028)
+    pose = view.cam_from_world
+    return Place(splat_map, image, depth, view.camera, pose, extractor, offset=2.0, tolerance_m=0.04)
 
 
 def _discs(view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
