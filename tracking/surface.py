@@ -21,6 +21,8 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _OPAQUE = 0.999  # an opacity of 1 has no logit; the rasterizer's alpha ends at 0.99
 _NEAREST = 0.05  # metres in front of the camera
+_SAME = 0.03  # maximum relative difference of depth between a point and a measurement of it
+_MAX_WEIGHT = 30.0  # of earlier measurements, in measurements: older ones are forgotten
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,6 @@ class SurfaceOptions:
     """How depth is fused."""
 
     cell_px: int = 2  # pixels of the finest level per new point, along each axis
-    same: float = 0.03  # maximum relative difference of depth between a point and a measurement of it
-    most_weight: float = (
-        30.0  # maximum weight of earlier measurements, in measurements: older ones are forgotten
-    )
     max_points: int = 1_000_000  # maximum number
     scale: float = 0.7  # of a Gaussian, in distances to its neighbours; less leaves gaps, 1 blurs
 
@@ -74,7 +72,7 @@ class SurfaceMap:
         inside = ((pixels >= 0) & (pixels < size)).all(1)
         index, (columns, rows) = index[inside], pixels[inside].T
         seen = inverse[rows, columns]
-        same = (seen * local[index, 2] - 1).abs() < self.options.same
+        same = (seen * local[index, 2] - 1).abs() < _SAME
         index, columns, rows, seen = index[same], columns[same], rows[same], seen[same]
         covered[rows, columns] = True
         # The measurement lies on the point's own ray: only its depth is new.
@@ -86,7 +84,7 @@ class SurfaceMap:
         return covered
 
     def _average(self, index: Tensor, means: Tensor, rgb: Tensor, weight: Tensor) -> None:
-        old = self.weights[index].minimum(self.options.most_weight * weight)
+        old = self.weights[index].minimum(_MAX_WEIGHT * weight)
         share = (weight / (old + weight))[:, None]
         self.means[index] = torch.lerp(self.means[index], means, share)
         self.rgb[index] = torch.lerp(self.rgb[index], rgb, share)
