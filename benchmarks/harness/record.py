@@ -17,7 +17,7 @@ from gsplatloc.utils.io import read_json, write_text
 Row = dict[str, Any]
 # Which rows of an earlier run are not measured again: those of this commit, all, or none.
 Keep = Literal["commit", "all", "none"]
-_DIGITS = 4  # significant ones of every number
+_DIGITS = 5  # significant ones of every number
 
 
 class Record:

@@ -1,9 +1,9 @@
 """Registration of point clouds by small_gicp, as a careful user would set it up, as an `Aligner`.
 
-Optional: `pip install small_gicp==1.0.1`. Point-to-plane ICP and generalized ICP (Segal
-et al., RSS 2009), each against the last frame or against the last keyframe. Voxels of 1, 3 and 6 cm and
-distances of 5 and 20 cm were compared on stretches of RedKitchen's training frames, 2 cm with 5, 10 and 20 cm
-also on the first 70 frames of tum_livingroom1.
+Optional: `pip install small_gicp==1.0.1`. Point-to-plane ICP and generalized ICP (Segal et al., RSS 2009),
+each against the last frame or against the last keyframe. Voxels of 1, 3 and 6 cm and distances of 5 and 20 cm
+were compared on stretches of RedKitchen's training frames, 2 cm with 5, 10 and 20 cm also on the first 70
+frames of tum_livingroom1.
 """
 
 from dataclasses import dataclass

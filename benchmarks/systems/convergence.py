@@ -19,7 +19,7 @@ import tyro
 from benchmarks.harness import OUTPUT, RESULTS
 from benchmarks.harness.record import Keep, Record, Row
 from benchmarks.systems.convergence_report import publish_convergence
-from benchmarks.systems.starts import StartSampler
+from benchmarks.systems.sampled_poses import PoseSampler
 from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.initial.retrieval import RetrievedPose
@@ -137,15 +137,15 @@ class SceneBench:
             )
             keys = [key | {"part": "poses", "method": name} for name in chosen]
             missing = [key for key in keys if not self.record.find(**key)]
-            sampler = StartSampler(gaussians, photo.query.camera, photo.truth, arguments.seed + photo.number)
-            starts = list(sampler.starts()) if missing else []
+            sampler = PoseSampler(gaussians, photo.query.camera, photo.truth, arguments.seed + photo.number)
+            poses = list(sampler.poses()) if missing else []
             for key in missing:
                 refine = self.refiners[key["method"]].refine
-                given = [PoseEstimate(Status.OK, photo.query.camera, start.pose) for start in starts]
+                given = [PoseEstimate(Status.OK, photo.query.camera, sampled.pose) for sampled in poses]
                 runs = [
                     lambda photo, pose=pose, r=refine: r(photo.query, self.splat_map, pose) for pose in given
                 ]
-                levels = {"level": [start.level for start in starts]}
+                levels = {"level": [sampled.level for sampled in poses]}
                 self.record.put(key, levels | self._timed(photo, runs))
 
     def retrieve(self) -> None:
@@ -156,7 +156,7 @@ class SceneBench:
         posed = self.splat_map.views[:: arguments.thinned]
         providers: list[FirstView] = []
         for count in arguments.virtual_views:
-            options = ViewIndexOptions(virtual_views=count, seed=arguments.seed)
+            options = ViewIndexOptions(virtual_views=count)
             index = build_index(self.splat_map.gaussians, posed, localizer.extractor, options)
             providers.append(FirstView(RetrievedPose(index, self.splat_map.gaussians)))
         for photo in self.photos(arguments.retrieval_queries):
@@ -182,7 +182,7 @@ class SceneBench:
 
     def _overlap(self, views: FirstView, photo: Photo) -> float:
         """Overlap of the retrieved view with the image's."""
-        sampler = StartSampler(self.splat_map.gaussians, photo.query.camera, photo.truth)
+        sampler = PoseSampler(self.splat_map.gaussians, photo.query.camera, photo.truth)
         return sampler.overlap(views.hypotheses(photo.query)[0].pose())
 
     def _timed(self, photo: Photo, runs: Sequence[Callable[[Photo], PoseEstimate]]) -> Row:

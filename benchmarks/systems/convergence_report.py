@@ -10,7 +10,7 @@ from benchmarks.harness import ROOT
 from benchmarks.harness.pages import NONE, number, pose_error, publish, table
 from benchmarks.harness.plots import panels
 from benchmarks.harness.record import Row, origin_line
-from benchmarks.systems.starts import LEVELS
+from benchmarks.systems.sampled_poses import LEVELS
 
 _MAX_ERROR_M, _MAX_ERROR_DEG = 0.05, 5.0  # of a success
 _PANEL = (4.2, 3.2)  # inches

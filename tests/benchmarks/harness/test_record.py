@@ -13,7 +13,7 @@ def test_rows_of_this_commit_are_found_again(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     Record(path).put({"scene": "a"}, {"error_m": 0.0123456, "failed": float("inf")})
     found = Record(path).find(scene="a")
-    assert found is not None and found["error_m"] == 0.01235 and found["failed"] is None
+    assert found is not None and found["error_m"] == 0.012346 and found["failed"] is None
     assert Record(path).find(scene="b") is None
     assert Record(path, "none").find(scene="a") is None
 

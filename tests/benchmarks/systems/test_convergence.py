@@ -10,7 +10,7 @@ import torch
 from benchmarks.harness.record import read_rows
 from benchmarks.systems import convergence
 from benchmarks.systems.convergence_report import publish_convergence, share, succeeded
-from benchmarks.systems.starts import HALF_WIDTH, LEVELS, StartSampler
+from benchmarks.systems.sampled_poses import HALF_WIDTH, LEVELS, PoseSampler
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
@@ -27,20 +27,20 @@ def gaussians() -> Gaussians:
 
 
 @pytest.fixture(scope="module")
-def sampler(gaussians: Gaussians) -> StartSampler:
-    return StartSampler(gaussians, CAMERA, TRUTH, seed=0)
+def sampler(gaussians: Gaussians) -> PoseSampler:
+    return PoseSampler(gaussians, CAMERA, TRUTH, seed=0)
 
 
-def test_a_view_overlaps_wholly_with_itself(sampler: StartSampler) -> None:
+def test_a_view_overlaps_wholly_with_itself(sampler: PoseSampler) -> None:
     assert sampler.overlap(TRUTH) == 1.0
 
 
-def test_a_view_away_from_everything_overlaps_with_nothing(sampler: StartSampler) -> None:
+def test_a_view_away_from_everything_overlaps_with_nothing(sampler: PoseSampler) -> None:
     away = se3.se3_exp(torch.tensor([0, 0, 0, 0, 3.14, 0], dtype=torch.float64)) @ TRUTH
     assert sampler.overlap(away) == 0.0
 
 
-def test_overlap_falls_as_the_camera_turns(sampler: StartSampler) -> None:
+def test_overlap_falls_as_the_camera_turns(sampler: PoseSampler) -> None:
     turns = (0.0, 0.1, 0.3, 0.6)
     poses = [se3.se3_exp(torch.tensor([0, 0, 0, 0, a, 0], dtype=torch.float64)) @ TRUTH for a in turns]
     overlaps = [sampler.overlap(pose) for pose in poses]
@@ -48,12 +48,12 @@ def test_overlap_falls_as_the_camera_turns(sampler: StartSampler) -> None:
     assert len(set(overlaps)) == len(overlaps)
 
 
-def test_starts_lie_on_their_levels_and_repeat(gaussians: Gaussians) -> None:
-    first, again = (list(StartSampler(gaussians, CAMERA, TRUTH, seed=3).starts()) for _ in range(2))
+def test_poses_lie_on_their_levels_and_repeat(gaussians: Gaussians) -> None:
+    first, again = (list(PoseSampler(gaussians, CAMERA, TRUTH, seed=3).poses()) for _ in range(2))
     assert len(first) >= 5
-    for start in first:
-        assert abs(start.overlap - LEVELS[start.level]) <= HALF_WIDTH
-    assert [start.pose.tolist() for start in first] == [start.pose.tolist() for start in again]
+    for sampled in first:
+        assert abs(sampled.overlap - LEVELS[sampled.level]) <= HALF_WIDTH
+    assert [sampled.pose.tolist() for sampled in first] == [sampled.pose.tolist() for sampled in again]
 
 
 def test_levels_are_those_of_the_paper() -> None:
@@ -111,7 +111,7 @@ def test_an_unknown_method_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> N
 def test_poses_around_an_image_and_a_retrieved_view_are_refined(
     room_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.systems.starts.LEVELS", LEVELS[-1:])
+    monkeypatch.setattr("benchmarks.systems.sampled_poses.LEVELS", LEVELS[-1:])
     results = tmp_path / "results.json"
     counts = "--queries 1 --retrieval-queries 1 --virtual-views 0 --methods lm --ablations"
     run(monkeypatch, f"--maps {room_map} {counts} --results {results} --no-publish")

@@ -31,7 +31,7 @@ _MIN_DEPTH = 0.25  # nearest tenth of its pixels, relative to the query's: neare
 
 
 @dataclass(frozen=True)
-class Start:
+class SampledPose:
     """A pose to refine from."""
 
     pose: Tensor  # [4, 4] float64
@@ -53,7 +53,7 @@ class _View:
         return torch.unique((index[:, 0] << (2 * _BITS)) | (index[:, 1] << _BITS) | index[:, 2])
 
 
-class StartSampler:
+class PoseSampler:
     """Draws poses around the view of one query."""
 
     def __init__(self, gaussians: Gaussians, camera: Camera, truth: Tensor, seed: int = 0):
@@ -69,13 +69,13 @@ class StartSampler:
         """3D intersection over union of the views at `pose` [4, 4] and at the truth, in [0, 1]."""
         return self._overlap(self._view(pose))
 
-    def starts(self) -> Iterator[Start]:
+    def poses(self) -> Iterator[SampledPose]:
         """One pose of each level that can be reached, least overlap first."""
         for level in range(len(LEVELS)):
-            if (start := self._at_level(level)) is not None:
-                yield start
+            if (sampled := self._at_level(level)) is not None:
+                yield sampled
 
-    def _at_level(self, level: int) -> Start | None:
+    def _at_level(self, level: int) -> SampledPose | None:
         for _ in range(_DRAWS):
             direction = self._direction()
             near, far = 0.0, _REACH
@@ -86,7 +86,7 @@ class StartSampler:
                 overlap = self._overlap(seen)
                 if abs(overlap - LEVELS[level]) <= HALF_WIDTH:
                     if self._possible(seen):
-                        return Start(pose, overlap, level)
+                        return SampledPose(pose, overlap, level)
                     break
                 near, far = (size, far) if overlap > LEVELS[level] else (near, size)
         return None
