@@ -120,7 +120,7 @@ def ray_traced_place(folder: Path, cache: Path, extractor: Extractor) -> Place:
     depth = torch.from_numpy(np.array(view.load_depth()))
     image = np.array(view.load_image())
     pose = view.cam_from_world
-    return Place(splat_map, image, depth, view.camera, pose, extractor, offset=2.0, tolerance_m=0.035)
+    return Place(splat_map, image, depth, view.camera, pose, extractor, offset=2.0, tolerance_m=0.04)
 
 
 def _discs(view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
