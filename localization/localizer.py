@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.alignment.rendered_view import shrunk
+from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
@@ -18,6 +20,7 @@ from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import Query, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
+from gsplatloc.localization.verification import MIN_SCORE, verification_score
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor
@@ -39,6 +42,7 @@ class LocalizerOptions:
     top_k: int = 2048  # keypoints per query image
     max_side: int | None = None  # pixels of larger images, shrunk; None = the longest side of mapping images
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
+    fallback: bool = True  # search further hypotheses for queries whose pose was not verified
     quiet: bool = True  # do not print which device `auto` chose
 
     def refinements(self) -> tuple[str, ...]:
@@ -78,11 +82,18 @@ class Localizer:
         splat_map: SplatMap | None = None,
         refiners: Sequence[Refiner] = (),
         max_side: int | None = None,
+        verify: bool = False,
+        fallback: Fallback | None = None,
     ):
-        """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it."""
+        """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it.
+
+        With `verify`, a pose that no refinement has verified is compared with the map rendered there; with
+        `fallback`, a query without a verified pose is searched for further.
+        """
         self.initial, self.extractor, self.refiners = initial, extractor, tuple(refiners)
         self.splat_map = splat_map or SplatMap()
         self.max_side = max_side
+        self.verify, self.fallback = verify or fallback is not None, fallback
 
     @classmethod
     def load(
@@ -104,7 +115,11 @@ class Localizer:
         refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
         if refiners:
             _ = splat_map.gaussians  # read now: an unreadable map is an error before the first query
-        return cls(initial, extractor, splat_map, refiners, options.max_side or longest_side(map_dir))
+        fallback = None
+        if refiners and options.fallback and options.initial == DEFAULT_INITIAL:
+            fallback = _make_fallback(context, settings)
+        max_side = options.max_side or longest_side(map_dir)
+        return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback)
 
     def localize(
         self, image: np.ndarray, camera: Camera | None = None, cam_from_world: Tensor | None = None
@@ -126,6 +141,7 @@ class Localizer:
         query, features_ms = self._query(image, camera, cam_from_world)
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
+        prepared = query
         for hypothesis in self.initial.hypotheses(query):
             tried_ms = 1000 * (time.perf_counter() - begin) if stages else hypothesis.elapsed_ms
             candidate = replace(hypothesis, elapsed_ms=tried_ms)
@@ -136,8 +152,27 @@ class Localizer:
                 stages = found
                 break
             stages = stages or _rejected(found)
+        verified, score = self._verified(prepared, stages)
         stages = {name: stage.resized(width, height) for name, stage in stages.items()}
-        return Localization(stages, features_ms)
+        return Localization(stages, features_ms, verified, score)
+
+    def _verified(self, query: Query, stages: dict[str, PoseEstimate]) -> tuple[bool, float | None]:
+        """Whether the last estimate is verified, and its score if one was computed.
+
+        The acceptance test of a refiner that compares the query with the map verifies at no cost. Otherwise
+        the fallback, where there is one, adds a stage with the best estimate that it finds.
+        """
+        final = list(stages.values())[-1]
+        last = self.refiners[-1] if self.refiners and len(stages) > 1 else None
+        if not self.verify or (final.ok and final.accepted and getattr(last, "verifies", False)):
+            return final.ok, None
+        if self.fallback is not None:
+            start = time.perf_counter()
+            best, score = self.fallback.search(query, final)
+            stages[FALLBACK] = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
+        else:
+            score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
+        return score is not None and score >= MIN_SCORE, score
 
     def _query(
         self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
@@ -176,6 +211,16 @@ class Localizer:
                 estimate = refiner.refine(query, self.splat_map, estimate)
                 stages[refiner.name] = estimate
         return stages
+
+
+def _make_fallback(context: StageContext, settings: Sequence[Any]) -> Fallback:
+    """The fallback of a map; its index of views is made, and kept in the map's folder, at first need."""
+    names = cascade.REFINEMENTS
+    refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
+    options = INITIAL_POSES.options_of(cascade.INITIAL, settings)
+    return Fallback(
+        context.splat_map, refiners, lambda: INITIAL_POSES[cascade.INITIAL].make(options, context)
+    )
 
 
 def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:

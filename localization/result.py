@@ -16,6 +16,7 @@ class Status(StrEnum):
 
     OK = "ok"
     TOO_FEW_MATCHES = "too_few_matches"
+    UNVERIFIED = "unverified"  # there is a pose, but the query does not look like the map rendered there
     NO_CONSENSUS = "no_consensus"  # RANSAC found no pose with enough inliers
     NOT_GIVEN = "not_given"  # no pose of another estimator was given for this query
 
@@ -89,10 +90,17 @@ class Localization:
 
     stages: dict[str, PoseEstimate]  # by name, the initial pose first
     features_ms: float = 0.0  # time of the feature extraction (network, keypoints, descriptors)
+    verified: bool = True  # whether the query agrees with the map at the final pose (`verification`)
+    score: float | None = None  # verification score in [-1, 1]; None where it was not needed
 
     @property
     def final(self) -> PoseEstimate:
         return list(self.stages.values())[-1]
+
+    @property
+    def status(self) -> Status:
+        """OK for a verified pose, UNVERIFIED for another pose, else the reason why there is none."""
+        return Status.UNVERIFIED if self.final.ok and not self.verified else self.final.status
 
     @property
     def total_ms(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gsplatloc.localization import fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, EXTRACTORS
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES
 from gsplatloc.localization.localizer import DEFAULT_STAGES
@@ -34,7 +35,7 @@ ALLOWED["gsplatloc"] = {
 # Likewise within localization/. `matching` is nearest-neighbour search; matchers of images are another part.
 PARTS = [
     "matching", "features", "result", "queries", "matching.images", "pose", "landmarks", "alignment",
-    "refine", "initial", "localizer", "evaluation", "io",
+    "refine", "initial", "verification", "fallback", "localizer", "evaluation", "io",
 ]  # fmt: skip
 MOST_FILES = 12  # of a folder of localization/
 SOURCES = [path for folder in sorted(ALLOWED) for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -143,6 +144,7 @@ def test_a_members_name_is_written_in_its_own_file_and_in_defaults_only(folder: 
     """What else is to know of a method follows from the registry: stages, options, flags, help."""
     defaults = {
         "localization/localizer.py": {*DEFAULT_STAGES, DEFAULT_INITIAL},
+        "localization/fallback.py": {*fallback.REFINEMENTS, fallback.INITIAL},
         "localization/initial/__init__.py": {DEFAULT_INITIAL},
         "localization/features/__init__.py": {DEFAULT_EXTRACTOR},
         "localization/refine/gscpr.py": {"mutual"},  # its default matcher

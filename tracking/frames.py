@@ -26,7 +26,7 @@ class RgbdFrameOptions:
 
     side: int = 320  # pixels: images are halved while their longer side is at least twice this
     levels: int = 4  # of half the size each
-    smooth_px: float = 1.0  # Gaussian sigma over inverse depth, within a surface; 0 = none
+    smooth_px: float = 1.0  # Gaussian sigma over inverse depth, not across depth edges; 0 = none
     max_depth: float = 8.0  # metres; larger depths of a Kinect are ignored
 
     def __post_init__(self) -> None:

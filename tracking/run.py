@@ -1,4 +1,4 @@
-"""Tracking a whole sequence: frames in, a trajectory, a map and their figures out."""
+"""Tracking of a whole sequence: trajectory, map and metrics."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +28,10 @@ class TrackingResult:
 
     trajectory: Trajectory
     surface: SurfaceMap
-    keyframes: list[int]  # frames that made the map
-    lost: list[int]  # frames that could not be compared with anything
+    keyframes: list[int]  # frames fused into the map
+    lost: list[int]  # frames that could not be aligned
     seconds: float  # from the first image's file to the last pose, decoding and mapping included
-    error: TrajectoryError | None  # against the truth, where there is one
+    error: TrajectoryError | None  # against the ground truth, where there is one
 
     def metrics(self, sequence: RgbdSequence, options: TrackingOptions) -> dict:
         """The content of metrics.json."""
@@ -56,8 +56,8 @@ def track(
 ) -> TrackingResult:
     """Track every frame of a sequence; `on_frame` is called after each.
 
-    `make` makes another aligner than `options.method`, which may look at the map. Raises `GSplatLocError`
-    where the truth is of another time than the frames, before any of them is tracked.
+    `make` returns another aligner than `options.method`; it may use the map. Raises `GSplatLocError` if the
+    ground truth and the frames do not overlap in time, before any frame is tracked.
     """
     if sequence.truth is not None:
         pairs(sequence.timestamps, sequence.truth.timestamps)
@@ -90,7 +90,7 @@ def write_result(
 
 
 def _prefetched(views: Sequence[View], options: RgbdFrameOptions) -> Iterator[RgbdFrame]:
-    """Frames in order, the next one being decoded on another thread meanwhile."""
+    """Frames in order; the next one is decoded on another thread."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(load_frame, views[0], options)
         for following in [*views[1:], None]:

@@ -1,9 +1,9 @@
-"""The map: a surface of points fused from the depth of many frames, and the Gaussians that it makes.
+"""The map of a tracked sequence: points fused from the depth of many frames, exported as Gaussians.
 
-A point that a new frame sees at its place moves to the mean of all measurements (Keller et al., "Real-time 3D
-reconstruction in dynamic scenes using point-based fusion", 3DV 2013), each weighted by what its depth is
-worth: 1 / z^4, the noise of a structured-light or stereo sensor being proportional to z^2. Where a frame
-shows what no point explains, new ones are made, one per cell of a grid.
+A point that a new frame measures again moves to the weighted mean of all measurements (Keller et al.,
+"Real-time 3D reconstruction in dynamic scenes using point-based fusion", 3DV 2013). The weight is 1 / z^4, as
+the noise of a structured-light or stereo sensor is proportional to z^2. Where a frame has depth without a
+point, new points are added, one per cell of a grid.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,11 @@ class SurfaceOptions:
     """How depth is fused."""
 
     cell_px: int = 2  # pixels of the finest level per new point, along each axis
-    same: float = 0.03  # relative difference of depth between a point and a measurement of it
-    most_weight: float = 30.0  # measurements that a point remembers: older ones fade
-    max_points: int = 1_000_000  # no more are added beyond
+    same: float = 0.03  # maximum relative difference of depth between a point and a measurement of it
+    most_weight: float = (
+        30.0  # maximum weight of earlier measurements, in measurements: older ones are forgotten
+    )
+    max_points: int = 1_000_000  # maximum number
     scale: float = 0.7  # of a Gaussian, in distances to its neighbours; less leaves gaps, 1 blurs
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ class SurfaceMap:
         self.means = torch.zeros(0, 3)  # world, metres
         self.rgb = torch.zeros(0, 3)  # in [0, 1]
         self.weights = torch.zeros(0)  # sums of 1 / z^4
-        self.version = 0  # counts what was fused: another one, other points or other places
+        self.version = 0  # number of fused frames: another version has other points
 
     def __len__(self) -> int:
         return len(self.means)
@@ -61,7 +63,7 @@ class SurfaceMap:
             self._extend(frame, cam_from_world, covered)
 
     def _fuse(self, frame: RgbdFrame, cam_from_world: Tensor) -> Tensor:
-        """Move the points that the frame sees again; returns the cells [H, W] bool that they explain."""
+        """Move the points that the frame measures again; returns the pixels [H, W] bool that they cover."""
         inverse, camera = frame.inverse_depth, frame.camera
         covered = torch.zeros(inverse.shape, dtype=torch.bool)
         pose = cam_from_world.float()
@@ -83,15 +85,15 @@ class SurfaceMap:
         )
         return covered
 
-    def _average(self, index: Tensor, means: Tensor, rgb: Tensor, worth: Tensor) -> None:
-        old = self.weights[index].minimum(self.options.most_weight * worth)
-        share = (worth / (old + worth))[:, None]
+    def _average(self, index: Tensor, means: Tensor, rgb: Tensor, weight: Tensor) -> None:
+        old = self.weights[index].minimum(self.options.most_weight * weight)
+        share = (weight / (old + weight))[:, None]
         self.means[index] = torch.lerp(self.means[index], means, share)
         self.rgb[index] = torch.lerp(self.rgb[index], rgb, share)
-        self.weights[index] = old + worth
+        self.weights[index] = old + weight
 
     def _extend(self, frame: RgbdFrame, cam_from_world: Tensor, covered: Tensor) -> None:
-        """A new point in every cell of the grid whose surroundings no point explains."""
+        """Add a point in every cell of the grid without covered pixels around it."""
         cell = self.options.cell_px
         around = F.max_pool2d(covered.float()[None, None], 2 * (cell // 2) + 1, 1, cell // 2)[0, 0] > 0
         new = torch.zeros_like(covered)

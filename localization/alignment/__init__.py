@@ -1,1 +1,1 @@
-"""Alignment of an image with a rendered view: correspondences, residuals, robust minimisation, exposure."""
+"""The alignment engine of lm, warp, gsloc and tracking: residual blocks, one robust cost, two minimisers."""

@@ -49,7 +49,8 @@ def with_former_names(stages: dict[str, dict]) -> dict[str, dict]:
 def summary_lines(figures: dict) -> list[str]:
     """A table of the figures that `write_results` returns."""
     rows = {**figures["stages"], "final": figures["final"]}
-    lines = [f"{figures['scene']}: {figures['count']} queries, {figures['failed']} failed"]
+    counts = f"{figures['failed']} failed, {figures['unverified']} unverified"
+    lines = [f"{figures['scene']}: {figures['count']} queries, {counts}"]
     if figures["final"]["median_translation_m"] is None:
         return [*lines, *(f"{name:<8}{row['median_ms'] or 0:8.0f} ms" for name, row in rows.items())]
     names = list(figures["final"]["recall"])
@@ -75,21 +76,26 @@ def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str
     columns += ["expected_translation_m", "expected_rotation_deg", "ms"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = [f"{stage}_{column}" for stage in stages for column in columns]
-    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", *header])
+    header = [f"{stage}_{column}" for stage in (*stages, "final") for column in columns]
+    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", "score", *header])
     for result in results:
         localization = result.localization
-        row = [result.name, str(localization.final.status)]
+        row = [result.name, str(localization.status)]
         row += [f"{localization.features_ms:.1f}", f"{localization.total_ms:.1f}"]
         row.append(f"{localization.final.camera.fx:.3f}" if localization.final.ok else "")
+        row.append("" if localization.score is None else f"{localization.score:.3f}")
         for stage in stages:
             row += _stage_columns(result, stage, localization.stages.get(stage))
+        row += _stage_columns(result, None, localization.final)
         writer.writerow(row)
     return text.getvalue()
 
 
-def _stage_columns(result: QueryResult, stage: str, estimate: PoseEstimate | None) -> list[str]:
-    """The columns of one stage. Errors are empty without ground truth and `inf` without an estimate."""
+def _stage_columns(result: QueryResult, stage: str | None, estimate: PoseEstimate | None) -> list[str]:
+    """The columns of one stage (None: the final one).
+
+    Errors are empty without ground truth, and `inf` without an estimate.
+    """
     error = stage_error(result, stage)
     errors = [f"{error.translation_m:.6f}", f"{error.rotation_deg:.6f}"] if error else ["", ""]
     if estimate is None:

@@ -31,6 +31,7 @@ class LmRefiner:
     """`Refiner` by direct alignment, Levenberg-Marquardt."""
 
     name = "lm"
+    verifies = True  # its acceptance test compares the query with the map
 
     def __init__(self, options: LmOptions | None = None, render_options: RenderOptions | None = None):
         self.options = options or LmOptions()
