@@ -13,7 +13,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 OFFLINE := --no-deps --no-build-isolation
 OBJECTS := --config-settings build-dir=$(CURDIR)/build/{wheel_tag}
 
-.PHONY: help setup demo test test-cuda gate wheels lint format bench accuracy clean
+.PHONY: help setup docs demo test test-cuda gate wheels lint format bench accuracy clean
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
@@ -24,6 +24,7 @@ help:
 	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make format    let ruff and clang-format rewrite the sources"
+	@echo "make docs      the documentation site, in build/site"
 	@echo "make bench     rasterizer timings as ratios to this machine's matrix rate"
 	@echo "make accuracy  the README's table, beside the sparse baseline (needs the data sets)"
 
@@ -58,6 +59,9 @@ test: setup lint
 
 test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
+
+docs: setup build/typed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 gate: setup
 	$(BIN)/python -m benchmarks gate

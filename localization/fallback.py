@@ -28,18 +28,22 @@ class Fallback:
     """Searches for a verified pose where the first chain found none."""
 
     def __init__(
-        self, splat_map: SplatMap, refiners: Sequence[Refiner], make_initial: Callable[[], InitialPose]
+        self,
+        splat_map: SplatMap,
+        refiners: Sequence[Refiner],
+        make_initial: Callable[[], InitialPose] | None = None,
     ):
         """`make_initial` makes the retrieval of similar views, at the first query that needs it."""
         self._splat_map, self._refiners = splat_map, tuple(refiners)
         self._make_initial = make_initial
         self._initial: InitialPose | None = None
 
-    def search(self, query: Query, found: PoseEstimate) -> tuple[PoseEstimate, float | None]:
+    def search(
+        self, query: Query, found: PoseEstimate, score: float | None
+    ) -> tuple[PoseEstimate, float | None]:
         """The best estimate and its verification score; `found` itself where nothing better is verified."""
-        best, score = found, None
-        if found.ok:
-            score = verification_score(query, self._splat_map, found.pose())
+        best = found
+        if score is not None:
             refined, refined_score = self._refined(query, found)
             if refined is not None and refined_score > score:
                 best, score = refined, refined_score
@@ -53,9 +57,9 @@ class Fallback:
         return best, score
 
     def _hypotheses(self, query: Query) -> list[PoseEstimate]:
-        if self._initial is None:
+        if self._initial is None and self._make_initial is not None:
             self._initial = self._make_initial()
-        return list(self._initial.hypotheses(query))
+        return [] if self._initial is None else list(self._initial.hypotheses(query))
 
     def _refined(self, query: Query, estimate: PoseEstimate) -> tuple[PoseEstimate | None, float]:
         """The estimate refined, with its score; None where no refinement was accepted."""

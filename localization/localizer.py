@@ -159,20 +159,22 @@ class Localizer:
     def _verified(self, query: Query, stages: dict[str, PoseEstimate]) -> tuple[bool, float | None]:
         """Whether the last estimate is verified, and its score if one was computed.
 
-        The acceptance test of a refiner that compares the query with the map verifies at no cost. Otherwise
-        the fallback, where there is one, adds a stage with the best estimate that it finds.
+        The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
+        was not refined, or is not verified, goes to the fallback, where there is one: its best estimate is
+        one more stage.
         """
         final = list(stages.values())[-1]
         last = self.refiners[-1] if self.refiners and len(stages) > 1 else None
         if not self.verify or (final.ok and final.accepted and getattr(last, "verifies", False)):
             return final.ok, None
-        if self.fallback is not None:
-            start = time.perf_counter()
-            best, score = self.fallback.search(query, final)
+        start = time.perf_counter()
+        score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
+        verified = score is not None and score >= MIN_SCORE
+        if self.fallback is not None and not (verified and final.accepted):
+            best, score = self.fallback.search(query, final, score)
             stages[FALLBACK] = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
-        else:
-            score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
-        return score is not None and score >= MIN_SCORE, score
+            verified = score is not None and score >= MIN_SCORE
+        return verified, score
 
     def _query(
         self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
@@ -214,9 +216,14 @@ class Localizer:
 
 
 def _make_fallback(context: StageContext, settings: Sequence[Any]) -> Fallback:
-    """The fallback of a map; its index of views is made, and kept in the map's folder, at first need."""
+    """The fallback of a map; its index of views is made, and kept in the map's folder, at first need.
+
+    A map without mapping views (cameras.json) has nothing to retrieve.
+    """
     names = cascade.REFINEMENTS
     refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
+    if not context.splat_map.has_views():
+        return Fallback(context.splat_map, refiners)
     options = INITIAL_POSES.options_of(cascade.INITIAL, settings)
     return Fallback(
         context.splat_map, refiners, lambda: INITIAL_POSES[cascade.INITIAL].make(options, context)

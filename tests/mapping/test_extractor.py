@@ -47,7 +47,7 @@ def test_the_map_records_its_extractor_and_has_its_channels(disk_map: Path) -> N
 
 def test_queries_and_renderings_are_described_by_the_maps_extractor(disk_map: Path, room_scene: Path) -> None:
     """The initial pose compares DISK keypoints with landmarks, gscpr with those of a rendering."""
-    localizer = Localizer.load(disk_map, LocalizerOptions(stages=("gscpr",), top_k=512, device="cpu"))
+    localizer = Localizer.load(disk_map, LocalizerOptions(stages=("gscpr",), top_k=512, fallback=False))
     assert localizer.extractor.name == "disk"
     query = read_scene(room_scene).test[2]
     stages = localizer.localize(query.load_image(), query.camera).stages

@@ -133,7 +133,9 @@ def test_poses_are_written(initial_run: subprocess.CompletedProcess[str], place:
 
 def test_every_query_has_a_row(initial_run: subprocess.CompletedProcess[str], place: Place) -> None:
     rows = (place.model / "localization" / "per_query.csv").read_text().splitlines()
-    assert rows[0].startswith("name,status,features_ms,total_ms,focal_px,initial_status,initial_inliers")
+    assert rows[0].startswith(
+        "name,status,features_ms,total_ms,focal_px,score,initial_status,initial_inliers"
+    )
     assert len(rows) == 3
     assert all(len(row.split(",")) == len(rows[0].split(",")) for row in rows)
 
