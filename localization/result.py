@@ -48,9 +48,8 @@ class PoseEstimate:
     matches: Matches | None = None
     elapsed_ms: float = 0.0
     distortion: float = 0.0  # radial k of an unknown camera (`pose.distortion`); `camera` is a pinhole
-    accepted: bool = (
-        True  # False: a refinement was rejected and this is the pose before it, or not yet supported
-    )
+    # False: a refinement was rejected and this is the pose before it, or nothing supports this pose yet.
+    accepted: bool = True
 
     @property
     def ok(self) -> bool:
