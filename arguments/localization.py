@@ -1,4 +1,4 @@
-"""The command line of loc_inference.py."""
+"""The command line of gsplatloc localize."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,7 @@ DESCRIPTION = "Localize images in a map: a scene's test images, or a folder of i
 
 # Flags of GSplatLoc and of earlier versions.
 SHORT_FLAGS = {
+    "--start": "--initial",
     "--warp_lr": "--warp.lr",
     "--warp_iters": "--warp.iterations",
     "--retrieval_views": "--retrieval.views",
@@ -47,23 +48,22 @@ class CameraArguments:
 
 @dataclass(frozen=True)
 class LocalizeArguments:
-    """The options of loc_inference.py. Help of `initial` and `stages` follows from the registries."""
+    """The options of gsplatloc localize. Help of `initial` and `stages` follows from the registries."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
-    """folder of the map, as train.py wrote it; results go to its subfolder localization/"""
+    """folder of the map, as gsplatloc train wrote it; results go to its subfolder localization/"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None
     """folder of the scene with the test images; unset = the scene that the map was made from"""
     queries: Path | None = None
     """folder of images to localize instead of the scene's test images; no ground truth is expected"""
-    initial: Annotated[str, tyro.conf.arg(aliases=["--start"])] = LocalizerOptions.initial
+    initial: str = LocalizerOptions.initial
     stages: tuple[str, ...] = DEFAULT_STAGES
     refine: str | None = None
     """the one refinement to run, short for --stages NAME"""
     fallback: bool = LocalizerOptions.fallback
     """search further hypotheses for queries whose pose was not verified"""
     pictures: bool = True
-    """draw the five queries with the largest errors and three typical ones: query image, rendering,
-    difference, matched keypoints"""
+    """draw the five worst queries and three typical ones: query image, rendering, difference, matches"""
     camera: OmitArgPrefixes[CameraArguments] = field(default_factory=CameraArguments)
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
 
@@ -92,7 +92,7 @@ def localizer_options(
 
 def parse_localize_arguments(argv: Sequence[str] | None = None) -> LocalizeArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    initial_help = f"initial pose: {listed(INITIAL_POSES, without=GivenPose.name)}"
+    initial_help = f"initial pose (--start = --initial): {listed(INITIAL_POSES, without=GivenPose.name)}"
     stages_help = f"refinements to run, in order: {listed(REFINERS)}; `--stages initial` runs none"
     kind = with_method_options(
         LocalizeArguments, SHORT_FLAGS, {"initial": initial_help, "stages": stages_help}

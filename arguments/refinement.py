@@ -1,4 +1,4 @@
-"""The command line of refine_poses.py."""
+"""The command line of gsplatloc refine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,10 +39,10 @@ SHORT_FLAGS = {
 
 @dataclass(frozen=True)
 class RefineArguments:
-    """The options of refine_poses.py. Help of `stages` follows from the registry."""
+    """The options of gsplatloc refine. Help of `stages` follows from the registry."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
-    """folder of the map, as train.py wrote it; results go to its subfolder refined/"""
+    """folder of the map, as gsplatloc train wrote it; results go to its subfolder refined/"""
     poses: Path
     """the given poses: a file `name qw qx qy qz tx ty tz [focal]` (cam_from_world), a TUM trajectory
     `timestamp tx ty tz qx qy qz qw` (camera in the world), or the folder of a COLMAP model"""

@@ -1,4 +1,4 @@
-"""The command lines of render.py and view.py."""
+"""The command lines of gsplatloc render and gsplatloc view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Split = Literal["path", "train", "test"]
 
 @dataclass(frozen=True)
 class RenderArguments:
-    """The options of render.py."""
+    """The options of gsplatloc render."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
-    """folder of the map, as train.py wrote it"""
+    """folder of the map, as gsplatloc train wrote it"""
     split: Split = "path"
     """cameras: a smooth path through the training cameras (path), those of the training images or of the test
     images"""
@@ -43,7 +43,7 @@ class RenderArguments:
 
 @dataclass(frozen=True)
 class ViewArguments:
-    """The options of view.py."""
+    """The options of gsplatloc view."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of a map, or any .ply of 3D Gaussians"""

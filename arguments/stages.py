@@ -24,7 +24,7 @@ class ComputationArguments:
     max_side: int | None = None
     """pixels; larger images are shrunk to it for localization; unset = the size of the mapping images"""
     ransac_iters: int | None = None
-    """maximum number of RANSAC samples, of every method that has a RANSAC; unset = 20,000"""
+    """maximum number of RANSAC samples of every method with an option pnp (lm has none); unset = 20,000"""
     device: str = "auto"
     """device of the networks and the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
     quiet: bool = False
@@ -34,8 +34,6 @@ class ComputationArguments:
         """The options of a method with the limits that hold for every method."""
         if self.ransac_iters is not None and hasattr(options, "pnp"):
             options = replace(options, pnp=replace(options.pnp, max_iterations=self.ransac_iters))
-        if self.top_k is not None and hasattr(options, "top_k"):
-            options = replace(options, top_k=self.top_k)
         return options
 
 

@@ -1,4 +1,4 @@
-"""The command line of track_rgbd.py."""
+"""The command line of gsplatloc track."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ _DEFAULTS = TrackingOptions()
 
 @dataclass(frozen=True)
 class TrackingArguments:
-    """The options of track_rgbd.py."""
+    """The options of gsplatloc track."""
 
     source_path: Annotated[Path, tyro.conf.arg(aliases=["-s"])]
     """folder of the RGB-D sequence: TUM, Replica, or any scene with depth"""

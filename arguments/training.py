@@ -1,4 +1,4 @@
-"""The command line of train.py."""
+"""The command line of gsplatloc train."""
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from gsplatloc.scene.densification import DensificationOptions
 from gsplatloc.scene.map_config import MapConfig
 
 DESCRIPTION = (
-    "Make a feature splat map of a scene: reads posed images, writes a folder that loc_inference.py reads."
+    "Make a feature splat map of a scene: reads posed images, writes a folder that gsplatloc localize reads."
 )
 _GROUPS = tuple(group.name for group in fields(MappingOptions) if group.name != "feature_sized")
 
@@ -70,7 +70,7 @@ class ViewerArguments:
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """The options of train.py."""
+    """The options of gsplatloc train."""
 
     scene: OmitArgPrefixes[SceneArguments]
     preset: Preset = "paper"
@@ -101,7 +101,7 @@ class TrainArguments:
 
 
 def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
-    """The command line of train.py; exits with 2 on wrong usage and 0 after --help."""
+    """The command line of gsplatloc train; exits with 2 on wrong usage and 0 after --help."""
     argv = list(sys.argv[1:] if argv is None else argv)
     wanted = peek("preset", argv, "paper")
     preset: Preset = wanted if wanted in get_args(Preset) else "paper"  # type: ignore[assignment]

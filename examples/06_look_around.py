@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.map_config import read_cameras
-from gsplatloc.visualization.rendering import ImageOptions, render_looks, write_looks
+from gsplatloc.visualization.rendering import ImageOptions, render_images, write_images
 from gsplatloc.visualization.trajectory import smooth_path
 
 OUTPUT = Path("output/examples")
@@ -14,7 +14,7 @@ def main(output: Path = OUTPUT, frames: int = 60) -> None:
     gaussians = load_gaussians(output / "map")
     path = smooth_path(read_cameras(output / "map"), frames)
     options = ImageOptions(fps=20)
-    write_looks(output / "look", render_looks(gaussians, path, options), len(path), options)
+    write_images(output / "look", render_images(gaussians, path, options), len(path), options)
     print(f"{len(path)} frames and film.mp4 in {output / 'look'}")
 
 

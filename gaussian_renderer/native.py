@@ -10,7 +10,7 @@ from gsplatloc.gaussian_renderer.reference import degree_in_use
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 
-_INSTALL = "run `make setup` or `pip install ./submodules/diff-gaussian-rasterization`"
+_INSTALL = "install the package gsplatloc-kernels (in a checkout: `make setup`)"
 
 
 def rasterize(

@@ -1,4 +1,4 @@
-"""Mapping and tracking in one call, from folder to folder: what train.py and track_rgbd.py do."""
+"""Mapping and tracking in one call, from folder to folder: what the commands train and track do."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ def train(
 ) -> TrainingReport:
     """Make the map of the scene in the folder `scene`, in the folder `output`.
 
+    `preset`: "cpu" by default (minutes on two cores), while the command `gsplatloc train` has "paper".
     `iterations`: number of training steps, instead of the preset's. `eval` holds out every 8th image as a
     test image, if the scene has no test images of its own. Raises `GSplatLocError` for an unreadable scene.
     More options: `gsplatloc.mapping.train.train`.
@@ -39,7 +40,7 @@ def train(
     scene_options = SceneOptions(eval=eval)
     source = Path(scene).expanduser().resolve()
     config = MapConfig(str(source), scene_options, preset, training=asdict(options))
-    return mapping.train(read_scene(source, scene_options), output, options, config)
+    return mapping.train(read_scene(source, scene_options), Path(output).expanduser(), options, config)
 
 
 def track(
@@ -49,9 +50,9 @@ def track(
 
     Raises `GSplatLocError` for an unreadable sequence. More options: `gsplatloc.tracking.run.track`.
     """
-    frames = read_sequence(sequence, SceneOptions(resolution=1))
+    frames = read_sequence(Path(sequence).expanduser(), SceneOptions(resolution=1))
     options = TrackingOptions(method)
     with ProgressBar(len(frames.views), "tracking", quiet=quiet) as bar:
         result = tracking.track(frames, options, bar.advance)
-    tracking.write_result(output, frames, options, result)
+    tracking.write_result(Path(output).expanduser(), frames, options, result)
     return result

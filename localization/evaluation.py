@@ -123,10 +123,10 @@ class CalibrationBin:
     """Queries with similar predicted errors."""
 
     count: int
-    stated_translation_m: float  # median of the errors that the covariances predict
-    found_translation_m: float  # actual error; equal to the predicted one if covariances are calibrated
-    stated_rotation_deg: float
-    found_rotation_deg: float
+    predicted_translation_m: float  # median of the errors that the covariances predict
+    actual_translation_m: float  # actual error; equal to the predicted one if covariances are calibrated
+    predicted_rotation_deg: float
+    actual_rotation_deg: float
 
 
 def calibration(
@@ -137,7 +137,7 @@ def calibration(
     The actual error of a bin is its median, scaled to the root mean square of a normal distribution: one
     wrong pose would dominate the mean.
     """
-    rows = [row for result in results if (row := _stated_and_found(result, stage)) is not None]
+    rows = [row for result in results if (row := _predicted_and_actual(result, stage)) is not None]
     rows.sort()
     parts = [part for part in np.array_split(np.array(rows).reshape(-1, 4), bins) if len(part)]
     middles = [np.median(part, axis=0) for part in parts]
@@ -148,7 +148,7 @@ def calibration(
     ]  # fmt: skip
 
 
-def _stated_and_found(result: QueryResult, stage: str | None) -> tuple[float, float, float, float] | None:
+def _predicted_and_actual(result: QueryResult, stage: str | None) -> tuple[float, float, float, float] | None:
     estimate, error = _estimate(result, stage), stage_error(result, stage)
     if estimate is None or error is None or not estimate.ok:
         return None

@@ -48,7 +48,7 @@ def find_ply(map_dir: Path | str, iteration: int | None = None) -> Path:
     iterations = saved_iterations(map_dir)
     if not iterations:
         raise GSplatLocError(
-            f"expected a map in {map_dir}, found no point_cloud/iteration_*/{_PLY_NAME}: run train.py"
+            f"expected a map in {map_dir}, found no point_cloud/iteration_*/{_PLY_NAME}: run gsplatloc train"
         )
     if iteration is not None and iteration not in iterations:
         raise GSplatLocError(f"expected iteration {iteration} in {map_dir}, found only {iterations}")

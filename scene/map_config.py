@@ -44,7 +44,7 @@ def read_config(map_dir: Path | str) -> MapConfig:
     """Read config.json; raises GSplatLocError if the folder holds no map of this format."""
     path = config_path(map_dir)
     if not path.is_file():
-        raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: run train.py -m {map_dir}")
+        raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: run gsplatloc train")
     values = read_json(path)
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != _FORMAT:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.adam import Adam, QuaternionPose
+from gsplatloc.localization.alignment.rendered_view import eroded
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.tracking.frames import RgbdFrame
@@ -95,7 +96,7 @@ def depth_loss(gaussians: Gaussians, camera: Camera, depth: Tensor, cam_from_wor
     if int(mask.sum()) < _MIN_PIXELS:
         return None
     distance = (shown.depth - depth).abs()[mask].mean()
-    inner = F.max_pool2d((~mask).float()[None, None], 3, stride=1, padding=1)[0, 0] == 0
+    inner = eroded(mask)
     if not inner.any():
         return distance
     contours = (_contour(shown.depth * mask) - _contour(depth * mask)).abs()[inner].mean()

@@ -77,7 +77,7 @@ def track(
 def write_result(
     folder: Path | str, sequence: RgbdSequence, options: TrackingOptions, result: TrackingResult
 ) -> None:
-    """Write trajectory.txt, groundtruth.txt, metrics.json and the map, which render.py and view.py open."""
+    """Write trajectory.txt, groundtruth.txt, metrics.json and the map, for gsplatloc render and view."""
     folder = Path(folder)
     write_tum_trajectory(folder / "trajectory.txt", result.trajectory)
     if sequence.truth is not None:

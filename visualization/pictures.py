@@ -12,6 +12,7 @@ from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.visualization import images
@@ -45,9 +46,11 @@ class QueryPicture:
     def caption(self) -> str:
         """Errors, inliers and status on one line."""
         parts = []
-        if self.status != "ok":
-            parts.append(f"failed: {self.status.replace('_', ' ')}")
-        elif self.translation_error_m is not None and self.rotation_error_deg is not None:
+        if self.status == Status.UNVERIFIED:
+            parts.append(self.status)
+        elif self.status != Status.OK:
+            return f"failed: {self.status.replace('_', ' ')}"
+        if self.translation_error_m is not None and self.rotation_error_deg is not None:
             parts.append(f"{100 * self.translation_error_m:.2f} cm   {self.rotation_error_deg:.3f}°")
         if len(self.inliers):
             parts.append(f"{int(self.inliers.sum())} of {len(self.inliers)} matches agree")
@@ -55,9 +58,10 @@ class QueryPicture:
 
 
 def choose(results: Sequence[QueryResult], worst: int = 5, typical: int = 3) -> list[tuple[str, QueryResult]]:
-    """Queries to draw, as (kind, result): those with the largest errors first, then some of median error.
+    """Queries to draw, as (kind, result): the worst first, then some of median error.
 
-    Queries are ranked by translation error; without ground truth, by their number of inliers, fewest first.
+    Failed queries come first, then unverified ones; within each group by translation error, without ground
+    truth, by their number of inliers, fewest first.
     """
     ranked = sorted(results, key=_badness, reverse=True)
     bad, rest = ranked[:worst], ranked[worst:]
@@ -126,15 +130,15 @@ def _picture(
         inliers=matches.inliers if matches else np.zeros(0, bool),
         translation_error_m=error.translation_m if error else None,
         rotation_error_deg=error.rotation_deg if error else None,
-        status=str(final.status),
+        status=str(result.localization.status),
         kind=kind,
     )
 
 
-def _badness(result: QueryResult) -> tuple[float, float]:
+def _badness(result: QueryResult) -> tuple[bool, bool, float, int]:
     error, final = stage_error(result, None), result.localization.final
-    translation = float("inf") if not final.ok else error.translation_m if error else 0.0
-    return translation, -final.inliers
+    unverified = result.localization.status is Status.UNVERIFIED
+    return not final.ok, unverified, error.translation_m if error else 0.0, -final.inliers
 
 
 def with_matches(panel: Image, picture: QueryPicture, scale: float) -> Image:

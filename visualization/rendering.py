@@ -31,16 +31,16 @@ class ImageOptions:
 
 
 @dataclass(frozen=True)
-class Look:
+class RenderedImages:
     """One camera's renderings."""
 
     name: str
     images: dict[str, Image]  # by kind: rgb, depth, features
 
 
-def render_looks(
+def render_images(
     gaussians: Gaussians, cameras: Sequence[PosedCamera], options: ImageOptions
-) -> Iterator[Look]:
+) -> Iterator[RenderedImages]:
     """Render each camera in turn; colours of depth and descriptors are the same for all of them."""
     wants_features = options.features and gaussians.features.shape[1] > 0
     first = _render(gaussians, cameras[len(cameras) // 2], wants_features) if cameras else None
@@ -48,26 +48,28 @@ def render_looks(
     near, far = _depth_range(first) if first is not None else (0.0, 1.0)
     for posed in cameras:
         result = _render(gaussians, posed, wants_features)
-        looks = {"rgb": images.to_image(result.rgb)}
+        shown = {"rgb": images.to_image(result.rgb)}
         if options.depth:
-            looks["depth"] = images.colorize_depth(result.depth.cpu().numpy(), near, far)
+            shown["depth"] = images.colorize_depth(result.depth.cpu().numpy(), near, far)
         if palette is not None and result.features is not None:
             size = (posed.camera.width, posed.camera.height)
-            looks["features"] = images.resize(palette(result.features), *size, smooth=False)
-        yield Look(posed.name, looks)
+            shown["features"] = images.resize(palette(result.features), *size, smooth=False)
+        yield RenderedImages(posed.name, shown)
 
 
-def write_looks(folder: Path | str, looks: Iterable[Look], total: int, options: ImageOptions) -> None:
+def write_images(
+    folder: Path | str, cameras: Iterable[RenderedImages], total: int, options: ImageOptions
+) -> None:
     """Write rgb/, depth/ and features/ into `folder`, and a film of them if OpenCV can encode one."""
     folder = Path(folder)
     film = Film(folder / "film.mp4", options.fps) if options.video else None
-    for look in progress(looks, total, "rendering"):
-        for kind, image in look.images.items():
-            path = (folder / kind / look.name).with_suffix(".png")
+    for rendered in progress(cameras, total, "rendering"):
+        for kind, image in rendered.images.items():
+            path = (folder / kind / rendered.name).with_suffix(".png")
             with atomic_path(path) as temporary:
                 temporary.write_bytes(images.encode_png(image))
         if film:
-            film.add(np.hstack(list(look.images.values())))
+            film.add(np.hstack(list(rendered.images.values())))
     if film:
         film.close()
 

@@ -35,7 +35,7 @@ class Report:
 def write_query_pictures(
     folder: Path | str, queries: Sequence[QueryImage], results: Sequence[QueryResult], gaussians: Gaussians
 ) -> list[QueryPicture]:
-    """Draw the five queries with the largest errors and three typical ones; returns the pictures."""
+    """Draw the five worst queries and three typical ones; returns the pictures."""
     pictures = make_pictures(queries, results, gaussians)
     write_pictures(folder, pictures)
     return pictures
@@ -52,8 +52,9 @@ def write_report(path: Path | str, report: Report) -> None:
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
-    count, failed = metrics["count"], metrics["failed"]
-    return f"<p>{count} queries, {failed or 'none'} failed. A failed query counts as an infinite error.</p>"
+    count, failed, unverified = (metrics[key] or "none" for key in ("count", "failed", "unverified"))
+    counts = f"{count} queries, {failed} failed, {unverified} unverified"
+    return f"<p>{counts}. A failed query counts as an infinite error.</p>"
 
 
 def _cards(metrics: Mapping[str, Any]) -> str:
@@ -125,7 +126,7 @@ def _pictures(pictures: Sequence[QueryPicture]) -> str:
         alt = escape(f"{picture.kind} query {picture.name}: {picture.caption}", quote=True)
         cells.append(f'<figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>')
     note = "Green: matches that agree with the final pose (inliers). Red: matches that do not."
-    title = "Queries with the largest errors, and typical queries"
+    title = "Failed and unverified queries, those with the largest errors, and typical ones"
     return f"<section><h2>{title}</h2><p>{note}</p>{''.join(cells)}</section>"
 
 

@@ -40,7 +40,7 @@ def smooth_path(keyframes: Sequence[PosedCamera], frames: int, spacing: int = 6)
     Quaternions are splined on one hemisphere and normalised, which is smooth for neighbouring views.
     """
     if not keyframes:
-        raise GSplatLocError("expected cameras for a path, found none: make the map again with train.py")
+        raise GSplatLocError("expected cameras for a path, found none: run gsplatloc train again")
     knots = [*keyframes[::spacing]] if len(keyframes) > 2 * spacing else [*keyframes]
     poses = torch.stack([knot.cam_from_world for knot in knots])
     values = torch.cat(

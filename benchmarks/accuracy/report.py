@@ -133,11 +133,11 @@ def ablation_table(scenes: Sequence[Row]) -> str:
 
 
 def calibration_table(scenes: Sequence[Row]) -> str:
-    """Bins of equally many queries: errors that covariances state, and errors that were found."""
+    """Bins of equally many queries: errors that covariances predict, and actual errors."""
     rows = [
         [scene["scene"], stage, str(part["count"]), *(
             _error(scene, part[f"{kind}_translation_m"], part[f"{kind}_rotation_deg"])
-            for kind in ("stated", "found")
+            for kind in ("predicted", "actual")
         )]
         for scene in scenes for stage, part in _calibration_bins(scene)
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Localize images in a map: `python loc_inference.py -m OUT [--queries FOLDER]`."""
+"""Localize images in a map: `gsplatloc localize -m OUT [--queries FOLDER]`."""
 
 from pathlib import Path
 

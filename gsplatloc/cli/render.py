@@ -1,4 +1,4 @@
-"""Render a map: `python render.py -m OUT [--split path|train|test]`."""
+"""Render a map: `gsplatloc render -m OUT [--split path|train|test]`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.visualization.rendering import ImageOptions, render_looks, write_looks
+from gsplatloc.visualization.rendering import ImageOptions, render_images, write_images
 from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path, test_cameras
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     cameras = find_cameras(arguments)
     options = ImageOptions(arguments.depth, arguments.features, arguments.video, arguments.fps)
     folder = output_folder(arguments)
-    write_looks(folder, render_looks(gaussians, cameras, options), len(cameras), options)
+    write_images(folder, render_images(gaussians, cameras, options), len(cameras), options)
     log(f"{len(cameras)} cameras in {folder}")
 
 

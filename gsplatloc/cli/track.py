@@ -1,4 +1,4 @@
-"""Track an RGB-D sequence and map it: `python track_rgbd.py -s SCENE -m OUT [--method lm|gsplatloc]`."""
+"""Track an RGB-D sequence and map it: `gsplatloc track -s SCENE -m OUT [--method lm|gsplatloc]`."""
 
 from gsplatloc.arguments.tracking import TrackingArguments, parse_tracking_arguments
 from gsplatloc.tracking.run import TrackingResult, track, write_result

@@ -1,4 +1,6 @@
-"""Make a feature splat map of a scene: `python train.py -s SCENE -m OUT [--preset cpu]`."""
+"""Make a feature splat map of a scene: `gsplatloc train -s SCENE -m OUT [--preset cpu]`."""
+
+from shlex import quote
 
 from gsplatloc.arguments.training import ViewerArguments, parse_train_arguments
 from gsplatloc.mapping.train import train
@@ -22,7 +24,7 @@ def main() -> None:
     )
     if report.completed:
         log("\n".join(report.lines()), quiet)
-        log(f"next       python loc_inference.py -m {arguments.scene.model_path}", quiet)
+        log(f"next       gsplatloc localize -m {quote(str(arguments.scene.model_path))}", quiet)
 
 
 def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:

@@ -1,4 +1,4 @@
-"""View a map in the browser: `python view.py -m OUT`."""
+"""View a map in the browser: `gsplatloc view -m OUT`."""
 
 import threading
 

@@ -2,7 +2,7 @@
 
 Grey values are compared after local contrast normalisation, mean 0 and standard deviation 1 around every
 pixel: exposure, vignetting and shading drop out, and edges of low contrast count as much as strong ones. Both
-images are blurred first, so that the rendering, never as sharp as the photo, has the same image gradients.
+images are blurred first: a rendering, never as sharp as the query image, then has the same image gradients.
 """
 
 import cv2
@@ -17,8 +17,8 @@ from gsplatloc.localization.alignment.residuals import ResidualBlock
 from gsplatloc.scene.cameras import Camera
 
 SAMPLES = 4000  # pixels compared: the one of largest gradient in each of as many square cells
-# Gaussian sigmas in pixels of the image that is compared. With less blur the photo is sharper than the
-# rendering, which biases the pose. Neighbourhoods of 2 to 4 are equally accurate, 8 is worse.
+# Gaussian sigmas in pixels of the image that is compared. With less blur the query image is sharper
+# than the rendering, which biases the pose. Neighbourhoods of 2 to 4 are equally accurate, 8 is worse.
 _BLUR_PX = 1.0
 _NEIGHBOURHOOD_PX = 3.0
 _MARGIN = 4  # pixels: samples at the border leave the query image with the first step
@@ -43,13 +43,13 @@ def contrast(grey: np.ndarray, camera: Camera) -> np.ndarray:
     return np.ascontiguousarray(normalised_contrast(grey, _NEIGHBOURHOOD_PX), np.float32)
 
 
-def photometric_block(photo: np.ndarray, view: Rendering, valid: Tensor, scale: float) -> ResidualBlock:
+def photometric_block(query: np.ndarray, view: Rendering, valid: Tensor, scale: float) -> ResidualBlock:
     """Compare a query image, grey [H, W] of the rendering's size, with the rendering at `scale` of that size.
 
     `valid` [H, W] is the rendering's valid-depth mask.
     """
     camera = camera_of(view.camera, scale)
-    image = contrast(photo, camera)
+    image = contrast(query, camera)
     reference = torch.from_numpy(contrast(view.grey.numpy(), camera))
     gradients = _gradients(reference)
     index = _steepest(gradients, _at_scale(valid, camera))

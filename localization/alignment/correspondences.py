@@ -42,7 +42,7 @@ _WIDE_COSINE = 0.6  # minimum between descriptors that match
 class Correspondences:
     """Pixels that show the same place, both at the rendering's size."""
 
-    photo: Tensor  # [M, 2] float32, of the query image
+    query: Tensor  # [M, 2] float32, of the query image
     rendering: Tensor  # [M, 2] float32
 
 
@@ -52,12 +52,12 @@ def track(image: np.ndarray, view: Rendering, valid: Tensor, window_px: float, c
     Sub-pixel and independent of exposure: both images are normalised to local contrast first. `valid` [H, W]
     masks the pixels of the rendering; `image` [H, W, 3] uint8 is resampled to its size.
     """
-    photo, rendered = _contrasts(image, view)
+    query, rendered = _contrasts(image, view)
     corners = _corners(rendered, valid, count)
     if corners is None:
         return _correspondences(view)
-    there, found = _lucas_kanade(rendered, photo, corners, corners, _LEVELS)
-    back, returned = _lucas_kanade(photo, rendered, there, there, _LEVELS)
+    there, found = _lucas_kanade(rendered, query, corners, corners, _LEVELS)
+    back, returned = _lucas_kanade(query, rendered, there, there, _LEVELS)
     good = found & returned
     good &= np.linalg.norm(back - corners, axis=2).ravel() < _MAX_RETURN_PX
     good &= np.linalg.norm(there - corners, axis=2).ravel() < window_px
@@ -71,14 +71,14 @@ def follow(
 
     For poses that are right to a pixel: no pyramid, and no tracking back, which would take as long again.
     """
-    photo, rendered = _contrasts(image, view)
+    query, rendered = _contrasts(image, view)
     corners = _corners(rendered, valid, count)
     if corners is None:
         return _correspondences(view)
     points = rendering.lift(view, torch.from_numpy(corners[:, 0]).to(view.depth) + 0.5).double().cpu()
     moved = points @ query_from_view[:3, :3].T + query_from_view[:3, 3]
     expected = (view.camera.project(moved) - 0.5).float().numpy()[:, None]
-    there, found = _lucas_kanade(rendered, photo, corners, expected, 0)
+    there, found = _lucas_kanade(rendered, query, corners, expected, 0)
     good = found & (moved[:, 2] > 0).numpy()
     good &= np.linalg.norm(there - expected, axis=2).ravel() < window_px
     return _correspondences(view, there[good], corners[good])
@@ -87,8 +87,8 @@ def follow(
 def _contrasts(image: np.ndarray, view: Rendering) -> tuple[np.ndarray, np.ndarray]:
     """Query image and rendering as 8-bit images of local contrast, of the rendering's size."""
     greys = rendering.photo_grey(image, view.camera), view.grey.cpu().numpy()
-    photo, rendered = (_eight_bits(normalised_contrast(grey, _CONTRAST_SIGMA)) for grey in greys)
-    return photo, rendered
+    query, rendered = (_eight_bits(normalised_contrast(grey, _CONTRAST_SIGMA)) for grey in greys)
+    return query, rendered
 
 
 def _corners(rendered: np.ndarray, valid: Tensor, count: int) -> np.ndarray | None:
@@ -101,8 +101,8 @@ def _corners(rendered: np.ndarray, valid: Tensor, count: int) -> np.ndarray | No
 def _correspondences(view: Rendering, *pixels: np.ndarray) -> Correspondences:
     """From OpenCV's pixels [N, 1, 2], whose first centre is at (0, 0), not (0.5, 0.5); empty without any."""
     given = pixels or (np.zeros((0, 1, 2), np.float32),) * 2
-    photo, rendered = (torch.from_numpy(each[:, 0]).to(view.depth) + 0.5 for each in given)
-    return Correspondences(photo, rendered)
+    query, rendered = (torch.from_numpy(each[:, 0]).to(view.depth) + 0.5 for each in given)
+    return Correspondences(query, rendered)
 
 
 def _lucas_kanade(
@@ -134,16 +134,16 @@ def _eight_bits(contrast: np.ndarray) -> np.ndarray:
 
 
 def match_keypoints(
-    photo: Keypoints, rendering: Keypoints, window_px: float, min_cosine: float
+    query: Keypoints, rendering: Keypoints, window_px: float, min_cosine: float
 ) -> Correspondences:
     """Mutual nearest neighbours among keypoints no further apart than the window."""
-    cosine = _windowed(photo.descriptors @ rendering.descriptors.T, photo.xy, rendering.xy, window_px)
+    cosine = _windowed(query.descriptors @ rendering.descriptors.T, query.xy, rendering.xy, window_px)
     row, column = _mutual(cosine, min_cosine)
-    return Correspondences(photo.xy[row], rendering.xy[column])
+    return Correspondences(query.xy[row], rendering.xy[column])
 
 
 def match_map(
-    photo: Keypoints, features: Tensor, size: tuple[int, int], window_px: float, min_cosine: float
+    query: Keypoints, features: Tensor, size: tuple[int, int], window_px: float, min_cosine: float
 ) -> Correspondences:
     """Mutual nearest neighbours between keypoints and cells of a rendered feature map [D, h, w].
 
@@ -155,15 +155,15 @@ def match_map(
     cells = F.normalize(features.flatten(1).T, dim=1)
     index = torch.arange(height * width, device=features.device)
     centre = (torch.stack([index % width, index // width], 1) + 0.5) * cell
-    raw = photo.descriptors @ cells.T
-    row, best = _mutual(_windowed(raw, photo.xy, centre, window_px), min_cosine)
+    raw = query.descriptors @ cells.T
+    row, best = _mutual(_windowed(raw, query.xy, centre, window_px), min_cosine)
     x, y = best % width, best // width
     inner = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
     row, best = row[inner], best[inner]
     beside = torch.tensor([[-1, 0, 1, -width, width]], device=features.device)
     at = raw[row[:, None], best[:, None] + beside]
     offset = torch.stack([_vertex(at[:, 0], at[:, 1], at[:, 2]), _vertex(at[:, 3], at[:, 1], at[:, 4])], 1)
-    return Correspondences(photo.xy[row], centre[best] + offset * cell)
+    return Correspondences(query.xy[row], centre[best] + offset * cell)
 
 
 def _vertex(before: Tensor, at: Tensor, after: Tensor) -> Tensor:
@@ -220,4 +220,4 @@ def _wide_baseline_round(
     shown = pairs.rendering * scale
     kept = rendering.inside(rendering.valid_depth_mask(view, _WIDE_DEPTH), shown)
     world = rendering.to_world(view, rendering.lift(view, shown[kept]))
-    return estimate_pose(pairs.photo[kept].double().cpu().numpy(), world.numpy(), query.camera)
+    return estimate_pose(pairs.query[kept].double().cpu().numpy(), world.numpy(), query.camera)

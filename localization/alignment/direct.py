@@ -108,14 +108,14 @@ def align(
     options: DirectOptions,
 ) -> PoseEstimate | None:
     """The pose near `start` at which `view` agrees with the query image; None if it is not accepted."""
-    photo = rendering.photo_grey(query.image, view.camera)
+    grey = rendering.photo_grey(query.image, view.camera)
     valid = rendering.valid_depth_mask(view, _VALID_DEPTH)
     view_from_world = se3.inverse(view.cam_from_world)
     information = options.prior_weight * independent_information(initial)
     prior = GaussianPrior(initial.pose() @ view_from_world, information)
     pose, state, objective, patches = start @ view_from_world, None, Objective((), prior), None
     for scale in level_scales(view, initial):
-        terms = _terms(query, photo, view, valid, scale, options)
+        terms = _terms(query, grey, view, valid, scale, options)
         if terms:
             objective = Objective(terms, prior)
             state = minimise(objective, pose)
@@ -133,10 +133,10 @@ def align(
 
 
 def _terms(
-    query: Query, photo: np.ndarray, view: Rendering, valid: Tensor, scale: float, options: DirectOptions
+    query: Query, grey: np.ndarray, view: Rendering, valid: Tensor, scale: float, options: DirectOptions
 ) -> list[Term]:
     """The terms of one level; none where too few pixels are valid."""
-    block = photometric_block(photo, view, valid, scale)
+    block = photometric_block(grey, view, valid, scale)
     if len(block) < _MIN_SAMPLES:
         return []
     terms = [Term(block, _SAMPLE_SIZE, _MIN_SIGMA)]
@@ -230,8 +230,8 @@ def photometric_uncertainty(
     From the photometric residuals there, at a rendering of longer side `side`; None with too few pixels.
     """
     view = rendering.render_map(gaussians, query.camera, pose, render_options, side).to("cpu")
-    photo = rendering.photo_grey(query.image, view.camera)
-    block = photometric_block(photo, view, rendering.valid_depth_mask(view, _VALID_DEPTH), 1.0)
+    grey = rendering.photo_grey(query.image, view.camera)
+    block = photometric_block(grey, view, rendering.valid_depth_mask(view, _VALID_DEPTH), 1.0)
     if len(block) < _MIN_SAMPLES:
         return None
     objective = Objective([Term(block, _SAMPLE_SIZE, _MIN_SIGMA)])

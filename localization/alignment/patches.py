@@ -43,13 +43,13 @@ def with_patches(
     state is the same, where too few were found.
     """
     pairs = follow(image, view, valid, state.pose, _WINDOW_PX, _COUNT)
-    if len(pairs.photo) < _LEAST:
+    if len(pairs.query) < _LEAST:
         return state, None
     points = lift(view, pairs.rendering)
     weight = min(1.0, _SAMPLE_SIZE / len(points))
     at, moved, rest = state, torch.zeros(UNKNOWNS, dtype=torch.float64), UNKNOWNS - POSE
     for _ in range(_PASSES):
-        observed = reprojection.observe(pairs.photo, points, weight=weight)
+        observed = reprojection.observe(pairs.query, points, weight=weight)
         errors = reprojection.errors_px(view.camera, at.pose, observed)
         sigma = max(reprojection.noise_px(errors), _MIN_NOISE_PX)
         observed = replace(observed, sigma=sigma * observed.sigma)

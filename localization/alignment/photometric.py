@@ -15,12 +15,11 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.adam import Adam, PoseParametrization
-from gsplatloc.localization.alignment.rendered_view import luma, shrunk, shrunk_low_pass
+from gsplatloc.localization.alignment.rendered_view import luma, motion_rad, shrunk, shrunk_low_pass
 from gsplatloc.localization.queries import Query
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.images import resize_rgb
-from gsplatloc.utils import se3
 
 _MIN_SIGMA = 0.3  # pixels; a narrower blur is none
 _WIDER = 1.5  # field of view in which Gaussians are kept, relative to the camera's
@@ -49,7 +48,7 @@ class Iterate:
 class PhotometricObjective:
     """A query image and the map that it is compared with, at one size."""
 
-    photo: Tensor  # [3, H, W] in [0, 1]
+    query: Tensor  # [3, H, W] in [0, 1]
     gaussians: Gaussians
     camera: Camera  # of the query image at this size
     render_options: RenderOptions
@@ -61,13 +60,13 @@ class PhotometricObjective:
 
     def residual(self, pose: Tensor) -> Tensor:
         """Rendering minus query image [3, H, W], differentiable in `pose` [4, 4] alone."""
-        return render(self.gaussians, self.camera, pose, self.render_options).rgb - self.photo
+        return render(self.gaussians, self.camera, pose, self.render_options).rgb - self.query
 
     @torch.no_grad()
     def evaluate(self, pose: Tensor) -> tuple[Iterate, float | None]:
         """The iterate at a pose, and the median depth of its rendering; None where nothing is mapped."""
         result = render(self.gaussians, self.camera, pose, self.render_options)
-        residual = result.rgb - self.photo
+        residual = result.rgb - self.query
         seen = result.depth[result.alpha > 0.5]
         depth = seen.median().item() if len(seen) else None
         return Iterate(pose, residual.abs().mean().item(), residual), depth
@@ -93,10 +92,10 @@ def photometric_objective(
     """The query image at a fraction of its size, and the map with the low-pass filter of that size."""
     camera = query.camera
     small = shrunk(camera, round(scale * max(camera.width, camera.height)))
-    rgb = torch.from_numpy(resize_rgb(query.image, small.width, small.height))
-    photo = rgb.to(gaussians.means).permute(2, 0, 1).contiguous() / 255
+    image = torch.from_numpy(resize_rgb(query.image, small.width, small.height))
+    image = image.to(gaussians.means).permute(2, 0, 1).contiguous() / 255
     options = shrunk_low_pass(options, camera, max(small.width, small.height))
-    return PhotometricObjective(photo, gaussians.detach(), small, options)
+    return PhotometricObjective(image, gaussians.detach(), small, options)
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
@@ -117,9 +116,9 @@ def _blur_matrix(size: int, sigma: float) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def grey_correlation(residual: Tensor, photo: Tensor) -> float:
+def grey_correlation(residual: Tensor, query: Tensor) -> float:
     """Between the grey values of query image and rendering, in [-1, 1]; 0 where either is flat."""
-    pair = torch.stack([luma(residual + photo).flatten(), luma(photo).flatten()])
+    pair = torch.stack([luma(residual + query).flatten(), luma(query).flatten()])
     pair = pair - pair.mean(1, keepdim=True)
     return F.cosine_similarity(pair[0], pair[1], dim=0).item()
 
@@ -138,15 +137,11 @@ class Pyramid:
         number = 0
         while number + 1 < len(self._sizes) and blur * self._sizes[number + 1].side >= _HALVED_PX:
             number += 1
-        if self._culled is None or number != self._number or self._motion(pose) > _CULLED_FOR:
+        moved = motion_rad(self._culled_at, pose, self._depth)
+        if self._culled is None or number != self._number or moved > _CULLED_FOR:
             self._culled, self._number = self._sizes[number].culled(pose), number
             self._culled_at = pose.clone()
         return self._culled, number == 0
-
-    def _motion(self, pose: Tensor) -> float:
-        """Since Gaussians were culled, in radians of view."""
-        xi = se3.se3_log(pose @ se3.inverse(self._culled_at))
-        return (torch.linalg.norm(xi[:3]) / self._depth + torch.linalg.norm(xi[3:])).item()
 
 
 class Progress:
@@ -171,8 +166,9 @@ class DescentOptions:
     """Learning rates of a photometric descent, from the first to the last step exponentially."""
 
     iterations: int = 1000  # maximum number of Adam steps (paper: 2000); 100 to 200 are usual
-    lr: float = 1e-2  # of the first step, radians, and depths of the scene (paper: metres)
-    last_lr: float = 1e-5  # of the last step
+    # learning rate of the first step, in radians of rotation and in scene depths of translation
+    lr: float = 1e-2
+    last_lr: float = 1e-5  # learning rate of the last step
 
 
 @torch.enable_grad()  # whatever the caller disabled

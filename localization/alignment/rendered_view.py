@@ -181,6 +181,10 @@ def inside(mask: Tensor, pixels: Tensor) -> Tensor:
 def view_motion(view: Rendering, pose: Tensor) -> float:
     """How far a rendering's points move from its pose to `pose`, in radians of view."""
     known = view.depth[view.depth > 0]
-    depth = known.median().item() if len(known) else 1.0
-    xi = se3.se3_log(pose @ se3.inverse(view.cam_from_world))
+    return motion_rad(view.cam_from_world, pose, known.median().item() if len(known) else 1.0)
+
+
+def motion_rad(first: Tensor, second: Tensor, depth: float) -> float:
+    """Motion between poses [4, 4] in radians of view, where the scene is `depth` metres away."""
+    xi = se3.se3_log(second @ se3.inverse(first))
     return (torch.linalg.norm(xi[:3]) / depth + torch.linalg.norm(xi[3:])).item()

@@ -1,4 +1,4 @@
-"""The initial pose of another estimator, which `refine_poses.py` refines."""
+"""The initial pose of another estimator, which `gsplatloc refine` refines."""
 
 from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.queries import Query

@@ -38,12 +38,12 @@ _CLUSTERED = 2  # clusters save time in maps of more than two shortlists
 class LandmarkMatchingOptions:
     """How keypoints and landmarks are matched."""
 
-    first_keypoints: int = 512  # of the first matching pass, the strongest
-    first_landmarks: int = 8_192  # of the first matching pass, from the clusters with the highest scores
+    first_keypoints: int = 512  # number of keypoints in the first matching pass, strongest first
+    first_landmarks: int = 8_192  # number of landmarks in it, from the clusters with the highest scores
     # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice
     # the error of an inlier of the first pose; 0 = no guided matching.
     guided_radius_px: float = 16.0
-    pnp: PnPOptions = field(default_factory=PnPOptions)
+    pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP
 
 
 class LandmarkPose:

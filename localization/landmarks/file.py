@@ -75,18 +75,18 @@ def load_landmarks(path: Path | str) -> Landmarks:
     """Read a file of `save_landmarks`; raises `GSplatLocError` if it is missing or another file."""
     path = Path(path)
     if not path.is_file():
-        raise GSplatLocError(f"expected landmarks in {path}, found no file: run train.py for this map")
+        raise GSplatLocError(f"expected landmarks in {path}, found no file: train this map anew")
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except safetensors.SafetensorError as error:
-        raise GSplatLocError(f"expected landmarks in {path}, found {error}: run train.py again") from None
+        raise GSplatLocError(f"expected landmarks in {path}, found {error}: train this map anew") from None
     if metadata.get("format") == "gsplatloc-landmarks-1":  # written before distances were kept
         tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(len(tensors["positions"]), 1)
     elif metadata.get("format") != _FORMAT:
         found = metadata.get("format", "no format name")
-        raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: run train.py again")
+        raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
     try:
         return Landmarks(
             positions=tensors["positions"],
@@ -97,4 +97,4 @@ def load_landmarks(path: Path | str) -> Landmarks:
             extractor=metadata["extractor"],
         )
     except KeyError as error:
-        raise GSplatLocError(f"expected {error} in {path}, found none: run train.py again") from None
+        raise GSplatLocError(f"expected {error} in {path}, found none: train this map anew") from None

@@ -19,7 +19,7 @@ from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.correspondences import Correspondences
-from gsplatloc.localization.features import Extractor, make_extractor
+from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.estimates import inlier_observations, keeps_inliers, with_inliers
 from gsplatloc.localization.pose.reprojection import Observations
@@ -29,13 +29,14 @@ from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap
+from gsplatloc.utils.errors import GSplatLocError
 
 _WINDOW_PX = 64.0  # distance of a pixel's partner from the pixel itself, at most, at 640 px
 _CORNERS = 1000  # tracked, at most
 _MIN_COSINE = 0.7  # between descriptors that match
 _VALID_DEPTH = rendering.ValidDepth(min_alpha=0.9, max_depth_step=0.02)
 _MIN_INLIER_SHARE = 0.6  # of the rendered matches
-_INITIAL_EFFECTIVE = 100.0  # effective sample size of the initial pose's inliers: landmarks are less exact
+_INITIAL_SAMPLE_SIZE = 100.0  # effective sample size of the initial pose's inliers: landmarks are less exact
 _MIN_NOISE_PX = 0.2  # of a match: no pixel is matched better
 _PASSES = 2  # noise and pose in turn: each is measured with the other
 
@@ -48,7 +49,7 @@ class FineOptions:
     max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
     match: Literal["track", "keypoints", "map"] = "track"  # corners, keypoints of both, or the feature map
     min_inliers: int = 40  # of the rendered matches; fewer are not enough to accept a pose
-    effective: float = 1000.0  # effective sample size of all rendered matches: they share the map's errors
+    sample_size: float = 1000.0  # effective number of all rendered matches: they share the map's errors
 
 
 class FineRefiner:
@@ -63,7 +64,7 @@ class FineRefiner:
         render_options: RenderOptions | None = None,
         extractor: Extractor | None = None,
     ):
-        """`extractor` of keypoints in renderings; by default it is made when it is first needed."""
+        """`extractor` of keypoints in renderings, for `match="keypoints"`."""
         self.options = options or FineOptions()
         self.render_options = render_options or RenderOptions()
         self.extractor = extractor
@@ -72,7 +73,7 @@ class FineRefiner:
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         """Match and solve, `rounds` times; `initial` with `accepted=False` if no round is accepted."""
         start = time.perf_counter()
-        gaussians = splat_map.described if self.options.match == "map" else splat_map.gaussians
+        gaussians = splat_map.gaussians if self.options.match != "map" else _described(splat_map)
         estimate = initial
         for _ in range(self.options.rounds if initial.ok else 0):
             refined = self._round(query, gaussians, initial, estimate.pose())
@@ -90,30 +91,37 @@ class FineRefiner:
         view = rendering.render_map(
             gaussians, initial.camera, pose, self.render_options, self.options.max_side, size
         )
-        trusted = rendering.valid_depth_mask(view, _VALID_DEPTH)
-        pairs = self._match(query, view, trusted)
-        kept = rendering.inside(trusted, pairs.rendering)
+        valid = rendering.valid_depth_mask(view, _VALID_DEPTH)
+        pairs = self._match(query, view, valid)
+        kept = rendering.inside(valid, pairs.rendering)
         if int(kept.sum()) < self.options.min_inliers:
             return None
         points = rendering.to_world(view, rendering.lift(view, pairs.rendering[kept]))
-        pixels = pairs.photo[kept].cpu() * _enlargement(view.camera, initial.camera)
+        pixels = pairs.query[kept].cpu() * _enlargement(view.camera, initial.camera)
         return solve(initial, pose, pixels, points, self.options)
 
-    def _match(self, query: Query, view: rendering.Rendering, trusted: Tensor) -> Correspondences:
+    def _match(self, query: Query, view: rendering.Rendering, valid: Tensor) -> Correspondences:
         window = _WINDOW_PX * reprojection.pixel_scale(view.camera)
         if self.options.match == "track":
-            return correspondence.track(query.image, view, trusted, window, _CORNERS)
+            return correspondence.track(query.image, view, valid, window, _CORNERS)
         scale = _enlargement(view.camera, query.camera)
         keypoints = replace(query.keypoints, xy=query.keypoints.xy / scale.to(query.keypoints.xy))
         if self.options.match == "map" and view.features is not None:
             size = (view.camera.width, view.camera.height)
             return correspondence.match_map(keypoints, view.features, size, window, _MIN_COSINE)
         if self.extractor is None:
-            self.extractor = make_extractor(device=view.rgb.device)
+            raise GSplatLocError("expected an extractor to match keypoints, found none: pass one")
         image = rendering.to_image(view.rgb)
         found = self.extractor.extract(image).keypoints
         found = replace(found, xy=found.xy.to(keypoints.xy), descriptors=found.descriptors.to(keypoints.xy))
         return correspondence.match_keypoints(keypoints, found, window, _MIN_COSINE)
+
+
+def _described(splat_map: SplatMap) -> Gaussians:
+    """The map with its descriptors; raises `GSplatLocError` if it has none."""
+    if len(splat_map.described) and not splat_map.described.features.shape[1]:
+        raise GSplatLocError("expected descriptors in the map, found none: choose --fine.match track")
+    return splat_map.described
 
 
 def _enlargement(small: Camera, large: Camera) -> Tensor:
@@ -129,10 +137,10 @@ def solve(
     `pixels` [M, 2] of the query and `points` [M, 3] are the rendered matches. None if it is not accepted.
     """
     camera = initial.camera
-    rendered = reprojection.observe(pixels, points, weight=min(1.0, options.effective / len(pixels)))
+    rendered = reprojection.observe(pixels, points, weight=min(1.0, options.sample_size / len(pixels)))
     known = None if initial.matches is None else inlier_observations(initial.matches)
     if known is not None and len(known):
-        known = replace(known, weight=known.weight * min(1.0, _INITIAL_EFFECTIVE / len(known)))
+        known = replace(known, weight=known.weight * min(1.0, _INITIAL_SAMPLE_SIZE / len(known)))
     sets = [rendered] if known is None or not len(known) else [rendered, known]
     for _ in range(_PASSES):
         joint = reprojection.join(*(_with_noise(camera, pose, each) for each in sets))

@@ -30,7 +30,6 @@ from gsplatloc.localization.alignment.exposure import (
     load_exposure,
     to_rgb,
 )
-from gsplatloc.localization.features import make_extractor
 from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, make_matcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.pose import reprojection
@@ -48,6 +47,9 @@ from gsplatloc.utils.errors import GSplatLocError
 
 Exposure = Literal["none", "act", "affine"]
 _NOISE_PX = 1.5  # of matches with a rendering, standard deviation per coordinate
+# All matches with a rendering err by 1 to 2 pixels: the narrow loss of landmarks would discard most of their
+# information (0.61 instead of 0.50 cm on held-out views of RedKitchen).
+_LOSS_SCALE_PX = 4.0
 _MIN_KEPT = 0.8  # share of the last round's inliers: fluctuations by chance are smaller
 _VALID_DEPTH = rendering.ValidDepth(min_alpha=0.7, max_depth_step=0.02)
 
@@ -57,14 +59,15 @@ class GscprOptions:
     """How the query is matched with a rendering, and the pose solved."""
 
     rounds: int = 2  # renderings, each at the pose of the last one (paper: 1)
-    matcher: str = "mutual"  # of query image and rendering (paper: MASt3R)
+    # method that matches the query image with the rendering: mutual, lighterglue, lightglue,
+    # mast3r, roma or a plugin's (paper: MASt3R)
+    matcher: str = "mutual"
     relative: bool = False  # relative pose from the matches, its scale from the rendered depth (GS-CPR_rel)
-    exposure: Exposure = "none"  # of the rendering: unchanged, by the map's network, or solved per query
+    # exposure compensation of the rendering: none, act (the map's network), affine (fitted per query)
+    exposure: Exposure = "none"
     max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
-    top_k: int = 2048  # keypoints of a rendering, at most
-    # All matches with a rendering err by 1 to 2 pixels: the narrow loss of landmarks would discard most of
-    # their information (0.61 instead of 0.50 cm on held-out views of RedKitchen).
-    pnp: PnPOptions = field(default_factory=lambda: PnPOptions(loss_scale_px=4.0))
+    # limits of RANSAC and PnP
+    pnp: PnPOptions = field(default_factory=lambda: PnPOptions(loss_scale_px=_LOSS_SCALE_PX))
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -81,10 +84,11 @@ class GscprRefiner:
         self,
         options: GscprOptions | None = None,
         render_options: RenderOptions | None = None,
-        matcher: ImageMatcher | None = None,
+        *,
+        matcher: ImageMatcher,
         exposure: ExposureNetwork | None = None,
     ):
-        """`matcher` is made when it is first needed by default; `exposure` is the map's exposure network.
+        """`exposure` is the map's exposure network.
 
         Raises `GSplatLocError` where the options ask for a network that the map does not have.
         """
@@ -128,11 +132,7 @@ class GscprRefiner:
 
     def _match(self, query: Query, view: rendering.Rendering) -> ImageMatches:
         """Matches between pixels of the query image and of the rendering."""
-        if self.matcher is None:
-            extractor = make_extractor(device=view.rgb.device, top_k=self.options.top_k)
-            self.matcher = make_matcher(self.options.matcher, extractor)
-        rendered = self._exposed(query, view)
-        image = rendering.to_image(rendered)
+        image = rendering.to_image(self._exposed(query, view))
         if isinstance(self.matcher, KeypointMatcher):
             size = (query.camera.width, query.camera.height)
             return self.matcher.match_keypoints(query.keypoints, size, image)

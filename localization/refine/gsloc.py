@@ -45,9 +45,10 @@ class GslocOptions(DescentOptions):
     """How rendering and query image are aligned: the paper's settings, except where stated."""
 
     scale: float = 0.5  # of the rendering, relative to the query image (paper: 1; ablation: 1/2, 1/4)
-    parametrization: Parametrization = "se3"  # or "quaternion", with translation: the ablation
+    # unknowns of the pose: se3 (tangent vector) or quaternion (quaternion and translation, for comparison)
+    parametrization: Parametrization = "se3"
     blur: float = 0.06  # first Gaussian sigma of the second search, relative to the image's longer side
-    min_psnr: float = 25.0  # dB; below it, search again with blur
+    min_psnr: float = 25.0  # PSNR in dB below which the search is repeated on blurred images
     enough_correlation: float = 0.75  # between query image and rendering: no second search, whatever the PSNR
 
     def __post_init__(self) -> None:
@@ -86,12 +87,12 @@ class GslocRefiner:
         if depth is None:
             return None
         best = self._descend(sizes, before, depth, 0.0)
-        alike = grey_correlation(best.residual, full.photo) >= options.enough_correlation
+        alike = grey_correlation(best.residual, full.query) >= options.enough_correlation
         if best.psnr < options.min_psnr and not alike and options.blur > 0:
             again = self._descend(sizes, before, depth, options.blur)
             best = min(best, again, key=lambda iterate: iterate.loss)
         better = best.loss < before.loss and best.psnr > before.psnr
-        if not better or grey_correlation(best.residual, full.photo) < _MIN_CORRELATION:
+        if not better or grey_correlation(best.residual, full.query) < _MIN_CORRELATION:
             return None
         found = photometric_uncertainty(query, gaussians, best.pose, full.render_options, full.side)
         covariance, information = found or (None, None)

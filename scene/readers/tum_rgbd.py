@@ -49,7 +49,7 @@ class TumRgbdReader:
         if truth is None:
             raise GSplatLocError(
                 f"expected {TRUTH_FILE} in {path}, found none: estimate a trajectory with"
-                " track_rgbd.py and copy it there"
+                " gsplatloc track and copy it there"
             )
         views = read_frames(path, options)
         stamps = np.array([view.timestamp for view in views])

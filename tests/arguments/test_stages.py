@@ -11,6 +11,7 @@ from gsplatloc.arguments.refinement import SHORT_FLAGS as REFINE_FLAGS
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.stages import expanded
 from gsplatloc.localization.initial import INITIAL_POSES
+from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -43,6 +44,13 @@ def test_initial_poses_are_named_with_what_they_do(help_of: Help) -> None:
     text = help_of(parse_localize_arguments)
     assert f"landmarks ({INITIAL_POSES['landmarks'].help})" in text
     assert "given (" not in text  # loc_inference.py has no flag that gives poses
+
+
+def test_matchers_are_named_and_initial_is_before_its_short_form(help_of: Help) -> None:
+    text = help_of(parse_localize_arguments)
+    matchers = text[text.index("method that matches the query image") :].split("MASt3R")[0]
+    assert all(name in matchers for name in IMAGE_MATCHERS.names())
+    assert text.index("--initial") < text.index("--start")
 
 
 def test_common_flags_come_before_those_of_the_methods(help_of: Help) -> None:

@@ -13,6 +13,7 @@ from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.matching.images import make_matcher
 from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.fine import FineOptions, FineRefiner
@@ -74,20 +75,26 @@ def with_xfeat(query: Query) -> Query:
     return replace(query, keypoints=features.keypoints, dense=features.dense)
 
 
+def gscpr(device: str, matcher: str = "mutual", **options: Any) -> GscprRefiner:
+    """One round with a matcher of keypoints on `device`."""
+    made = make_matcher(matcher, XFeatExtractor(device))
+    return GscprRefiner(GscprOptions(rounds=1, **options), matcher=made, exposure=ExposureNetwork())
+
+
 REFINERS = {
-    "fine by tracks": lambda: FineRefiner(),
-    "fine by keypoints": lambda: FineRefiner(FineOptions(match="keypoints", min_inliers=1)),
-    "fine by the feature map": lambda: FineRefiner(FineOptions(match="map", min_inliers=10)),
-    "warp": lambda: WarpRefiner(),
-    "lm": lambda: LmRefiner(),
-    "gsloc": lambda: GslocRefiner(GslocOptions(iterations=20, scale=0.25)),
-    "gscpr": lambda: GscprRefiner(GscprOptions(rounds=1)),
-    "gscpr by lighterglue": lambda: GscprRefiner(GscprOptions(rounds=1, matcher="lighterglue")),
-    "gscpr, relative": lambda: GscprRefiner(GscprOptions(rounds=1, relative=True)),
-    "gscpr in solved colours": lambda: GscprRefiner(GscprOptions(rounds=1, exposure="affine")),
-    "gscpr in learned colours": lambda: GscprRefiner(
-        GscprOptions(rounds=1, exposure="act"), exposure=ExposureNetwork()
+    "fine by tracks": lambda _: FineRefiner(),
+    "fine by keypoints": lambda device: FineRefiner(
+        FineOptions(match="keypoints", min_inliers=1), extractor=XFeatExtractor(device)
     ),
+    "fine by the feature map": lambda _: FineRefiner(FineOptions(match="map", min_inliers=10)),
+    "warp": lambda _: WarpRefiner(),
+    "lm": lambda _: LmRefiner(),
+    "gsloc": lambda _: GslocRefiner(GslocOptions(iterations=20, scale=0.25)),
+    "gscpr": gscpr,
+    "gscpr by lighterglue": lambda device: gscpr(device, "lighterglue"),
+    "gscpr, relative": lambda device: gscpr(device, relative=True),
+    "gscpr in solved colours": lambda device: gscpr(device, exposure="affine"),
+    "gscpr in learned colours": lambda device: gscpr(device, exposure="act"),
 }
 
 
@@ -95,8 +102,9 @@ REFINERS = {
 def test_refinement_ends_where_it_ends_on_a_cpu(gpu: SimulatedGpu, room: Room, name: str) -> None:
     initial = room.initial([0.01, -0.008, 0.012, 0.002, 0.003, -0.002])
     query = with_xfeat(room.query) if name.startswith("gscpr") else room.query
-    here = REFINERS[name]().refine(query, room.splat_map, initial)
-    there = REFINERS[name]().refine(on_gpu(query), SplatMap(gaussians=room.gaussians.to("cuda")), initial)
+    here = REFINERS[name]("cpu").refine(query, room.splat_map, initial)
+    on_device = SplatMap(gaussians=room.gaussians.to("cuda"))
+    there = REFINERS[name]("cuda").refine(on_gpu(query), on_device, initial)
     assert here.accepted or "keypoints" in name
     assert there.accepted == here.accepted
     # a CPU compares descriptors in bfloat16 first: one match in a hundred is another

@@ -196,8 +196,8 @@ def test_calibration_compares_stated_with_found_errors() -> None:
     results.append(QueryResult("failed", Localization({"initial": failed}), TRUTH))
     first, second = calibration(results, bins=2)
     assert (first.count, second.count) == (10, 10)
-    assert (first.stated_translation_m, second.stated_translation_m) == pytest.approx((0.01, 0.1))
-    assert second.found_translation_m / first.found_translation_m == pytest.approx(2.5)
+    assert (first.predicted_translation_m, second.predicted_translation_m) == pytest.approx((0.01, 0.1))
+    assert second.actual_translation_m / first.actual_translation_m == pytest.approx(2.5)
 
 
 def test_nothing_localized_has_no_calibration() -> None:

@@ -214,5 +214,5 @@ def test_flags_reach_the_options() -> None:
     (gscpr,) = [item for item in options.settings if isinstance(item, GscprOptions)]
     assert options.initial == "given"
     assert (gscpr.rounds, gscpr.matcher, gscpr.relative, gscpr.exposure) == (3, "lighterglue", True, "affine")
-    assert (gscpr.top_k, options.top_k, options.max_side, gscpr.pnp.max_iterations) == (9, 9, 320, 50)
+    assert (options.top_k, options.max_side, gscpr.pnp.max_iterations) == (9, 320, 50)
     assert gscpr.pnp.loss_scale_px == 4.0

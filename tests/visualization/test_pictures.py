@@ -63,6 +63,23 @@ def test_the_worst_come_first_and_failures_before_all() -> None:
     assert [r.name for kind, r in chosen if kind == "worst"] == ["lost", "q19", "q18", "q17", "q16"]
 
 
+def test_unverified_queries_come_after_failures_and_before_errors() -> None:
+    results = [result(f"q{i}", 0.01 * i) for i in range(20)] + [result("lost", 0, ok=False)]
+    doubtful = result("doubtful", 0.001)
+    results.append(replace(doubtful, localization=replace(doubtful.localization, verified=False)))
+    assert [r.name for _, r in choose(results)][:3] == ["lost", "doubtful", "q19"]
+
+
+def test_an_unverified_pose_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    blank = type("Result", (), {"rgb": torch.zeros(3, 48, 64)})
+    monkeypatch.setattr("gsplatloc.visualization.pictures.render", lambda *_: blank)
+    found = result("q", 0.1)
+    found = replace(found, localization=replace(found.localization, verified=False))
+    query = QueryImage("q", lambda: np.zeros((48, 64, 3), np.uint8), lambda: CAMERA)
+    (drawn,) = make_pictures([query], [found], one_gaussian())
+    assert drawn.caption == "unverified   ·   10.00 cm   0.000°   ·   2 of 3 matches agree"
+
+
 def test_typical_queries_are_around_the_median() -> None:
     results = [result(f"q{i}", 0.01 * i) for i in range(21)]
     assert {r.name for kind, r in choose(results) if kind == "typical"} == {"q9", "q10", "q11"}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,13 @@ def test_page_shows_the_median_in_centimetres(tmp_path: Path) -> None:
     page = write(tmp_path / "report.html")
     assert "<b>0.400 cm</b>" in page and "<b>66.7 %</b>" not in page
     assert re.search(r"<td>initial</td><td>2\.400 cm</td>", page)
+
+
+def test_page_counts_failed_and_unverified_queries(tmp_path: Path) -> None:
+    found = results([0.001, 0.004, 0.03])
+    found[1] = replace(found[1], localization=replace(found[1].localization, verified=False))
+    figures = metrics("room", found, 10, ["initial", "fine"])
+    assert "3 queries, none failed, 1 unverified." in write(tmp_path / "report.html", metrics=figures)
 
 
 def test_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:

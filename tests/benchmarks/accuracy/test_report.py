@@ -19,8 +19,8 @@ def figures(error: float | None) -> dict[str, Any]:
 
 
 def scene(metric: bool = True, error: float | None = 0.004) -> dict[str, Any]:
-    bins = [{"count": 2, "stated_translation_m": 0.004, "found_translation_m": 0.005,
-             "stated_rotation_deg": 0.1, "found_rotation_deg": 0.2}]  # fmt: skip
+    bins = [{"count": 2, "predicted_translation_m": 0.004, "actual_translation_m": 0.005,
+             "predicted_rotation_deg": 0.1, "actual_rotation_deg": 0.2}]  # fmt: skip
     chain = {
         "chain": "initial+lm", "count": 2, "failed": 1, "total_median_ms": 120.0, "features_median_ms": 20.0,
         "map_bytes": 18e6, "stages": {"initial": figures(0.005), "lm": figures(error)}, 

@@ -49,15 +49,15 @@ def _everywhere() -> torch.Tensor:
 def test_tracks_follow_a_subpixel_shift() -> None:
     photo = _photo(_texture((3.3, -2.6)))
     pairs = correspondence.track(photo, _view(_texture((0, 0))), _everywhere(), 32, 500)
-    assert len(pairs.photo) > 100
-    flow = (pairs.photo - pairs.rendering).median(0).values
+    assert len(pairs.query) > 100
+    flow = (pairs.query - pairs.rendering).median(0).values
     torch.testing.assert_close(flow, torch.tensor([3.3, -2.6]), rtol=0, atol=0.02)
 
 
 def test_tracks_do_not_mind_exposure() -> None:
     photo = _photo(0.15 + 0.6 * _texture((3.3, -2.6)))
     pairs = correspondence.track(photo, _view(_texture((0, 0))), _everywhere(), 32, 500)
-    flow = (pairs.photo - pairs.rendering).median(0).values
+    flow = (pairs.query - pairs.rendering).median(0).values
     torch.testing.assert_close(flow, torch.tensor([3.3, -2.6]), rtol=0, atol=0.05)
 
 
@@ -70,7 +70,7 @@ def test_tracks_start_only_where_the_rendering_is_valid() -> None:
 
 def test_tracks_longer_than_the_window_are_dropped() -> None:
     pairs = correspondence.track(_photo(_texture((6, 0))), _view(_texture((0, 0))), _everywhere(), 4.0, 500)
-    assert len(pairs.photo) < 10
+    assert len(pairs.query) < 10
 
 
 def test_corners_are_given_in_our_pixels_not_in_those_of_opencv() -> None:
@@ -81,13 +81,13 @@ def test_corners_are_given_in_our_pixels_not_in_those_of_opencv() -> None:
     pairs = correspondence.track(_photo(smooth), _view(smooth), _everywhere(), 32, 4)
     assert len(pairs.rendering) == 4
     torch.testing.assert_close(pairs.rendering.mean(0), torch.tensor([150.0, 120.0]))
-    torch.testing.assert_close(pairs.photo.mean(0), torch.tensor([150.0, 120.0]), rtol=0, atol=0.01)
+    torch.testing.assert_close(pairs.query.mean(0), torch.tensor([150.0, 120.0]), rtol=0, atol=0.01)
 
 
 def test_an_image_without_corners_gives_no_tracks() -> None:
     flat = np.full((240, 320), 0.5)
     pairs = correspondence.track(_photo(flat), _view(flat), _everywhere(), 32, 500)
-    assert len(pairs.photo) == 0
+    assert len(pairs.query) == 0
 
 
 def _keypoints(xy: torch.Tensor, descriptors: torch.Tensor) -> Keypoints:
@@ -109,7 +109,7 @@ def test_keypoints_that_are_not_mutual_do_not_match() -> None:
     photo = _keypoints(torch.tensor([[50.0, 50.0], [52.0, 50.0]]), descriptors)
     other = _keypoints(torch.tensor([[51.0, 50.0]]), basis[:1])
     pairs = correspondence.match_keypoints(photo, other, 20.0, 0.5)
-    assert pairs.photo.tolist() == [[50.0, 50.0]]
+    assert pairs.query.tolist() == [[50.0, 50.0]]
 
 
 def test_the_feature_map_is_read_between_its_cells() -> None:
@@ -124,7 +124,7 @@ def test_the_feature_map_is_read_between_its_cells() -> None:
     cells = describe((torch.stack([x, y], -1) + 0.5) * 8).permute(2, 0, 1)
     xy = torch.rand(60, 2, generator=generator) * torch.tensor([280.0, 200.0]) + 20
     pairs = correspondence.match_map(_keypoints(xy, describe(xy)), cells, (320, 240), 24.0, 0.7)
-    error = torch.linalg.norm(pairs.photo - pairs.rendering, dim=1)
+    error = torch.linalg.norm(pairs.query - pairs.rendering, dim=1)
     assert len(error) > 40
     assert error.median() < 1.0
 

@@ -75,8 +75,8 @@ def test_corners_are_followed_only_to_where_the_pose_puts_them(room: Any) -> Non
     near, far = (
         correspondence.follow(room.query.image, view, valid, pose, 1.0, 1000) for pose in (right, wrong)
     )
-    assert len(near.photo) > 100
-    assert len(far.photo) < 0.2 * len(near.photo)
+    assert len(near.query) > 100
+    assert len(far.query) < 0.2 * len(near.query)
 
 
 def test_another_exposure_moves_no_patch(room: Any) -> None:

@@ -60,6 +60,22 @@ def check_a_known_pose_is_recovered(refiner: Refiner, place: Place) -> None:
     assert estimate.elapsed_ms > 0
 
 
+def check_camera_and_distortion_are_kept(refiner: Refiner, place: Place) -> None:
+    distorted = replace(place.initial(), distortion=-0.01)
+    estimate = refiner.refine(place.query, place.splat_map, distorted)
+    assert estimate.accepted
+    assert (estimate.camera, estimate.distortion) == (distorted.camera, distorted.distortion)
+
+
+def check_an_estimate_without_covariance_is_refined(refiner: Refiner, place: Place) -> None:
+    """As another estimator gives it: without matches, covariance and information."""
+    initial = place.initial()
+    bare = PoseEstimate(initial.status, initial.camera, initial.cam_from_world)
+    estimate = refiner.refine(place.query, place.splat_map, bare)
+    assert is_at_truth(estimate, place), pose_errors(estimate.cam_from_world, place.truth)
+    assert estimate.covariance is not None
+
+
 def check_inliers_and_matches_are_those_of_the_pose(refiner: Refiner, place: Place) -> None:
     """Recomputed from the matches and the pose; the initial pose has other ones."""
     estimate, initial = refined(refiner, place), place.initial()
@@ -115,11 +131,11 @@ def check_an_object_that_the_map_lacks_is_ignored(refiner: Refiner, place: Place
 
 
 def check_a_certain_initial_pose_is_kept_or_its_covariance_not_used(refiner: Refiner, place: Place) -> None:
-    """lm and warp use it as a prior: a tiny one holds the pose. fine, gscpr and gsloc align with the image
-    alone: the initial covariance changes no bit of their pose."""
-    held = refined_from_certain(refiner, place)
+    """lm and warp use it as a prior: a tiny one holds the pose, which the image does not support. fine, gscpr
+    and gsloc align with the image alone: the initial covariance changes no bit of their pose."""
+    held, free = refined_from_certain(refiner, place), refined(refiner, place)
     moved_m = pose_errors(held.pose(), place.initial().pose())[0]
-    assert moved_m < 0.001 or torch.equal(held.pose(), refined(refiner, place).pose())
+    assert free.accepted and (moved_m < 0.001 or torch.equal(held.pose(), free.pose()))
 
 
 def check_a_failed_initial_pose_is_returned_as_it_is(refiner: Refiner, place: Place) -> None:
@@ -166,6 +182,8 @@ CHECKS_OF_A_POSE: tuple[Check, ...] = (
 CHECKS: tuple[Check, ...] = (
     *CHECKS_OF_A_POSE,
     check_information_is_stated_with_the_covariance,
+    check_camera_and_distortion_are_kept,
+    check_an_estimate_without_covariance_is_refined,
     check_another_exposure_is_compensated_or_covered_by_the_covariance,
     check_an_object_that_the_map_lacks_is_ignored,
     check_a_certain_initial_pose_is_kept_or_its_covariance_not_used,
@@ -196,7 +214,9 @@ def ray_traced(room_scene: Path, extractor: Extractor, tmp_path_factory: pytest.
 @pytest.fixture(scope="module", params=REFINERS.names())
 def refiner(request: pytest.FixtureRequest, extractor: Extractor) -> Refiner:
     entry = REFINERS[request.param]
-    return entry.make(QUICK.get(request.param, entry.options()), StageContext(SplatMap(), extractor))
+    made = entry.make(QUICK.get(request.param, entry.options()), StageContext(SplatMap(), extractor))
+    assert made.name == request.param
+    return made
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

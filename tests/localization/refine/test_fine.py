@@ -9,6 +9,8 @@ import torch
 
 from gsplatloc.localization.refine.fine import FineOptions, FineRefiner, solve
 from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.scene.splat_map import SplatMap
+from gsplatloc.utils.errors import GSplatLocError
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees
@@ -45,6 +47,19 @@ def test_the_feature_map_recovers_a_known_pose_to_a_fraction_of_a_cell(room: Any
     assert pose_errors(estimate.cam_from_world, room.truth)[0] < 0.015
 
 
+def test_a_map_without_descriptors_is_one_line(room: Any) -> None:
+    bare = SplatMap(gaussians=replace(room.gaussians, features=torch.zeros(len(room.gaussians), 0)))
+    with pytest.raises(GSplatLocError, match="expected descriptors in the map, found none"):
+        FineRefiner(FineOptions(match="map")).refine(room.query, bare, room.initial(PERTURBATIONS[0]))
+
+
+def test_keypoints_are_not_matched_without_an_extractor(room: Any) -> None:
+    with pytest.raises(GSplatLocError, match="expected an extractor to match keypoints"):
+        FineRefiner(FineOptions(match="keypoints")).refine(
+            room.query, room.splat_map, room.initial([0.0] * 6)
+        )
+
+
 def test_matches_of_the_initial_pose_are_joined(room: Any) -> None:
     initial = _with_matches(room, room.initial([0.01, 0, 0, 0, 0, 0]))
     estimate = FineRefiner().refine(room.query, room.splat_map, initial)
@@ -68,8 +83,8 @@ def test_many_biased_matches_have_a_limited_weight(room: Any) -> None:
     local = initial.camera.unproject(pixels, torch.full((1500,), 2.5).double()) + torch.tensor([0.01, 0, 0])
     points = (local - room.truth[:3, 3]) @ room.truth[:3, :3]  # the whole map is off by 1 cm
 
-    def shift_m(effective: float) -> float:
-        estimate = solve(initial, initial.pose(), pixels, points, FineOptions(effective=effective))
+    def shift_m(sample_size: float) -> float:
+        estimate = solve(initial, initial.pose(), pixels, points, FineOptions(sample_size=sample_size))
         assert estimate is not None
         return pose_errors(estimate.pose(), room.truth)[0]
 

@@ -133,9 +133,9 @@ def test_the_maps_network_changes_the_rendering(room: Any, query: Query) -> None
     assert seen[0].mean() in (0.0, 255.0)
 
 
-def test_a_map_without_the_network_is_one_line() -> None:
+def test_a_map_without_the_network_is_one_line(matcher: MutualMatcher) -> None:
     with pytest.raises(GSplatLocError, match="expected a map with an exposure network"):
-        GscprRefiner(GscprOptions(exposure="act"))
+        GscprRefiner(GscprOptions(exposure="act"), matcher=matcher)
 
 
 def test_no_rounds_are_refused() -> None:
