@@ -4,11 +4,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.utils import se3
 
 
 class Status(StrEnum):
@@ -107,12 +105,3 @@ class Localization:
     @property
     def total_ms(self) -> float:
         return self.features_ms + sum(stage.elapsed_ms for stage in self.stages.values())
-
-
-def pose_errors(estimate: Tensor | None, truth: Tensor) -> tuple[float, float]:
-    """(translation_error_m between camera centres, rotation_error_deg); infinite without an estimate."""
-    if estimate is None:
-        return float("inf"), float("inf")
-    translation = torch.linalg.norm(se3.camera_center(estimate) - se3.camera_center(truth))
-    rotation = torch.linalg.norm(se3.so3_log(estimate[:3, :3] @ truth[:3, :3].T))
-    return translation.item(), torch.rad2deg(rotation).item()

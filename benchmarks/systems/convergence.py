@@ -20,6 +20,7 @@ from benchmarks.harness import OUTPUT, RESULTS
 from benchmarks.harness.record import Keep, Record, Row
 from benchmarks.systems.convergence_report import publish_convergence
 from benchmarks.systems.sampled_poses import PoseSampler
+from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.initial.retrieval import RetrievedPose
@@ -27,7 +28,7 @@ from gsplatloc.localization.initial.view_index import ViewIndexOptions, build_in
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
-from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.map_config import read_config
@@ -192,9 +193,9 @@ class SceneBench:
             begin = time.process_time()
             estimate = run(photo)
             figures["cpu_ms"].append(1000 * (time.process_time() - begin))
-            metres, degrees = pose_errors(estimate.cam_from_world, photo.truth)
-            figures["error_m"].append(metres)
-            figures["error_deg"].append(degrees)
+            error = pose_error(estimate.cam_from_world, photo.truth)
+            figures["error_m"].append(error.translation_m)
+            figures["error_deg"].append(error.rotation_deg)
         return figures
 
 

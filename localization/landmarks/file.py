@@ -75,7 +75,7 @@ def load_landmarks(path: Path | str) -> Landmarks:
     """Read a file of `save_landmarks`; raises `GSplatLocError` if it is missing or another file."""
     path = Path(path)
     if not path.is_file():
-        raise GSplatLocError(f"expected landmarks in {path}, found no file: train this map anew")
+        raise GSplatLocError(f"expected landmarks in {path}, found no file: run gsplatloc train")
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

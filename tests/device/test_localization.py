@@ -21,12 +21,11 @@ from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
 from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
 from gsplatloc.localization.refine.lm import LmRefiner
 from gsplatloc.localization.refine.warp import WarpRefiner
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.splat_map import SplatMap
 from tests.device.simulated import DEVICE, SimulatedGpu
 from tests.localization.rendered_room import Room
-from tests.localization.world import CAMERA, TRUTH, World, make_world
+from tests.localization.world import CAMERA, TRUTH, World, make_world, pose_errors
 
 
 def photo() -> np.ndarray:

@@ -16,11 +16,11 @@ from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, La
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions, map_bytes
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_json
-from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World
+from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, World, pose_errors
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 
@@ -211,7 +211,7 @@ def test_an_unknown_initial_pose_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match=r"run train\.py"):
+    with pytest.raises(GSplatLocError, match=r"run gsplatloc train"):
         Localizer.load(tmp_path)
 
 

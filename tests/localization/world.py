@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.features import Features, Keypoints
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.queries import Query
@@ -15,6 +16,12 @@ from gsplatloc.utils import se3
 VERSION = "test-1"
 CAMERA = Camera(640, 480, 520.0, 510.0, 310.0, 250.0)  # off-centre, fx != fy
 TRUTH = se3.se3_exp(torch.tensor([0.3, -0.2, 0.5, 0.1, -0.3, 0.2], dtype=torch.float64))
+
+
+def pose_errors(estimate: Tensor | None, truth: Tensor) -> tuple[float, float]:
+    """Errors of the camera centre in metres and of the rotation in degrees."""
+    error = pose_error(estimate, truth)
+    return error.translation_m, error.rotation_deg
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pytest
 from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.localizer import Localizer
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.readers.options import SceneOptions
+from tests.localization.world import pose_errors
 
 MAPPED, HELD_OUT, OTHERS = 24, 4, 4  # views; photos of each other place
 

@@ -20,7 +20,6 @@ from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.refine.warp import WarpOptions
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene
@@ -29,6 +28,7 @@ from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_config
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import run_script
+from tests.localization.world import pose_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 FOCAL, WIDTH, HEIGHT = 300.0, 320, 256

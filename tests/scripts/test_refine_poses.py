@@ -16,7 +16,6 @@ from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.refine.gscpr import GscprOptions
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import SparsePoints, View
@@ -25,6 +24,7 @@ from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
 from gsplatloc.scene.trajectory import Trajectory, read_tum_trajectory, write_tum_trajectory
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import run_script
+from tests.localization.world import pose_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 ERROR = torch.tensor([0.06, -0.05, 0.04, 0.03, -0.04, 0.02], dtype=torch.float64)  # 9 cm, 3 degrees

@@ -10,10 +10,10 @@ import torch
 from benchmarks.harness.record import read_rows
 from benchmarks.systems import refinement
 from benchmarks.systems.refinement import NOISE, given_queries, in_other_light, moved
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.world import pose_errors
 
 TRUTH = se3.se3_exp(torch.tensor([0.3, -0.2, 0.5, 0.1, -0.3, 0.2], dtype=torch.float64))
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)

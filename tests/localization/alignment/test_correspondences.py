@@ -14,8 +14,8 @@ from gsplatloc.localization.alignment.correspondences import wide_baseline_pose
 from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.scene.cameras import Camera
+from tests.localization.world import pose_errors
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 160.0, 120.0)
 FAR = [0.5, 0.1, -0.3, 0.05, -0.2, 0.1]  # 59 cm, 13 degrees

@@ -12,8 +12,8 @@ from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.patches import with_patches
 from gsplatloc.localization.alignment.rendered_view import ValidDepth
 from gsplatloc.localization.alignment.residuals import GainBias, Objective, State
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.utils import se3
+from tests.localization.world import pose_errors
 
 NEAR = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]  # a pixel or two of the room's photos
 

@@ -19,8 +19,8 @@ from gsplatloc.localization.alignment.residuals import (
     noise,
     normal_equations,
 )
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.utils import se3
+from tests.localization.world import pose_errors
 
 START = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
 IDENTITY = torch.eye(4, dtype=torch.float64)

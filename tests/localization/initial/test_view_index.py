@@ -25,13 +25,14 @@ from gsplatloc.localization.initial.view_index import (
 from gsplatloc.localization.initial.virtual_views import VirtualViewOptions, virtual_views
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.rendered_room import make_gaussians
+from tests.localization.world import pose_errors
 
 CAMERA = Camera(160, 120, 131.0, 132.0, 79.0, 61.0)
 OPTIONS = ViewIndexOptions(words=8)

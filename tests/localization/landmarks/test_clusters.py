@@ -5,8 +5,7 @@ import torch
 from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
 from gsplatloc.localization.landmarks.clusters import cluster_landmarks, viewpoints
 from gsplatloc.localization.landmarks.file import Landmarks
-from gsplatloc.localization.result import pose_errors
-from tests.localization.world import CAMERA, TRUTH, VERSION, World
+from tests.localization.world import CAMERA, TRUTH, VERSION, World, pose_errors
 
 
 def rooms(count: int, size: int) -> Landmarks:

@@ -10,9 +10,9 @@ from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
 from gsplatloc.localization.landmarks.guided import guided_pairs, match_near, refine, visible
 from gsplatloc.localization.pose.pnp import estimate_pose
-from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.utils import se3
-from tests.localization.world import CAMERA, TRUTH, World, make_world
+from tests.localization.world import CAMERA, TRUTH, World, make_world, pose_errors
 
 SEEN = 200  # of the world's landmarks; the rest are anywhere
 

@@ -14,9 +14,8 @@ from gsplatloc.localization.pose.covariance import (
     jackknife,
     marginal_information,
 )
-from gsplatloc.localization.result import pose_errors
 from gsplatloc.utils import se3
-from tests.localization.world import CAMERA, TRUTH
+from tests.localization.world import CAMERA, TRUTH, pose_errors
 
 MATCHES = 900
 SIDE = 80.0  # pixels: neighbours that share an error in `shared_errors`

@@ -16,10 +16,11 @@ from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.pose.distortion import find_distortion, undistort_image, undistort_pixels
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
+from tests.localization.world import pose_errors
 
 CAMERA = Camera(640, 480, 520.0, 520.0, 320.0, 240.0)
 GUESS = replace(CAMERA, fx=640.0, fy=640.0)

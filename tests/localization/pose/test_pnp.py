@@ -15,11 +15,11 @@ from gsplatloc.localization.pose.pnp import (
     verify_pose,
 )
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
-from gsplatloc.localization.result import Matches, Status, pose_errors
+from gsplatloc.localization.result import Matches, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
-from tests.localization.world import CAMERA, TRUTH, World, make_world
+from tests.localization.world import CAMERA, TRUTH, World, make_world, pose_errors
 
 
 def test_exact_matches_give_the_exact_pose() -> None:

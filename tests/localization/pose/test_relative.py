@@ -6,10 +6,10 @@ from torch import Tensor
 
 from gsplatloc.localization.pose.pnp import PnPOptions
 from gsplatloc.localization.pose.relative import DepthMatches, estimate_relative, triangulated_depth
-from gsplatloc.localization.result import Status, pose_errors
+from gsplatloc.localization.result import Status
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.utils import se3
-from tests.localization.world import CAMERA, TRUTH
+from tests.localization.world import CAMERA, TRUTH, pose_errors
 
 COUNT = 300
 OFFSET = [0.14, -0.1, 0.1, 0.08, -0.12, 0.1]  # 20 cm, 10 degrees

@@ -17,10 +17,11 @@ from gsplatloc.localization.features import Extractor, make_extractor
 from gsplatloc.localization.pose.estimates import with_inliers
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.refine.gsloc import GslocOptions
-from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from tests.localization.refine.places import Place, ray_traced_place, rendered_place
 from tests.localization.rendered_room import Room
+from tests.localization.world import pose_errors
 
 # Of a refiner whose defaults take too long for a test; all others, plugins included, run with their defaults.
 QUICK = {"gsloc": GslocOptions(iterations=100)}

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from gsplatloc.localization.refine.fine import FineOptions, FineRefiner, solve
-from gsplatloc.localization.result import Matches, PoseEstimate, pose_errors
+from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.world import pose_errors
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees

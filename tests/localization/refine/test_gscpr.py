@@ -15,8 +15,9 @@ from gsplatloc.localization.matching.images.mutual import MutualMatcher
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
-from gsplatloc.localization.result import Matches, pose_errors
+from gsplatloc.localization.result import Matches
 from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.world import pose_errors
 
 FAR = [0.14, -0.1, 0.1, 0.08, -0.12, 0.1]  # 20 cm, 10 degrees
 NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]

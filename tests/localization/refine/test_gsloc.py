@@ -18,11 +18,12 @@ from gsplatloc.localization.alignment.photometric import (
 )
 from gsplatloc.localization.refine import gsloc
 from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
-from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.rendered_room import with_matches
+from tests.localization.world import pose_errors
 
 NEAR = [0.02, -0.01, 0.02, 0.01, -0.01, 0.015]  # 3 cm, 1.2 degrees
 FAR = [0.15, 0.05, -0.1, 0.02, -0.06, 0.03]  # 19 cm, 4 degrees

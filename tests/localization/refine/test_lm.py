@@ -11,8 +11,9 @@ from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marqu
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import lm
 from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
-from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
+from tests.localization.world import pose_errors
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees

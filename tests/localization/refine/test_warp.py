@@ -9,9 +9,10 @@ import torch
 
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine.warp import WarpOptions, WarpRefiner
-from gsplatloc.localization.result import Matches, PoseEstimate, Status, pose_errors
+from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.world import pose_errors
 
 PERTURBATIONS = (
     [0.02, -0.01, 0.02, 0.01, -0.01, 0.015],  # 3 cm, 1.2 degrees
