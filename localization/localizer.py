@@ -15,7 +15,6 @@ from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
-from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import Query, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
@@ -152,29 +151,34 @@ class Localizer:
                 stages = found
                 break
             stages = stages or _rejected(found)
-        verified, score = self._verified(prepared, stages)
-        stages = {name: stage.resized(width, height) for name, stage in stages.items()}
-        return Localization(stages, features_ms, verified, score)
+        if not stages:
+            raise GSplatLocError(
+                f"expected at least one hypothesis of the initial pose {self.initial.name}, found none"
+            )
+        result = self._verified(prepared, Localization(stages, features_ms))
+        stages = {name: stage.resized(width, height) for name, stage in result.stages.items()}
+        return replace(result, stages=stages)
 
-    def _verified(self, query: Query, stages: dict[str, PoseEstimate]) -> tuple[bool, float | None]:
-        """Whether the last estimate is verified, and its score if one was computed.
+    def _verified(self, query: Query, found: Localization) -> Localization:
+        """The result with its verification, and with a stage more where the fallback was needed.
 
         The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
-        was not refined, or is not verified, goes to the fallback, where there is one: its best estimate is
-        one more stage.
+        was not refined, or is not verified, goes to the fallback, where there is one.
         """
-        final = list(stages.values())[-1]
-        last = self.refiners[-1] if self.refiners and len(stages) > 1 else None
+        final = found.final
+        last = self.refiners[-1] if self.refiners and len(found.stages) > 1 else None
         if not self.verify or (final.ok and final.accepted and getattr(last, "verifies", False)):
-            return final.ok, None
+            return replace(found, verified=final.ok)
         start = time.perf_counter()
         score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
         verified = score is not None and score >= MIN_SCORE
-        if self.fallback is not None and not (verified and final.accepted):
-            best, score = self.fallback.search(query, final, score)
-            stages[FALLBACK] = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
-            verified = score is not None and score >= MIN_SCORE
-        return verified, score
+        if self.fallback is None or (verified and final.accepted):
+            elapsed_ms = 1000 * (time.perf_counter() - start)
+            return replace(found, verified=verified, score=score, verification_ms=elapsed_ms)
+        best, score = self.fallback.search(query, final, score)
+        stage = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
+        verified = score is not None and score >= MIN_SCORE
+        return replace(found, stages={**found.stages, FALLBACK: stage}, verified=verified, score=score)
 
     def _query(
         self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
@@ -249,8 +253,4 @@ def _rejected(stages: dict[str, PoseEstimate]) -> dict[str, PoseEstimate]:
 
 def map_bytes(localizer: Localizer) -> int:
     """Size of the files of the map that the localizer's stages have read."""
-    splat_map = localizer.splat_map
-    size = splat_map.bytes_read()
-    if splat_map.folder is not None and localizer.initial.name == "landmarks":
-        size += (splat_map.folder / LANDMARKS_NAME).stat().st_size
-    return size
+    return localizer.splat_map.bytes_read()
