@@ -16,6 +16,7 @@ from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
 from gsplatloc.localization.pose.distortion import undistort_image
+from gsplatloc.localization.quarter_turns import turn_camera, turn_estimate, turn_image
 from gsplatloc.localization.queries import Query, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
@@ -28,6 +29,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 INITIAL = "initial"  # the first stage, whatever finds the initial pose
 DEFAULT_STAGES = ("lm",)
+_QUARTERS = (1, 3, 2)  # counterclockwise, by which an image without a verified pose is turned
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,39 @@ class Localizer:
         centre. `cam_from_world` [4, 4] is the pose of another estimator, for the initial pose "given".
 
         Refinements are skipped if the initial pose fails: its status is the reason. Of several hypotheses the
-        first is returned of which a stage is accepted. An image larger than `max_side` is shrunk to the scale
+        first is returned of which a stage is accepted. With a fallback, an image without a verified pose is
+        also tried turned by 90, 180 and 270 degrees. An image larger than `max_side` is shrunk to the scale
         of the map's descriptors; estimates are for the image as given.
 
         Raises `GSplatLocError` for an image or a pose of another shape or type, and for an image of another
         size than its camera.
         """
         _check(image, cam_from_world)
+        result = self._attempt(image, camera, cam_from_world, self.fallback)
+        if self.fallback is None or result.verified:
+            return result
+        return self._turned(image, camera, result)
+
+    def _turned(self, image: np.ndarray, camera: Camera | None, upright: Localization) -> Localization:
+        """The verified pose of the image turned by quarter turns, turned back; else the result `upright`."""
+        given_up_ms = upright.total_ms
+        for quarters in _QUARTERS:
+            turned_camera = None if camera is None else turn_camera(camera, quarters)
+            found = self._attempt(turn_image(image, quarters), turned_camera, None, None)
+            if found.verified and found.final.ok:
+                stages = {name: turn_estimate(stage, 4 - quarters) for name, stage in found.stages.items()}
+                return replace(found, stages=stages, search_ms=found.search_ms + given_up_ms)
+            given_up_ms += found.total_ms
+        return replace(upright, search_ms=upright.search_ms + given_up_ms - upright.total_ms)
+
+    def _attempt(
+        self,
+        image: np.ndarray,
+        camera: Camera | None,
+        cam_from_world: Tensor | None,
+        fallback: Fallback | None,
+    ) -> Localization:
+        """The result for an image as it is: hypotheses, refinements, verification, fallback."""
         height, width = image.shape[:2]
         query, features_ms = self._query(image, camera, cam_from_world)
         begin = time.perf_counter()
@@ -155,11 +183,11 @@ class Localizer:
             raise GSplatLocError(
                 f"expected at least one hypothesis of the initial pose {self.initial.name}, found none"
             )
-        result = self._verified(prepared, Localization(stages, features_ms))
+        result = self._verified(prepared, Localization(stages, features_ms), fallback)
         stages = {name: stage.resized(width, height) for name, stage in result.stages.items()}
         return replace(result, stages=stages)
 
-    def _verified(self, query: Query, found: Localization) -> Localization:
+    def _verified(self, query: Query, found: Localization, fallback: Fallback | None) -> Localization:
         """The result with its verification, and with a stage more where the fallback was needed.
 
         The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
@@ -172,10 +200,10 @@ class Localizer:
         start = time.perf_counter()
         score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
         verified = score is not None and score >= MIN_SCORE
-        if self.fallback is None or (verified and final.accepted):
+        if fallback is None or (verified and final.accepted):
             elapsed_ms = 1000 * (time.perf_counter() - start)
-            return replace(found, verified=verified, score=score, verification_ms=elapsed_ms)
-        best, score = self.fallback.search(query, final, score)
+            return replace(found, verified=verified, score=score, search_ms=elapsed_ms)
+        best, score = fallback.search(query, final, score)
         stage = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
         verified = score is not None and score >= MIN_SCORE
         return replace(found, stages={**found.stages, FALLBACK: stage}, verified=verified, score=score)
