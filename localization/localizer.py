@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,32 +140,42 @@ class Localizer:
         size than its camera.
         """
         _check(image, cam_from_world)
-        result = self._attempt(image, camera, cam_from_world, self.fallback)
-        if self.fallback is None or result.verified:
-            return result
-        return self._turned(image, camera, result)
+        result, query = self._attempt(image, camera, cam_from_world)
+        if self.fallback is not None and self.verify and not result.verified:
+            # A turned image has no initial pose, which costs little to find out; an upright one often has.
+            searches = [partial(self._turned, image, camera), partial(self._searched, self.fallback, query)]
+            for search in searches if not result.final.ok else reversed(searches):
+                result = search(result)
+                if result.verified:
+                    break
+        height, width = image.shape[:2]
+        stages = {name: stage.resized(width, height) for name, stage in result.stages.items()}
+        return replace(result, stages=stages)
 
     def _turned(self, image: np.ndarray, camera: Camera | None, upright: Localization) -> Localization:
         """The verified pose of the image turned by quarter turns, turned back; else the result `upright`."""
         given_up_ms = upright.total_ms
         for quarters in _QUARTERS:
             turned_camera = None if camera is None else turn_camera(camera, quarters)
-            found = self._attempt(turn_image(image, quarters), turned_camera, None, None)
-            if found.verified and found.final.ok:
+            found, _ = self._attempt(turn_image(image, quarters), turned_camera)
+            if found.verified:
                 stages = {name: turn_estimate(stage, 4 - quarters) for name, stage in found.stages.items()}
                 return replace(found, stages=stages, search_ms=found.search_ms + given_up_ms)
             given_up_ms += found.total_ms
         return replace(upright, search_ms=upright.search_ms + given_up_ms - upright.total_ms)
 
+    def _searched(self, fallback: Fallback, query: Query, found: Localization) -> Localization:
+        """The result with one more stage: the best estimate of the fallback."""
+        start = time.perf_counter()
+        best, score = fallback.search(query, found.final, found.score)
+        stage = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
+        verified = score is not None and score >= MIN_SCORE
+        return replace(found, stages={**found.stages, FALLBACK: stage}, verified=verified, score=score)
+
     def _attempt(
-        self,
-        image: np.ndarray,
-        camera: Camera | None,
-        cam_from_world: Tensor | None,
-        fallback: Fallback | None,
-    ) -> Localization:
-        """The result for an image as it is: hypotheses, refinements, verification, fallback."""
-        height, width = image.shape[:2]
+        self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None = None
+    ) -> tuple[Localization, Query]:
+        """Hypotheses, refinements and verification of an image as it is, and the query that was refined."""
         query, features_ms = self._query(image, camera, cam_from_world)
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
@@ -183,30 +194,22 @@ class Localizer:
             raise GSplatLocError(
                 f"expected at least one hypothesis of the initial pose {self.initial.name}, found none"
             )
-        result = self._verified(prepared, Localization(stages, features_ms), fallback)
-        stages = {name: stage.resized(width, height) for name, stage in result.stages.items()}
-        return replace(result, stages=stages)
+        return self._verified(prepared, Localization(stages, features_ms)), prepared
 
-    def _verified(self, query: Query, found: Localization, fallback: Fallback | None) -> Localization:
-        """The result with its verification, and with a stage more where the fallback was needed.
+    def _verified(self, query: Query, found: Localization) -> Localization:
+        """The result with its verification.
 
         The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
-        was not refined, or is not verified, goes to the fallback, where there is one.
+        was not refined counts as verified only where there is no fallback to refine it.
         """
         final = found.final
         last = self.refiners[-1] if self.refiners and len(found.stages) > 1 else None
-        if not self.verify or (final.ok and final.accepted and getattr(last, "verifies", False)):
+        if not self.verify or not final.ok or (final.accepted and getattr(last, "verifies", False)):
             return replace(found, verified=final.ok)
         start = time.perf_counter()
-        score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
-        verified = score is not None and score >= MIN_SCORE
-        if fallback is None or (verified and final.accepted):
-            elapsed_ms = 1000 * (time.perf_counter() - start)
-            return replace(found, verified=verified, score=score, search_ms=elapsed_ms)
-        best, score = fallback.search(query, final, score)
-        stage = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
-        verified = score is not None and score >= MIN_SCORE
-        return replace(found, stages={**found.stages, FALLBACK: stage}, verified=verified, score=score)
+        score = verification_score(query, self.splat_map, final.pose())
+        verified = score >= MIN_SCORE and (final.accepted or self.fallback is None)
+        return replace(found, verified=verified, score=score, search_ms=1000 * (time.perf_counter() - start))
 
     def _query(
         self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
