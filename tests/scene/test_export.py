@@ -92,7 +92,7 @@ def test_the_latest_iteration_is_loaded_unless_another_is_asked_for(tmp_path: Pa
 
 
 def test_a_folder_without_a_map_is_a_users_error(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match=r"run train\.py"):
+    with pytest.raises(GSplatLocError, match=r"run gsplatloc train"):
         export.load_gaussians(tmp_path)
 
 
