@@ -46,15 +46,13 @@ class QueryPicture:
     def caption(self) -> str:
         """Errors, inliers and status on one line."""
         parts = []
-        if self.status == Status.UNVERIFIED:
-            parts.append(self.status)
-        elif self.status != Status.OK:
-            return f"failed: {self.status.replace('_', ' ')}"
-        if self.translation_error_m is not None and self.rotation_error_deg is not None:
+        if self.status not in (Status.OK, Status.UNVERIFIED):
+            parts.append(f"failed: {self.status.replace('_', ' ')}")
+        elif self.translation_error_m is not None and self.rotation_error_deg is not None:
             parts.append(f"{100 * self.translation_error_m:.2f} cm   {self.rotation_error_deg:.3f}°")
         if len(self.inliers):
             parts.append(f"{int(self.inliers.sum())} of {len(self.inliers)} matches agree")
-        return "   ·   ".join(parts)
+        return "   ·   ".join([self.status, *parts] if self.status == Status.UNVERIFIED else parts)
 
 
 def choose(results: Sequence[QueryResult], worst: int = 5, typical: int = 3) -> list[tuple[str, QueryResult]]:

@@ -31,7 +31,7 @@ class ImageOptions:
 
 
 @dataclass(frozen=True)
-class RenderedImages:
+class Renderings:
     """One camera's renderings."""
 
     name: str
@@ -40,7 +40,7 @@ class RenderedImages:
 
 def render_images(
     gaussians: Gaussians, cameras: Sequence[PosedCamera], options: ImageOptions
-) -> Iterator[RenderedImages]:
+) -> Iterator[Renderings]:
     """Render each camera in turn; colours of depth and descriptors are the same for all of them."""
     wants_features = options.features and gaussians.features.shape[1] > 0
     first = _render(gaussians, cameras[len(cameras) // 2], wants_features) if cameras else None
@@ -54,16 +54,14 @@ def render_images(
         if palette is not None and result.features is not None:
             size = (posed.camera.width, posed.camera.height)
             shown["features"] = images.resize(palette(result.features), *size, smooth=False)
-        yield RenderedImages(posed.name, shown)
+        yield Renderings(posed.name, shown)
 
 
-def write_images(
-    folder: Path | str, cameras: Iterable[RenderedImages], total: int, options: ImageOptions
-) -> None:
+def write_images(folder: Path | str, shown: Iterable[Renderings], total: int, options: ImageOptions) -> None:
     """Write rgb/, depth/ and features/ into `folder`, and a film of them if OpenCV can encode one."""
     folder = Path(folder)
     film = Film(folder / "film.mp4", options.fps) if options.video else None
-    for rendered in progress(cameras, total, "rendering"):
+    for rendered in progress(shown, total, "rendering"):
         for kind, image in rendered.images.items():
             path = (folder / kind / rendered.name).with_suffix(".png")
             with atomic_path(path) as temporary:

@@ -49,7 +49,7 @@ class FineOptions:
     max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
     match: Literal["track", "keypoints", "map"] = "track"  # corners, keypoints of both, or the feature map
     min_inliers: int = 40  # of the rendered matches; fewer are not enough to accept a pose
-    sample_size: float = 1000.0  # effective number of all rendered matches: they share the map's errors
+    sample_size: float = 1000.0  # effective, of all rendered matches: they share the map's errors
 
 
 class FineRefiner:
@@ -73,7 +73,7 @@ class FineRefiner:
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         """Match and solve, `rounds` times; `initial` with `accepted=False` if no round is accepted."""
         start = time.perf_counter()
-        gaussians = splat_map.gaussians if self.options.match != "map" else _described(splat_map)
+        gaussians = splat_map.described if self.options.match == "map" else splat_map.gaussians
         estimate = initial
         for _ in range(self.options.rounds if initial.ok else 0):
             refined = self._round(query, gaussians, initial, estimate.pose())
@@ -106,7 +106,9 @@ class FineRefiner:
             return correspondence.track(query.image, view, valid, window, _CORNERS)
         scale = _enlargement(view.camera, query.camera)
         keypoints = replace(query.keypoints, xy=query.keypoints.xy / scale.to(query.keypoints.xy))
-        if self.options.match == "map" and view.features is not None:
+        if self.options.match == "map":
+            if view.features is None:
+                raise GSplatLocError("expected descriptors in the map, found none: choose --fine.match track")
             size = (view.camera.width, view.camera.height)
             return correspondence.match_map(keypoints, view.features, size, window, _MIN_COSINE)
         if self.extractor is None:
@@ -115,13 +117,6 @@ class FineRefiner:
         found = self.extractor.extract(image).keypoints
         found = replace(found, xy=found.xy.to(keypoints.xy), descriptors=found.descriptors.to(keypoints.xy))
         return correspondence.match_keypoints(keypoints, found, window, _MIN_COSINE)
-
-
-def _described(splat_map: SplatMap) -> Gaussians:
-    """The map with its descriptors; raises `GSplatLocError` if it has none."""
-    if len(splat_map.described) and not splat_map.described.features.shape[1]:
-        raise GSplatLocError("expected descriptors in the map, found none: choose --fine.match track")
-    return splat_map.described
 
 
 def _enlargement(small: Camera, large: Camera) -> Tensor:
