@@ -13,6 +13,7 @@ from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.images import decode_upright, image_files, upright_size
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import utf8_path
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera |
 def exif_focal(path: Path) -> float | None:
     """The focal length in pixels that an image's EXIF data tells, None where it does not."""
     try:
-        camera = pycolmap.infer_camera_from_image(str(path))
+        with utf8_path(path) as readable:
+            camera = pycolmap.infer_camera_from_image(readable)
     except (RuntimeError, ValueError):  # pycolmap reads fewer formats than OpenCV, and none of them has EXIF
         return None
     return camera.mean_focal_length() if camera.has_prior_focal_length else None

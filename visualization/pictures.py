@@ -13,7 +13,7 @@ from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path, output_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
 
@@ -80,8 +80,8 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
         old.unlink()
     paths = []
     for index, picture in enumerate(pictures, start=1):
-        name = re.sub(r"[^\w.-]+", "_", Path(picture.name).with_suffix("").as_posix())
-        paths.append(folder / f"{index:02d}_{picture.kind}_{name}.png")
+        name = re.sub(r"[^\w.-]+", "_", picture.name)
+        paths.append(output_path(folder, f"{index:02d}_{picture.kind}_{name}", ".png"))
         with atomic_path(paths[-1]) as temporary:
             temporary.write_bytes(images.encode_png(draw_picture(picture)))
     return paths
@@ -167,7 +167,7 @@ def _caption_bar(picture: QueryPicture, width: int) -> Image:
 
 def _shortened(name: str, width: int) -> str:
     """The end of a name, which tells frames apart, as far as it fits into `width` pixels."""
-    shown = name
+    shown = name if len(name) < 200 else "…" + name[-200:]
     while len(shown) > 4 and images.text_width(shown, 17, 500) > width:
         shown = "…" + shown[2:]
     return shown

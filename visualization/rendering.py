@@ -13,7 +13,7 @@ from gsplatloc.localization.features.xfeat import feature_size
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path, output_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
 
@@ -59,9 +59,10 @@ def write_looks(folder: Path | str, looks: Iterable[Look], total: int, options: 
     """Write rgb/, depth/ and features/ into `folder`, and a film of them where OpenCV can encode one."""
     folder = Path(folder)
     film = Film(folder / "film.mp4", options.fps) if options.video else None
+    taken: set[Path] = set()
     for look in progress(looks, total, "rendering"):
         for kind, image in look.images.items():
-            path = (folder / kind / look.name).with_suffix(".png")
+            path = output_path(folder / kind, look.name, ".png", taken)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(images.encode_png(image))
         if film:

@@ -44,7 +44,11 @@ def read_poses(path: Path | str) -> dict[str, PoseRecord]:
     numbers = [_numbers(words, f"{path}, line {number}") for number, words in kept]
     poses = _matrices(torch.tensor([row[:_POSE_NUMBERS] for row in numbers], dtype=torch.float64))
     records = [
-        PoseRecord(unquote(words[0]), pose, row[-1] if len(row) == _POSE_NUMBERS + 1 else None)
+        PoseRecord(
+            unquote(words[0], errors="surrogateescape"),
+            pose,
+            row[-1] if len(row) == _POSE_NUMBERS + 1 else None,
+        )
         for (_, words), pose, row in zip(kept, poses, numbers)
     ]
     return {record.name: record for record in records}
@@ -75,7 +79,10 @@ def _matrices(numbers: Tensor) -> Tensor:
 
 
 def _format(record: PoseRecord) -> str:
-    name = re.sub(r"[\s%]|^#", lambda match: quote(match[0], safe=""), record.name)
+    # Bytes of a file name that are not UTF-8 are lone surrogates in Python.
+    name = re.sub(
+        r"[\s%\udc80-\udcff]|^#", lambda match: quote(match[0], "", errors="surrogateescape"), record.name
+    )
     quaternion = se3.quaternion_from_rotation(record.cam_from_world[:3, :3])
     numbers = torch.cat([quaternion, record.cam_from_world[:3, 3]]).tolist()
     if record.focal is not None:

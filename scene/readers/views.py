@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.images import (
+    ASPECT_TOLERANCE,
     DEPTH_UNITS_PER_METRE,
     CameraModel,
     DepthLoader,
@@ -17,8 +18,6 @@ from gsplatloc.scene.images import (
 from gsplatloc.scene.readers.options import TEST_STRIDE, SceneOptions
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-
-_ASPECT_TOLERANCE = 0.01  # relative; rounding of images_4 changes it by less, rotation by far more
 
 
 def make_view(
@@ -52,7 +51,7 @@ def fit_camera_model(camera_model: CameraModel, image_path: Path) -> CameraModel
     width, height = image_size(image_path)
     if (width, height) == (camera_model.width, camera_model.height):
         return camera_model
-    if abs(width * camera_model.height / (height * camera_model.width) - 1) > _ASPECT_TOLERANCE:
+    if abs(width * camera_model.height / (height * camera_model.width) - 1) > ASPECT_TOLERANCE:
         raise GSplatLocError(
             f"expected {camera_model.width}x{camera_model.height} pixels or that shape in {image_path}, found"
             f" {width}x{height}: the calibration is of another image, or the image was rotated since"
