@@ -52,11 +52,17 @@ class SceneArguments:
     most 1600 pixels wide"""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """white instead of black behind the map and transparent images"""
+    strict: bool = False
+    """stop at the first image that is cut or damaged; otherwise such images are left out, with a count"""
+    depth_units: float | None = None
+    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
 
     def options(self) -> SceneOptions:
         """How the scene is read. Resolution 0 only concerns training: features need the whole image."""
         resolution = None if self.resolution == 0 else self.resolution
-        return SceneOptions(self.images, self.eval, resolution, self.white_background)
+        return SceneOptions(
+            self.images, self.eval, resolution, self.white_background, self.strict, self.depth_units
+        )
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def exif_orientation(path: Path) -> int:
 
 def damaged(path: Path, found: str) -> DamagedImageError:
     return DamagedImageError(
-        f"expected an image at {path}, found {quoted(found)}: restore or remove the file"
+        f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file"
     )
 
 

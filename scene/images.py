@@ -25,6 +25,7 @@ _UPRIGHT = {
 }  # fmt: skip
 DEPTH_UNITS_PER_METRE = 1000.0  # 16-bit depth in millimetres, as Kinect and 7-Scenes store it
 ASPECT_TOLERANCE = 0.01  # relative; rounding of images_4 changes it by less, rotation by far more
+_TINY_COEFFICIENT = 1e-7  # moves no pixel, and is not zero
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
 _ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
@@ -53,7 +54,8 @@ class CameraModel:
 
     @property
     def distorted(self) -> bool:
-        return not self.colmap().is_undistorted()
+        """Whether straight lines are bent: of a fisheye lens they are, also if all its coefficients are 0."""
+        return "FISHEYE" in self.name or not self.colmap().is_undistorted()
 
     def colmap(self) -> pycolmap.Camera:
         return pycolmap.Camera(
@@ -72,9 +74,18 @@ def undistorted_camera(camera_model: CameraModel) -> Camera:
     """The pinhole camera of the undistorted image: no pixel is outside the stored image, same resolution."""
     camera = camera_model.colmap()
     if camera_model.distorted:
+        if camera.is_undistorted():  # a fisheye model, which pycolmap would take for a pinhole
+            camera = _nearly_equidistant(camera)
         camera = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
     center = camera.principal_point_x, camera.principal_point_y
     return Camera(camera.width, camera.height, camera.focal_length_x, camera.focal_length_y, *center)
+
+
+def _nearly_equidistant(camera: pycolmap.Camera) -> pycolmap.Camera:
+    """The equidistant fisheye r = f theta, which fisheye models are without coefficients, with a tiny k1."""
+    focal, center = camera.focal_length_x, (camera.principal_point_x, camera.principal_point_y)
+    params = [focal, camera.focal_length_y, *center, _TINY_COEFFICIENT, 0.0, 0.0, 0.0]
+    return pycolmap.Camera(model="OPENCV_FISHEYE", width=camera.width, height=camera.height, params=params)
 
 
 @lru_cache(maxsize=_MAPS_KEPT)

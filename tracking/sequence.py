@@ -1,5 +1,6 @@
 """RGB-D images in the order of time, of any layout, and the truth about them where there is one."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import View
+from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
-from gsplatloc.scene.readers.views import report_skipped
 from gsplatloc.scene.trajectory import Trajectory, associate
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 Split = Literal["all", "train", "test"]
@@ -52,7 +54,9 @@ def read_sequence(
     path = Path(path).expanduser()
     options = options or SceneOptions()
     if TumRgbdReader().matches(path):
-        views, truth = read_frames(path, options), read_truth(path)
+        tally = Tally()
+        views, truth = read_frames(path, options, tally), read_truth(path)
+        log(tally.scene(path, views, []).report, stream=sys.stderr)
         name = path.resolve().name
     else:
         scene = read_scene(path, options)
@@ -75,7 +79,8 @@ def _from_first_truth(path: Path, views: list[View], truth: Trajectory) -> list[
     """Without the views before the first that has a true pose; all of them where none has."""
     known, _ = associate(np.array([view.timestamp for view in views]), truth.timestamps, TOLERANCE)
     first = int(known[0]) if len(known) else 0
-    report_skipped(path, first, "before the first true pose")
+    if first:
+        log(f"{path}: skipped {first} images: before the first true pose", stream=sys.stderr)
     return views[first:]
 
 

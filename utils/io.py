@@ -91,23 +91,23 @@ def read_json(path: Path | str) -> Any:
     A byte order mark is skipped. Numbers too long for Python, and lists too deep for it, are errors.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, "a JSON file"))
     except RecursionError:
         raise _no_json(path, "lists or objects nested too deeply") from None
     except ValueError as error:
         raise _no_json(path, error) from None
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: Path | str, expected: str = "a text file", action: str = "check the path") -> str:
     """Read UTF-8, or UTF-16 with a byte order mark; a missing or other file is a `GSplatLocError`."""
     try:
         data = Path(path).read_bytes()
         utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if utf16 else "utf-8-sig")
     except FileNotFoundError:
-        raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
+        raise GSplatLocError(f"expected {expected} {path}, found none: {action}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise GSplatLocError(f"expected text in {path}, found {quoted(error)}: restore the file") from None
+        raise GSplatLocError(f"expected {expected} {path}, found {quoted(error)}: {action}") from None
 
 
 def _no_json(path: Path | str, found: object) -> GSplatLocError:

@@ -1,5 +1,6 @@
 """Localize images in a map: `python loc_inference.py -m OUT [--queries FOLDER]`."""
 
+import sys
 from pathlib import Path
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
@@ -37,6 +38,7 @@ def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryI
     if arguments.queries is not None:
         return queries_in_folder(arguments.queries, arguments.known_intrinsics())
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
+    log(scene.report, arguments.quiet, sys.stderr)
     if not scene.test:
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"

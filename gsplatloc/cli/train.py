@@ -1,5 +1,7 @@
 """Make a feature splat map of a scene: `python train.py -s SCENE -m OUT [--preset cpu]`."""
 
+import sys
+
 from gsplatloc.arguments.training import ViewerArguments, parse_train_arguments
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
@@ -11,6 +13,7 @@ from gsplatloc.utils.console import log
 def main() -> None:
     arguments = parse_train_arguments()
     scene = read_scene(arguments.scene.source_path, arguments.scene.options())
+    log(scene.report, arguments.output.quiet, sys.stderr)
     quiet = arguments.output.quiet
     log(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views (not used)", quiet)
     report = train(

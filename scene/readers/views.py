@@ -1,11 +1,11 @@
 """Views from an image, its camera model and its pose, and their division into training and test views."""
 
-import sys
 from pathlib import Path
 
 from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.image_header import check_complete
 from gsplatloc.scene.images import (
     ASPECT_TOLERANCE,
     DEPTH_UNITS_PER_METRE,
@@ -16,7 +16,6 @@ from gsplatloc.scene.images import (
     undistorted_camera,
 )
 from gsplatloc.scene.readers.options import TEST_STRIDE, SceneOptions
-from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -29,8 +28,15 @@ def make_view(
     depth_path: Path | None = None,
     *,
     units_per_metre: float = DEPTH_UNITS_PER_METRE,
+    query: bool = False,
 ) -> View:
-    """A view over `image_path` at the options' resolution; only the image's header is read."""
+    """A view over `image_path` at the options' resolution; only the ends of the file are read.
+
+    Raises `DamagedImageError` if the image has no header, or was cut, unless it is a `query`: one that cannot
+    be decoded is a failed query.
+    """
+    if not query:
+        check_complete(image_path)
     camera_model = fit_camera_model(camera_model, image_path)
     pinhole: Camera = undistorted_camera(camera_model)
     width, height = options.size_of(pinhole.width, pinhole.height)
@@ -42,7 +48,7 @@ def make_view(
         load_image=ImageLoader(image_path, camera_model, width, height, options.white_background),
         load_depth=None
         if depth_path is None
-        else DepthLoader(depth_path, camera_model, width, height, units_per_metre),
+        else DepthLoader(depth_path, camera_model, width, height, options.depth_units or units_per_metre),
     )
 
 
@@ -66,10 +72,3 @@ def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[Vie
         return ordered, []
     train = [view for index, view in enumerate(ordered) if index % TEST_STRIDE]
     return train, ordered[::TEST_STRIDE]
-
-
-def report_skipped(root: Path, count: int, why: str) -> None:
-    """Print to stderr how many images of a scene were left out, if any were."""
-    if count:
-        plural = "s" if count > 1 else ""
-        log(f"{root}: skipped {count} image{plural}: {why}", stream=sys.stderr)
