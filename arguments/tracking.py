@@ -33,6 +33,8 @@ class TrackingArguments:
     """first frame, counted from 0"""
     last: int | None = None
     """last frame, itself included; unset = the end"""
+    depth_units: float | None = None
+    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
     frames: FrameOptions = field(default_factory=FrameOptions)
     """how images are prepared"""
     lm: LmOptions = field(default_factory=LmOptions)
@@ -48,7 +50,8 @@ class TrackingArguments:
         return TrackingOptions(self.method, self.frames, self.lm, self.gsplatloc, self.surface)
 
     def scene(self) -> SceneOptions:
-        return SceneOptions(resolution=1)  # frames are shrunk when they are prepared, depth with care
+        # Frames are shrunk when they are prepared, depth with care.
+        return SceneOptions(resolution=1, depth_units=self.depth_units)
 
     def range(self) -> slice:
         return slice(self.first, None if self.last is None else self.last + 1)

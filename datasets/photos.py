@@ -4,9 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from gsplatloc.datasets.parallel import for_each
+from gsplatloc.scene.image_header import PILLOW_ERRORS, check_complete, damaged, open_image
 from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.errors import GSplatLocError
@@ -52,12 +53,15 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
     """Write the photo upright, with its EXIF data, from which COLMAP takes the initial focal length."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Image.open(photo) as opened:
+        with open_image(photo) as opened:
+            check_complete(photo)
             upright = ImageOps.exif_transpose(opened)
             upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
             upright.convert("RGB").save(target, quality=_JPEG_QUALITY, exif=upright.getexif())
-    except (OSError, UnidentifiedImageError) as error:
-        raise GSplatLocError(f"expected a photo in {photo}, found {error}: remove or convert it") from None
+    except GSplatLocError:
+        raise
+    except PILLOW_ERRORS as error:
+        raise damaged(photo, str(error)) from None
 
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pycolmap
@@ -18,6 +19,7 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text
 
 IMAGE_FILES = ("images.bin", "images.txt")
+Number = TypeVar("Number", int, float)
 _MAX_SIDE = 1_000_000  # pixels of an image; more is a damaged file
 _POINT2D_BYTES, _TRACK_BYTES, _POINT_BYTES = 24, 8, 51  # an observation; an element of a track; a point
 _IMAGE_WORDS = 10  # of an image's line in images.txt
@@ -89,7 +91,7 @@ class _Reader:
         try:
             self.data = path.read_bytes()
         except OSError as error:
-            raise _broken(path, error.strerror) from None
+            raise _broken(path, str(error)) from None
 
     def take(self, layout: str) -> tuple:
         size = struct.calcsize(layout)
@@ -214,7 +216,7 @@ def _lines(path: Path) -> Iterator[tuple[list[str], str]]:
             yield words, f"line {number}"
 
 
-def _parsed(convert: Callable, word: str, where: str):  # noqa: ANN202  (of the type of `convert`)
+def _parsed(convert: Callable[[str], Number], word: str, where: str) -> Number:
     try:
         return convert(word)
     except (ValueError, OverflowError):

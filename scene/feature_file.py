@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
 
 FEATURES_NAME = "features.safetensors"
@@ -42,7 +42,7 @@ def read_features(path: Path, gaussians: Gaussians) -> Gaussians:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         features, count = tensors[_FEATURES], int(metadata[_COUNT])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise GSplatLocError(f"expected descriptors in {path}, found {error}: train anew") from None
+        raise GSplatLocError(f"expected descriptors in {path}, found {quoted(error)}: train anew") from None
     if count != len(gaussians) or metadata.get(_HASH) != _hash_of_means(gaussians):
         other = "" if count != len(gaussians) else " at other positions or in another order"
         raise GSplatLocError(

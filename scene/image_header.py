@@ -18,7 +18,7 @@ _MAX_COMPRESSION = 1032  # decoded bytes per stored byte: deflate cannot reach m
 _LOSSLESS_RATIO_FORMATS = frozenset({"PNG", "TIFF", "JPEG", "BMP"})  # none of them compresses further
 _ORIENTATION = 0x0112  # EXIF's tag
 # What Pillow raises for damaged files, which depends on the format.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
                   EOFError, struct.error, RuntimeError, AttributeError)  # fmt: skip
 _TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
@@ -42,7 +42,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
                 image = Image.open(path)
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise damaged(path, str(error)) from None
     with image:
         _check_plausible(path, image)
@@ -60,7 +60,7 @@ def exif_orientation(path: Path) -> int:
     with open_image(path) as image:
         try:
             return int(image.getexif().get(_ORIENTATION, 1))
-        except _PILLOW_ERRORS:
+        except PILLOW_ERRORS:
             return 1
 
 

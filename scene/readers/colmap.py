@@ -4,6 +4,7 @@ Binary or text, with COLMAP 4's rigs and frames or without, and any camera model
 with the most images is read.
 """
 
+import os
 from pathlib import Path
 
 from gsplatloc.scene.cameras import Scene, View
@@ -76,7 +77,7 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
         cam_from_world = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name}")
         if cam_from_world is None:
             tally.leave_out("their poses are not finite")
-        elif not image_path.is_file():
+        elif not os.path.isfile(image_path):
             tally.leave_out(f"not in {folder}")
         else:
             with tally.damaged(image_path, options):

@@ -6,6 +6,7 @@ fy cx cy [k1 k2 p1 p2 [k3]] in pixels, counted from the centre of the first pixe
 benchmark. The benchmark's own sequences do not have it: their camera follows from the folder's name.
 """
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
     for i, j in zip(kept.tolist(), partners.tolist()):
         (stamp, name), (_, depth) = images[i], depths[j]
         image = path / name
-        if not image.is_file():
+        if not os.path.isfile(image):
             tally.leave_out("listed in rgb.txt but not on disk")
             continue
         with tally.damaged(image, options):
