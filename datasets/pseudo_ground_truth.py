@@ -45,10 +45,10 @@ def _parse(text: str, source: str) -> Iterator[tuple[str, PosedName]]:
             values = [float(word) for word in words[1:]]
         except ValueError:
             values = []
-        if len(words) != _FIELDS or len(values) != _FIELDS - 1 or not np.isfinite(values).all():
+        if len(values) != len(words) - 1 or len(words) != _FIELDS or not np.isfinite(values).all():
             raise GSplatLocError(
-                f"expected 'name qw qx qy qz tx ty tz f' on line {number} of {source}, found {quoted(repr(line))}:"
-                " delete the downloaded copy and run again"
+                f"expected 'name qw qx qy qz tx ty tz f' on line {number} of {source}, found"
+                f" {quoted(repr(line))}: delete the downloaded copy and run again"
             )
         numbers = torch.tensor(values, dtype=torch.float64)
         cam_from_world = se3.from_rotation_translation(

@@ -85,7 +85,8 @@ BROKEN_CAMERAS = [
     DEEP, LONG_NUMBER, "5", "null", '{"a": 1}', "[5]", "[null]", "", "\x00", LONG_TEXT, "[{}]",
     *('[{"img_name": "a", "position": [0, 0, 0], "rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "width": 64,'
       f' "height": 48, "fx": 60, "fy": 60, {broken}}}]' for broken in (
-          f'"width": {LONG_NUMBER[:400]}', '"width": 1e999', '"height": 0', '"height": -3', '"fx": 0', '"fx": NaN',
+          f'"width": {LONG_NUMBER[:400]}', '"width": 1e999', '"height": 0', '"height": -3', '"fx": 0',
+          '"fx": NaN',
           f'"cx": {LONG_NUMBER[:400]}', '"img_name": 5', '"img_name": null', '"position": [0, 0]',
           '"position": "a"', '"rotation": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]', f'"fx": {LONG_TEXT}',
           f'"position": [0, {LONG_NUMBER[:400]}, 0]', '"position": [NaN, 0, 0]', '"rotation": {"a": 1}',
@@ -107,7 +108,8 @@ def test_broken_cameras_are_one_short_line(tmp_path: Path, content: str) -> None
 
 CONFIG_CHANGES = [
     {"scene": None}, {"scene": []}, {"scene": {"images": 5}}, {"scene": {"eval": "no"}}, {"top_k": "many"},
-    {"scene": {"resolution": 1.5}}, {"scene": {"resolution": 10**400}}, {"top_k": 10**400}, {"source_path": None},
+    {"scene": {"resolution": 1.5}}, {"scene": {"resolution": 10**400}}, {"top_k": 10**400},
+    {"source_path": None},
     {"extractor": 7}, {"format": DEEP}, {"preset": ["x" * 100_000]}, {"unknown": 1}, {"training": 3},
     {"scene": {"depth_units": -1}}, {"scene": {"depth_units": "NaN"}}, {"version": None}, {"top_k": True},
 ]  # fmt: skip
