@@ -133,8 +133,10 @@ def test_a_fisheye_without_coefficients_is_a_fisheye(
 
 HUGE = "9" * 400
 BROKEN = [
-    "[" * 100_000, '{"frames":' * 50_000, "9" * 5000, "[]", "5", "", "\x00", '{"frames": 5}', '{"frames": [5]}',
-    *(f'{{"w": 64, "h": 48, {top}, "frames": [{{"file_path": "images/a.png", "transform_matrix": {matrix}}}]}}'
+    "[" * 100_000, '{"frames":' * 50_000, "9" * 5000, "[]", "5", "", "\x00", '{"frames": 5}',
+    '{"frames": [5]}',
+    *(f'{{"w": 64, "h": 48, {top}, "frames":'
+      f' [{{"file_path": "images/a.png", "transform_matrix": {matrix}}}]}}'
       for top, matrix in (
           ('"fl_x": 0', POSE), (f'"fl_x": {HUGE}', POSE), ('"fl_x": "a"', POSE), ('"fl_x": NaN', POSE),
           ('"fl_x": 50, "w": 0', POSE), ('"fl_x": 50, "h": -5', POSE),
