@@ -28,6 +28,10 @@ class Extractor(Protocol):
     def extract(self, image: np.ndarray) -> Features: ...
 
 
+# Of the tensors of an entry: type, and number of axes.
+_KINDS = {"xy": ("F32", 2), "descriptors": ("F16", 2), "scores": ("F32", 1), "dense": ("F16", 3)}
+
+
 class FeatureCache:
     """Features by view. An entry is named after the pixels it was computed from and the extractor's version.
 
@@ -123,6 +127,9 @@ def _readable(path: Path) -> bool:
     """Whether an entry is there and whole: a cache that was damaged is made again, not trusted."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {"xy", "descriptors", "scores", "dense"} <= set(file.keys())
-    except (OSError, SafetensorError):
+            entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            kinds = {name: (entry.get_dtype(), len(entry.get_shape())) for name, entry in entries.items()}
+            counts = {tuple(entries[name].get_shape())[0] for name in ("xy", "descriptors", "scores")}
+            return kinds == _KINDS and len(counts) == 1
+    except (OSError, SafetensorError, KeyError, IndexError, ValueError):
         return False
