@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
-from gsplatloc.scene.images import decode_upright, image_files, upright_size
+from gsplatloc.scene.images import decode_upright, image_files, unread_files, upright_size
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import utf8_path
 
@@ -70,7 +70,8 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
         raise GSplatLocError(f"expected a folder of images at {folder}, found none: check the path")
     paths = image_files(folder)
     if not paths:
-        raise GSplatLocError(f"expected images in {folder}, found none: check the path")
+        found = unread_files(folder) or "none"
+        raise GSplatLocError(f"expected images in {folder}, found {found}: check the path, or convert them")
     for path in paths:
         upright_size(path)
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]

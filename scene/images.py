@@ -4,6 +4,7 @@ Every resampling keeps image corners on image corners (docs/conventions.md), so 
 """
 
 import io
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,24 @@ from gsplatloc.scene.image_header import image_size as image_size
 from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+# Photos that OpenCV does not read: phones' own format, and raw files of cameras.
+_UNREAD_SUFFIXES = frozenset(
+    {
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".gif",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".raf",
+        ".orf",
+        ".rw2",
+    }
+)
 # EXIF's orientations 2 to 8: whether to transpose, then flip top to bottom, then left to right.
 _UPRIGHT = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
@@ -179,6 +198,12 @@ def image_files(folder: Path) -> list[Path]:
     """Every image under `folder`, sorted, without hidden files (macOS writes `._name.jpg`, no images)."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def unread_files(folder: Path) -> str:
+    """Photos under `folder` in formats that are not read, for a message: `3 .heic, 1 .dng`; empty if none."""
+    suffixes = Counter(path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
+    return ", ".join(f"{suffixes[kind]} {kind}" for kind in sorted(_UNREAD_SUFFIXES) if suffixes[kind])
 
 
 def upright_size(path: Path) -> tuple[int, int]:

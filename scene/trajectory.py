@@ -111,7 +111,7 @@ def _numbers(words: list[str], where: str) -> list[float]:
         ) from None
     if len(numbers) < 8:
         raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: correct it")
-    if not np.isfinite(numbers).all() or not 1e-6 < math.hypot(*numbers[4:]) < math.inf:
+    if not np.isfinite(numbers).all() or not 1e-6 < math.hypot(*numbers[4:]) < 1e6:
         raise GSplatLocError(
             f"expected finite numbers and a non-zero quaternion in {where}, found others: correct it"
         )

@@ -60,6 +60,7 @@ def read_sequence(
         name = path.resolve().name
     else:
         scene = read_scene(path, options)
+        log(scene.report, stream=sys.stderr)
         views, truth, name = _stamped(scene.train, scene.test, split), None, scene.name
     views = [view for view in views if view.load_depth is not None][frames]
     if truth is not None:

@@ -10,6 +10,7 @@ from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
+from gsplatloc.scene.images import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -36,7 +37,11 @@ def main() -> None:
 def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:
     """The images to localize: a folder of photos, or the scene's test images."""
     if arguments.queries is not None:
-        return queries_in_folder(arguments.queries, arguments.known_intrinsics())
+        queries = queries_in_folder(arguments.queries, arguments.known_intrinsics())
+        left_out = unread_files(Path(arguments.queries))
+        report = f"{arguments.queries}: found {len(queries)} images"
+        log(report + (f", left out {left_out} (not read)" if left_out else ""), arguments.quiet, sys.stderr)
+        return queries
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
     log(scene.report, arguments.quiet, sys.stderr)
     if not scene.test:

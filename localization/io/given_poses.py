@@ -63,7 +63,7 @@ def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics
         return query
     path = folder / query.name
     if pose.lens is not None:
-        view = make_view(query.name, path, pose.lens, pose.cam_from_world, SceneOptions(), query=True)
+        view = make_view(query.name, path, pose.lens, pose.cam_from_world, SceneOptions())
         return QueryImage(query.name, view.load_image, lambda: view.camera)
     if pose.focal is not None:
         known = Intrinsics(pose.focal)

@@ -77,7 +77,7 @@ def _numbers(words: list[str], where: str) -> list[float]:
         raise GSplatLocError(
             f"expected `name qw qx qy qz tx ty tz [focal]` in {where}, found {len(words)} columns"
         )
-    if not np.isfinite(numbers[:_POSE_NUMBERS]).all() or not 1e-6 < math.hypot(*numbers[:4]) < math.inf:
+    if not np.isfinite(numbers[:_POSE_NUMBERS]).all() or not 1e-6 < math.hypot(*numbers[:4]) < 1e6:
         raise GSplatLocError(
             f"expected finite numbers and a non-zero quaternion in {where}, found others: remove the line"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
+from gsplatloc.scene.images import image_files, unread_files
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
@@ -83,7 +84,17 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
             with tally.damaged(image_path, options):
                 camera_model = model.camera_models[image.camera_id]
                 views.append(make_view(name, image_path, camera_model, cam_from_world, options))
+    _note_unposed(folder, {image.name.replace("\\", "/") for image in model.images}, tally)
     if not views:
         listed = model.images[0].name if model.images else "the images of the model"
         raise tally.nothing_left(f"images like {listed} in {folder}", "name it with --images")
     return views
+
+
+def _note_unposed(folder: Path, names: set[str], tally: Tally) -> None:
+    """Say how many photos COLMAP gave no pose, or could not read."""
+    unposed = [file for file in image_files(folder) if file.relative_to(folder).as_posix() not in names]
+    if unposed:
+        tally.note(f"{len(unposed)} images in {folder} are not in the model, for example {unposed[0].name}")
+    if unread := unread_files(folder):
+        tally.note(f"{unread} files in {folder} are in formats that are not read")

@@ -66,11 +66,9 @@ def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]
             continue
         with tally.damaged(image, options):
             camera_model = read_calibration(calibration_path, image)
-            view = make_view(
-                image.name, image, camera_model, cam_from_world, options, depths.get(stem),
-                query=folder.name == "test",
-            )  # fmt: skip
-            views.append(view)
+            views.append(
+                make_view(image.name, image, camera_model, cam_from_world, options, depths.get(stem))
+            )
     return views
 
 

@@ -32,7 +32,7 @@ class Tally:
 
     @contextmanager
     def damaged(self, image: Path, options: SceneOptions) -> Iterator[None]:
-        """Leave out an image that cannot be decoded, or only in part; raise if `options.strict`."""
+        """Leave out an image whose header cannot be read; raise if `options.strict`."""
         try:
             yield
         except DamagedImageError:

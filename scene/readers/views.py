@@ -1,11 +1,12 @@
 """Views from an image, its camera model and its pose, and their division into training and test views."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from gsplatloc.scene.cameras import Camera, View
-from gsplatloc.scene.image_header import check_complete
+from gsplatloc.scene.cameras import Camera, Scene, View
+from gsplatloc.scene.image_header import DamagedImageError, check_complete
 from gsplatloc.scene.images import (
     ASPECT_TOLERANCE,
     DEPTH_UNITS_PER_METRE,
@@ -28,15 +29,8 @@ def make_view(
     depth_path: Path | None = None,
     *,
     units_per_metre: float = DEPTH_UNITS_PER_METRE,
-    query: bool = False,
 ) -> View:
-    """A view over `image_path` at the options' resolution; only the ends of the file are read.
-
-    Raises `DamagedImageError` if the image has no header, or was cut, unless it is a `query`: one that cannot
-    be decoded is a failed query.
-    """
-    if not query:
-        check_complete(image_path)
+    """A view over `image_path` at the options' resolution; only the image's header is read."""
     camera_model = fit_camera_model(camera_model, image_path)
     pinhole: Camera = undistorted_camera(camera_model)
     width, height = options.size_of(pinhole.width, pinhole.height)
@@ -72,3 +66,23 @@ def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[Vie
         return ordered, []
     train = [view for index, view in enumerate(ordered) if index % TEST_STRIDE]
     return train, ordered[::TEST_STRIDE]
+
+
+def without_damaged(scene: Scene, strict: bool = False) -> Scene:
+    """The scene without training images that were cut short, which its report counts; raises if `strict`.
+
+    This is for mapping. Localization reads the same scene and does not look at training images.
+    """
+    whole, damaged = [], []
+    for view in scene.train:
+        try:
+            check_complete(view.image_path)
+            whole.append(view)
+        except DamagedImageError:
+            if strict or len(damaged) == len(scene.train) - 1:
+                raise
+            damaged.append(view.image_path.name)
+    if not damaged:
+        return scene
+    left_out = f"left out {len(damaged)} training images that are damaged, for example {damaged[0]}"
+    return replace(scene, train=whole, report=f"{scene.report}; {left_out}")

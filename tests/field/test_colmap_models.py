@@ -168,3 +168,12 @@ def test_a_fisheye_without_coefficients_is_a_fisheye(name: str) -> None:
     )
     assert (camera.width, camera.height) == (other.width, other.height)
     assert camera.fx == pytest.approx(other.fx)
+
+
+def test_photos_without_a_pose_are_said(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    cv2.imwrite(str(tmp_path / "images" / "portrait.jpg"), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
+    (tmp_path / "images" / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    report = read_scene(tmp_path).report
+    assert "1 images in" in report and "not in the model, for example portrait.jpg" in report
+    assert "1 .heic files in" in report

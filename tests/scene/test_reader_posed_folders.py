@@ -68,9 +68,9 @@ def test_a_calibration_matrix_is_used_whole_and_scaled_with_the_image(tmp_path: 
 
 def test_images_are_decoded_only_when_asked_for(tmp_path: Path) -> None:
     add(tmp_path, "train", "a")
-    view = read_scene(tmp_path).train[0]
-    path = view.image_path
+    path = read_scene(tmp_path).train[0].image_path
     path.write_bytes(path.read_bytes()[:60])  # the header survives, the pixels do not
+    view = read_scene(tmp_path).train[0]
     with pytest.raises(GSplatLocError, match=r"a\.color\.png"):
         view.load_image()
 
