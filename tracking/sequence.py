@@ -32,6 +32,7 @@ class RgbdSequence:
     views: list[View]  # all with depth, in the order of time
     timestamps: np.ndarray  # [N] float64 seconds
     truth: Trajectory | None
+    report: str = ""  # one line: what the reader found, used and left out, and why
 
     def first_pose(self) -> Tensor:
         """The pose [4, 4] that fixes the frame of reference: the truth's at the first image, or none."""
@@ -56,11 +57,11 @@ def read_sequence(
     if TumRgbdReader().matches(path):
         tally = Tally()
         views, truth = read_frames(path, options, tally), read_truth(path)
-        log(tally.scene(path, views, []).report, stream=sys.stderr)
+        report = tally.scene(path, views, []).report
         name = path.resolve().name
     else:
         scene = read_scene(path, options)
-        log(scene.report, stream=sys.stderr)
+        report = scene.report
         views, truth, name = _stamped(scene.train, scene.test, split), None, scene.name
     views = [view for view in views if view.load_depth is not None][frames]
     if truth is not None:
@@ -73,7 +74,7 @@ def read_sequence(
     stamps = np.array([view.timestamp for view in views])
     if truth is None and not TumRgbdReader().matches(path):
         truth = Trajectory(stamps, torch.stack([view.cam_from_world for view in views]))
-    return RgbdSequence(name, views, stamps, truth)
+    return RgbdSequence(name, views, stamps, truth, report)
 
 
 def _from_first_truth(path: Path, views: list[View], truth: Trajectory) -> list[View]:

@@ -73,7 +73,8 @@ def without_damaged(scene: Scene, strict: bool = False) -> Scene:
 
     This is for mapping. Localization reads the same scene and does not look at training images.
     """
-    whole, damaged = [], []
+    whole: list[View] = []
+    damaged: list[str] = []
     for view in scene.train:
         try:
             check_complete(view.image_path)
