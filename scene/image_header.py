@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     allocate memory for them first.
     """
     try:
-        with _pillow_limit:
+        with _pillow_limit, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF data, which has no effect
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 image = Image.open(path)

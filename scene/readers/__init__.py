@@ -4,12 +4,13 @@ A reader is one file of this folder (or a plugin) whose class registers itself i
 of this folder are what readers share: options.py, poses.py, views.py and point_cloud.py.
 """
 
+import os
 from pathlib import Path
 from typing import Protocol
 
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.registry import Registry
 
 
@@ -34,8 +35,8 @@ READERS = Registry[Reader]("scene reader", __name__)
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     """Read the scene in the folder `path` with the first of `READERS` that matches it."""
     path = Path(path).expanduser()
-    if not path.is_dir():
-        raise GSplatLocError(f"expected a scene folder at {path}, found none: check --source_path")
+    if not os.path.isdir(path):
+        raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
     for entry in READERS.entries():
         reader = entry.make()
         if reader.matches(path):

@@ -68,7 +68,7 @@ def _largest(path: Path, folders: list[Path], tally: Tally) -> Path:
 
 def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Tally) -> list[View]:
     folder = path / (options.images or "images")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise GSplatLocError(f"expected the images in {folder}, found no such folder: name it with --images")
     tally.found += len(model.images)
     views = []

@@ -6,6 +6,7 @@
 stored image. A sparse point cloud may lie beside the splits, in `points3D.ply`.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class PosedFoldersReader:
 
 
 def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     images = _by_stem(folder / (options.images or "rgb"), ".color", IMAGE_SUFFIXES)
     poses = _by_stem(folder / "poses", ".pose", {".txt"})
@@ -91,7 +92,7 @@ def read_calibration(path: Path, image_path: Path) -> CameraModel:
 
 def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str]) -> dict[str, Path]:
     """Files by the name that pairs them, X for `X.color.png` and for `X.png`."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise GSplatLocError(f"expected a folder {folder}, found none: prepare the scene again")
     files = (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
     return {file.stem.removesuffix(infix): file for file in files}

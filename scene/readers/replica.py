@@ -5,6 +5,7 @@
 The principal point is counted from the centre of the first pixel.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json
 
 PARAMETERS_FILE = "cam_params.json"
+_LARGEST_SIDE = 1_000_000  # pixels; more is a damaged file
 
 
 @READERS.register(
@@ -87,15 +89,16 @@ def read_parameters(path: Path) -> tuple[CameraModel, float]:
             f"expected w h fx fy cx cy scale in {file}, found {quoted(repr(error))}: restore the file"
         ) from None
     fx, fy, cx, cy, scale = numbers
-    if not (np.isfinite(numbers).all() and min(width, height, fx, fy, scale) > 0):
-        given = [width, height, *numbers]
+    sides = min(width, height) > 0 and max(width, height) < _LARGEST_SIDE
+    if not (sides and np.isfinite(numbers).all() and min(fx, fy, scale) > 0):
+        given = quoted([width, height, *numbers])
         raise GSplatLocError(f"expected positive w h fx fy scale in {file}, found {given}: restore the file")
     return CameraModel("PINHOLE", width, height, (fx, fy, cx + 0.5, cy + 0.5)), scale
 
 
 def _numbered(folder: Path, kind: str) -> dict[int, Path]:
     """Files called kind000123.* by their number."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = sorted(folder.iterdir()) if os.path.isdir(folder) else []
     found = ((re.fullmatch(rf"{kind}(\d+)\.(?:jpe?g|png)", file.name), file) for file in files)
     return {int(match[1]): file for match, file in found if match}
 

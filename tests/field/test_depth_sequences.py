@@ -29,7 +29,7 @@ def write_tum(root: Path, mark: str = "", newline: str = "\n", slash: str = "/",
             ("rgb", np.zeros((48, 64, 3), np.uint8)),
             ("depth", np.full((48, 64), 2 * units, "u2")),
         ):
-            (root / kind).mkdir(exist_ok=True)
+            (root / kind).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / kind / f"{index}.png"), image)
             lists[kind].append(f"{index}.5 {kind}{slash}{index}.png")
         lists["groundtruth"].append(f"{index}.5 {index} 0 0 0 0 0 1")
@@ -136,3 +136,33 @@ def test_initial_points_are_taken_from_where_there_are_more(points: int, tracks:
             scene, views, InitializationOptions(init="points"), lambda: sys.exit(), generator
         )
         assert len(only) == points
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "9" * 5000, "[]", "5", '{"camera": 5}', '{"camera": {}}',
+     *(f'{{"camera": {{"w": {w}, "h": 48, "fx": {fx}, "fy": 50, "cx": 32, "cy": 24, "scale": {scale}}}}}'
+       for w, fx, scale in ((HUGE, 50, 1), (0, 50, 1), (64, HUGE, 1), (64, "NaN", 1), (64, 50, 0),
+                            (64, 50, "[]"), (1e300, 50, 1), ('"x"', 50, 1), (64, 50, "1e999"), ("9" * 30, 50, 1)))],
+    ids=range(16),
+)  # fmt: skip
+def test_broken_parameters_of_replica_are_one_short_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results").mkdir()
+    cv2.imwrite(str(tmp_path / "results" / "frame000000.jpg"), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "traj.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n")
+    (tmp_path / "cam_params.json").write_text(content)
+    with pytest.raises(GSplatLocError) as error:
+        read_scene(tmp_path)
+    assert len(str(error.value)) < 500 + 2 * len(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\x00b", "nowhere"])
+def test_names_that_cannot_be_files_are_one_line(tmp_path: Path, name: str) -> None:
+    write_tum(tmp_path / "tum")
+    (tmp_path / "tum" / "rgb.txt").write_text(f"0.5 rgb/{name}.png\n")
+    for folder, options in ((tmp_path / name, None), (tmp_path / "tum", SceneOptions(images=name))):
+        with pytest.raises(GSplatLocError):
+            read_scene(folder, options)
