@@ -1,5 +1,6 @@
 """Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,8 +9,8 @@ from PIL import Image, ImageOps
 
 from gsplatloc.datasets.parallel import for_each
 from gsplatloc.scene.image_header import PILLOW_ERRORS, check_complete, damaged, open_image
-from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files
-from gsplatloc.utils.console import progress
+from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files, unread_files
+from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
@@ -39,6 +40,9 @@ def _collect_photos(source: Path, target: Path, max_side: int) -> int:
         raise GSplatLocError(
             f"expected photos ({kinds}) in {source}, found none: convert them or check --input"
         )
+
+    if unread := unread_files(source):
+        log(f"{source}: left out {unread} files, formats that are not read: convert them", stream=sys.stderr)
 
     def copy(photo: Path) -> None:
         name = photo.relative_to(source).as_posix()

@@ -6,8 +6,7 @@ which takes precedence; they are for an image of `w` x `h`. Scale, `aabb_scale` 
 
 import math
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
+from gsplatloc.scene.readers.image_finder import ImageFinder
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import rigid_from_matrix
@@ -28,7 +28,6 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json
 
 _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without suffix
 _PERSPECTIVE_MODELS = frozenset(
     {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
 )
@@ -173,7 +172,7 @@ def _frames(document: Record, key: str, path: Path) -> list[Record]:
 def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, tally: Tally) -> list[View]:
     frames = _frames(document, key, path)
     shared = {key: value for key, value in document.items() if key not in ("frames", "test_frames")}
-    files = ImageFinder(path, [_listed(frame) for frame in frames], options)
+    files = ImageFinder(path, [_listed(frame) for frame in frames], options.images)
     tally.found += len(frames)
     views: dict[str, View] = {}
     for frame in frames:
@@ -236,53 +235,6 @@ def _pose(frame: Record, image_path: Path) -> Tensor | None:
     if world_from_cam is None:
         return None
     return se3.inverse(world_from_cam @ _OPENGL_FROM_OPENCV)
-
-
-class ImageFinder:
-    """Finds the image files that a transforms file names.
-
-    With `--images images_2` the first folder of a name is replaced: images/left/1.jpg becomes
-    images_2/left/1.jpg. A flat copy, images_2/1.jpg, is taken only if no two names end in 1.jpg.
-    An image that is not where its name says, as after copying a scene from another machine, is searched
-    for below the scene's folder by ever shorter ends of its name.
-    """
-
-    def __init__(self, path: Path, listed: list[str], options: SceneOptions) -> None:
-        self._path, self._images = path, options.images
-        self._ends = Counter(PurePosixPath(name).name for name in listed)
-
-    def find(self, listed: str) -> Path | None:
-        """The file of an image; None if it is not on disk."""
-        for candidate in self._candidates(PurePosixPath(listed)):
-            for suffix in _IMPLIED_SUFFIXES:
-                file = Path(f"{candidate}{suffix}")
-                if os.path.isfile(file):
-                    return file
-        return None
-
-    def name(self, listed: str, file: Path) -> str:
-        """The image's name in the scene: below the scene's folder, or as it is listed."""
-        resolved = Path(os.path.normpath(file))
-        root = Path(os.path.normpath(self._path))
-        if resolved.is_relative_to(root):
-            return resolved.relative_to(root).as_posix()
-        return "/".join(part for part in PurePosixPath(listed).parts if part not in ("/", "..", "."))
-
-    def _candidates(self, listed: PurePosixPath) -> Iterator[Path]:
-        parts = [part for part in listed.parts if part not in ("/", ".")]
-        flat_is_unique = self._ends[listed.name] == 1
-        if self._images is None:
-            yield self._path / listed
-            ends = [parts[start:] for start in range(1, len(parts))]
-            folder = self._path
-        else:
-            ends = [parts[start:] for start in range(min(1, len(parts) - 1), len(parts))]
-            folder = self._path / self._images
-        for end in ends:
-            if len(end) > 1 or flat_is_unique:
-                yield folder.joinpath(*end)
-        if self._images is None and flat_is_unique:
-            yield self._path / "images" / listed.name
 
 
 def _points(path: Path, document: Record) -> SparsePoints | None:

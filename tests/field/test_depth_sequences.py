@@ -146,7 +146,8 @@ HUGE = "9" * 400
     ["[" * 100_000, "9" * 5000, "[]", "5", '{"camera": 5}', '{"camera": {}}',
      *(f'{{"camera": {{"w": {w}, "h": 48, "fx": {fx}, "fy": 50, "cx": 32, "cy": 24, "scale": {scale}}}}}'
        for w, fx, scale in ((HUGE, 50, 1), (0, 50, 1), (64, HUGE, 1), (64, "NaN", 1), (64, 50, 0),
-                            (64, 50, "[]"), (1e300, 50, 1), ('"x"', 50, 1), (64, 50, "1e999"), ("9" * 30, 50, 1)))],
+                            (64, 50, "[]"), (1e300, 50, 1), ('"x"', 50, 1), (64, 50, "1e999"),
+                            ("9" * 30, 50, 1)))],
     ids=range(16),
 )  # fmt: skip
 def test_broken_parameters_of_replica_are_one_short_line(tmp_path: Path, content: str) -> None:

@@ -20,6 +20,7 @@ from gsplatloc.scene.images import (
     decode_rgb,
     decode_upright,
     image_size,
+    unread_files,
 )
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -113,3 +114,11 @@ def test_a_smaller_depth_map_of_a_distorted_camera_is_undistorted_at_its_size(tm
     path.write_bytes(encoded(".png", np.full((80, 60), 1500, np.uint16)))
     with pytest.raises(GSplatLocError, match="60x80"):
         DepthLoader(path, model, 160, 120)()
+
+
+def test_photos_in_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("a.HEIC", "b.heic", "c.dng", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert unread_files(tmp_path) == "1 .dng, 2 .heic"
+    with pytest.raises(GSplatLocError, match=r"found 1 \.dng, 2 \.heic"):
+        queries_in_folder(tmp_path)
