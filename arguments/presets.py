@@ -1,4 +1,4 @@
-"""Groups of settings that go together. A flag on the command line wins over the preset."""
+"""Presets: groups of settings. A flag on the command line overrides the preset."""
 
 from dataclasses import replace
 from typing import Literal
@@ -9,17 +9,17 @@ Preset = Literal["paper", "cpu", "gpu"]
 
 
 def mapping_preset(preset: Preset) -> MappingOptions:
-    """The options that a preset stands for."""
+    """The options of a preset."""
     return {"paper": MappingOptions, "cpu": _cpu, "gpu": _gpu}[preset]()
 
 
 def _cpu() -> MappingOptions:
-    """Minutes on two cores: fewer, better placed Gaussians, and descriptors made on the finished map.
+    """Minutes on two cores: at most 150,000 Gaussians, and descriptors aggregated on the finished map.
 
-    Coarse images first, because most of what they teach costs a sixteenth of the pixels; colours of degree 1,
-    because higher harmonics triple the parameters and indoor surfaces are mostly matt; opacities are not
-    reset, because so short a run would not recover from it. A run ends early once held-out views gain less
-    than 0.1 dB in 300 iterations. What was compared: docs/performance.md, "The CPU preset".
+    Training begins with images of a quarter of the size, which have a sixteenth of the pixels; colours are of
+    degree 1, because higher harmonics triple the parameters and indoor surfaces are mostly matt; opacities
+    are not reset, because so short a run would not recover from it. A run ends early once validation views
+    gain less than 0.1 dB in 300 iterations. The comparisons: docs/findings.md, "The CPU preset".
     """
     options, iterations = MappingOptions(), 3_600
     return replace(
@@ -32,7 +32,7 @@ def _cpu() -> MappingOptions:
             pyramid=(0.4, 0.75),
             holdout=16,
         ),
-        stopping=replace(options.stopping, early_stop=2, early_stop_interval=150, early_stop_windup=200),
+        stopping=replace(options.stopping, early_stop=2, early_stop_interval=150, early_stop_cooldown=200),
         losses=replace(options.losses, lambda_depth=0.1),
         optimizer=replace(options.optimizer, position_lr_max_steps=iterations),
         densification=replace(
@@ -50,9 +50,9 @@ def _cpu() -> MappingOptions:
 def _gpu() -> MappingOptions:
     """About a minute on a data-centre GPU: the 7,000 iterations of GSplatLoc's README, at full resolution.
 
-    Descriptors are made on the finished map, as for the CPU: nearer to the held-out views' than those of the
-    paper's joint training, which `--descriptors distilled` brings back. Depth is used where it was measured.
-    Twice the CPU's Gaussians: sharper, and with Adam's moments half a gigabyte.
+    Descriptors are aggregated on the finished map, as in the preset cpu: they are closer to those of held-out
+    views than the paper's joint training (`--descriptors distilled`). Depth is used if it was measured. Twice
+    as many Gaussians as cpu: a higher PSNR, and half a gigabyte with Adam's moments.
     """
     options, iterations = MappingOptions(), 7_000
     return replace(

@@ -14,12 +14,13 @@ Split = Literal["path", "train", "test"]
 
 @dataclass(frozen=True)
 class RenderArguments:
-    """Everything that render.py can be told."""
+    """The options of render.py."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as train.py wrote it"""
     split: Split = "path"
-    """cameras: a smooth path through the training cameras, the training cameras, or the test images'"""
+    """cameras: a smooth path through the training cameras (path), those of the training images or of the test
+    images"""
     poses: Path | None = None
     """file of poses `name qw qx qy qz tx ty tz [focal]` (cam_from_world), instead of --split"""
     iteration: int | None = None
@@ -27,13 +28,13 @@ class RenderArguments:
     output: Path | None = None
     """folder for the images; unset = MODEL_PATH/renders/SPLIT"""
     frames: int = 120
-    """cameras on the path"""
+    """number of cameras on the path"""
     depth: bool = True
-    """render depth: near is warm, far is cold"""
+    """render depth; near is red, far is blue"""
     features: bool = True
-    """render descriptors: three principal components as colours"""
+    """render descriptors; their three principal components are shown as colours"""
     video: bool = True
-    """write film.mp4 of all of them side by side"""
+    """write film.mp4 with all renderings of a camera side by side"""
     fps: int = 30
     """frames per second of the film"""
     device: str = "auto"
@@ -42,16 +43,16 @@ class RenderArguments:
 
 @dataclass(frozen=True)
 class ViewArguments:
-    """Everything that view.py can be told."""
+    """The options of view.py."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of a map, or any .ply of 3D Gaussians"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     ip: str = "127.0.0.1"
-    """address to serve at; 0.0.0.0 lets other machines in"""
+    """address to serve at; 0.0.0.0 accepts connections from other machines"""
     port: int = 8080
-    """port to serve at; the next free one where it is taken"""
+    """port to serve at; the next free one if it is in use"""
 
 
 def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:
@@ -61,4 +62,4 @@ def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments
 
 def parse_view_arguments(argv: Sequence[str] | None = None) -> ViewArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(ViewArguments, "Look at a map in the browser (needs viser).", argv)
+    return parse(ViewArguments, "View a map in the browser (needs viser).", argv)

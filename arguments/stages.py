@@ -1,34 +1,100 @@
-"""The options of initial poses and refinements as groups of flags, derived from what is registered."""
+"""The options of initial poses and refinements as flags `--NAME.FIELD`, derived from what is registered."""
 
-from dataclasses import field, make_dataclass
-from functools import cache
-from typing import Any, TypeVar
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import Annotated, Any, get_type_hints
+
+import tyro
 
 from gsplatloc.localization.initial import INITIAL_POSES
 from gsplatloc.localization.refine import REFINERS
-from gsplatloc.utils.registry import Entry, NoOptions
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.registry import Entry, NoOptions, Registry
 
-Arguments = TypeVar("Arguments")
+
+@dataclass(frozen=True)
+class ComputationArguments:
+    """How much is computed, and where."""
+
+    iteration: int | None = None
+    """iteration of the map; unset = the latest"""
+    top_k: int | None = None
+    """maximum number of keypoints per image; unset = 2048"""
+    max_side: int | None = None
+    """pixels; larger images are shrunk to it for localization; unset = the size of the mapping images"""
+    ransac_iters: int | None = None
+    """maximum number of RANSAC samples, of every method that has a RANSAC; unset = 20,000"""
+    device: str = "auto"
+    """device of the networks and the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+    def applied(self, options: Any) -> Any:
+        """The options of a method with the limits that hold for every method."""
+        if self.ransac_iters is not None and hasattr(options, "pnp"):
+            options = replace(options, pnp=replace(options.pnp, max_iterations=self.ransac_iters))
+        if self.top_k is not None and hasattr(options, "top_k"):
+            options = replace(options, top_k=self.top_k)
+        return options
+
+
+def with_method_options(
+    arguments: type[Any], short_flags: Mapping[str, str], help_texts: Mapping[str, str]
+) -> type[Any]:
+    """The dataclass `arguments` with one more field per method that has options: flags `--NAME.FIELD`.
+
+    The help of a method names those of `short_flags` (`--flag` -> `--NAME.FIELD`) that concern it;
+    `help_texts` gives the help of fields of `arguments`.
+    """
+    hints = get_type_hints(arguments, include_extras=True)
+    members: list[tuple[str, Any, Any]] = [
+        (item.name, Annotated[hints[item.name], tyro.conf.arg(help=help_texts[item.name])], item.default)
+        for item in fields(arguments)
+        if item.name in help_texts
+    ]
+    taken = set(hints)
+    for entry in _entries():
+        if not entry.name.isidentifier() or entry.name in taken:
+            raise GSplatLocError(
+                f"expected a method's name that is an identifier and no other option, found {entry.name!r}:"
+                " rename the method"
+            )
+        taken.add(entry.name)
+        short = [
+            f"{flag} = {long}" for flag, long in short_flags.items() if long.startswith(f"--{entry.name}.")
+        ]
+        text = f"{entry.help}. Short flags: {', '.join(short)}" if short else entry.help
+        members.append(
+            (entry.name, entry.options, field(default_factory=entry.options, metadata={"help": text}))
+        )
+    extended = make_dataclass(arguments.__name__, members, bases=(arguments,), frozen=True)
+    extended.__doc__ = arguments.__doc__
+    return extended
+
+
+def expanded(argv: Sequence[str] | None, short_flags: Mapping[str, str]) -> list[str]:
+    """A command line, `sys.argv` by default, with `--NAME.FIELD` in place of short flags."""
+    words = []
+    for word in sys.argv[1:] if argv is None else argv:
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--"):  # tyro takes both --warp-lr and --warp_lr
+            flag = short_flags.get("--" + flag[2:].replace("-", "_"), flag)
+        words.append(flag + equals + value)
+    return words
+
+
+def method_options(arguments: Any) -> tuple[Any, ...]:
+    """The options objects of the methods in parsed `arguments`; none in those that were not extended."""
+    return tuple(getattr(arguments, entry.name) for entry in _entries() if hasattr(arguments, entry.name))
+
+
+def listed(registry: Registry[Any], without: str = "") -> str:
+    """The registered methods for a help text: `name (what it does), ...`."""
+    return ", ".join(f"{entry.name} ({entry.help})" for entry in registry.entries() if entry.name != without)
 
 
 def _entries() -> list[Entry[Any]]:
     """The methods that have options."""
     entries: list[Entry[Any]] = [*INITIAL_POSES.entries(), *REFINERS.entries()]
     return [entry for entry in entries if entry.options is not NoOptions]
-
-
-@cache
-def with_method_options(arguments: type[Arguments]) -> type[Arguments]:
-    """The dataclass `arguments` with one more field a method, its options: flags `--NAME.FIELD`."""
-    members = [
-        (entry.name, entry.options, field(default_factory=entry.options, metadata={"help": entry.help}))
-        for entry in _entries()
-    ]
-    kind = make_dataclass(arguments.__name__, members, bases=(arguments,), frozen=True)
-    kind.__doc__ = arguments.__doc__
-    return kind
-
-
-def method_options(arguments: Any) -> tuple[Any, ...]:
-    """The options objects of the methods in parsed `arguments`; none in those that were not extended."""
-    return tuple(getattr(arguments, entry.name) for entry in _entries() if hasattr(arguments, entry.name))

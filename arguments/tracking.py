@@ -1,7 +1,7 @@
 """The command line of track_rgbd.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,56 +9,67 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.tracking.frames import FrameOptions
-from gsplatloc.tracking.gsplatloc import GsplatLocOptions
-from gsplatloc.tracking.lm import LmOptions
 from gsplatloc.tracking.options import Method, TrackingOptions
 from gsplatloc.tracking.sequence import Split
-from gsplatloc.tracking.surface import SurfaceOptions
+
+DESCRIPTION = "Track an RGB-D camera frame by frame, and map the sequence as Gaussians."
+_DEFAULTS = TrackingOptions()
 
 
 @dataclass(frozen=True)
 class TrackingArguments:
-    """Everything that track_rgbd.py can be told."""
+    """The options of track_rgbd.py."""
 
     source_path: Annotated[Path, tyro.conf.arg(aliases=["-s"])]
     """folder of the RGB-D sequence: TUM, Replica, or any scene with depth"""
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder for the trajectory, the map and the figures"""
-    method: Method = "lm"
-    """lm: second-order alignment of colour and depth; gsplatloc: descent through the rendered depth"""
+    method: Method = _DEFAULTS.method
+    """lm: second-order alignment of images and depth with keyframes; gsplatloc: gradient descent on the
+    rendered depth"""
     split: Split = "all"
     """images of a scene that has two splits: all in the order of their names, train, or test"""
     first: int = 0
-    """first frame, counted from 0"""
+    """index of the first frame, counted from 0"""
     last: int | None = None
-    """last frame, itself included; unset = the end"""
+    """index of the last frame, inclusive; unset = the end"""
     depth_units: float | None = None
     """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
-    frames: FrameOptions = field(default_factory=FrameOptions)
-    """how images are prepared"""
-    lm: LmOptions = field(default_factory=LmOptions)
-    """how lm aligns"""
-    gsplatloc: GsplatLocOptions = field(default_factory=GsplatLocOptions)
-    """how gsplatloc aligns"""
-    surface: SurfaceOptions = field(default_factory=SurfaceOptions)
-    """how depth is fused"""
+    side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = _DEFAULTS.frames.side
+    """pixels; images are halved while their longer side is at least twice this"""
+    max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = _DEFAULTS.frames.max_depth
+    """metres; larger depths are ignored"""
+    depth_weight: Annotated[float, tyro.conf.arg(aliases=["--lm.depth_weight"])] = _DEFAULTS.lm.depth_weight
+    """effective sample size of all depths of a frame, in lm; 0 = images only"""
+    iterations: Annotated[int, tyro.conf.arg(aliases=["--gsplatloc.iterations"])] = (
+        _DEFAULTS.gsplatloc.iterations
+    )
+    """maximum number of Adam steps per frame, in gsplatloc"""
+    max_points: Annotated[int, tyro.conf.arg(aliases=["--surface.max_points"])] = _DEFAULTS.surface.max_points
+    """maximum number of Gaussians in the map"""
     quiet: bool = False
     """no progress bar"""
 
     def tracking(self) -> TrackingOptions:
-        return TrackingOptions(self.method, self.frames, self.lm, self.gsplatloc, self.surface)
+        """The options of the tracker."""
+        return replace(
+            _DEFAULTS,
+            method=self.method,
+            frames=replace(_DEFAULTS.frames, side=self.side, max_depth=self.max_depth),
+            lm=replace(_DEFAULTS.lm, depth_weight=self.depth_weight),
+            gsplatloc=replace(_DEFAULTS.gsplatloc, iterations=self.iterations),
+            surface=replace(_DEFAULTS.surface, max_points=self.max_points),
+        )
 
     def scene(self) -> SceneOptions:
         # Frames are shrunk when they are prepared, depth with care.
         return SceneOptions(resolution=1, depth_units=self.depth_units)
 
     def range(self) -> slice:
+        """The frames as a slice."""
         return slice(self.first, None if self.last is None else self.last + 1)
 
 
 def parse_tracking_arguments(argv: Sequence[str] | None = None) -> TrackingArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(
-        TrackingArguments, "Track an RGB-D camera and map what it sees as Gaussians, frame by frame.", argv
-    )
+    return parse(TrackingArguments, DESCRIPTION, argv)

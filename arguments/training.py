@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -11,9 +11,8 @@ from tyro.conf import OmitArgPrefixes
 
 from gsplatloc.arguments.command_line import parse, peek
 from gsplatloc.arguments.presets import Preset, mapping_preset
-from gsplatloc.mapping.frames import FrameOptions
+from gsplatloc.mapping.frames import FrameCacheOptions
 from gsplatloc.mapping.initialization import InitializationOptions
-from gsplatloc.mapping.landmarks import LandmarkOptions
 from gsplatloc.mapping.losses import LossOptions
 from gsplatloc.mapping.optimizer import OptimizerOptions
 from gsplatloc.mapping.options import (
@@ -25,14 +24,14 @@ from gsplatloc.mapping.options import (
 )
 from gsplatloc.mapping.schedule import ScheduleOptions
 from gsplatloc.mapping.stopping import StoppingOptions
-from gsplatloc.mapping.triangulation import TriangulationOptions
 from gsplatloc.scene import SceneOptions
 from gsplatloc.scene.densification import DensificationOptions
 from gsplatloc.scene.map_config import MapConfig
 
 DESCRIPTION = (
-    "Make a feature splat map of a scene: posed images in, a folder that loc_inference.py reads out."
+    "Make a feature splat map of a scene: reads posed images, writes a folder that loc_inference.py reads."
 )
+_GROUPS = tuple(group.name for group in fields(MappingOptions) if group.name != "feature_sized")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class SceneArguments:
     """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
 
     def options(self) -> SceneOptions:
-        """How the scene is read. Resolution 0 only concerns training: features need the whole image."""
+        """How the scene is read. Resolution 0 only concerns training: features need full-size images."""
         resolution = None if self.resolution == 0 else self.resolution
         return SceneOptions(
             self.images, self.eval, resolution, self.white_background, self.strict, self.depth_units
@@ -67,7 +66,7 @@ class SceneArguments:
 
 @dataclass(frozen=True)
 class ViewerArguments:
-    """Watching the map while it trains."""
+    """A live view of the map while it trains."""
 
     ip: str = "127.0.0.1"
     """address to serve the live view at"""
@@ -77,11 +76,11 @@ class ViewerArguments:
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """Everything that train.py can be told."""
+    """The options of train.py."""
 
     scene: OmitArgPrefixes[SceneArguments]
     preset: Preset = "paper"
-    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU. Flags win over
+    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU. Flags override
     it"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)
     stopping: OmitArgPrefixes[StoppingOptions] = field(default_factory=StoppingOptions)
@@ -91,22 +90,18 @@ class TrainArguments:
     densification: OmitArgPrefixes[DensificationOptions] = field(default_factory=DensificationOptions)
     rendering: OmitArgPrefixes[RenderingOptions] = field(default_factory=RenderingOptions)
     descriptors: OmitArgPrefixes[DescriptorOptions] = field(default_factory=DescriptorOptions)
-    triangulation: TriangulationOptions = field(default_factory=TriangulationOptions)
-    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
-    frames: OmitArgPrefixes[FrameOptions] = field(default_factory=FrameOptions)
+    frames: OmitArgPrefixes[FrameCacheOptions] = field(default_factory=FrameCacheOptions)
     output: OmitArgPrefixes[OutputOptions] = field(default_factory=OutputOptions)
     debug: OmitArgPrefixes[DebugOptions] = field(default_factory=DebugOptions)
     viewer: OmitArgPrefixes[ViewerArguments] = field(default_factory=ViewerArguments)
 
     def mapping(self) -> MappingOptions:
-        """What the training code is told."""
-        groups = {group.name: getattr(self, group.name) for group in fields(MappingOptions)}
-        if self.scene.resolution == 0:
-            groups["schedule"] = replace(self.schedule, feature_sized=True)
-        return MappingOptions(**groups)
+        """The options of the mapping run."""
+        groups = {name: getattr(self, name) for name in _GROUPS}
+        return MappingOptions(**groups, feature_sized=self.scene.resolution == 0)
 
     def config(self) -> MapConfig:
-        """What is recorded with the map."""
+        """The record that is saved with the map."""
         source = str(self.scene.source_path.expanduser().resolve())
         return MapConfig(source, self.scene.options(), self.preset, training=asdict(self.mapping()))
 
@@ -120,6 +115,6 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
     default = TrainArguments(
         scene=SceneArguments(tyro.MISSING, tyro.MISSING),
         preset=preset,
-        **{group.name: getattr(groups, group.name) for group in fields(groups)},
+        **{name: getattr(groups, name) for name in _GROUPS},
     )
     return parse(TrainArguments, DESCRIPTION, argv, default)

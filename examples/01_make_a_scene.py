@@ -15,8 +15,8 @@ def main(output: Path = OUTPUT) -> None:
     for split in ("train", "test"):
         print(f"{split}: {len(list((scene / split / 'rgb').iterdir()))} images")
 
-    # Images, poses and calibrations pair by name. Poses in this layout are camera-to-world; in the code they
-    # are cam_from_world everywhere.
+    # Images, poses and calibrations are paired by name. Poses in this layout are camera-to-world; in the code
+    # they are cam_from_world everywhere.
     print("pose\n", np.loadtxt(scene / "train/poses/frame-000000.pose.txt"))
     print("calibration\n", np.loadtxt(scene / "train/calibration/frame-000000.calibration.txt"))
 

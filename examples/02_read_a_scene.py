@@ -1,17 +1,17 @@
-"""Views, cameras and poses in memory: carry a pixel from one view to the next through its depth."""
+"""Views, cameras and poses in memory: a pixel of one view is found in the next through its depth."""
 
 from pathlib import Path
 
 import torch
 
-from gsplatloc.scene import read_scene
+import gsplatloc
 from gsplatloc.utils import se3
 
 OUTPUT = Path("output/examples")
 
 
 def main(output: Path = OUTPUT) -> None:
-    scene = read_scene(output / "room")  # any layout: posed folders, COLMAP, transforms.json
+    scene = gsplatloc.read_scene(output / "room")  # any layout: posed folders, COLMAP, transforms.json
     first, second = scene.train[:2]
     print(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views")
     print(first.camera)

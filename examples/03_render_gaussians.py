@@ -1,15 +1,13 @@
-"""Rendering is differentiable in everything, the camera's pose included: find a camera by descent."""
+"""Rendering is differentiable in every input, the camera pose included: find a pose by gradient descent."""
 
 import torch
 
-from gsplatloc.gaussian_renderer import render
-from gsplatloc.scene.cameras import Camera
-from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc import Camera, Gaussians, render
 from gsplatloc.utils import se3
 
 
 def random_gaussians(count: int) -> Gaussians:
-    """Coloured blobs in a slab two to three metres before the origin."""
+    """Coloured Gaussians two to three metres in front of the origin."""
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(count, 3, generator=generator) * torch.tensor([3.0, 2.0, 1.0])
     return Gaussians(
@@ -26,15 +24,15 @@ def main() -> None:
     gaussians = random_gaussians(400)
     camera = Camera(width=160, height=120, fx=140.0, fy=140.0, cx=80.0, cy=60.0)
     truth = torch.eye(4)
-    photo = render(gaussians, camera, truth).rgb  # [3, 120, 160]
+    image = render(gaussians, camera, truth).rgb  # [3, 120, 160]
 
-    # A tangent of SE(3): metres along x, y, z, then radians about them. It moves the pose from the left.
+    # A tangent of SE(3): metres along x, y, z, then radians about them. It is applied from the left.
     tangent = torch.tensor([0.04, -0.03, 0.02, 0.01, 0.02, -0.015], requires_grad=True)
     optimizer = torch.optim.Adam([tangent], lr=2e-3)
     for step in range(120):
         optimizer.zero_grad()
         pose = se3.se3_exp(tangent) @ truth
-        loss = (render(gaussians, camera, pose).rgb - photo).abs().mean()
+        loss = (render(gaussians, camera, pose).rgb - image).abs().mean()
         loss.backward()
         optimizer.step()
         if step % 20 == 0:

@@ -1,4 +1,4 @@
-"""What a map knows: colour, depth and descriptors, rendered along a smooth path through its cameras."""
+"""What a map contains: colour, depth and descriptors, rendered along a smooth path through its cameras."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`python -m gsplatloc COMMAND ...`: what the console command `gsplatloc` does."""
+"""`python -m gsplatloc COMMAND ...`, the same as the console command `gsplatloc`."""
 
 from gsplatloc.cli import main
 

@@ -1,4 +1,4 @@
-"""How good a set of localizations is: pure functions from estimates and truth to figures.
+"""Accuracy of localizations: pure functions from estimates and ground truth to figures.
 
 A query without an estimate has infinite error and stays in every denominator.
 """
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.result import Localization, PoseEstimate
+from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.utils import se3
 
 # Name -> (centimetres, degrees). A query counts when both errors are strictly below.
 RECALL_THRESHOLDS = {"10cm_5deg": (10, 5), "5cm_5deg": (5, 5), "2cm_2deg": (2, 2), "1cm_1deg": (1, 1)}
 
-_RMS_PER_MEDIAN = 1.126  # of the length of a normal vector in three dimensions
+_RMS_PER_MEDIAN = 1.126  # RMS over median of the length of a normally distributed 3-vector
 
 
 @dataclass(frozen=True)
 class PoseError:
-    """How far an estimate is from the truth."""
+    """Errors of an estimate against ground truth."""
 
     translation_m: float  # between the camera centres
     rotation_deg: float
@@ -33,7 +33,7 @@ FAILED = PoseError(float("inf"), float("inf"), float("inf"))
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Errors of many queries in brief. None where no query has a truth."""
+    """Summary of the errors of many queries; None if no query has ground truth."""
 
     median_translation_m: float | None
     median_rotation_deg: float | None
@@ -44,15 +44,15 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """One localized query."""
+    """A localized query with its ground truth."""
 
     name: str
     localization: Localization
-    truth: Tensor | None = None  # [4, 4] float64
+    truth: Tensor | None = None  # [4, 4] float64, ground truth of cam_from_world
 
 
 def pose_error(estimate: Tensor | None, truth: Tensor) -> PoseError:
-    """Errors of an estimate [4, 4]; all infinite where there is none."""
+    """Errors of an estimate [4, 4]; all are infinite if it is None."""
     return FAILED if estimate is None else pose_error_list(estimate[None], truth[None])[0]
 
 
@@ -65,7 +65,7 @@ def pose_error_list(estimates: Tensor, truths: Tensor) -> list[PoseError]:
 
 
 def accuracy(errors: Sequence[PoseError]) -> Accuracy:
-    """Medians, 90th percentile and recalls. With a half or more failed, the median is infinite."""
+    """Medians, 90th percentile and recalls. The median is infinite if half of the queries or more failed."""
     if not errors:
         return Accuracy(None, None, None, None, {})
     translation = np.array([error.translation_m for error in errors])
@@ -108,9 +108,9 @@ def evaluate_poses(estimates: Mapping[str, Tensor], truths: Mapping[str, Tensor]
 
 
 def stage_error(result: QueryResult, stage: str | None) -> PoseError | None:
-    """The error after a stage (None = the last that ran); None where there is no truth.
+    """The error after a stage (None = the last that ran); None without ground truth.
 
-    A stage that was skipped because an earlier one failed has failed.
+    A stage that was skipped because an earlier one failed counts as failed.
     """
     if result.truth is None:
         return None
@@ -120,11 +120,11 @@ def stage_error(result: QueryResult, stage: str | None) -> PoseError | None:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Queries whose stated errors are alike."""
+    """Queries with similar predicted errors."""
 
     count: int
-    stated_translation_m: float  # median of the expected errors
-    found_translation_m: float  # at best equal to the stated
+    stated_translation_m: float  # median of the errors that the covariances predict
+    found_translation_m: float  # actual error; equal to the predicted one if covariances are calibrated
     stated_rotation_deg: float
     found_rotation_deg: float
 
@@ -132,10 +132,10 @@ class CalibrationBin:
 def calibration(
     results: Sequence[QueryResult], stage: str | None = None, bins: int = 5
 ) -> list[CalibrationBin]:
-    """Found beside stated errors of the successful queries with a truth, in bins of as many queries each.
+    """Predicted and actual errors of successful queries with ground truth, in bins of equal size.
 
-    The found error is the median, scaled to the root mean square of a normal law: a single wrong pose would
-    decide the mean of its bin.
+    The actual error of a bin is its median, scaled to the root mean square of a normal distribution: one
+    wrong pose would dominate the mean.
     """
     rows = [row for result in results if (row := _stated_and_found(result, stage)) is not None]
     rows.sort()
@@ -159,13 +159,14 @@ def _stated_and_found(result: QueryResult, stage: str | None) -> tuple[float, fl
 
 
 def metrics(scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]) -> dict:
-    """The content of metrics.json. `stages` names those asked for, in order."""
+    """The content of metrics.json. `stages`: names of the chosen stages, in order."""
     localizations = [result.localization for result in results]
     totals = [localization.total_ms for localization in localizations]
     return {
         "scene": scene,
         "count": len(results),
         "failed": sum(not localization.final.ok for localization in localizations),
+        "unverified": sum(localization.status is Status.UNVERIFIED for localization in localizations),
         "stages": {stage: _stage_metrics(results, stage) for stage in stages},
         "final": _stage_metrics(results, None),
         "features_median_ms": _median([localization.features_ms for localization in localizations]),
@@ -175,7 +176,7 @@ def metrics(scene: str, results: Sequence[QueryResult], map_bytes: int, stages: 
 
 
 def _stage_metrics(results: Sequence[QueryResult], stage: str | None) -> dict:
-    """Accuracy and cost after one stage; the final entry's time is that of the whole query."""
+    """Accuracy and cost after one stage; the time of the final entry is that of the whole query."""
     errors = [error for result in results if (error := stage_error(result, stage)) is not None]
     estimates = [_estimate(result, stage) for result in results]
     ran = [estimate for estimate in estimates if estimate is not None]

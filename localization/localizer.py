@@ -1,4 +1,4 @@
-"""Localization as a whole: a map and an image in, a pose out, in stages that each return an estimate."""
+"""The localizer: the pose of an image in a map, by an initial pose and refinements in a row."""
 
 import time
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.alignment.rendered_view import shrunk
+from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
@@ -18,6 +20,7 @@ from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import Query, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
+from gsplatloc.localization.verification import MIN_SCORE, verification_score
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor
@@ -30,21 +33,23 @@ DEFAULT_STAGES = ("lm",)
 
 @dataclass(frozen=True)
 class LocalizerOptions:
-    """Which initial pose and refinements run, and how."""
+    """The initial pose and the refinements that run, and their options."""
 
     initial: str = DEFAULT_INITIAL  # a name in `INITIAL_POSES`
     stages: tuple[str, ...] = DEFAULT_STAGES  # names in `REFINERS`, in the order in which they run
-    # Options objects of the initial pose and of refinements, in any order; those absent have their defaults.
+    # Options objects of the initial pose and of refinements, in any order; a method without one has defaults.
     settings: tuple[Any, ...] = ()
     top_k: int = 2048  # keypoints per query image
-    max_side: int | None = (
-        None  # pixels: larger images are shrunk to it; None = the longest side of mapping images
-    )
+    max_side: int | None = None  # pixels of larger images, shrunk; None = the longest side of mapping images
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
-    quiet: bool = True  # do not say which device `auto` chose
+    fallback: bool = True  # search further hypotheses for queries whose pose was not verified
+    quiet: bool = True  # do not print which device `auto` chose
 
     def refinements(self) -> tuple[str, ...]:
-        """The names of the refinements; a leading "initial" or "prior" is left out."""
+        """The names of the refinements, without a leading "initial" or "prior".
+
+        Raises `GSplatLocError` for unknown and repeated names.
+        """
         stages = self.stages[1:] if self.stages[:1] in ((INITIAL,), ("prior",)) else self.stages
         if len(set(stages)) < len(stages) or not set(stages) <= set(REFINERS.names()):
             raise GSplatLocError(
@@ -59,10 +64,15 @@ class LocalizerOptions:
 
 
 class Localizer:
-    """Finds the camera of an image in a map.
+    """Localizes images in a map.
+
+    An initial pose, for example from matches with landmarks, is refined by each refiner in turn. Every stage
+    returns a `PoseEstimate`; a refinement that is rejected returns the estimate that it was given.
 
     >>> localizer = Localizer.load("output/kitchen")
-    >>> localizer.localize(image, camera).final.cam_from_world
+    >>> found = localizer.localize(image, camera)  # image [H, W, 3] uint8 RGB
+    >>> found.final.status, found.final.cam_from_world, found.final.expected_translation_m
+    >>> found.stages["initial"].inliers
     """
 
     def __init__(
@@ -72,19 +82,26 @@ class Localizer:
         splat_map: SplatMap | None = None,
         refiners: Sequence[Refiner] = (),
         max_side: int | None = None,
+        verify: bool = False,
+        fallback: Fallback | None = None,
     ):
-        """`max_side` pixels: larger images are localized at this size."""
+        """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it.
+
+        With `verify`, a pose that no refinement has verified is compared with the map rendered there; with
+        `fallback`, a query without a verified pose is searched for further.
+        """
         self.initial, self.extractor, self.refiners = initial, extractor, tuple(refiners)
         self.splat_map = splat_map or SplatMap()
         self.max_side = max_side
+        self.verify, self.fallback = verify or fallback is not None, fallback
 
     @classmethod
     def load(
         cls, map_dir: Path | str, options: LocalizerOptions | None = None, iteration: int | None = None
     ) -> "Localizer":
-        """The localizer of a map that train.py wrote, in its latest `iteration` by default.
+        """The localizer of a map that train.py wrote, by default in its latest `iteration`.
 
-        Only the parts of the map are read that the chosen stages need. Raises `GSplatLocError` for unknown
+        Only those parts of the map are read that the chosen stages need. Raises `GSplatLocError` for unknown
         stages and where the map lacks what they need.
         """
         options = options or LocalizerOptions()
@@ -97,24 +114,34 @@ class Localizer:
         initial = entry.make(INITIAL_POSES.options_of(options.initial, settings), context)
         refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
         if refiners:
-            splat_map.gaussians  # noqa: B018  (a map that cannot be read is an error now, not at the first query)
-        return cls(initial, extractor, splat_map, refiners, options.max_side or longest_side(map_dir))
+            _ = splat_map.gaussians  # read now: an unreadable map is an error before the first query
+        fallback = None
+        if refiners and options.fallback and options.initial == DEFAULT_INITIAL:
+            fallback = _make_fallback(context, settings)
+        max_side = options.max_side or longest_side(map_dir)
+        return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback)
 
     def localize(
         self, image: np.ndarray, camera: Camera | None = None, cam_from_world: Tensor | None = None
     ) -> Localization:
-        """The pose of an undistorted image [H, W, 3] uint8 RGB.
+        """The pose of an image [H, W, 3] uint8 RGB, undistorted where `camera` is given.
 
-        Without a camera the image may be distorted radially: distortion and focal length are estimated, and
-        the principal point is the centre. `cam_from_world` [4, 4] is the pose of another estimator, for the
-        initial pose "given". Refinements are skipped when the initial pose fails: its status says why. An
-        image larger than `max_side` is shrunk to the scale of the map's descriptors; estimates are for the
-        image as given.
+        Without a camera, focal length and radial distortion are estimated; the principal point is the image's
+        centre. `cam_from_world` [4, 4] is the pose of another estimator, for the initial pose "given".
+
+        Refinements are skipped if the initial pose fails: its status is the reason. Of several hypotheses the
+        first is returned of which a stage is accepted. An image larger than `max_side` is shrunk to the scale
+        of the map's descriptors; estimates are for the image as given.
+
+        Raises `GSplatLocError` for an image or a pose of another shape or type, and for an image of another
+        size than its camera.
         """
+        _check(image, cam_from_world)
         height, width = image.shape[:2]
         query, features_ms = self._query(image, camera, cam_from_world)
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
+        prepared = query
         for hypothesis in self.initial.hypotheses(query):
             tried_ms = 1000 * (time.perf_counter() - begin) if stages else hypothesis.elapsed_ms
             candidate = replace(hypothesis, elapsed_ms=tried_ms)
@@ -125,13 +152,34 @@ class Localizer:
                 stages = found
                 break
             stages = stages or _rejected(found)
+        verified, score = self._verified(prepared, stages)
         stages = {name: stage.resized(width, height) for name, stage in stages.items()}
-        return Localization(stages, features_ms)
+        return Localization(stages, features_ms, verified, score)
+
+    def _verified(self, query: Query, stages: dict[str, PoseEstimate]) -> tuple[bool, float | None]:
+        """Whether the last estimate is verified, and its score if one was computed.
+
+        The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
+        was not refined, or is not verified, goes to the fallback, where there is one: its best estimate is
+        one more stage.
+        """
+        final = list(stages.values())[-1]
+        last = self.refiners[-1] if self.refiners and len(stages) > 1 else None
+        if not self.verify or (final.ok and final.accepted and getattr(last, "verifies", False)):
+            return final.ok, None
+        start = time.perf_counter()
+        score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
+        verified = score is not None and score >= MIN_SCORE
+        if self.fallback is not None and not (verified and final.accepted):
+            best, score = self.fallback.search(query, final, score)
+            stages[FALLBACK] = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
+            verified = score is not None and score >= MIN_SCORE
+        return verified, score
 
     def _query(
         self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
     ) -> tuple[Query, float]:
-        """The image with its features, and the milliseconds that these took."""
+        """The query with its features, and the milliseconds of their extraction."""
         height, width = image.shape[:2]
         if camera is not None and (camera.width, camera.height) != (width, height):
             raise GSplatLocError(
@@ -146,7 +194,7 @@ class Localizer:
         return query, 1000 * (time.perf_counter() - start)
 
     def _undistorted(self, query: Query, estimate: PoseEstimate) -> tuple[Query, float]:
-        """The query with the estimate's camera and without its distortion; and the milliseconds spent."""
+        """The query with the estimate's camera, undistorted; and the milliseconds of the extraction."""
         if not estimate.ok or not self.refiners or estimate.distortion == 0:
             return replace(query, camera=estimate.camera), 0.0
         start = time.perf_counter()
@@ -158,7 +206,7 @@ class Localizer:
         return query, 1000 * (time.perf_counter() - start)
 
     def _refined(self, query: Query, estimate: PoseEstimate) -> dict[str, PoseEstimate]:
-        """The estimates of all stages from an initial one on; only itself where it failed."""
+        """The estimates of all stages, the initial one first; only that one if it failed."""
         stages = {INITIAL: estimate}
         if estimate.ok:
             for refiner in self.refiners:
@@ -167,15 +215,40 @@ class Localizer:
         return stages
 
 
+def _make_fallback(context: StageContext, settings: Sequence[Any]) -> Fallback:
+    """The fallback of a map; its index of views is made, and kept in the map's folder, at first need.
+
+    A map without mapping views (cameras.json) has nothing to retrieve.
+    """
+    names = cascade.REFINEMENTS
+    refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
+    if not context.splat_map.has_views():
+        return Fallback(context.splat_map, refiners)
+    options = INITIAL_POSES.options_of(cascade.INITIAL, settings)
+    return Fallback(
+        context.splat_map, refiners, lambda: INITIAL_POSES[cascade.INITIAL].make(options, context)
+    )
+
+
+def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:
+    """Raise `GSplatLocError` for an image or a pose that is not of the expected shape and type."""
+    if not isinstance(image, np.ndarray) or image.shape[2:] != (3,) or image.dtype != np.uint8:
+        found = f"{list(image.shape)} of {image.dtype}" if isinstance(image, np.ndarray) else type(image)
+        raise GSplatLocError(f"expected an RGB image [H, W, 3] of uint8, found {found}: convert it")
+    if cam_from_world is not None and cam_from_world.shape != (4, 4):
+        shape = list(cam_from_world.shape)
+        raise GSplatLocError(f"expected cam_from_world [4, 4], found {shape}: give one rigid motion")
+
+
 def _rejected(stages: dict[str, PoseEstimate]) -> dict[str, PoseEstimate]:
-    """The same stages, the refinements failed: an initial pose without evidence is no result."""
+    """The stages of a hypothesis that no refinement accepted: the refinements are failures."""
     failure = PoseEstimate(Status.NO_CONSENSUS, stages[INITIAL].camera, accepted=False)
     failed = {name: replace(failure, elapsed_ms=stage.elapsed_ms) for name, stage in stages.items()}
     return failed | {INITIAL: stages[INITIAL]}
 
 
 def map_bytes(localizer: Localizer) -> int:
-    """Size of the map's files that the localizer's stages have read."""
+    """Size of the files of the map that the localizer's stages have read."""
     splat_map = localizer.splat_map
     size = splat_map.bytes_read()
     if splat_map.folder is not None and localizer.initial.name == "landmarks":

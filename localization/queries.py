@@ -1,4 +1,4 @@
-"""Images to localize: a scene's views, or a folder of photos with no known pose."""
+"""Images to localize: the views of a scene, or a folder of images with unknown poses."""
 
 import math
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from gsplatloc.utils.io import utf8_path
 
 @dataclass(frozen=True)
 class Query:
-    """An image to localize with everything that was extracted from it."""
+    """An image to localize, with its features."""
 
     image: np.ndarray  # [H, W, 3] uint8 RGB, undistorted where the camera is known
-    camera: Camera  # where the focal length is not known, a guess with the principal point in the centre
+    camera: Camera  # if the focal length is unknown: a guess, with the principal point in the centre
     keypoints: Keypoints
     dense: Tensor  # [D, h, w] L2-normalised descriptors; cell (r, c) is centred at ((c+.5)W/w, (r+.5)H/h)
     focal_known: bool = True
@@ -30,19 +30,19 @@ class Query:
 
 @dataclass(frozen=True)
 class QueryImage:
-    """An image to localize, on disk until it is asked for."""
+    """An image to localize; it stays on disk until it is loaded."""
 
     name: str
     load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB
     load_camera: Callable[[], Camera | None]  # None = the focal length is to be estimated
-    cam_from_world: Tensor | None = None  # [4, 4] float64 ground truth, where it is known
+    cam_from_world: Tensor | None = None  # [4, 4] float64 ground truth, if it is known
     given_pose: Tensor | None = None  # [4, 4] float64 cam_from_world of another estimator, to be refined
-    timestamp: float | None = None  # seconds, where the other estimator gave one
+    timestamp: float | None = None  # seconds, if the other estimator gave one
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """What is known of the camera of a folder of upright photos; all None = EXIF, or else estimated."""
+    """Known intrinsics of the images in a folder; None = the focal length in EXIF data, else estimated."""
 
     focal: float | None = None  # pixels
     matrix: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy in pixels
@@ -56,14 +56,14 @@ class Intrinsics:
 
 
 def query_from_view(view: View) -> QueryImage:
-    """A view whose pose is known, as a query."""
+    """A view with a known pose as a query; the pose is its ground truth."""
     return QueryImage(view.name, view.load_image, lambda: view.camera, view.cam_from_world)
 
 
 def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) -> list[QueryImage]:
     """Every image under `folder`, by name.
 
-    Raises `GSplatLocError` when there is none, and for a file that is no image: better now than halfway.
+    Raises `GSplatLocError` if there is none, and for an unreadable image before any image is localized.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -78,9 +78,9 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
 
 
 def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera | None:
-    """The camera of an upright image: the given intrinsics, or EXIF's focal length, or None.
+    """The camera of an image: from given intrinsics, else from EXIF data, else None.
 
-    Without a given principal point the image's centre stands in for it.
+    If no principal point is given, it is the centre of the image.
     """
     width, height = upright_size(path)
     intrinsics = intrinsics or Intrinsics()
@@ -91,7 +91,7 @@ def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera |
 
 
 def exif_focal(path: Path) -> float | None:
-    """The focal length in pixels that an image's EXIF data tells, None where it does not."""
+    """The focal length in an image's EXIF data, pixels; None if it has none."""
     try:
         with utf8_path(path) as readable:
             camera = pycolmap.infer_camera_from_image(readable)

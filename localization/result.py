@@ -1,4 +1,4 @@
-"""What localization returns, stage by stage."""
+"""The results of localization: one pose estimate per stage."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.pose.covariance import apart
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
 
 class Status(StrEnum):
-    """Why a pose is or is not there."""
+    """Whether a pose was found, and why not."""
 
     OK = "ok"
     TOO_FEW_MATCHES = "too_few_matches"
+    UNVERIFIED = "unverified"  # there is a pose, but the query does not look like the map rendered there
     NO_CONSENSUS = "no_consensus"  # RANSAC found no pose with enough inliers
-    NOT_GIVEN = "not_given"  # a pose was to come from elsewhere, and did not
+    NOT_GIVEN = "not_given"  # no pose of another estimator was given for this query
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ class Matches:
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """The answer of one stage."""
+    """The result of one stage. Inliers, matches, covariance and information are those of `cam_from_world`."""
 
     status: Status
     camera: Camera  # with the focal length used
     cam_from_world: Tensor | None = None  # [4, 4] float64; None unless status is OK
-    inliers: int = 0
-    covariance: Tensor | None = None  # [6, 6] of xi = (rho, phi), metres and radians, left perturbation
-    # [6, 6] inverse covariance as if errors were apart: weighs it against evidence that shares them
+    inliers: int = 0  # number of matches within the stages' common threshold of reprojection error
+    # [6, 6] of xi = (rho, phi), metres and radians, left perturbation; calibrated (`pose.covariance`)
+    covariance: Tensor | None = None
+    # [6, 6] J^T W J assuming independent residuals: the weight of this estimate in later stages
     information: Tensor | None = None
     matches: Matches | None = None
     elapsed_ms: float = 0.0
-    distortion: float = 0.0  # radial k of an unknown camera (pose.distortion); `camera` is without
-    accepted: bool = True  # False when a refinement was tried, rejected, and this is its prior again
+    distortion: float = 0.0  # radial k of an unknown camera (`pose.distortion`); `camera` is a pinhole
+    accepted: bool = True  # False: a refinement was rejected, and this is the initial pose again
 
     @property
     def ok(self) -> bool:
@@ -65,43 +66,41 @@ class PoseEstimate:
 
     @property
     def expected_translation_m(self) -> float | None:
-        """Root of the mean squared error of the camera centre that the covariance states.
+        """Root mean square error of the camera centre according to the covariance, metres.
 
-        The left perturbation exp(xi) moves the centre by -R^T rho: as far as rho is long.
+        The left perturbation exp(xi) moves the centre by -R^T rho, a vector of the length of rho.
         """
         return None if self.covariance is None else self.covariance[:3, :3].trace().sqrt().item()
 
     @property
     def expected_rotation_deg(self) -> float | None:
-        """Likewise of the rotation."""
+        """Root mean square error of the rotation according to the covariance, degrees."""
         return None if self.covariance is None else self.covariance[3:, 3:].trace().sqrt().rad2deg().item()
 
     def pose(self) -> Tensor:
-        """`cam_from_world` of a successful estimate; asking a failed one is a bug."""
+        """`cam_from_world` of a successful estimate; raises `ValueError` for a failed one."""
         if self.cam_from_world is None:
-            raise ValueError(f"a pose was asked of an estimate with status {self.status}")
+            raise ValueError(f"expected an estimate with a pose, found status {self.status}: check `ok`")
         return self.cam_from_world
-
-
-def information_of(estimate: PoseEstimate) -> Tensor:
-    """What an estimate weighs [6, 6] beside other evidence of the same photo and map; zero for nothing."""
-    if estimate.covariance is None:
-        return torch.zeros(6, 6, dtype=torch.float64)
-    if estimate.information is None:
-        return apart(estimate.covariance)
-    return estimate.information.double().cpu()
 
 
 @dataclass(frozen=True)
 class Localization:
-    """The estimates of every stage that ran, in order, and the milliseconds before the first."""
+    """The estimates of all stages that ran, in order."""
 
-    stages: dict[str, PoseEstimate]
-    features_ms: float = 0.0  # decoding excluded: network, keypoints, descriptors
+    stages: dict[str, PoseEstimate]  # by name, the initial pose first
+    features_ms: float = 0.0  # time of the feature extraction (network, keypoints, descriptors)
+    verified: bool = True  # whether the query agrees with the map at the final pose (`verification`)
+    score: float | None = None  # verification score in [-1, 1]; None where it was not needed
 
     @property
     def final(self) -> PoseEstimate:
         return list(self.stages.values())[-1]
+
+    @property
+    def status(self) -> Status:
+        """OK for a verified pose, UNVERIFIED for another pose, else the reason why there is none."""
+        return Status.UNVERIFIED if self.final.ok and not self.verified else self.final.status
 
     @property
     def total_ms(self) -> float:

@@ -1,8 +1,8 @@
-"""Descriptors in closed form: each Gaussian gets the mean of what the training images show where it is seen.
+"""Descriptors in closed form: each Gaussian gets the weighted mean of the descriptors of its pixels.
 
 F_i = sum_p w_ip y_p / sum_p w_ip over all pixels p of all views, with w_ip the blending weight of Gaussian i
-and y_p the descriptor at p. The sums are what the backward pass of feature rendering computes when y is put
-in as the gradient of the rendered map. It takes one pass over the views and works on any 3DGS map.
+and y_p the descriptor at p. The backward pass of feature rendering computes these sums if y is passed as the
+gradient of the rendered map. This takes one pass over the views and works on any 3DGS map.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def aggregate_descriptors(
         total = sums if total is None else total.add_(sums)
     if total is None:
         raise ValueError("no views to aggregate descriptors from")
-    # Dividing by the weights and normalising to unit length are one and the same, unless the weight is zero.
+    # Dividing by the weights changes nothing before the normalisation, unless the weight is zero.
     return F.normalize(total[:, :-1], dim=1) * (total[:, -1:] > 0)
 
 
@@ -43,7 +43,7 @@ def _weighted_sums(gaussians: Gaussians, view: View, target: Tensor, options: Re
     channels, height, width = target.shape
     features = torch.zeros(len(gaussians), channels + 1, device=gaussians.device, requires_grad=True)
     with_sums = replace(gaussians.detach(), features=features, feature_decoder=None)
-    # Only the feature map matters: colours are rendered at its size too, and with one coefficient.
+    # Only the feature map is needed: colours are rendered at its size too, and with one coefficient.
     camera = view.camera.resized(width, height)
     options = replace(options, feature_size=(height, width), sh_degree=0, features_move_geometry=False)
     rendered = render(with_sums, camera, view.cam_from_world, options).features

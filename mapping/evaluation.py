@@ -1,4 +1,4 @@
-"""How well a map reproduces images: PSNR, SSIM, L1 and, where it was measured, depth."""
+"""How well a map reproduces images: PSNR, SSIM, L1 and, if it was measured, depth."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,22 +10,22 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 
-_MIN_ALPHA = 0.5  # depth is judged where the map is at least this opaque
+_MIN_ALPHA = 0.5  # depth is compared where the rendered alpha is at least this
 
 
 @dataclass(frozen=True)
 class DepthQuality:
-    """Rendered against measured depth, over the pixels that have both. A sensor's own errors are in it."""
+    """Rendered against measured depth, over the pixels that have both; includes the sensor's errors."""
 
     error_m: float  # median |rendered - measured|
-    bias: float  # median (rendered - measured) / measured: positive where the map is farther away
+    bias: float  # median (rendered - measured) / measured: positive if the map is farther away
     within_1: float  # share of the pixels closer than 1 % of their depth
     within_2: float  # and than 2 %
-    covered: float  # share of the measured pixels where the map is opaque: only there it is judged
+    covered: float  # share of the measured pixels that are compared
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ImageQuality:
     depth: DepthQuality | None = None  # medians over the views that have measured depth
 
     def figures(self) -> dict[str, float]:
-        """All of it by name, depth's with `depth_` in front; no depth, no such names."""
+        """All figures by name; those of depth, if any, begin with `depth_`."""
         flat = {name: value for name, value in asdict(self).items() if name != "depth"}
         depth = asdict(self.depth) if self.depth is not None else {}
         return flat | {f"depth_{name}": value for name, value in depth.items()}
@@ -53,9 +53,9 @@ def evaluate(
     options: RenderOptions,
     exposure: ExposureNetwork | None = None,
 ) -> ImageQuality:
-    """Render each requested view at its scale and compare; colours are clamped as a screen would.
+    """Render each requested view at its scale and compare; colours are clamped to [0, 1].
 
-    A map that was trained with an `exposure` network is compared in the exposure of each photo.
+    A map that was trained with an `exposure` network is compared in the exposure of each image.
     """
     options = replace(options, feature_size=None)
     psnrs, ssims, l1s, depths = [], [], [], []
@@ -77,8 +77,8 @@ def evaluate(
 def evaluate_views(
     gaussians: Gaussians, views: Sequence[View], options: RenderOptions | None = None, scale: float = 1.0
 ) -> ImageQuality:
-    """`evaluate` of any map over views of its scene at a scale of their size, with depth where measured."""
-    with FrameLoader(FrameOptions(), None, gaussians.device) as loader:
+    """`evaluate` of any map over views of its scene at a scale of their size, with measured depth."""
+    with FrameLoader(FrameCacheOptions(), None, gaussians.device) as loader:
         requests = [Request(view, scale, depth=True) for view in views]
         return evaluate(gaussians, requests, loader, options or RenderOptions())
 
@@ -86,16 +86,16 @@ def evaluate_views(
 def depth_quality(depth: Tensor, alpha: Tensor, measured: Tensor) -> DepthQuality | None:
     """Rendered depth and alpha [H, W] against measured depth [H, W] in metres, 0 = unknown.
 
-    `depth` is the mean over what a ray meets, already divided by `alpha`. None where no pixel has both.
+    `depth` is already divided by `alpha`. None if no pixel has both.
     """
     known = measured > 0
     valid = known & (alpha > _MIN_ALPHA)
     if not valid.any():
         return None
-    truth = measured[valid]
-    relative = (depth[valid] - truth) / truth
+    expected = measured[valid]
+    relative = (depth[valid] - expected) / expected
     return DepthQuality(
-        error_m=(relative * truth).abs().median().item(),
+        error_m=(relative * expected).abs().median().item(),
         bias=relative.median().item(),
         within_1=(relative.abs() < 0.01).float().mean().item(),
         within_2=(relative.abs() < 0.02).float().mean().item(),

@@ -1,7 +1,7 @@
-"""Per-image exposure: an affine map of colours, learned beside the map, which need not explain it then.
+"""Exposure of training images: an affine map of colours that is learned beside the Gaussians.
 
-Two models of it: twelve numbers per training image, or a network over the image's histogram, which says
-something about images that were not trained on, too (`localization.alignment.exposure`).
+Two models: twelve parameters per training image, or a network over the image's histogram, which also applies
+to images that were not trained on (`localization.alignment.exposure`).
 """
 
 from typing import Protocol
@@ -12,10 +12,10 @@ from torch import Tensor
 from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
 
 
-class Exposure(Protocol):
-    """How training images differ in exposure: learned by gradient, saved in checkpoints."""
+class ExposureModel(Protocol):
+    """The exposure of each training image: learned by gradient, saved in checkpoints."""
 
-    def apply(self, index: int, rgb: Tensor, photo: Tensor) -> Tensor: ...
+    def apply(self, index: int, rgb: Tensor, image: Tensor) -> Tensor: ...
 
     def step(self) -> None: ...
 
@@ -24,11 +24,11 @@ class Exposure(Protocol):
     def load_state(self, state: dict[str, Tensor]) -> None: ...
 
 
-class ExposureModel:
+class AffineExposure:
     """rgb' = A rgb + b for every training image, identity at first.
 
-    All images could brighten while the map darkens: the mean of the offsets from the identity is taken out
-    after every step, which pins the map to the images' mean exposure.
+    All images could brighten while the map darkens. Therefore the mean of the offsets from the identity is
+    subtracted after every step, which fixes the map to the images' mean exposure.
     """
 
     _LEARNING_RATE = 1e-3
@@ -39,8 +39,8 @@ class ExposureModel:
         self._affine = identity.repeat(count, 1, 1).requires_grad_()  # [V, 3, 4]
         self._adam = torch.optim.Adam([self._affine], lr=self._LEARNING_RATE)
 
-    def apply(self, index: int, rgb: Tensor, photo: Tensor | None = None) -> Tensor:
-        """The image [3, H, W] as the camera of view `index` would have exposed it, whatever `photo` is."""
+    def apply(self, index: int, rgb: Tensor, image: Tensor | None = None) -> Tensor:
+        """The image [3, H, W] in the exposure of view `index`; `image` is not used."""
         affine = self._affine[index]
         return torch.einsum("dc,chw->dhw", affine[:, :3], rgb) + affine[:, 3, None, None]
 
@@ -64,7 +64,7 @@ class ExposureModel:
 
 
 class AdaptiveExposure:
-    """The exposure-adaptive colour transform (ACT), whose network is saved with the map."""
+    """The exposure-adaptive colour transform (ACT); its network is saved with the map."""
 
     _LEARNING_RATE = 5e-4
 
@@ -72,9 +72,9 @@ class AdaptiveExposure:
         self.network = ExposureNetwork(seed).to(device)
         self._adam = torch.optim.Adam(self.network.parameters(), lr=self._LEARNING_RATE)
 
-    def apply(self, index: int, rgb: Tensor, photo: Tensor) -> Tensor:
-        """The rendering [3, H, W] in the exposure of `photo` [3, H, W]; `index` does not matter."""
-        histogram = luminance_histogram(photo)
+    def apply(self, index: int, rgb: Tensor, image: Tensor) -> Tensor:
+        """The rendering [3, H, W] in the exposure of `image` [3, H, W]; `index` is not used."""
+        histogram = luminance_histogram(image)
         self.network.observe(histogram)
         return self.network(histogram).apply(rgb)
 
@@ -102,15 +102,15 @@ class AdaptiveExposure:
                 self._adam.state[parameter] = _moved(moments, parameter.device)
 
 
-def make_exposure(kind: str | None, count: int, device: torch.device, seed: int = 0) -> Exposure | None:
+def make_exposure(kind: str | None, count: int, device: torch.device, seed: int = 0) -> ExposureModel | None:
     """The exposure model called "affine" or "act" for `count` training images; None for none."""
     if kind is None:
         return None
-    return AdaptiveExposure(device, seed) if kind == "act" else ExposureModel(count, device)
+    return AdaptiveExposure(device, seed) if kind == "act" else AffineExposure(count, device)
 
 
 def _moved(moments: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Copies of Adam's moments on `device`; it counts its steps on the CPU, wherever the parameters are."""
+    """Copies of Adam's moments on `device`; its step counter stays on the CPU."""
     return {
         name: value.clone() if name == "step" else value.to(device, copy=True)
         for name, value in moments.items()

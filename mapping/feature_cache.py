@@ -4,38 +4,25 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.features import Extractor, Features, Keypoints
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import atomic_path
 
-
-class Extractor(Protocol):
-    """What the cache needs of a feature extractor."""
-
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def top_k(self) -> int: ...
-
-    def extract(self, image: np.ndarray) -> Features: ...
-
-
-# Of the tensors of an entry: type, and number of axes.
+# Type and number of axes of the tensors of an entry.
 _KINDS = {"xy": ("F32", 2), "descriptors": ("F16", 2), "scores": ("F32", 1), "dense": ("F16", 3)}
 
 
 class FeatureCache:
-    """Features by view. An entry is named after the pixels it was computed from and the extractor's version.
+    """Features by view. An entry's name is a hash of the image's pixels and of the extractor's version.
 
-    A changed image, resolution or network therefore has another name: a stale entry is never read.
+    A changed image, resolution or network has another name, so a stale entry is never read.
     """
 
     def __init__(self, folder: Path | str, extractor: Extractor) -> None:
@@ -44,7 +31,7 @@ class FeatureCache:
         self._paths: dict[str, Path] = {}  # by the view's name, filled as images are first seen
 
     def prepare(self, views: Sequence[View], quiet: bool = False) -> None:
-        """Compute what is missing. Afterwards `load` and `load_dense` only read files."""
+        """Compute the missing entries. Afterwards `load` and `load_dense` only read files."""
         for view in progress(views, len(views), "features", quiet):
             self._entry(view)
 
@@ -62,7 +49,7 @@ class FeatureCache:
         return Keypoints(xy, descriptors.float(), scores)
 
     def load_dense(self, view: View) -> np.ndarray:
-        """The dense map [64, h, w] as float16, L2-normalised."""
+        """The dense map [D, h, w] as float16, L2-normalised."""
         with safe_open(self._entry(view), framework="np") as file:
             dense: np.ndarray = file.get_tensor("dense")
         return dense
@@ -95,9 +82,9 @@ class FeatureCache:
 
 
 class CachedKeypoints(Sequence[Keypoints]):
-    """The keypoints of views, in the views' order, read when they are asked for; few stay in memory."""
+    """The keypoints of views, in the views' order, read on demand; at most 256 entries stay in memory."""
 
-    _KEPT = 256  # entries of about half a megabyte
+    _KEPT = 256  # of about half a megabyte each
 
     def __init__(self, cache: FeatureCache, views: Sequence[View]) -> None:
         self._cache, self._views = cache, views
@@ -124,7 +111,7 @@ class CachedKeypoints(Sequence[Keypoints]):
 
 
 def _readable(path: Path) -> bool:
-    """Whether an entry is there and whole: a cache that was damaged is made again, not trusted."""
+    """Whether an entry is there and complete; damaged entries are computed again."""
     try:
         with safe_open(path, framework="pt") as file:
             entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict

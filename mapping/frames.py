@@ -1,4 +1,4 @@
-"""What a training iteration reads from disk: decoded ahead by one thread, kept within a budget of bytes."""
+"""Training images, depth and feature maps: decoded ahead by one thread, kept within a budget of bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -18,8 +18,8 @@ from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)
-class FrameOptions:
-    """Where training images are kept."""
+class FrameCacheOptions:
+    """Where decoded training images are kept."""
 
     data_device: str = "auto"  # memory that holds decoded images: cpu, cuda, or auto, where training runs
     image_cache_mb: int = 1024  # MB of decoded images, depth and feature maps; others are decoded again
@@ -35,19 +35,19 @@ class FrameOptions:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One view at the resolution that it is trained at."""
+class TrainingFrame:
+    """One view at the resolution of a training iteration."""
 
     view: View
     camera: Camera  # of `rgb`
     rgb: Tensor  # [3, H, W] float32 in [0, 1]
-    features: Tensor | None = None  # [64, h, w] float32, L2-normalised, at its own resolution
+    features: Tensor | None = None  # [D, h, w] float32, L2-normalised
     depth: Tensor | None = None  # [H, W] float32 metres, 0 where unknown
 
 
 @dataclass(frozen=True)
 class Request:
-    """A view and what is wanted of it."""
+    """A view, and which of its images an iteration needs."""
 
     view: View
     scale: float = 1.0  # of the image's size, at most 1
@@ -65,13 +65,15 @@ class Request:
 
 
 class FrameLoader:
-    """Loads frames through a cache of tensors, the least recently used forgotten first.
+    """Loads frames through a cache of tensors that drops the least recently used.
 
-    `prefetch` decodes in a background thread; `load` waits for it where it is not done. Both are called by
-    one thread, which alone touches the cache.
+    `prefetch` decodes in a background thread; `load` waits for it if needed. Both are called by one thread,
+    the only one that uses the cache.
     """
 
-    def __init__(self, options: FrameOptions, features: FeatureCache | None, device: torch.device) -> None:
+    def __init__(
+        self, options: FrameCacheOptions, features: FeatureCache | None, device: torch.device
+    ) -> None:
         self._store, self._device, self._features = options.device(device), device, features
         self._capacity = options.image_cache_mb * 1_000_000
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
@@ -86,14 +88,14 @@ class FrameLoader:
         self.close()
 
     def close(self) -> None:
-        """Stop decoding, and forget what was loaded."""
+        """Stop decoding, and empty the cache."""
         self._worker.shutdown(wait=True, cancel_futures=True)
         self._pending.clear()
         self._kept.clear()
         self._kept_bytes = 0
 
     def prefetch(self, requests: Iterable[Request]) -> None:
-        """Begin to decode what these requests will need, and forget what earlier ones asked for."""
+        """Begin to decode the images of these requests; those of earlier requests are cancelled."""
         wanted = {key: decode for request in requests for key, decode in self._parts(request).items()}
         for key in self._pending.keys() - wanted.keys():
             self._pending.pop(key).cancel()
@@ -101,13 +103,13 @@ class FrameLoader:
             if key not in self._kept and key not in self._pending:
                 self._pending[key] = self._worker.submit(decode)
 
-    def load(self, request: Request) -> Frame:
+    def load(self, request: Request) -> TrainingFrame:
         """The frame on the training device."""
         parts = {
             key.partition(":")[0]: self._get(key, decode) for key, decode in self._parts(request).items()
         }
         depth, features = parts.get("depth"), parts.get("features")
-        return Frame(
+        return TrainingFrame(
             view=request.view,
             camera=request.camera,
             rgb=_unit_range(self._here(parts["rgb"])),
@@ -116,7 +118,7 @@ class FrameLoader:
         )
 
     def _here(self, tensor: Tensor) -> Tensor:
-        # Only copies to a GPU are in order with what follows: from one to the CPU it must be waited for.
+        # Copies to a GPU are ordered with later work on it; a copy from a GPU to the CPU must be waited for.
         return tensor.to(self._device, non_blocking=self._device.type == "cuda")
 
     def _parts(self, request: Request) -> dict[str, Callable[[], np.ndarray]]:
@@ -145,7 +147,7 @@ class FrameLoader:
         return tensor
 
     def _stored(self, array: np.ndarray) -> Tensor:
-        """`array` where frames are kept. A GPU copies from pinned memory without making the host wait."""
+        """`array` on the device of the cache; pinned: a GPU then copies without a wait."""
         tensor = torch.from_numpy(array)
         if "cuda" in (self._store.type, self._device.type):
             tensor = tensor.pin_memory()
@@ -168,6 +170,6 @@ def _decode_rgb(view: View, camera: Camera) -> np.ndarray:
 
 
 def _unit_range(rgb: Tensor) -> Tensor:
-    """[H, W, 3] uint8 -> [3, H, W] float32 in [0, 1], converted where it lies: bytes travel, not floats."""
+    """[H, W, 3] uint8 -> [3, H, W] float32 in [0, 1], on its device: bytes are copied, not floats."""
     planes = rgb.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
     return planes.div_(255)

@@ -1,4 +1,4 @@
-"""The Gaussians that training starts from: a sparse model, measured depth, triangulated tracks, or chance."""
+"""Initial Gaussians: from a sparse model, measured depth, triangulated tracks, or random."""
 
 import math
 import sys
@@ -22,7 +22,8 @@ from gsplatloc.utils.errors import GSplatLocError
 SH_C0 = 0.5 / math.sqrt(math.pi)  # Y_00: rgb = 0.5 + SH_C0 * sh_0
 _NEIGHBOURS = 3  # whose mean squared distance is a Gaussian's initial variance (Kerbl et al. 2023)
 _KDTREE_SINGLE = 4  # FLANN's exact k-d tree: not exported by cv2
-_DEPTH_SAMPLES = 4_000_000  # depth pixels looked at, over all views
+_DEPTH_SAMPLES = 4_000_000  # depth pixels used, over all views
+_RANDOM_POINTS = 20_000  # spread over the views' frustums where no other points are known
 _MAX_DEPTH_STEP = 0.05  # relative, to a neighbouring pixel; more is an occlusion edge, where depths mix
 
 _SCALE_VIEWS = 20  # in which measured depth is compared with tracks
@@ -34,13 +35,10 @@ InitKind = Literal["auto", "points", "depth", "tracks", "random"]
 
 @dataclass(frozen=True)
 class InitializationOptions:
-    """Where the first Gaussians come from."""
+    """Where the initial Gaussians come from."""
 
     init: InitKind = "auto"  # auto: depth with sparse points; else more of points and tracks; else random
     init_max_points: int = 100_000  # denser clouds are averaged over voxels until this many are left
-    init_opacity: float = 0.1  # of every initial Gaussian
-    init_scale: float = 1.0  # initial size in units of the distance to the three nearest neighbours
-    random_points: int = 20_000  # Gaussians spread over the views' frustums where nothing else is known
 
 
 def scene_extent(views: Sequence[View]) -> float:
@@ -63,7 +61,7 @@ def initial_points(
 ) -> SparsePoints:
     """The points to start from. Without depth, those of the sparse model or the tracks, whichever are more.
 
-    Raises GSplatLocError where the kind that was asked for by name is not there; `auto` always finds some.
+    Raises GSplatLocError if the scene lacks the requested kind; `auto` always finds some.
     """
     kind = options.init
     if kind == "points" and not scene.points:
@@ -83,24 +81,27 @@ def initial_points(
         if kind == "tracks" or len(tracks) > len(found):
             found = SparsePoints(tracks.positions, tracks.colors)
     if len(found) == 0:
-        found = random_points(views, options.random_points, generator)
+        found = random_points(views, min(_RANDOM_POINTS, options.init_max_points), generator)
     return thinned(found, options.init_max_points)
 
 
 def gaussians_from_points(
-    points: SparsePoints, options: InitializationOptions, sh_degree: int, features: Tensor
+    points: SparsePoints, sh_degree: int, features: Tensor, opacity: float = 0.1, scale: float = 1.0
 ) -> Gaussians:
-    """Isotropic Gaussians at points, as large as the distance to their neighbours; `features` is [N, C]."""
+    """Isotropic Gaussians at points with descriptors `features` [N, C].
+
+    Their standard deviation is `scale` times the distance to the three nearest neighbours.
+    """
     positions = torch.from_numpy(points.positions).float()
     count = len(positions)
     sh = torch.zeros(count, (sh_degree + 1) ** 2, 3)
     sh[:, 0] = (torch.from_numpy(points.colors).float() / 255 - 0.5) / SH_C0
     quaternions = torch.zeros(count, 4)
     quaternions[:, 0] = 1
-    sizes = neighbour_distances(points.positions) * options.init_scale
-    opacity = torch.full((count,), options.init_opacity)
+    sizes = neighbour_distances(points.positions) * scale
+    opacities = torch.full((count,), opacity)
     log_scales = torch.from_numpy(sizes).float().log()[:, None].repeat(1, 3)
-    return Gaussians(positions, quaternions, log_scales, torch.logit(opacity), sh, features)
+    return Gaussians(positions, quaternions, log_scales, torch.logit(opacities), sh, features)
 
 
 def neighbour_distances(positions: np.ndarray) -> np.ndarray:
@@ -176,7 +177,7 @@ def random_points(views: Sequence[View], count: int, generator: torch.Generator)
 
 
 def thinned(points: SparsePoints, max_points: int) -> SparsePoints:
-    """Points averaged over the cells of a grid just coarse enough that at most `max_points` are left."""
+    """Points averaged over the cells of the finest grid that leaves at most `max_points`."""
     if len(points) <= max_points:
         return points
     origin = points.positions.min(0)
@@ -186,12 +187,12 @@ def thinned(points: SparsePoints, max_points: int) -> SparsePoints:
         labels = _cell_labels(points.positions - origin, cell)
         if labels.max() < max_points:
             return _averaged(points, labels)
-        # On a surface the number of cells goes with the square of their size.
+        # On a surface the number of occupied cells falls with the square of their size.
         cell *= max(1.02, math.sqrt((labels.max() + 1) / max_points))
 
 
 def _cell_labels(offsets: np.ndarray, cell: float) -> np.ndarray:
-    """The number [N] of the occupied cell that each offset [N, 3] falls into."""
+    """Index [N] of the occupied cell of each offset [N, 3]."""
     index = np.floor(offsets / cell).astype(np.int64)
     size = index.max(0) + 1
     keys = (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
@@ -215,7 +216,7 @@ def _back_projected(view: View, step: int) -> SparsePoints:
     depth, image, camera = view.load_depth(), view.load_image(), view.camera
     rows, columns = np.mgrid[step // 2 : camera.height : step, step // 2 : camera.width : step]
     rows, columns = rows.ravel(), columns.ravel()
-    # A 3x3 window that spans a large step straddles two surfaces; sensors mix the two there.
+    # A 3x3 window with a large depth step covers two surfaces, whose depths a sensor mixes there.
     window = np.ones((3, 3), np.uint8)
     far, near = cv2.dilate(depth, window), cv2.erode(depth, window)
     smooth = (near > 0) & (far - near < _MAX_DEPTH_STEP * depth)

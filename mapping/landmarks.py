@@ -1,7 +1,6 @@
 """Landmarks from triangulated tracks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,28 +11,20 @@ from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
 
-
-@dataclass(frozen=True)
-class LandmarkOptions:
-    """Which tracks become landmarks."""
-
-    max_landmarks: int = 50_000  # the longest tracks are kept; 90 bytes each in the file
-    min_length: int = 3  # views
+MAX_LANDMARKS = 50_000
 
 
 def build_landmarks(
-    views: Sequence[View], tracks: Tracks, extractor_version: str, options: LandmarkOptions | None = None
+    views: Sequence[View], tracks: Tracks, extractor_version: str, max_landmarks: int = MAX_LANDMARKS
 ) -> Landmarks:
     """One landmark per track, described by the mean of its observations' descriptors; longest tracks first.
 
-    Measured on held-out views of RedKitchen (docs/results.md): more landmarks are better than better chosen
-    ones, so that the cap only bounds the size of the file and the time of a query; medoids, two descriptors
-    where a track's disagree, descriptors and depths rendered from the splats gain nothing.
+    Measured on held-out views of RedKitchen: more landmarks are more accurate than better chosen ones, so
+    `max_landmarks` only bounds the size of the file and the time of a query. Medoids, two descriptors for
+    tracks whose descriptors disagree, and descriptors and depths rendered from the splats gain nothing.
     """
-    options = options or LandmarkOptions()
     lengths = torch.from_numpy(tracks.lengths)
-    order = lengths.argsort(descending=True, stable=True)
-    order = order[lengths[order] >= options.min_length][: options.max_landmarks]
+    order = lengths.argsort(descending=True, stable=True)[:max_landmarks]
     directions, distances = _viewpoints(views, tracks)
     return Landmarks(
         positions=torch.from_numpy(tracks.positions).float()[order],
@@ -46,7 +37,7 @@ def build_landmarks(
 
 
 def _viewpoints(views: Sequence[View], tracks: Tracks) -> tuple[Tensor, Tensor]:
-    """From where each point was observed.
+    """The viewpoints of each point's observations.
 
     Mean unit vector [M, 3] to the cameras, and distances [M, 2] of the nearest and the farthest.
     """

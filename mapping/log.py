@@ -1,4 +1,4 @@
-"""training.jsonl: one JSON object per line, as a run goes on."""
+"""training.jsonl: one JSON object per line, written during a run."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from gsplatloc.utils.io import write_text
 
 
 class TrainingLog:
-    """Appends to a map's training.jsonl; a resumed run first drops what it is about to repeat."""
+    """Appends to a map's training.jsonl; a resumed run first drops the lines that it is about to repeat."""
 
     def __init__(self, map_dir: Path, after: int = 0) -> None:
         """`after`: the iteration that the run resumes from, 0 for a new one."""
@@ -27,7 +27,7 @@ class TrainingLog:
 
 
 def _iteration(line: str) -> float:
-    """The iteration of a line; a line that was cut short counts as later than any."""
+    """The iteration of a line; infinite for a truncated line."""
     try:
         return float(json.loads(line)["iteration"])
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):

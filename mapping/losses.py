@@ -1,4 +1,4 @@
-"""What training minimises: colour, structure, descriptors and, where asked for, depth."""
+"""Terms of the training loss: colour, structure, descriptors and, optionally, depth."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,8 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import native
 from gsplatloc.mapping import reference
-from gsplatloc.utils.errors import GSplatLocError
 
-_MIN_ALPHA = 0.5  # depth is supervised where the map is at least this opaque: elsewhere it is ill defined
+_MIN_ALPHA = 0.5  # depth is supervised where the rendered alpha is at least this: elsewhere it is ill defined
 
 
 @dataclass(frozen=True)
@@ -17,20 +16,15 @@ class LossOptions:
     """Weights of the terms of the loss."""
 
     lambda_dssim: float = 0.2  # weight of 1 - SSIM; L1 has the rest (Kerbl et al. 2023)
-    lambda_feature: float = 1.0  # weight of the L1 distance to XFeat's normalised maps (GSplatLoc)
+    lambda_feature: float = 1.0  # weight of the L1 distance to the extractor's dense maps (GSplatLoc)
     lambda_depth: float = 0.0  # weight of the L1 distance to measured depth, per metre; 0 = off
-    feature_interval: int = 1  # iterations between two that train descriptors
-
-    def __post_init__(self) -> None:
-        if self.feature_interval < 1:
-            raise GSplatLocError(f"expected --feature_interval of at least 1, found {self.feature_interval}")
 
 
 def photometric_loss(rendered: Tensor, target: Tensor, lambda_dssim: float) -> Tensor:
     """(1 - lambda) L1 + lambda (1 - SSIM) of images [3, H, W] in [0, 1]; the target gets no gradient.
 
-    SSIM is that of Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
-    structural similarity" (2004): an 11-tap Gaussian of 1.5 px, C1 = 0.01^2, C2 = 0.03^2.
+    SSIM: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
+    similarity" (2004), with an 11-tap Gaussian of 1.5 px, C1 = 0.01^2, C2 = 0.03^2.
     """
     if lambda_dssim == 0:
         return (rendered - target).abs().mean()
@@ -45,9 +39,9 @@ def feature_loss(rendered: Tensor, target: Tensor) -> Tensor:
 
 
 def depth_loss(depth: Tensor, alpha: Tensor, measured: Tensor) -> Tensor:
-    """Mean |depth - measured| in metres [H, W] where depth was measured (> 0) and the map is opaque."""
+    """Mean |depth - measured| in metres [H, W] where depth was measured (> 0) and alpha exceeds 0.5."""
     valid = (measured > 0) & (alpha.detach() > _MIN_ALPHA)
-    # A mask times the residual instead of a selection: no gather, and an empty mask gives 0, not NaN.
+    # A mask times the residual instead of a selection needs no gather, and an empty mask gives 0, not NaN.
     return ((depth - measured).abs() * valid).sum() / valid.sum().clamp(min=1)
 
 

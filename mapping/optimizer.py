@@ -1,4 +1,4 @@
-"""Adam over the parameters of a map, with learning rates per parameter and edits of the set of Gaussians."""
+"""Adam over the parameters of a map: a learning rate per parameter, and edits of the set of Gaussians."""
 
 import math
 from dataclasses import dataclass
@@ -21,18 +21,16 @@ class OptimizerOptions:
 
     position_lr_init: float = 1.6e-4  # at the first iteration, in units of the scene's extent
     position_lr_final: float = 1.6e-6  # at `position_lr_max_steps`; exponential in between
-    position_lr_delay_mult: float = (
-        0.01  # fraction of its schedule that the position rate starts at, if delayed
-    )
-    position_lr_delay_steps: int = 0  # iterations over which that fraction rises to one; 0 = no delay
+    position_lr_delay_mult: float = 0.01  # initial factor of the position rate, if there is a delay
+    position_lr_delay_steps: int = 0  # iterations in which that factor rises to one; 0 = no delay
     position_lr_max_steps: int = 30_000  # iterations; the rate stays at its final value afterwards
     color_lr: float = 0.0025  # of the constant colour; higher harmonics have a twentieth
     opacity_lr: float = 0.05  # of the opacity's logit
     scaling_lr: float = 0.005  # of the logarithm of the scales
     rotation_lr: float = 0.001  # of the quaternions
     feature_lr: float = 0.001  # of the descriptors, and of their decoder
-    # Step only what an iteration's view shows (Mallick et al., Taming 3DGS, 2024). Less memory traffic for a
-    # GPU; Gaussians also learn more slowly, because a rarely seen one no longer moves between its views.
+    # Step only the Gaussians that an iteration's view shows (Mallick et al., Taming 3DGS, 2024). That saves
+    # memory traffic on a GPU, but Gaussians that few views show learn more slowly.
     sparse_adam: bool = False
 
 
@@ -61,7 +59,7 @@ class _Parameter:
 
 
 class MapOptimizer:
-    """Holds a map's parameters as leaves and steps them. SH are split: their parts have their own rates."""
+    """Holds a map's parameters as leaves and steps them. SH are split into two parts with their own rates."""
 
     def __init__(self, gaussians: Gaussians, options: OptimizerOptions, extent: float) -> None:
         """`extent`: of the scene in metres, the unit of the position rate."""
@@ -96,9 +94,8 @@ class MapOptimizer:
     def step(self, iteration: float, visible: Tensor | None = None) -> None:
         """Step every parameter that has a gradient, and drop the gradients.
 
-        `iteration` sets the position rate; it need not be whole where a schedule is run through faster.
-        `visible` [N] bool, of the Gaussians that the iteration rendered: with `sparse_adam`, the others and
-        their moments stay as they are.
+        `iteration` sets the position rate; it is fractional in the cool-down of an early stop. `visible` [N]
+        bool: the Gaussians that were rendered; with `sparse_adam`, others and their moments are kept.
         """
         self._parameters["means"].rate = self.position_lr(iteration)
         implementation = native.package_for(self._parameters["means"].value) or reference
@@ -119,11 +116,11 @@ class MapOptimizer:
         implementation.adam_step(due, _BETAS, _EPSILON)
 
     def move_means(self, offsets: Tensor) -> None:
-        """Add offsets [N, 3] in metres to the means, outside of the gradient."""
+        """Add offsets [N, 3] in metres to the means, without gradient."""
         self._parameters["means"].value.data.add_(offsets)
 
     def apply(self, edit: Edit) -> None:
-        """Replace the Gaussians by the edit's; moments follow their Gaussians."""
+        """Replace the Gaussians by the edit's; each takes its parent's moments."""
         values = _split(edit.gaussians)
         restarted = {part for name in edit.restarted for part in _parts_of(name)}
         for name, parameter in self._parameters.items():
@@ -151,7 +148,7 @@ class MapOptimizer:
         values = {key[:-6]: tensor.to(device) for key, tensor in state.items() if key.endswith(".value")}
         optimizer = cls(_join(values), options, extent)
         for name, parameter in optimizer._parameters.items():
-            if f"{name}.step" in state:  # checkpoints of 0.1 leave out what was never stepped
+            if f"{name}.step" in state:  # checkpoints of 0.1 omit parameters that were never stepped
                 parameter.step = int(state[f"{name}.step"])
                 parameter.exp_avg.copy_(state[f"{name}.exp_avg"])
                 parameter.exp_avg_sq.copy_(state[f"{name}.exp_avg_sq"])
@@ -174,7 +171,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
 
 
 def _split(gaussians: Gaussians) -> dict[str, Tensor]:
-    """Parameters by name, the constant colour [N, 1, 3] apart from the higher harmonics [N, K - 1, 3]."""
+    """Parameters by name, the constant colour [N, 1, 3] separate from the higher harmonics [N, K - 1, 3]."""
     named = gaussians.parameters()
     sh = named.pop("sh")
     return named | {"sh_base": sh[:, :1], "sh_rest": sh[:, 1:]}

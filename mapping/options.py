@@ -1,36 +1,39 @@
-"""All options of a mapping run, in the groups that the code is divided into."""
+"""All options of a mapping run, in the groups of the modules that use them."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.mapping.frames import FrameOptions
+from gsplatloc.localization.features import DEFAULT_EXTRACTOR
+from gsplatloc.mapping.frames import FrameCacheOptions
 from gsplatloc.mapping.initialization import InitializationOptions
-from gsplatloc.mapping.landmarks import LandmarkOptions
+from gsplatloc.mapping.landmarks import MAX_LANDMARKS
 from gsplatloc.mapping.losses import LossOptions
 from gsplatloc.mapping.optimizer import OptimizerOptions
 from gsplatloc.mapping.schedule import ScheduleOptions
 from gsplatloc.mapping.stopping import StoppingOptions
-from gsplatloc.mapping.triangulation import TriangulationOptions
 from gsplatloc.scene.densification import DensificationOptions
 from gsplatloc.utils.errors import GSplatLocError
+
+SPEEDUP_CHANNELS = 16  # per Gaussian with --speedup
+_FIRST_RATE, _LAST_RATE = 0.02, 0.001  # learning rates of the descriptor steps, exponential in between
 
 
 @dataclass(frozen=True)
 class RenderingOptions:
     """How the map is rendered while it trains."""
 
-    device: str = "auto"  # that trains: auto (a GPU where one can be used), cpu, cuda or cuda:N
+    device: str = "auto"  # of training: auto (a GPU where one can be used), cpu, cuda or cuda:N
     backend: str = "native"  # rasterizer: native, or reference (slow, readable PyTorch)
-    antialiased: bool = False  # scale opacity by what the low-pass filter spread (Mip-Splatting)
-    convert_SHs_python: bool = False  # evaluate colours in PyTorch instead of in the rasterizer
-    convert_cov3D_python: bool = False  # likewise the 3D covariances
-    exposure: bool = False  # learn a colour transform of the rendering for every training image
-    exposure_model: Literal["affine", "act"] = "affine"  # of it; act: a network over the histogram
+    antialiased: bool = False  # compensate opacity for the low-pass filter (Mip-Splatting)
+    convert_SHs_python: bool = False  # evaluate colours in PyTorch, not in the rasterizer
+    convert_cov3D_python: bool = False  # evaluate 3D covariances in PyTorch, not in the rasterizer
+    exposure: bool = False  # learn the exposure of every training image
+    exposure_model: Literal["affine", "act"] = "affine"  # 12 parameters per image, or a network (act)
 
     @property
     def exposure_kind(self) -> str | None:
-        """Which exposure is learned, if any: asking for the network is asking for exposure."""
+        """The exposure model that is learned, None if none; "act" implies `exposure`."""
         return self.exposure_model if self.exposure or self.exposure_model == "act" else None
 
     def render_options(self, white_background: bool) -> RenderOptions:
@@ -45,29 +48,27 @@ class RenderingOptions:
 
 @dataclass(frozen=True)
 class DescriptorOptions:
-    """What the Gaussians' descriptors are and where they come from."""
+    """The descriptors of the map: by which extractor, of Gaussians and of landmarks."""
 
+    extractor: str = DEFAULT_EXTRACTOR  # feature extractor: xfeat (64 channels) or disk (128 channels)
     descriptors: Literal["distilled", "aggregated", "none"] = "distilled"  # by gradient, or in closed form
-    descriptor_steps: int = 0  # steps by gradient after aggregation, one training view each
-    descriptor_lr_init: float = 0.02  # learning rate of the first of these steps
-    descriptor_lr_final: float = 0.001  # and of the last; exponential in between
-    speedup: bool = False  # train 16 channels and a 1x1 decoder to 64 instead of 64 channels
-    speedup_channels: int = 16  # channels per Gaussian with --speedup
+    descriptor_steps: int = 0  # gradient steps after aggregation, one training view each
+    speedup: bool = False  # train 16 channels and a 1x1 decoder instead of all of the extractor's channels
     top_k: int = 2048  # keypoints per training image, for tracks and landmarks
-    cache_dir: str | None = None  # folder of extracted features; unset = cache/features in the map's folder
+    max_landmarks: int = MAX_LANDMARKS  # longest tracks kept, of 26 bytes and one per channel in the file
+    cache_dir: str | None = None  # folder of features on disk; unset = cache/features in the map's folder
 
     def descriptor_rates(self) -> list[float]:
         """The learning rate of each step after aggregation."""
-        ratio = self.descriptor_lr_final / self.descriptor_lr_init
-        last = max(self.descriptor_steps - 1, 1)
-        return [self.descriptor_lr_init * ratio ** (step / last) for step in range(self.descriptor_steps)]
+        ratio, last = _LAST_RATE / _FIRST_RATE, max(self.descriptor_steps - 1, 1)
+        return [_FIRST_RATE * ratio ** (step / last) for step in range(self.descriptor_steps)]
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written when. The last iteration is always evaluated and saved."""
+    """When files are written. The last iteration is always evaluated and saved."""
 
-    test_iterations: tuple[int, ...] = (7_000, 30_000)  # iterations at which held-out views are rendered
+    test_iterations: tuple[int, ...] = (7_000, 30_000)  # iterations at which validation views are rendered
     save_iterations: tuple[int, ...] = (7_000, 30_000)  # iterations at which the map is written
     checkpoint_iterations: tuple[int, ...] = ()  # iterations at which a checkpoint is written
     start_checkpoint: str | None = None  # checkpoint file to resume from
@@ -76,11 +77,11 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class DebugOptions:
-    """Looking for faults."""
+    """Debugging."""
 
-    debug: bool = False  # when an iteration fails, write all that it was given to a file
-    debug_from: int = -1  # do so from this iteration on; -1 = never, unless --debug
-    detect_anomaly: bool = False  # let autograd name the operation that first gave NaN (slow)
+    debug: bool = False  # when an iteration fails, write its inputs to a file
+    debug_from: int = -1  # --debug from this iteration on; -1 = never
+    detect_anomaly: bool = False  # let autograd name the first operation that gave NaN (slow)
 
     def active(self, iteration: int) -> bool:
         return self.debug or 0 <= self.debug_from <= iteration
@@ -88,7 +89,7 @@ class DebugOptions:
 
 @dataclass(frozen=True)
 class MappingOptions:
-    """Everything that `mapping.train.train` can be told."""
+    """All options of `mapping.train.train`."""
 
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
     stopping: StoppingOptions = field(default_factory=StoppingOptions)
@@ -98,21 +99,20 @@ class MappingOptions:
     densification: DensificationOptions = field(default_factory=DensificationOptions)
     rendering: RenderingOptions = field(default_factory=RenderingOptions)
     descriptors: DescriptorOptions = field(default_factory=DescriptorOptions)
-    triangulation: TriangulationOptions = field(default_factory=TriangulationOptions)
-    landmarks: LandmarkOptions = field(default_factory=LandmarkOptions)
-    frames: FrameOptions = field(default_factory=FrameOptions)
+    frames: FrameCacheOptions = field(default_factory=FrameCacheOptions)
     output: OutputOptions = field(default_factory=OutputOptions)
     debug: DebugOptions = field(default_factory=DebugOptions)
+    feature_sized: bool = False  # train on images of the feature map's size (--resolution 0)
 
     def __post_init__(self) -> None:
         if self.stopping.early_stop > 0 and self.schedule.holdout == 0:
             raise GSplatLocError(
-                f"expected held-out views for --early_stop {self.stopping.early_stop}, found --holdout 0:"
+                f"expected validation views for --early_stop {self.stopping.early_stop}, found --holdout 0:"
                 " pass --holdout 16, or --early_stop 0"
             )
 
     def settled_iteration(self) -> int:
-        """The last iteration that changes what a map can show: its resolution, harmonics or opacities."""
+        """The last iteration that changes the resolution, adds harmonics or resets opacities."""
         schedule, densification = self.schedule, self.densification
         coarse = max(schedule.pyramid, default=0.0) * schedule.iterations
         harmonics = schedule.sh_degree * schedule.sh_interval

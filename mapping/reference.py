@@ -1,7 +1,7 @@
 """The photometric loss and Adam in plain PyTorch: slow, readable, on any device.
 
-The native package offers functions of the same names that mean the same; these are the oracle of its tests,
-and what runs where it does not.
+The native package has equivalent functions of the same names. These are the reference of its tests, and run
+where the native package does not.
 """
 
 from collections.abc import Sequence

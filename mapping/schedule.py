@@ -1,27 +1,25 @@
-"""What an iteration works on: which view, at which resolution, with how many spherical harmonics."""
+"""The schedule of a run: which view, at which resolution, with how many spherical harmonics."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.features.xfeat import CELL
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """The course of a run."""
+    """Iterations, resolution and views of a run."""
 
     iterations: int = 30_000  # one training view each; GSplatLoc's README uses 7,000, its paper 15,000
     sh_degree: int = 3  # 0 to 3: highest degree of the view-dependent colour
     sh_interval: int = 1_000  # iterations between two degrees
-    feature_sized: bool = False  # train on images of the feature map's size, as --resolution 0 asks for
-    train_pixels: int = 0  # per image; larger images are shrunk to it for training; 0 = no limit
+    train_pixels: int = 0  # per image; larger images are shrunk to this for training; 0 = no limit
     pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution doubles, up to full size
-    # Every N-th training view is kept out of the training of Gaussians, to measure their images; 0 = none.
-    # Landmarks are of all training views all the same: a pose found for such a view says little.
+    # Every N-th training view is a validation view: Gaussians are not trained on it, and their rendering is
+    # compared with it; 0 = none. Landmarks are made of all training views, these included.
     holdout: int = 0
     seed: int = 0  # of the order of views and of all sampling
 
@@ -41,21 +39,24 @@ class ScheduleOptions:
         """The spherical-harmonics degree in use at an iteration, the first being 1."""
         return min(self.sh_degree, iteration // self.sh_interval)
 
-    def full_scale(self, camera: Camera) -> float:
-        """The size, relative to the view's own, that a view is trained at in the end and evaluated at."""
-        if self.feature_sized:
-            return 1 / CELL
+    def full_scale(self, camera: Camera, cell: int | None = None) -> float:
+        """The size, relative to the view's own, that a view is trained at in the end and evaluated at.
+
+        `cell`: pixels per cell of the feature map, if images of the feature map's size are trained on.
+        """
+        if cell is not None:
+            return 1 / cell
         pixels = camera.width * camera.height
         return (self.train_pixels / pixels) ** 0.5 if 0 < self.train_pixels < pixels else 1.0
 
-    def scale(self, camera: Camera, iteration: int) -> float:
+    def scale(self, camera: Camera, iteration: int, cell: int | None = None) -> float:
         """The size, relative to the view's own, that a view is trained at in an iteration."""
         passed = sum(iteration > fraction * self.iterations for fraction in self.pyramid)
-        return self.full_scale(camera) / (1 << (len(self.pyramid) - passed))
+        return self.full_scale(camera, cell) / (1 << (len(self.pyramid) - passed))
 
 
 class ViewOrder:
-    """Endless passes over the views, each in a new random order; upcoming views can be looked at."""
+    """Endless passes over the views, each in a new random order; upcoming views can be read in advance."""
 
     def __init__(self, count: int, seed: int) -> None:
         self._count = count
@@ -69,7 +70,7 @@ class ViewOrder:
         return self._queue[:number]
 
     def advance(self) -> int:
-        """The next view's index, taken."""
+        """Remove the next view's index and return it."""
         self.upcoming(1)
         return self._queue.pop(0)
 

@@ -11,17 +11,17 @@ import torch
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.alignment.exposure import save_exposure
-from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.features import Extractor, make_extractor
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import Landmarks, save_landmarks
 from gsplatloc.mapping import initialization
 from gsplatloc.mapping.aggregation import aggregate_descriptors
 from gsplatloc.mapping.distillation import distill_descriptors
 from gsplatloc.mapping.evaluation import ImageQuality, quality_line
-from gsplatloc.mapping.feature_cache import CachedKeypoints, Extractor, FeatureCache
+from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
 from gsplatloc.mapping.frames import FrameLoader
 from gsplatloc.mapping.landmarks import build_landmarks
-from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
 from gsplatloc.mapping.triangulation import Tracks, triangulate
 from gsplatloc.scene.cameras import Scene, View
@@ -36,18 +36,18 @@ from gsplatloc.utils.memory import trim_heap
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a run made and what it took."""
+    """The result of a run: sizes, times and quality."""
 
     iteration: int
     completed: bool  # False when Ctrl-C ended it
     seconds: dict[str, float]  # by stage
     gaussians: int
-    quality: ImageQuality | None  # on held-out training views, where there are any
+    quality: ImageQuality | None  # on validation views, if there are any
     landmarks: int
     map_bytes: dict[str, int] = field(default_factory=dict)  # by file
 
     def lines(self) -> list[str]:
-        """The summary for people."""
+        """The summary, in lines of text."""
         stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.map_bytes.items())
         lines = [f"time       {sum(self.seconds.values()):.0f} s ({stages})"]
@@ -72,7 +72,7 @@ class Clock:
 
 
 class Mapper:
-    """The stages of a run over one scene, each computed when it is first needed."""
+    """The steps of a run over one scene; tracks are computed when they are first needed."""
 
     def __init__(
         self,
@@ -91,17 +91,18 @@ class Mapper:
         self.cache = FeatureCache(Path(cache_dir) if cache_dir else output / "cache" / "features", extractor)
         train, holdout = split_holdout(scene.train, options.schedule.holdout)
         extent = initialization.scene_extent(scene.train)
-        self.data = TrainingSet(train, holdout, extent, white_background)
+        cell = feature_cell(extractor, scene.train[0]) if options.feature_sized else None
+        self.data = TrainingSet(train, holdout, extent, white_background, cell)
 
     @cached_property
     def tracks(self) -> Tracks:
         """Points triangulated from the keypoints of all training views with the scene's poses."""
         views = self.scene.train
         keypoints = CachedKeypoints(self.cache, views)
-        return triangulate(views, keypoints, self.options.triangulation, self.device)
+        return triangulate(views, keypoints, self.device)
 
     def initial_gaussians(self) -> Gaussians:
-        """What training starts from, on the training device."""
+        """The Gaussians that training starts from, on the training device."""
         options = self.options
         generator = torch.Generator().manual_seed(options.schedule.seed)
         points = initialization.initial_points(
@@ -109,15 +110,13 @@ class Mapper:
         )
         log(f"initial points: {len(points)}", self.quiet)
         features, decoder = self._initial_features(len(points), generator)
-        gaussians = initialization.gaussians_from_points(
-            points, options.initialization, options.schedule.sh_degree, features
-        )
+        gaussians = initialization.gaussians_from_points(points, options.schedule.sh_degree, features)
         return replace(gaussians, feature_decoder=decoder).to(self.device)
 
     def landmarks(self) -> Landmarks:
-        """Points with descriptors for matching, of all training views."""
-        version = self.cache.extractor.version
-        return build_landmarks(self.scene.train, self.tracks, version, self.options.landmarks)
+        """Landmarks of all training views."""
+        version, most = self.cache.extractor.version, self.options.descriptors.max_landmarks
+        return build_landmarks(self.scene.train, self.tracks, version, most)
 
     def final_gaussians(self, gaussians: Gaussians) -> Gaussians:
         """The trained Gaussians with their descriptors, on the CPU."""
@@ -141,7 +140,7 @@ class Mapper:
         size = self.cache.load_dense(self.scene.train[0]).shape[0]
         if not options.speedup:
             return torch.zeros(count, size), None
-        channels = options.speedup_channels
+        channels = SPEEDUP_CHANNELS
         # A product of two zeros has no gradient: both factors start small and random.
         decoder = torch.randn(size, channels, generator=generator) / channels**0.5
         return 0.1 * torch.randn(count, channels, generator=generator), decoder
@@ -157,8 +156,8 @@ def train(
 ) -> TrainingReport:
     """Make the map of a scene in the folder `output`. Test views are not touched.
 
-    `config` records where the scene came from; `watcher` is shown the map while it trains. Raises
-    GSplatLocError for whatever a user can mend.
+    `config` records where the scene came from; `watcher` is called with the map while it trains; `extractor`
+    replaces that of the options. Raises GSplatLocError for errors that a user can correct.
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -166,8 +165,8 @@ def train(
     checkpoint = load_checkpoint(start) if start else None
     rendering = options.rendering
     device = rendering_device(rendering.device, rendering.backend, options.output.quiet)
-    options.frames.device(device)  # raises now what would be raised minutes from now
-    extractor = extractor or XFeatExtractor(device, options.descriptors.top_k)
+    options.frames.device(device)  # an error is raised now, not minutes later
+    extractor = extractor or make_extractor(options.descriptors.extractor, device, options.descriptors.top_k)
     mapper = Mapper(scene, output, options, extractor, device, config.scene.white_background)
     clock = Clock()
     write_config(output, replace(config, extractor=extractor.version, top_k=extractor.top_k))
@@ -200,7 +199,7 @@ def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     if trainer.exposure_network is not None:
         save_exposure(exposure_path, trainer.exposure_network)
     else:
-        exposure_path.unlink(missing_ok=True)  # an earlier map's, in the same folder
+        exposure_path.unlink(missing_ok=True)  # of an earlier map in the same folder
     clock.lap("descriptors")
     trim_heap()
     landmarks = mapper.landmarks()
@@ -209,8 +208,13 @@ def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     return len(landmarks)
 
 
+def feature_cell(extractor: Extractor, view: View) -> int:
+    """Pixels of a view per cell of its feature map, in each direction."""
+    return round(view.camera.width / extractor.dense_size(view.camera.width, view.camera.height)[1])
+
+
 def split_holdout(views: Sequence[View], every: int) -> tuple[list[View], list[View]]:
-    """(trained, held out): every N-th view is held out, none for N = 0; at least one is always trained."""
+    """(training views, validation views): every N-th is a validation view, none for N = 0."""
     if every == 0:
         return list(views), []
     held_out = list(views[every // 2 :: every])
@@ -219,7 +223,7 @@ def split_holdout(views: Sequence[View], every: int) -> tuple[list[View], list[V
 
 
 def placeholder_gaussians(device: torch.device) -> Gaussians:
-    """No Gaussians at all, where a checkpoint is about to bring its own."""
+    """No Gaussians, where those of a checkpoint will be loaded."""
     shapes = {"means": (0, 3), "quaternions": (0, 4), "log_scales": (0, 3), "opacity_logits": (0,)}
     shapes |= {"sh": (0, 1, 3), "features": (0, 0)}
     return Gaussians(**{name: torch.zeros(shape, device=device) for name, shape in shapes.items()})

@@ -1,4 +1,4 @@
-"""The training loop: one view per iteration, until the map reproduces them."""
+"""The training loop: one view per iteration."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +12,14 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderResult, render
 from gsplatloc.localization.alignment.exposure import ExposureNetwork
+from gsplatloc.localization.features import DEFAULT_EXTRACTOR
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.evaluation import ImageQuality, evaluate, quality_line
 from gsplatloc.mapping.exposure import AdaptiveExposure, make_exposure
-from gsplatloc.mapping.frames import Frame, FrameLoader, Request
+from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame
 from gsplatloc.mapping.log import TrainingLog
 from gsplatloc.mapping.optimizer import MapOptimizer
-from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
 from gsplatloc.mapping.resuming import STATE_ERRORS, check_state
 from gsplatloc.mapping.schedule import ViewOrder
 from gsplatloc.mapping.stopping import EarlyStop
@@ -33,26 +34,27 @@ from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.memory import trim_heap
 
 _LOOK_AHEAD = 4  # frames decoded ahead
-_STATS_INTERVAL = 10  # iterations: reading figures off makes a GPU wait
+_STATS_INTERVAL = 10  # iterations: to read figures, the host waits for the GPU
 _LOG_INTERVAL = 100  # iterations between two lines of training.jsonl
-_TRAINED_VIEWS = 5  # rendered for evaluation where none are held out
-_SMOOTHING = 0.8  # of the figures shown, per reading
+_TRAINED_VIEWS = 5  # evaluated where there are no validation views
+_SMOOTHING = 0.8  # weight of the previous figures in those shown
 
-Watcher = Callable[[Gaussians, int, dict[str, float]], None]  # (map, iteration, figures), now and then
+Watcher = Callable[[Gaussians, int, dict[str, float]], None]  # (map, iteration, figures), every 10 iterations
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a run sees, and the unit that its learning rates are stated in."""
+    """The views of a run, and the unit of its learning rates."""
 
     train: Sequence[View]
-    holdout: Sequence[View]  # never optimised for
+    holdout: Sequence[View]  # validation views: never optimised for
     extent: float  # metres
     white_background: bool = False
+    cell: int | None = None  # pixels per cell of the feature map, if images of its size are trained on
 
 
 class Trainer:
-    """Optimises a map. All of its state can be saved, so that a killed run goes on bit-identically."""
+    """Optimises a map. All of its state can be saved, so that a resumed run gives bit-identical results."""
 
     def __init__(
         self,
@@ -85,18 +87,18 @@ class Trainer:
 
     @property
     def gaussians(self) -> Gaussians:
-        """The map as it is now, without gradients."""
+        """The current map, without gradients."""
         return self._optimizer.gaussians().detach()
 
     @property
     def exposure_network(self) -> ExposureNetwork | None:
-        """What the map's files hold of the exposure model; None where it is only of the training images."""
+        """The exposure network to save with the map; None for other exposure models."""
         return self._exposure.network if isinstance(self._exposure, AdaptiveExposure) else None
 
     def run(self) -> bool:
-        """Train to the last iteration; False when Ctrl-C ended it before, with a checkpoint to go on from.
+        """Train to the last iteration; False if Ctrl-C ended the run, after writing a checkpoint.
 
-        Files that fall due on the way are written; the final map is the caller's to complete and save.
+        Intermediate files are written; the caller completes and saves the final map.
         """
         options = self._options
         training_log = TrainingLog(self._output, self.iteration)
@@ -126,7 +128,7 @@ class Trainer:
         return True
 
     def checkpoint(self) -> Checkpoint:
-        """The whole state after the current iteration."""
+        """The complete state after the current iteration."""
         groups = {
             "optimizer": self._optimizer.state(),
             "densification": self._densification.state(),
@@ -139,9 +141,9 @@ class Trainer:
         return Checkpoint(self.iteration, tensors, self._facts())
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same scene; raises GSplatLocError where it is another's."""
-        facts = self._facts()
-        others = [name for name, value in facts.items() if checkpoint.facts.get(name) != value]
+        """Continue from a checkpoint; raises GSplatLocError if it is of another scene or other options."""
+        facts, found = self._facts(), {"extractor": DEFAULT_EXTRACTOR} | checkpoint.facts
+        others = [name for name, value in facts.items() if found.get(name) != value]
         if others:
             raise GSplatLocError(
                 f"expected a checkpoint of this run, found one with other {', '.join(others)}:"
@@ -181,13 +183,14 @@ class Trainer:
             "densification": options.densification.densification,
             "exposure": "act" if options.rendering.exposure_kind == "act" else options.rendering.exposure,
             "descriptors": options.descriptors.descriptors,
-            "channels": options.descriptors.speedup_channels if options.descriptors.speedup else None,
+            "extractor": options.descriptors.extractor,
+            "channels": SPEEDUP_CHANNELS if options.descriptors.speedup else None,
             "sh_degree": options.schedule.sh_degree,
             "seed": options.schedule.seed,
         }
 
     def _step(self, iteration: int) -> tuple[Tensor, float | None]:
-        """One iteration: the loss, and now and then the view's PSNR in dB."""
+        """One iteration: the loss, and every 10 iterations the view's PSNR in dB."""
         upcoming = self._order.upcoming(1 + _LOOK_AHEAD)
         requests = [self._request(index, iteration + ahead) for ahead, index in enumerate(upcoming)]
         self._loader.prefetch(requests)
@@ -208,13 +211,13 @@ class Trainer:
         distilled = options.descriptors.descriptors == "distilled"
         return Request(
             view,
-            options.schedule.scale(view.camera, iteration),
-            features=distilled and iteration % options.losses.feature_interval == 0,
+            options.schedule.scale(view.camera, iteration, self._data.cell),
+            features=distilled,
             depth=options.losses.lambda_depth > 0,
         )
 
     def _render(
-        self, iteration: int, index: int, gaussians: Gaussians, frame: Frame, offsets: Tensor
+        self, iteration: int, index: int, gaussians: Gaussians, frame: TrainingFrame, offsets: Tensor
     ) -> RenderResult:
         size = None if frame.features is None else (frame.features.shape[1], frame.features.shape[2])
         degree = self._options.schedule.degree(iteration)
@@ -222,7 +225,7 @@ class Trainer:
         return render(gaussians, frame.camera, self._poses[index], options, offsets)
 
     def _loss(
-        self, iteration: int, index: int, gaussians: Gaussians, frame: Frame, result: RenderResult
+        self, iteration: int, index: int, gaussians: Gaussians, frame: TrainingFrame, result: RenderResult
     ) -> Tensor:
         options = self._options.losses
         rgb = self._exposure.apply(index, result.rgb, frame.rgb) if self._exposure else result.rgb
@@ -234,7 +237,7 @@ class Trainer:
         penalty = self._densification.regularization(iteration, gaussians)
         return loss if penalty is None else loss + penalty
 
-    def _update(self, iteration: int, frame: Frame, result: RenderResult, offsets: Tensor) -> None:
+    def _update(self, iteration: int, frame: TrainingFrame, result: RenderResult, offsets: Tensor) -> None:
         """Step the parameters, then the set of Gaussians."""
         scheduled = self._stop.schedule_iteration(iteration)
         self._optimizer.step(scheduled, result.radii > 0)
@@ -249,8 +252,8 @@ class Trainer:
         pulls = torch.zeros_like(offsets) if offsets.grad is None else offsets.grad
         camera = frame.camera
         self._densification.observe(iteration, Observation(result.radii, pulls, camera.width, camera.height))
-        if self._stop.winding_up:
-            return  # new Gaussians would not find their places any more
+        if self._stop.cooling_down:
+            return  # the learning rate is too low for new Gaussians to settle
         edit = self._densification.edit(iteration, gaussians, self._generator)
         if edit is not None:
             self._optimizer.apply(edit)
@@ -266,25 +269,25 @@ class Trainer:
             if watched and self._stop.observe(self.iteration, quality.psnr):
                 last = self._stop.last_iteration
                 training_log.write("early_stop", self.iteration, last_iteration=last)
-                log(f"[{self.iteration}] held-out views gain no more: ends at {last}", output.quiet)
+                log(f"[{self.iteration}] validation PSNR no longer rises: ends at {last}", output.quiet)
         if self.iteration in output.save_iterations:
             save_gaussians(self._output, self.iteration, self.gaussians)
         if self.iteration in output.checkpoint_iterations:
             save_checkpoint(checkpoint_path(self._output, self.iteration), self.checkpoint())
 
     def _evaluate(self, training_log: TrainingLog) -> ImageQuality:
-        """Report on the held-out training views; where there are none, on a few that were trained on."""
+        """Evaluate the validation views; if there are none, a few training views."""
         held_out = bool(self._data.holdout)
         stride = max(1, len(self._data.train) // _TRAINED_VIEWS)
         views = self._data.holdout if held_out else self._data.train[::stride][:_TRAINED_VIEWS]
         options = replace(self._render_options, sh_degree=self._options.schedule.degree(self.iteration))
-        full_scale = self._options.schedule.full_scale
-        requests = [Request(view, full_scale(view.camera), depth=True) for view in views]
+        schedule, cell = self._options.schedule, self._data.cell
+        requests = [Request(view, schedule.full_scale(view.camera, cell), depth=True) for view in views]
         quality = evaluate(self.gaussians, requests, self._loader, options, self.exposure_network)
         self.quality, self._evaluated = quality, self.iteration
         kind = "holdout" if held_out else "trained"
         training_log.write(kind, self.iteration, **quality.figures(), gaussians=len(self._optimizer))
-        what = "held-out" if held_out else "trained"
+        what = "validation" if held_out else "training"
         log(f"[{self.iteration}] {what} views: {quality_line(quality)}", self._options.output.quiet)
         return quality
 
@@ -292,10 +295,10 @@ class Trainer:
         path = checkpoint_path(self._output, self.iteration)
         save_checkpoint(path, self.checkpoint())
         save_gaussians(self._output, self.iteration, self.gaussians)
-        log(f"interrupted at iteration {self.iteration}: go on with --start_checkpoint {path}")
+        log(f"interrupted at iteration {self.iteration}: continue with --start_checkpoint {path}")
 
     @contextmanager
-    def _dump_on_failure(self, iteration: int, gaussians: Gaussians, frame: Frame) -> Iterator[None]:
+    def _dump_on_failure(self, iteration: int, gaussians: Gaussians, frame: TrainingFrame) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -306,8 +309,8 @@ class Trainer:
             raise
 
 
-def _dump(path: Path, gaussians: Gaussians, frame: Frame) -> None:
-    """Write all that a failing iteration was given."""
+def _dump(path: Path, gaussians: Gaussians, frame: TrainingFrame) -> None:
+    """Write the inputs of a failing iteration."""
     tensors = gaussians.detach().parameters()
     tensors |= {"cam_from_world": frame.view.cam_from_world, "rgb": frame.rgb}
     tensors |= {"features_target": frame.features} if frame.features is not None else {}

@@ -1,7 +1,8 @@
 """Sparse points from posed images: keypoints matched between views, triangulated with fixed poses.
 
-The poses are the scene's and stay as they are; pycolmap builds tracks, triangulates and refines the points
-(Schoenberger & Frahm, "Structure-from-Motion Revisited", CVPR 2016).
+The poses are the scene's and are not changed; pycolmap builds tracks, triangulates and refines the points
+(Schoenberger & Frahm, "Structure-from-Motion Revisited", CVPR 2016). Pixel thresholds are for images whose
+longer side is 640 pixels, and grow in proportion to larger images.
 """
 
 import tempfile
@@ -21,21 +22,15 @@ from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
 
-_REFERENCE_SIDE = 640  # pixels: thresholds below are for images with this longer side
-
-
-@dataclass(frozen=True)
-class TriangulationOptions:
-    """How to match and triangulate. Pixel thresholds grow in proportion to images longer than 640 px."""
-
-    neighbours: int = 20  # views that each view is matched with
-    max_view_angle_deg: float = 50.0  # between the viewing directions of a pair; XFeat fails beyond
-    min_similarity: float = 0.82  # cosine; XFeat's released setting
-    max_epipolar_px: float = 3.0  # distance to the epipolar line, in both images
-    min_matches: int = 15  # fewer in a pair are taken for chance
-    max_error_px: float = 4.0  # mean reprojection error of a track; COLMAP's default
-    min_angle_deg: float = 1.5  # between the rays of a track; COLMAP's default
-    min_length: int = 3  # observations per track
+_REFERENCE_SIDE = 640  # pixels
+_NEIGHBOURS = 20  # views that each view is matched with
+_MAX_VIEW_ANGLE_DEG = 50.0  # between the viewing directions of a pair; XFeat fails beyond
+_MIN_SIMILARITY = 0.82  # cosine; XFeat's released setting
+_MAX_EPIPOLAR_PX = 3.0  # distance to the epipolar line, in both images
+_MIN_MATCHES = 15  # of a pair; fewer may be wrong matches alone
+_MAX_ERROR_PX = 4.0  # mean reprojection error of a track; COLMAP's default
+_MIN_ANGLE_DEG = 1.5  # between the rays of a track; COLMAP's default
+MIN_LENGTH = 3  # observations per track
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Tracks:
 
     positions: np.ndarray  # [M, 3] float64, world
     colors: np.ndarray  # [M, 3] uint8 RGB, mean over observations
-    descriptors: Tensor  # [M, 64] float32, L2-normalised mean over observations
+    descriptors: Tensor  # [M, D] float32, L2-normalised mean over observations
     lengths: np.ndarray  # [M] int64, observations per point
     errors: np.ndarray  # [M] float64, mean reprojection error in pixels
     observed_track: np.ndarray  # [K] int64, row of `positions`
@@ -58,35 +53,33 @@ class Tracks:
 def triangulate(
     views: Sequence[View],
     keypoints: Sequence[Keypoints],
-    options: TriangulationOptions | None = None,
     device: torch.device | str = "cpu",
 ) -> Tracks:
     """Tracks of `keypoints` (one entry per view) over views with known poses; empty where nothing matches.
 
     Descriptors are compared on `device`; keypoints and tracks are on the CPU, where COLMAP works.
     """
-    options = options or TriangulationOptions()
     keypoints = list(keypoints)  # read once: they may come from a cache on disk
     with tempfile.TemporaryDirectory() as folder:
         reconstruction = _fixed_reconstruction(views, keypoints)
         database_path = Path(folder) / "database.db"
         with pycolmap.Database.open(database_path) as database:
             _write_views(database, reconstruction)
-            for a, b, matches in _verified_matches(views, keypoints, options, torch.device(device)):
+            for a, b, matches in _verified_matches(views, keypoints, torch.device(device)):
                 _write_matches(database, a, b, matches)
         output = Path(folder) / "points"
         output.mkdir()
-        pipeline = _pipeline_options(options, _pixel_scale(views))
+        pipeline = _pipeline_options(_pixel_scale(views))
         if len(views) > 1:  # of one view pycolmap raises an error
             with _quiet():
                 reconstruction = pycolmap.triangulate_points(
                     reconstruction, database_path, folder, output, options=pipeline
                 )
-    return _collect(reconstruction, views, keypoints, options)
+    return _collect(reconstruction, views, keypoints)
 
 
-def select_pairs(views: Sequence[View], options: TriangulationOptions) -> list[tuple[int, int]]:
-    """Pairs (a, b), a < b, of views likely to see the same: close together and looking the same way.
+def select_pairs(views: Sequence[View], neighbours: int = _NEIGHBOURS) -> list[tuple[int, int]]:
+    """Pairs (a, b), a < b, of each view and its `neighbours`: views near it that look in the same direction.
 
     Distance is measured in units of the cameras' median distance from their centroid, angle in units of 45
     degrees, so that a room and a street are treated alike.
@@ -98,9 +91,9 @@ def select_pairs(views: Sequence[View], options: TriangulationOptions) -> list[t
     for i in range(len(views)):
         angles = np.degrees(np.arccos(np.clip(axes @ axes[i], -1, 1)))
         remoteness = np.linalg.norm(centers - centers[i], axis=1) / spread + angles / 45
-        remoteness[angles > options.max_view_angle_deg] = np.inf
+        remoteness[angles > _MAX_VIEW_ANGLE_DEG] = np.inf
         remoteness[i] = np.inf
-        nearest = np.argsort(remoteness, kind="stable")[: options.neighbours]
+        nearest = np.argsort(remoteness, kind="stable")[:neighbours]
         pairs |= {(min(i, j), max(i, j)) for j in nearest.tolist() if np.isfinite(remoteness[j])}
     return sorted(pairs)
 
@@ -123,22 +116,22 @@ def epipolar_distances(a: View, b: View, xy_a: np.ndarray, xy_b: np.ndarray) -> 
 
 
 def _verified_matches(
-    views: Sequence[View], keypoints: Sequence[Keypoints], options: TriangulationOptions, device: torch.device
+    views: Sequence[View], keypoints: Sequence[Keypoints], device: torch.device
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """(a, b, matches [K, 2] of keypoint indices) for every pair with enough matches that fit the poses."""
     pixels = [found.xy.numpy().astype(np.float64) for found in keypoints]
     descriptors = [found.descriptors.to(device) for found in keypoints]
-    for a, b in select_pairs(views, options):
-        pairs = mutual_nearest(descriptors[a], descriptors[b], options.min_similarity)
+    for a, b in select_pairs(views):
+        pairs = mutual_nearest(descriptors[a], descriptors[b], _MIN_SIMILARITY)
         index_a, index_b = pairs.index_a.cpu().numpy(), pairs.index_b.cpu().numpy()
         distances = epipolar_distances(views[a], views[b], pixels[a][index_a], pixels[b][index_b])
-        keep = distances < options.max_epipolar_px * _pixel_scale([views[a], views[b]])
-        if keep.sum() >= options.min_matches:
+        keep = distances < _MAX_EPIPOLAR_PX * _pixel_scale([views[a], views[b]])
+        if keep.sum() >= _MIN_MATCHES:
             yield a, b, np.column_stack([index_a[keep], index_b[keep]]).astype(np.uint32)
 
 
 def _pixel_scale(views: Sequence[View]) -> float:
-    """By how much thresholds grow for these views' size."""
+    """The factor of pixel thresholds for the size of these views."""
     sides = [max(view.camera.width, view.camera.height) for view in views]
     return max(1.0, float(np.median(sides)) / _REFERENCE_SIDE)
 
@@ -185,16 +178,16 @@ def _write_matches(database: pycolmap.Database, a: int, b: int, matches: np.ndar
     database.write_two_view_geometry(a + 1, b + 1, geometry)
 
 
-def _pipeline_options(options: TriangulationOptions, scale: float) -> pycolmap.IncrementalPipelineOptions:
+def _pipeline_options(scale: float) -> pycolmap.IncrementalPipelineOptions:
     pipeline = pycolmap.IncrementalPipelineOptions()
     pipeline.extract_colors = False  # read from the views: they may be undistorted on the fly
     pipeline.random_seed = pipeline.triangulation.random_seed = pipeline.mapper.random_seed = 0
-    pipeline.min_num_matches = options.min_matches
-    pipeline.mapper.filter_max_reproj_error = options.max_error_px * scale
-    pipeline.mapper.filter_min_tri_angle = options.min_angle_deg
-    pipeline.triangulation.merge_max_reproj_error = options.max_error_px * scale
-    pipeline.triangulation.complete_max_reproj_error = options.max_error_px * scale
-    pipeline.triangulation.min_angle = options.min_angle_deg
+    pipeline.min_num_matches = _MIN_MATCHES
+    pipeline.mapper.filter_max_reproj_error = _MAX_ERROR_PX * scale
+    pipeline.mapper.filter_min_tri_angle = _MIN_ANGLE_DEG
+    pipeline.triangulation.merge_max_reproj_error = _MAX_ERROR_PX * scale
+    pipeline.triangulation.complete_max_reproj_error = _MAX_ERROR_PX * scale
+    pipeline.triangulation.min_angle = _MIN_ANGLE_DEG
     return pipeline
 
 
@@ -202,11 +195,10 @@ def _collect(
     reconstruction: pycolmap.Reconstruction,
     views: Sequence[View],
     keypoints: Sequence[Keypoints],
-    options: TriangulationOptions,
 ) -> Tracks:
     """Tracks of enough observations, in the order of pycolmap's point ids."""
     points = [point for _, point in sorted(reconstruction.points3D.items())]
-    points = [point for point in points if point.track.length() >= options.min_length]
+    points = [point for point in points if point.track.length() >= MIN_LENGTH]
     observations = [
         (row, element.image_id - 1, element.point2D_idx)
         for row, point in enumerate(points)
@@ -234,8 +226,8 @@ def _track_means(
     keypoint: np.ndarray,
     count: int,
 ) -> tuple[Tensor, np.ndarray]:
-    """Mean descriptor [M, 64] (L2-normalised) and colour [M, 3] uint8 of each track's observations."""
-    descriptors = torch.zeros(count, 64)
+    """Mean descriptor [M, D] (L2-normalised) and colour [M, 3] uint8 of each track's observations."""
+    descriptors = torch.zeros(count, keypoints[0].descriptors.shape[1])
     colors = np.zeros((count, 3))
     for number in np.unique(view):
         rows, index = track[view == number], keypoint[view == number]

@@ -57,6 +57,10 @@ class SplatMap:
         files = map_files(self._ply, descriptors="described" in self.__dict__)
         return sum(path.stat().st_size for path in files)
 
+    def has_views(self) -> bool:
+        """Whether the map's folder lists its mapping views."""
+        return self.folder is not None and (self.folder / "cameras.json").is_file()
+
     @cached_property
     def _ply(self) -> Path:
         if self.folder is None:

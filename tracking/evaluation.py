@@ -1,4 +1,4 @@
-"""How good a trajectory is: the figures of the TUM RGB-D benchmark, as evo computes them.
+"""Errors of a trajectory: the metrics of the TUM RGB-D benchmark, as evo computes them.
 
 Sturm et al. (IROS 2012): the absolute trajectory error is the root mean square distance between true and
 estimated camera centres, after the rigid motion that brings them closest (Umeyama 1991, without scale). The
@@ -15,27 +15,27 @@ from gsplatloc.scene.trajectory import Trajectory, associate
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
-TOLERANCE = 0.02  # seconds between an estimate and the truth it is compared with
-_LEAST_PAIRS = 3  # fewer camera centres fix no rigid motion
+TOLERANCE = 0.02  # maximum seconds between an estimate and its ground truth
+_MIN_PAIRS = 3  # fewer camera centres fix no rigid motion
 
 
 @dataclass(frozen=True)
 class TrajectoryError:
-    """An estimated trajectory against the true one."""
+    """The errors of an estimated trajectory."""
 
-    pairs: int  # estimates with a truth at their time
+    pairs: int  # estimates with a ground truth at their time
     ate_rmse_m: float  # of camera centres, after alignment
     aae_deg: float  # mean angle between rotations, after alignment
-    ate_rmse_unaligned_m: float  # where the first pose alone fixes the frame
+    ate_rmse_unaligned_m: float  # without alignment: the first pose is that of the ground truth
     aae_unaligned_deg: float
     ate_max_m: float  # the largest distance, after alignment
-    length_m: float  # of the true path through the pairs
+    length_m: float  # of the ground-truth path
 
 
 def trajectory_error(
     estimate: Trajectory, truth: Trajectory, tolerance: float = TOLERANCE
 ) -> TrajectoryError:
-    """Errors of the poses that have a truth within `tolerance` seconds; `GSplatLocError` if there are < 3."""
+    """Errors of poses with a ground truth within `tolerance` seconds; `GSplatLocError` for less than 3."""
     estimate, truth = matched(estimate, truth, tolerance)
     errors, angles = _distances(estimate.cam_from_world, truth.cam_from_world)
     raw, raw_angles = _distances(aligned(estimate, truth).cam_from_world, truth.cam_from_world)
@@ -64,16 +64,16 @@ def pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices [M] of the timestamps [N] and [K] that are of the same time; `GSplatLocError` if M < 3."""
     here, there = associate(estimated, true, tolerance)
-    if len(here) < _LEAST_PAIRS:
+    if len(here) < _MIN_PAIRS:
         raise GSplatLocError(
-            f"expected at least {_LEAST_PAIRS} poses at the times of the truth (within {tolerance} s), found"
-            f" {len(here)}: take more frames, or remove a truth that is another sequence's"
+            f"expected at least {_MIN_PAIRS} poses at the times of the ground truth (within {tolerance} s),"
+            f" found {len(here)}: take more frames, or remove the ground truth of another sequence"
         )
     return here, there
 
 
 def aligned(estimate: Trajectory, truth: Trajectory) -> Trajectory:
-    """The estimate in the truth's world, by the motion that brings the camera centres closest."""
+    """The estimate in the world frame of the ground truth, by `umeyama` of the camera centres."""
     motion = umeyama(se3.camera_center(estimate.cam_from_world), se3.camera_center(truth.cam_from_world))
     return Trajectory(estimate.timestamps, estimate.cam_from_world @ se3.inverse(motion))
 
@@ -81,7 +81,7 @@ def aligned(estimate: Trajectory, truth: Trajectory) -> Trajectory:
 def umeyama(source: Tensor, target: Tensor) -> Tensor:
     """The rigid motion [4, 4] of points [N, 3] onto points [N, 3] with the least squared distances.
 
-    Points on one line do not say how far it turns about that line.
+    Points on one line do not determine the rotation about that line.
     """
     from_mean, to_mean = source.mean(0), target.mean(0)
     u, _, vt = torch.linalg.svd((target - to_mean).T @ (source - from_mean))

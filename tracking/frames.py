@@ -1,11 +1,10 @@
-"""An RGB-D image as alignment wants it: levels of local contrast and of inverse depth, edges and holes
-unknown.
+"""RGB-D images prepared for alignment: levels of local contrast and of inverse depth, without depth edges.
 
 Depth is kept as its inverse: it is linear in the pixel over a plane, so means and interpolation stay on the
 surface, and the noise of a structured-light or stereo sensor, which grows with z^2, is the same everywhere.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,22 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.alignment.blocks import ContrastOptions, contrast
+from gsplatloc.localization.alignment.blocks import contrast
 from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils.errors import GSplatLocError
 
+_MAX_DEPTH_STEP = 0.02  # relative second difference of inverse depth; a larger one is a depth edge
+
 
 @dataclass(frozen=True)
-class FrameOptions:
+class RgbdFrameOptions:
     """How images are prepared. Pixels are those of the level."""
 
     side: int = 320  # pixels: images are halved while their longer side is at least twice this
     levels: int = 4  # of half the size each
-    contrast: ContrastOptions = field(default_factory=ContrastOptions)
-    smooth_px: float = 1.0  # Gaussian sigma over inverse depth, within a surface; 0 = none
-    max_depth_step: float = 0.02  # relative second difference of inverse depth that is no edge yet
-    max_depth: float = 8.0  # metres; beyond, a Kinect says little
+    smooth_px: float = 1.0  # Gaussian sigma over inverse depth, not across depth edges; 0 = none
+    max_depth: float = 8.0  # metres; larger depths of a Kinect are ignored
 
     def __post_init__(self) -> None:
         if min(self.side, self.levels) < 1:
@@ -39,7 +38,7 @@ class FrameOptions:
 
 
 @dataclass(frozen=True)
-class Level:
+class FrameLevel:
     """A frame at one size."""
 
     camera: Camera
@@ -48,14 +47,14 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Frame:
+class RgbdFrame:
     """An RGB-D image, prepared."""
 
     name: str
     camera: Camera  # of the finest level
     rgb: np.ndarray  # [H, W, 3] uint8
     grey: np.ndarray  # [H, W] float32 in [0, 1]
-    levels: tuple[Level, ...]  # finest first
+    levels: tuple[FrameLevel, ...]  # finest first
 
     @property
     def inverse_depth(self) -> Tensor:
@@ -69,42 +68,44 @@ class Frame:
         return torch.where(known, 1 / torch.where(known, self.inverse_depth, 1.0), 0.0)
 
     def as_rendering(self, cam_from_world: Tensor) -> Rendering:
-        """The frame in the guise of a rendering from a pose: opaque where depth is known."""
+        """The frame as a rendering from a pose: opaque where depth is known."""
         rgb = torch.from_numpy(self.rgb).permute(2, 0, 1).float() / 255
         depth = self.depth
         return Rendering(self.camera, cam_from_world, rgb, depth, (depth > 0).float())
 
 
-def load_frame(view: View, options: FrameOptions) -> Frame:
+def load_frame(view: View, options: RgbdFrameOptions) -> RgbdFrame:
     """Decode and prepare the image and the depth of a view that has both."""
     if view.load_depth is None:
         raise ValueError(f"{view.name} has no depth: sequences are made of views that have")
     return prepare(view.name, view.load_image(), view.load_depth(), view.camera, options)
 
 
-def prepare(name: str, rgb: np.ndarray, depth: np.ndarray, camera: Camera, options: FrameOptions) -> Frame:
+def prepare(
+    name: str, rgb: np.ndarray, depth: np.ndarray, camera: Camera, options: RgbdFrameOptions
+) -> RgbdFrame:
     """A frame from an image [H, W, 3] uint8 and depth [H, W] in metres, 0 = unknown, both of `camera`."""
     rgb, depth, camera = _cropped(rgb, depth, camera, options)
     depth = np.where(depth < options.max_depth, depth, 0)
     inverse = torch.from_numpy(np.divide(1, depth, out=np.zeros_like(depth), where=depth > 0)).float()
     while max(camera.width, camera.height) >= 2 * options.side:
         camera = camera.resized(camera.width // 2, camera.height // 2)
-        inverse = _halved(_without_edges(inverse, options.max_depth_step))
+        inverse = _halved(_without_edges(inverse))
     if rgb.shape[:2] != (camera.height, camera.width):
         rgb = cv2.resize(rgb, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    inverse = _smoothed(_without_edges(inverse, options.max_depth_step), options.smooth_px)
+    inverse = _smoothed(_without_edges(inverse), options.smooth_px)
     levels = []
     for index in range(options.levels):
         if index:
             camera, inverse = camera.resized(camera.width // 2, camera.height // 2), _halved(inverse)
-        image = torch.from_numpy(contrast(grey, camera, options.contrast))
-        levels.append(Level(camera, image, inverse.contiguous()))
-    return Frame(name, levels[0].camera, rgb, grey, tuple(levels))
+        image = torch.from_numpy(contrast(grey, camera))
+        levels.append(FrameLevel(camera, image, inverse.contiguous()))
+    return RgbdFrame(name, levels[0].camera, rgb, grey, tuple(levels))
 
 
 def _cropped(
-    rgb: np.ndarray, depth: np.ndarray, camera: Camera, options: FrameOptions
+    rgb: np.ndarray, depth: np.ndarray, camera: Camera, options: RgbdFrameOptions
 ) -> tuple[np.ndarray, np.ndarray, Camera]:
     """Without the last rows and columns that would make a level's size odd."""
     halvings = options.levels - 1 + max(0, int(np.log2(max(camera.width, camera.height) / options.side)))
@@ -126,11 +127,11 @@ def _halved(inverse: Tensor) -> Tensor:
     return F.avg_pool2d(inverse[None], 2)[0] * known
 
 
-def _without_edges(inverse: Tensor, max_step: float) -> Tensor:
-    """Inverse depth, unknown where it bends by more than `max_step` of itself over the known neighbours."""
+def _without_edges(inverse: Tensor) -> Tensor:
+    """Inverse depth, unknown where its second difference over the known neighbours is large."""
     known = (inverse > 0).float()
     share, total = (F.avg_pool2d(_padded(image), 3, stride=1)[0, 0] for image in (known, inverse))
-    smooth = (inverse - total / share.clamp(min=1e-6)).abs() < max_step * inverse
+    smooth = (inverse - total / share.clamp(min=1e-6)).abs() < _MAX_DEPTH_STEP * inverse
     return torch.where(smooth & (share > 0.4), inverse, 0.0)
 
 

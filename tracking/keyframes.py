@@ -1,23 +1,23 @@
-"""Frames kept as references: samples of their colour and of their surface, as points in the world."""
+"""Keyframes: samples of a frame's grey values and of its surface, as points in the world."""
 
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.localization.alignment.blocks import ContrastOptions, inverse_depth_block, photometric_block
+from gsplatloc.localization.alignment.blocks import inverse_depth_block, photometric_block
+from gsplatloc.localization.alignment.rendered_view import eroded
 from gsplatloc.localization.alignment.residuals import ResidualBlock
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.utils import se3
 
-_PROBES = 300  # points that stand for a keyframe where overlap is judged
+_PROBES = 300  # points of a keyframe for which overlap and image motion are computed
 
 
 @dataclass(frozen=True)
 class Keyframe:
-    """What later frames are compared with, and the pose that it was seen from."""
+    """The samples with which later frames are compared, and the frame's pose."""
 
     cam_from_world: Tensor  # [4, 4] float64
     colour: tuple[ResidualBlock, ...]  # of each level, finest first; points in the world
@@ -25,16 +25,13 @@ class Keyframe:
     probes: Tensor  # [3, P] float64 in the world
 
 
-def make_keyframe(frame: Frame, cam_from_world: Tensor, contrast: ContrastOptions, grid: int) -> Keyframe:
-    """Choose a frame's samples: the steepest pixel of every block on each level, and `grid` depths."""
+def make_keyframe(frame: RgbdFrame, cam_from_world: Tensor, depths: int) -> Keyframe:
+    """Choose samples: the pixel of largest gradient in every cell on each level, and `depths` depths."""
     view = frame.as_rendering(cam_from_world)
-    trusted = _eroded(view.depth > 0)
+    valid = eroded(view.depth > 0)
     world_from_cam = se3.inverse(cam_from_world)
-    colour = (
-        photometric_block(frame.grey, view, trusted, 0.5**level, contrast)
-        for level in range(len(frame.levels))
-    )
-    surface = inverse_depth_block(view.depth, view, trusted, ContrastOptions(samples=grid))
+    colour = (photometric_block(frame.grey, view, valid, 0.5**level) for level in range(len(frame.levels)))
+    surface = inverse_depth_block(view.depth, view, valid, depths)
     surface = _in_world(surface, world_from_cam)
     probes = surface.points[:, :: max(1, len(surface) // _PROBES)].double()
     return Keyframe(
@@ -66,8 +63,3 @@ def view_shift(keyframe: Keyframe, camera: Camera, cam_from_world: Tensor) -> fl
 def _in_world(block: ResidualBlock, world_from_cam: Tensor) -> ResidualBlock:
     points = world_from_cam[:3, :3] @ block.points.double() + world_from_cam[:3, 3:]
     return replace(block, points=points.float().contiguous())
-
-
-def _eroded(mask: Tensor) -> Tensor:
-    """Set where all 3x3 neighbours are: interpolation never reads an unknown depth."""
-    return F.max_pool2d((~mask).float()[None, None], 3, stride=1, padding=1)[0, 0] == 0

@@ -1,149 +1,131 @@
-"""Second-order alignment of an RGB-D image with keyframes: local contrast and inverse depth, coarse to fine.
+"""Tracking by `lm`: second-order alignment of an RGB-D image with keyframes, coarse to fine.
 
-The same residuals and the same search as the refiner `lm`, with one difference: references are not renderings
-but what the sensor saw at the keyframes, so that no error of a rendering enters, and the sensor's depth is
-compared as well. Several keyframes at once hold a pose better than the last alone, and a place seen before is
-found again as soon as the camera is back.
+The residual blocks and the minimiser of the refinement `lm`, with one difference: the references are not
+renderings but sensor images of the keyframes, so that errors of rendering do not enter, and the sensor's
+depth is compared as well. Several keyframes determine the pose better than the last alone, and drift is
+corrected where the camera returns to a place.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.alignment.blocks import ContrastOptions, intrinsics_of
-from gsplatloc.localization.alignment.levenberg_marquardt import (
-    Anchor,
-    LevenbergOptions,
-    State,
-    Term,
-    minimise,
-)
-from gsplatloc.localization.alignment.residuals import POSE, ResidualBlock
-from gsplatloc.localization.refine.lm import correlation
+from gsplatloc.localization.alignment.blocks import intrinsics_of
+from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
+from gsplatloc.localization.alignment.residuals import Objective, ResidualBlock, State, Term, correlation
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.tracking.frames import Frame, Level
+from gsplatloc.tracking.frames import FrameLevel, RgbdFrame
 from gsplatloc.tracking.keyframes import Keyframe, make_keyframe, overlap, view_shift
 from gsplatloc.tracking.protocol import Tracked
 from gsplatloc.utils.errors import GSplatLocError
 
-_LEAST_SAMPLES = 50  # of a kind: fewer cannot hold a pose
+_ITERATIONS = 15  # maximum number of steps of a level
+_MIN_CONTRAST = 0.05  # standard deviation of the residuals: two images of a place agree no better
+_MIN_INVERSE_DEPTH = 5e-5  # likewise, 1/m: 0.2 mm at 2 m, the step of the finest depth formats
+_REFERENCES = 3  # keyframes compared at once, those with the least image motion
+_SURFACE_SAMPLES = 4000  # depths of a keyframe
+_MIN_SAMPLES = 50  # in view, of a term: fewer do not determine a pose
+_MIN_SEEN = 0.25  # share of a term's samples that must be in view
+_MIN_CORRELATION = 0.3  # of local contrast in view: less is another place
+_MAX_INVERSE_DEPTH = 0.05  # standard deviation of the depth residuals, 1/m: more is another place
 
 
 @dataclass(frozen=True)
-class LmOptions:
-    """How frames are aligned. Defaults were chosen on RedKitchen's training frames."""
+class KeyframeOptions:
+    """How frames are aligned with keyframes. Defaults were chosen on RedKitchen's training frames."""
 
-    search: LevenbergOptions = field(default_factory=lambda: LevenbergOptions(iterations=15))  # of each level
-    contrast: ContrastOptions = field(default_factory=ContrastOptions)  # of the references' samples
-    colour_weight: float = 1000.0  # independent observations that all grey values are worth; 0 = not used
-    depth_weight: float = 100.0  # likewise all depths: a Kinect's errors are alike over whole regions
-    least_contrast: float = 0.05  # of the residuals' noise: two photos of a place agree no better
-    least_inverse_depth: float = 5e-5  # in 1/m, likewise: 0.2 mm at 2 m, the step of the finest depth formats
-    references: int = 3  # keyframes compared at once, those that look most alike
-    surface_samples: int = 4000  # depths of a keyframe
-    keyframe_shift: float = 0.07  # radians of view that the surface moves between two keyframes
-    keyframe_overlap: float = 0.85  # share of the nearest keyframe that must be in view
-    min_seen: float = 0.25  # share of the samples of a kind that must be in view, or they say nothing
-    min_correlation: float = 0.3  # of contrasts in view, or it is another place
-    most_inverse_depth: float = 0.05  # of the depths' deviation, 1/m, or it is another place
+    colour_weight: float = 1000.0  # effective sample size of all grey values; 0 = not used
+    depth_weight: float = 100.0  # likewise of all depths: a Kinect's errors are correlated over whole regions
+    keyframe_shift: float = 0.07  # radians of view: a frame whose surface moved further becomes a keyframe
+    keyframe_overlap: float = 0.85  # share of the nearest keyframe in view: with less, a frame becomes one
 
     def __post_init__(self) -> None:
-        counts = {
-            "references": self.references,
-            "surface_samples": self.surface_samples,
-            "contrast.samples": self.contrast.samples,
-        }
-        for name, count in counts.items():
-            if count < 1:
-                raise GSplatLocError(f"expected --lm.{name} of at least 1, found {count}")
         if max(self.colour_weight, self.depth_weight) <= 0:
             raise GSplatLocError(
-                "expected --lm.colour_weight or --lm.depth_weight above 0, found neither: nothing is compared"
+                "expected a colour_weight or a depth_weight above 0, found neither: nothing is compared"
             )
 
 
-class LmAligner:
+class KeyframeAligner:
     """`Aligner` by direct alignment with keyframes, Levenberg-Marquardt."""
 
-    def __init__(self, options: LmOptions | None = None):
-        self.options = options or LmOptions()
+    def __init__(self, options: KeyframeOptions | None = None):
+        self.options = options or KeyframeOptions()
         self._keyframes: list[Keyframe] = []
 
-    def start(self, frame: Frame, cam_from_world: Tensor) -> None:
+    def start(self, frame: RgbdFrame, cam_from_world: Tensor) -> None:
         self._keep(frame, cam_from_world)
 
-    def track(self, frame: Frame, predicted: Tensor) -> Tracked:
-        """The pose near `predicted` [4, 4] at which the frame agrees with the keyframes around."""
+    def track(self, frame: RgbdFrame, predicted: Tensor) -> Tracked:
+        """The pose near `predicted` [4, 4] at which the frame agrees with the nearest keyframes."""
         nearest = self._nearest(frame.camera, predicted)
-        state, terms = align(frame, nearest, predicted, self.options)
-        ok = any(_holds(term, state, index, self.options) for index, term in enumerate(terms))
-        keyframe = ok and self._is_news(nearest[0], frame.camera, state.pose)
+        state, objective = align_with_keyframes(frame, nearest, predicted, self.options)
+        ok = any(_agrees(term, state, index) for index, term in enumerate(objective.terms))
+        keyframe = ok and self._is_new(nearest[0], frame.camera, state.pose)
         if keyframe:
             self._keep(frame, state.pose)
         return Tracked(state.pose, ok, keyframe)
 
-    def _keep(self, frame: Frame, pose: Tensor) -> None:
-        self._keyframes.append(
-            make_keyframe(frame, pose, self.options.contrast, self.options.surface_samples)
-        )
+    def _keep(self, frame: RgbdFrame, pose: Tensor) -> None:
+        self._keyframes.append(make_keyframe(frame, pose, _SURFACE_SAMPLES))
 
     def _nearest(self, camera: Camera, pose: Tensor) -> list[Keyframe]:
         ordered = sorted(self._keyframes, key=lambda keyframe: view_shift(keyframe, camera, pose))
-        return ordered[: self.options.references]
+        return ordered[:_REFERENCES]
 
-    def _is_news(self, nearest: Keyframe, camera: Camera, pose: Tensor) -> bool:
-        """Whether a frame shows what its nearest keyframe does not."""
+    def _is_new(self, nearest: Keyframe, camera: Camera, pose: Tensor) -> bool:
+        """Whether a frame shows more than its nearest keyframe."""
         moved = view_shift(nearest, camera, pose) > self.options.keyframe_shift
         return moved or overlap(nearest, camera, pose) < self.options.keyframe_overlap
 
 
-def align(
-    frame: Frame, references: Sequence[Keyframe], start: Tensor, options: LmOptions
-) -> tuple[State, list[Term]]:
+def align_with_keyframes(
+    frame: RgbdFrame, references: Sequence[Keyframe], start: Tensor, options: KeyframeOptions
+) -> tuple[State, Objective]:
     """The pose of least cost near `start` [4, 4], cam_from_world, through the levels of `frame`.
 
-    Returned with the terms of the finest level, which the state's equations belong to.
+    Returned with the objective of the finest level, to which the state belongs.
     """
-    nothing = Anchor(start, torch.zeros(POSE, POSE, dtype=torch.float64))
-    state, terms = None, []
+    pose = start
     for index in reversed(range(len(frame.levels))):
-        terms = _terms(frame.levels[index], index, references, options)
-        state = minimise(terms, start if state is None else state.pose, nothing, options.search)
-    assert state is not None  # a frame has levels
-    return state, terms
+        objective = Objective(_terms(frame.levels[index], index, references, options))
+        state = levenberg_marquardt(objective, pose, iterations=_ITERATIONS)
+        pose = state.pose
+    return state, objective
 
 
-def _holds(term: Term, state: State, index: int, options: LmOptions) -> bool:
-    """Whether one kind of samples is in view and says what the references say."""
-    said = state.equations[index]
-    if said.seen < max(_LEAST_SAMPLES, options.min_seen * len(term.block)):
+def _agrees(term: Term, state: State, index: int) -> bool:
+    """Whether enough samples of a term are in view, and the frame agrees with the references there."""
+    if state.equations[index].seen < max(_MIN_SAMPLES, _MIN_SEEN * len(term.block)):
         return False
     if term.block.kind == "photometric":
-        return correlation(term, state) > options.min_correlation
-    return state.sigmas[index] < options.most_inverse_depth
+        return correlation(term, state, index) > _MIN_CORRELATION
+    return state.sigmas[index] < _MAX_INVERSE_DEPTH
 
 
-def _terms(level: Level, index: int, references: Sequence[Keyframe], options: LmOptions) -> list[Term]:
+def _terms(
+    level: FrameLevel, index: int, references: Sequence[Keyframe], options: KeyframeOptions
+) -> list[Term]:
     terms = []
     if options.colour_weight > 0:
         block = _joined([keyframe.colour[index] for keyframe in references], level.contrast, level)
-        terms.append(Term(block, options.colour_weight, options.least_contrast))
+        terms.append(Term(block, options.colour_weight, _MIN_CONTRAST))
     if options.depth_weight > 0:
         block = _joined([keyframe.surface for keyframe in references], level.inverse_depth, level)
-        terms.append(Term(block, options.depth_weight, options.least_inverse_depth))
+        terms.append(Term(block, options.depth_weight, _MIN_INVERSE_DEPTH))
     return terms
 
 
-def _joined(blocks: Sequence[ResidualBlock], image: Tensor, level: Level) -> ResidualBlock:
+def _joined(blocks: Sequence[ResidualBlock], image: Tensor, level: FrameLevel) -> ResidualBlock:
     """The samples of all references in one block, to be compared with `image`."""
-    slopes = [block.slopes for block in blocks if block.slopes is not None]
+    gradients = [block.gradients for block in blocks if block.gradients is not None]
     return ResidualBlock(
         blocks[0].kind,
         torch.cat([block.points for block in blocks], 1),
         torch.cat([block.reference for block in blocks]),
         image,
         intrinsics_of(level.camera),
-        torch.cat(slopes, 1) if slopes else None,
+        torch.cat(gradients, 1) if gradients else None,
     )

@@ -1,29 +1,29 @@
-"""What every tracker of this package can be asked: members of the family are `lm` and `gsplatloc`."""
+"""The protocol of RGB-D aligners; members of the family are `lm` and `gsplatloc`."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What an aligner says of one frame."""
+    """The result of an aligner for one frame."""
 
     cam_from_world: Tensor  # [4, 4] float64
-    ok: bool = True  # False where there was too little to compare: the pose is the prediction's neighbour
+    ok: bool = True  # False: too few samples in view or another place; the pose is not used
     keyframe: bool = False  # whether the frame's depth should enter the map
 
 
 class Aligner(Protocol):
-    """Finds the pose of one frame after another, from what it kept of those before."""
+    """Finds the pose of one frame after another, from the earlier frames that it keeps."""
 
-    def start(self, frame: Frame, cam_from_world: Tensor) -> None:
+    def start(self, frame: RgbdFrame, cam_from_world: Tensor) -> None:
         """Take the first frame, whose pose [4, 4] is given, as reference."""
         ...
 
-    def track(self, frame: Frame, predicted: Tensor) -> Tracked:
+    def track(self, frame: RgbdFrame, predicted: Tensor) -> Tracked:
         """The pose of the next frame, near `predicted` [4, 4]."""
         ...

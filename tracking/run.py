@@ -1,4 +1,4 @@
-"""Tracking a whole sequence: frames in, a trajectory, a map and their figures out."""
+"""Tracking of a whole sequence: trajectory, map and metrics."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from gsplatloc.scene.export import report_later_iterations, save_gaussians
 from gsplatloc.scene.map_config import write_cameras
 from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
 from gsplatloc.tracking.evaluation import TrajectoryError, pairs, trajectory_error
-from gsplatloc.tracking.frames import Frame, FrameOptions, load_frame
+from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, load_frame
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Aligner
 from gsplatloc.tracking.sequence import RgbdSequence
@@ -28,10 +28,10 @@ class TrackingResult:
 
     trajectory: Trajectory
     surface: SurfaceMap
-    keyframes: list[int]  # frames that made the map
-    lost: list[int]  # frames that could not be compared with anything
+    keyframes: list[int]  # frames fused into the map
+    lost: list[int]  # frames that could not be aligned
     seconds: float  # from the first image's file to the last pose, decoding and mapping included
-    error: TrajectoryError | None  # against the truth, where there is one
+    error: TrajectoryError | None  # against the ground truth, where there is one
 
     def metrics(self, sequence: RgbdSequence, options: TrackingOptions) -> dict:
         """The content of metrics.json."""
@@ -56,8 +56,8 @@ def track(
 ) -> TrackingResult:
     """Track every frame of a sequence; `on_frame` is called after each.
 
-    `make` makes another aligner than `options.method`, which may look at the map. Raises `GSplatLocError`
-    where the truth is of another time than the frames, before any of them is tracked.
+    `make` returns another aligner than `options.method`; it may use the map. Raises `GSplatLocError` if the
+    ground truth and the frames do not overlap in time, before any frame is tracked.
     """
     if sequence.truth is not None:
         pairs(sequence.timestamps, sequence.truth.timestamps)
@@ -89,8 +89,8 @@ def write_result(
     write_cameras(folder, [sequence.views[index].with_pose(poses[index]) for index in result.keyframes])
 
 
-def _prefetched(views: Sequence[View], options: FrameOptions) -> Iterator[Frame]:
-    """Frames in order, the next one being decoded on another thread meanwhile."""
+def _prefetched(views: Sequence[View], options: RgbdFrameOptions) -> Iterator[RgbdFrame]:
+    """Frames in order; the next one is decoded on another thread."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(load_frame, views[0], options)
         for following in [*views[1:], None]:

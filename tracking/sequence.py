@@ -1,4 +1,4 @@
-"""RGB-D images in the order of time, of any layout, and the truth about them where there is one."""
+"""RGB-D sequences of any layout, in the order of time, with the ground truth where there is one."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ FRAME_RATE = 30.0  # Hz, where a layout gives no time
 
 @dataclass(frozen=True)
 class RgbdSequence:
-    """What a tracker is given. Poses of its views mean nothing; `truth` is for evaluation.
+    """The input of a tracker. The poses of the views are not used; `truth` is for evaluation.
 
-    Where there is a truth at all at the images' times, there is one at the first image.
+    If the ground truth covers the time of any image, it covers that of the first.
     """
 
     name: str
@@ -35,7 +35,7 @@ class RgbdSequence:
     report: str = ""  # one line: what the reader found, used and left out, and why
 
     def first_pose(self) -> Tensor:
-        """The pose [4, 4] that fixes the frame of reference: the truth's at the first image, or none."""
+        """The pose [4, 4] that fixes the world frame: the first image's ground truth, or the identity."""
         if self.truth is not None:
             _, index = associate(self.timestamps[:1], self.truth.timestamps, TOLERANCE)
             if len(index):
@@ -48,9 +48,9 @@ def read_sequence(
 ) -> RgbdSequence:
     """The RGB-D sequence in a folder, or the part of it that `split` and then `frames` choose.
 
-    TUM folders need no truth; where it begins later than the images, so does the sequence, which the truth
-    places in the world. Images of other layouts are put in the order of their names and take their place in
-    the scene, 1/30 s apart, as timestamps.
+    TUM folders need no ground truth; where it begins later than the images, so does the sequence, whose world
+    frame is that of the ground truth. Images of other layouts are sorted by name, with timestamps 1/30 s
+    apart.
     """
     path = Path(path).expanduser()
     options = options or SceneOptions()
@@ -78,16 +78,16 @@ def read_sequence(
 
 
 def _from_first_truth(path: Path, views: list[View], truth: Trajectory) -> list[View]:
-    """Without the views before the first that has a true pose; all of them where none has."""
+    """Without the views before the first that has a ground-truth pose; all of them where none has."""
     known, _ = associate(np.array([view.timestamp for view in views]), truth.timestamps, TOLERANCE)
     first = int(known[0]) if len(known) else 0
     if first:
-        log(f"{path}: skipped {first} images: before the first true pose", stream=sys.stderr)
+        log(f"{path}: skipped {first} images: before the first ground-truth pose", stream=sys.stderr)
     return views[first:]
 
 
 def _stamped(train: list[View], test: list[View], split: Split) -> list[View]:
-    """The views of a split by name, each with its time, or its place among all views of the scene."""
+    """The views of a split by name, each with its time, or the time that follows from its index."""
     ordered = sorted([*train, *test], key=lambda view: view.name)
     stamped = [
         view if view.timestamp is not None else replace(view, timestamp=index / FRAME_RATE)

@@ -1,9 +1,9 @@
-"""The map: a surface of points fused from the depth of many frames, and the Gaussians that it makes.
+"""The map of a tracked sequence: points fused from the depth of many frames, exported as Gaussians.
 
-A point that a new frame sees at its place moves to the mean of all measurements (Keller et al., "Real-time 3D
-reconstruction in dynamic scenes using point-based fusion", 3DV 2013), each weighted by what its depth is
-worth: 1 / z^4, the noise of a structured-light or stereo sensor being proportional to z^2. Where a frame
-shows what no point explains, new ones are made, one per cell of a grid.
+A point that a new frame measures again moves to the weighted mean of all measurements (Keller et al.,
+"Real-time 3D reconstruction in dynamic scenes using point-based fusion", 3DV 2013). The weight is 1 / z^4, as
+the noise of a structured-light or stereo sensor is proportional to z^2. Where a frame has depth without a
+point, new points are added, one per cell of a grid.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
+from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
 _OPAQUE = 0.999  # an opacity of 1 has no logit; the rasterizer's alpha ends at 0.99
 _NEAREST = 0.05  # metres in front of the camera
+_SAME = 0.03  # maximum relative difference of depth between a point and a measurement of it
+_MAX_WEIGHT = 30.0  # of earlier measurements, in measurements: older ones are forgotten
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,7 @@ class SurfaceOptions:
     """How depth is fused."""
 
     cell_px: int = 2  # pixels of the finest level per new point, along each axis
-    same: float = 0.03  # relative difference of depth between a point and a measurement of it
-    most_weight: float = 30.0  # measurements that a point remembers: older ones fade
-    max_points: int = 1_000_000  # no more are added beyond
+    max_points: int = 1_000_000  # maximum number
     scale: float = 0.7  # of a Gaussian, in distances to its neighbours; less leaves gaps, 1 blurs
 
     def __post_init__(self) -> None:
@@ -48,20 +48,20 @@ class SurfaceMap:
         self.means = torch.zeros(0, 3)  # world, metres
         self.rgb = torch.zeros(0, 3)  # in [0, 1]
         self.weights = torch.zeros(0)  # sums of 1 / z^4
-        self.version = 0  # counts what was fused: another one, other points or other places
+        self.version = 0  # number of fused frames: another version has other points
 
     def __len__(self) -> int:
         return len(self.means)
 
-    def add(self, frame: Frame, cam_from_world: Tensor) -> None:
+    def add(self, frame: RgbdFrame, cam_from_world: Tensor) -> None:
         """Fuse a frame seen from a pose [4, 4]."""
         self.version += 1
         covered = self._fuse(frame, cam_from_world)
         if len(self) < self.options.max_points:
             self._extend(frame, cam_from_world, covered)
 
-    def _fuse(self, frame: Frame, cam_from_world: Tensor) -> Tensor:
-        """Move the points that the frame sees again; returns the cells [H, W] bool that they explain."""
+    def _fuse(self, frame: RgbdFrame, cam_from_world: Tensor) -> Tensor:
+        """Move the points that the frame measures again; returns the pixels [H, W] bool that they cover."""
         inverse, camera = frame.inverse_depth, frame.camera
         covered = torch.zeros(inverse.shape, dtype=torch.bool)
         pose = cam_from_world.float()
@@ -72,7 +72,7 @@ class SurfaceMap:
         inside = ((pixels >= 0) & (pixels < size)).all(1)
         index, (columns, rows) = index[inside], pixels[inside].T
         seen = inverse[rows, columns]
-        same = (seen * local[index, 2] - 1).abs() < self.options.same
+        same = (seen * local[index, 2] - 1).abs() < _SAME
         index, columns, rows, seen = index[same], columns[same], rows[same], seen[same]
         covered[rows, columns] = True
         # The measurement lies on the point's own ray: only its depth is new.
@@ -83,15 +83,15 @@ class SurfaceMap:
         )
         return covered
 
-    def _average(self, index: Tensor, means: Tensor, rgb: Tensor, worth: Tensor) -> None:
-        old = self.weights[index].minimum(self.options.most_weight * worth)
-        share = (worth / (old + worth))[:, None]
+    def _average(self, index: Tensor, means: Tensor, rgb: Tensor, weight: Tensor) -> None:
+        old = self.weights[index].minimum(_MAX_WEIGHT * weight)
+        share = (weight / (old + weight))[:, None]
         self.means[index] = torch.lerp(self.means[index], means, share)
         self.rgb[index] = torch.lerp(self.rgb[index], rgb, share)
-        self.weights[index] = old + worth
+        self.weights[index] = old + weight
 
-    def _extend(self, frame: Frame, cam_from_world: Tensor, covered: Tensor) -> None:
-        """A new point in every cell of the grid whose surroundings no point explains."""
+    def _extend(self, frame: RgbdFrame, cam_from_world: Tensor, covered: Tensor) -> None:
+        """Add a point in every cell of the grid without covered pixels around it."""
         cell = self.options.cell_px
         around = F.max_pool2d(covered.float()[None, None], 2 * (cell // 2) + 1, 1, cell // 2)[0, 0] > 0
         new = torch.zeros_like(covered)
@@ -110,9 +110,8 @@ class SurfaceMap:
         colours = (self.rgb * 255).round().clamp(0, 255).to(torch.uint8)
         points = SparsePoints(self.means.double().numpy(), colours.numpy())
         features = torch.zeros(len(self), 0)
-        options = InitializationOptions(init_opacity=_OPAQUE, init_scale=self.options.scale)
-        return gaussians_from_points(points, options, 0, features)
+        return gaussians_from_points(points, 0, features, _OPAQUE, self.options.scale)
 
 
-def _colours(frame: Frame, rows: Tensor, columns: Tensor) -> Tensor:
+def _colours(frame: RgbdFrame, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.from_numpy(frame.rgb)[rows, columns].float() / 255

@@ -1,11 +1,11 @@
-"""From frames to a trajectory: every frame starts where constant velocity leads from the estimates."""
+"""From frames to a trajectory: the initial pose of a frame follows from constant velocity."""
 
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from gsplatloc.tracking.frames import Frame
+from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.tracking.protocol import Aligner, Tracked
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils import se3
@@ -14,16 +14,18 @@ from gsplatloc.utils.errors import GSplatLocError
 
 @dataclass
 class Tracker:
-    """Tracks one frame after another; the truth plays no part in it."""
+    """Tracks one frame after another, without any ground truth."""
 
     aligner: Aligner
     surface: SurfaceMap
     start: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))  # the first frame's pose
     poses: list[Tensor] = field(default_factory=list)  # cam_from_world of the frames so far
-    keyframes: list[int] = field(default_factory=list)  # those that made the map
-    lost: list[int] = field(default_factory=list)  # frames like no other: they stay where they were
+    keyframes: list[int] = field(default_factory=list)  # fused into the map
+    lost: list[int] = field(
+        default_factory=list
+    )  # frames that could not be aligned: they keep the previous pose
 
-    def add(self, frame: Frame) -> Tensor:
+    def add(self, frame: RgbdFrame) -> Tensor:
         """The next frame's pose [4, 4]; `GSplatLocError` where the first frame has no depth."""
         tracked = self._track(frame)
         if not tracked.ok:
@@ -34,7 +36,7 @@ class Tracker:
         self.poses.append(tracked.cam_from_world)
         return tracked.cam_from_world
 
-    def _track(self, frame: Frame) -> Tracked:
+    def _track(self, frame: RgbdFrame) -> Tracked:
         if not self.poses:
             if not frame.inverse_depth.any():
                 raise GSplatLocError(
@@ -51,7 +53,7 @@ class Tracker:
 
 
 def predicted(poses: list[Tensor]) -> Tensor:
-    """Where the next pose [4, 4] is if the camera moves on as it did between the last two."""
+    """The next pose [4, 4] at constant velocity."""
     if len(poses) < 2:
         return poses[-1]
     return exact_rotation(poses[-1] @ se3.inverse(poses[-2]) @ poses[-1])
@@ -60,7 +62,7 @@ def predicted(poses: list[Tensor]) -> Tensor:
 def exact_rotation(pose: Tensor) -> Tensor:
     """The pose with its rotation made orthogonal again.
 
-    Products of poses drift off, and each prediction would double what transposing makes of that.
+    Rounding errors of products of poses grow, and each prediction would double that of a transposed inverse.
     """
     quaternion = se3.quaternion_from_rotation(pose[:3, :3])
     return se3.from_rotation_translation(se3.rotation_from_quaternion(quaternion), pose[:3, 3])

@@ -5,6 +5,9 @@ are wxyz; the tangent is xi = (rho, phi) with a left perturbation, T <- exp(xi) 
 Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics" (2018).
 """
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +54,24 @@ def se3_exp(xi: Tensor) -> Tensor:
     return from_rotation_translation(rotation, translation)
 
 
+def se3_exp_numpy(xi: np.ndarray) -> np.ndarray:
+    """`se3_exp` of one tangent [6] in numpy, -> [4, 4]: a tenth of the time of torch's calls.
+
+    A generator G has G^4 = -a^2 G^2, a the angle: exp G = 1 + G + (1 - cos a)/a^2 G^2 + (a - sin a)/a^3 G^3.
+    """
+    generator = np.zeros((4, 4))
+    generator[:3, 3] = xi[:3]
+    generator[2, 1], generator[0, 2], generator[1, 0] = xi[3:]
+    generator[1, 2], generator[2, 0], generator[0, 1] = -xi[3:]
+    angle = float(np.linalg.norm(xi[3:]))
+    if angle**2 < _SMALL_ANGLE_SQ:
+        second, third = 1 / 2 - angle**2 / 24, 1 / 6 - angle**2 / 120
+    else:
+        second, third = (1 - math.cos(angle)) / angle**2, (angle - math.sin(angle)) / angle**3
+    square = generator @ generator
+    return np.eye(4) + generator + second * square + third * square @ generator
+
+
 def so3_log(rotation: Tensor) -> Tensor:
     """Rotation matrices [..., 3, 3] -> rotation vectors [..., 3], |phi| <= pi."""
     quaternion = quaternion_from_rotation(rotation)
@@ -72,6 +93,23 @@ def se3_log(transform: Tensor) -> Tensor:
     left_jacobian = torch.eye(3, dtype=phi.dtype, device=phi.device) + b * skew + c * skew @ skew
     rho = torch.linalg.solve(left_jacobian, transform[..., :3, 3])
     return torch.cat([rho, phi], -1)
+
+
+def se3_log_numpy(transform: np.ndarray) -> np.ndarray:
+    """`se3_log` of one motion [4, 4] in numpy, -> [6], like `se3_exp_numpy`."""
+    skew = 0.5 * (transform[:3, :3] - transform[:3, :3].T)  # sin(a) / a times hat(phi)
+    sine = math.sqrt(skew[2, 1] ** 2 + skew[0, 2] ** 2 + skew[1, 0] ** 2)
+    cosine = 0.5 * (transform[0, 0] + transform[1, 1] + transform[2, 2] - 1)
+    if cosine < -0.9:  # the skew part vanishes at pi
+        return se3_log(torch.from_numpy(transform)).numpy()
+    angle = math.atan2(sine, cosine)
+    small = sine * sine < _SMALL_ANGLE_SQ
+    skew = (1 + sine * sine / 6 if small else angle / sine) * skew  # hat(phi)
+    # The inverse of the left Jacobian is 1 - hat / 2 + third hat^2.
+    third = 1 / 12 + angle**2 / 720 if small else (1 - 0.5 * angle * sine / (1 - cosine)) / angle**2
+    across = skew @ transform[:3, 3]
+    rho = transform[:3, 3] - 0.5 * across + third * (skew @ across)
+    return np.array([*rho, skew[2, 1], skew[0, 2], skew[1, 0]])
 
 
 def inverse(transform: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""How a map and its results look to a person: pictures, report, live viewer. Imported by scripts only."""
+"""Pictures, report and live viewer of maps and results. Imported by scripts only."""

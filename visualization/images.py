@@ -1,4 +1,4 @@
-"""Numbers as pictures: depth, descriptors and differences in colour, and text and dots drawn on images.
+"""Depth, descriptors and differences as colour images; text and dots drawn on images.
 
 All images are [H, W, 3] uint8 RGB.
 """
@@ -23,15 +23,15 @@ def to_image(rgb: Tensor) -> Image:
 def colorize(
     values: NDArray[np.floating], low: float, high: float, colormap: int = cv2.COLORMAP_TURBO
 ) -> Image:
-    """Values [H, W] between `low` and `high` through one of OpenCV's colour maps."""
+    """Values [H, W], scaled from [`low`, `high`], as colours of one of OpenCV's colour maps."""
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     return _rgb(cv2.applyColorMap((scaled * 255).astype(np.uint8), colormap))
 
 
 def colorize_depth(depth: NDArray[np.floating], near: float | None = None, far: float | None = None) -> Image:
-    """Depth [H, W] in metres: near is warm, far is cold, unknown (0) is black.
+    """Depth [H, W] in metres: near is red, far is blue, unknown (0) is black.
 
-    The range is the 1st to the 99th percentile where it is not given.
+    The range of colours is the 1st to the 99th percentile if it is not given.
     """
     known = depth > 0
     if not known.any():

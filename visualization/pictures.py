@@ -1,4 +1,4 @@
-"""Pictures of localized queries: the photo, the map at the estimated pose, and how they differ."""
+"""Pictures of localized queries: query image, map rendered at the estimated pose, difference."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,12 @@ _RED: RGB = (255, 84, 84)
 
 @dataclass(frozen=True)
 class QueryPicture:
-    """What is drawn of one query."""
+    """The data of one query's picture."""
 
     name: str
     query: Image  # [H, W, 3]
-    render: Image | None  # [H, W, 3] of any size, the map at the estimated pose; None where there is no pose
-    pixels: NDArray[np.floating]  # [M, 2] matched keypoints, image corner = 0
+    render: Image | None  # [H, W, 3] of any size, at the estimated pose; None without a pose
+    pixels: NDArray[np.floating]  # [M, 2] matched keypoints of the final pose, image corner = 0
     inliers: NDArray[np.bool_]  # [M]
     translation_error_m: float | None  # None without ground truth, infinite without an estimate
     rotation_error_deg: float | None
@@ -49,14 +49,15 @@ class QueryPicture:
             parts.append(f"failed: {self.status.replace('_', ' ')}")
         elif self.translation_error_m is not None and self.rotation_error_deg is not None:
             parts.append(f"{100 * self.translation_error_m:.2f} cm   {self.rotation_error_deg:.3f}°")
-        parts.append(f"{int(self.inliers.sum())} of {len(self.inliers)} matches agree")
+        if len(self.inliers):
+            parts.append(f"{int(self.inliers.sum())} of {len(self.inliers)} matches agree")
         return "   ·   ".join(parts)
 
 
 def choose(results: Sequence[QueryResult], worst: int = 5, typical: int = 3) -> list[tuple[str, QueryResult]]:
-    """The queries worth a look, as (kind, result): the worst first, then typical ones, of median error.
+    """Queries to draw, as (kind, result): those with the largest errors first, then some of median error.
 
-    Queries are ranked by translation error; where the truth is unknown, by how few matches agreed.
+    Queries are ranked by translation error; without ground truth, by their number of inliers, fewest first.
     """
     ranked = sorted(results, key=_badness, reverse=True)
     bad, rest = ranked[:worst], ranked[worst:]
@@ -88,12 +89,12 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
 
 
 def draw_picture(picture: QueryPicture) -> Image:
-    """Three panels above a caption: the query with its matches, the rendering, the difference."""
+    """Three panels above a caption: query image with matches, rendering, difference."""
     height, width = picture.query.shape[:2]
     scale = _PANEL / max(width, height)
     size = (round(width * scale), round(height * scale))
     query = images.resize(picture.query, *size)
-    panels = [("query", with_matches(query, picture, scale))]
+    panels = [("query image", with_matches(query, picture, scale))]
     if picture.render is None:
         blank = np.full_like(query, 34)
         panels += [("no pose was found", blank), ("", blank.copy())]
@@ -115,8 +116,7 @@ def _picture(
     rendering = None
     if final.cam_from_world is not None:
         rendering = images.to_image(render(gaussians, shrunk(final.camera, _PANEL), final.cam_from_world).rgb)
-    stages = reversed(result.localization.stages.values())
-    matches = next((stage.matches for stage in stages if stage.matches is not None), None)
+    matches = final.matches
     error = stage_error(result, None)
     return QueryPicture(
         name=result.name,
@@ -138,7 +138,7 @@ def _badness(result: QueryResult) -> tuple[float, float]:
 
 
 def with_matches(panel: Image, picture: QueryPicture, scale: float) -> Image:
-    """A copy of the query, enlarged by `scale`, with its matches: many of them get smaller dots."""
+    """A copy of the resized query image with its matches as dots: inliers green, outliers red."""
     drawn = panel.copy()
     radius = 2.2 if len(picture.inliers) < 400 else 1.5
     for keep, color in ((~picture.inliers, _RED), (picture.inliers, _GREEN)):
@@ -147,7 +147,7 @@ def with_matches(panel: Image, picture: QueryPicture, scale: float) -> Image:
 
 
 def draw_label(panel: Image, text: str) -> None:
-    """A few words on a dark chip in the top left corner, in place."""
+    """Draw a label on a dark background in the top left corner, in place."""
     if text:
         right = min(22 + images.text_width(text, 15), panel.shape[1])
         panel[8:34, 8:right] = (0.35 * panel[8:34, 8:right]).astype(np.uint8)
@@ -166,7 +166,7 @@ def _caption_bar(picture: QueryPicture, width: int) -> Image:
 
 
 def _shortened(name: str, width: int) -> str:
-    """The end of a name, which tells frames apart, as far as it fits into `width` pixels."""
+    """The end of a name that fits into `width` pixels: frames differ there."""
     shown = name if len(name) < 200 else "…" + name[-200:]
     while len(shown) > 4 and images.text_width(shown, 17, 500) > width:
         shown = "…" + shown[2:]

@@ -1,4 +1,4 @@
-"""Plots as inline SVG in the colours of the page around it. Needs matplotlib, imported when called."""
+"""Plots as inline SVG in the colours of the surrounding page. Needs matplotlib, imported when called."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def error_curves(errors: Mapping[str, Sequence[float]], label: str, limit: float
 
 
 def training_curves(log_path: Path | str) -> str | None:
-    """Loss and PSNR over the iterations of a training.jsonl; None where there is nothing to show."""
+    """Loss and PSNR over the iterations of a training.jsonl; None if it has fewer than two entries."""
     entries = read_log(log_path)
     train = [entry for entry in entries if entry.get("kind") == "train"]
     if len(train) < 2:

@@ -1,5 +1,6 @@
-"""Renderings of a map on disk: colour, depth and descriptors of many cameras, as images and as a film."""
+"""Renderings of a map from many cameras: colour, depth and descriptors, as image files and a film."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
-from gsplatloc.localization.features.xfeat import feature_size
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress
@@ -17,14 +17,16 @@ from gsplatloc.utils.io import atomic_path, output_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
 
+_CELL = 8  # pixels of the image per rendered descriptor, along each axis, for any extractor
+
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What is made of each camera."""
+    """The outputs per camera."""
 
-    depth: bool = True  # near is warm, far is cold; one scale for all cameras
-    features: bool = True  # three principal components of the descriptors, where the map has any
-    video: bool = True  # also a film of all of them side by side
+    depth: bool = True  # near is red, far is blue; one scale for all cameras
+    features: bool = True  # three principal components of the descriptors, if the map has any
+    video: bool = True  # also a film with all renderings of a camera side by side
     fps: int = 30  # frames per second of the film
 
 
@@ -56,7 +58,7 @@ def render_looks(
 
 
 def write_looks(folder: Path | str, looks: Iterable[Look], total: int, options: ImageOptions) -> None:
-    """Write rgb/, depth/ and features/ into `folder`, and a film of them where OpenCV can encode one."""
+    """Write rgb/, depth/ and features/ into `folder`, and a film of them if OpenCV can encode one."""
     folder = Path(folder)
     film = Film(folder / "film.mp4", options.fps) if options.video else None
     taken: set[Path] = set()
@@ -72,7 +74,7 @@ def write_looks(folder: Path | str, looks: Iterable[Look], total: int, options: 
 
 
 class Film:
-    """An .mp4 that is written frame by frame; without an encoder it says so once and stays empty."""
+    """An .mp4 that is written frame by frame; without an encoder a message is logged instead, once."""
 
     def __init__(self, path: Path, fps: int) -> None:
         self._path, self._fps = path, fps
@@ -101,8 +103,9 @@ class Film:
 
 @torch.no_grad()
 def _render(gaussians: Gaussians, posed: PosedCamera, features: bool) -> RenderResult:
-    size = feature_size(posed.camera.width, posed.camera.height) if features else None
-    return render(gaussians, posed.camera, posed.cam_from_world, RenderOptions(feature_size=size))
+    camera = posed.camera
+    size = (math.ceil(camera.height / _CELL), math.ceil(camera.width / _CELL)) if features else None
+    return render(gaussians, camera, posed.cam_from_world, RenderOptions(feature_size=size))
 
 
 def _depth_range(result: RenderResult) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A run in one self-contained page: figures per stage, error curves, training curves, pictures."""
+"""Report of a localization run: figures per stage, error curves, training curves, pictures; one HTML file."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ _RECALL_NAMES = {"10cm_5deg": "10 cm 5°", "5cm_5deg": "5 cm 5°", "2cm_2deg": "
 
 @dataclass(frozen=True)
 class Report:
-    """What `write_report` shows."""
+    """The content of a report."""
 
-    metrics: Mapping[str, Any]  # the content of metrics.json
+    metrics: Mapping[str, Any]  # the figures that `write_results` returns
     results: Sequence[QueryResult]
     pictures: Sequence[QueryPicture] = ()
     training_log: Path | None = None  # training.jsonl of the map
@@ -35,14 +35,14 @@ class Report:
 def write_query_pictures(
     folder: Path | str, queries: Sequence[QueryImage], results: Sequence[QueryResult], gaussians: Gaussians
 ) -> list[QueryPicture]:
-    """Draw the worst five and three typical queries into `folder`; returns what was drawn, for the report."""
+    """Draw the five queries with the largest errors and three typical ones; returns the pictures."""
     pictures = make_pictures(queries, results, gaussians)
     write_pictures(folder, pictures)
     return pictures
 
 
 def write_report(path: Path | str, report: Report) -> None:
-    """Write the page, atomically. It loads nothing from elsewhere."""
+    """Write the page, atomically. It contains its pictures and styles and loads no other file."""
     title = f"{report.metrics['scene']}: localization"
     sections = [_cards(report.metrics), _table(report.metrics), _plots(report), _pictures(report.pictures)]
     body = f"<header><h1>{escape(str(report.metrics['scene']))}</h1>{_summary(report.metrics)}</header>"
@@ -57,7 +57,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
 
 
 def _cards(metrics: Mapping[str, Any]) -> str:
-    """The figures that one looks for first."""
+    """The main figures."""
     final = metrics["final"]
     cards = [
         ("median position error", _scaled(final["median_translation_m"], 100, "cm", 3)),
@@ -72,7 +72,7 @@ def _cards(metrics: Mapping[str, Any]) -> str:
 
 def _table(metrics: Mapping[str, Any]) -> str:
     """One row per stage and one for the result."""
-    head = ["stage", "median", "rotation", *_RECALL_NAMES.values(), "failed", "time"]
+    head = ["stage", "median", "rotation", *_RECALL_NAMES.values(), "accepted", "failed", "time"]
     rows = [_row(name, row) for name, row in metrics["stages"].items()]
     rows.append(_row("final", metrics["final"], ' class="final"'))
     header = "".join(f"<th>{name}</th>" for name in head)
@@ -86,7 +86,8 @@ def _row(name: str, row: Mapping[str, Any], attribute: str = "") -> str:
     cells = [escape(name), _scaled(row["median_translation_m"], 100, "cm", 3)]
     cells.append(_scaled(row["median_rotation_deg"], 1, "°", 3))
     cells += [_percent(row["recall"].get(key)) for key in _RECALL_NAMES]
-    cells += [str(row.get("failed", "")), _scaled(row["median_ms"], 1, "ms", 0)]
+    cells += [str(row.get(key, "")) for key in ("accepted", "failed")]
+    cells.append(_scaled(row["median_ms"], 1, "ms", 0))
     return f"<tr{attribute}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
@@ -110,7 +111,7 @@ def _plots(report: Report) -> str:
 
 
 def _axis_limit(values: Mapping[str, Sequence[float]]) -> float:
-    """Room for nine in ten of the errors of every stage, and a little more."""
+    """1.4 times the 90th percentile of the finite errors of all stages."""
     finite = sorted(value for found in values.values() for value in found if value != float("inf"))
     return (1.4 * finite[int(0.9 * (len(finite) - 1))] if finite else 0) or 1.0
 
@@ -123,12 +124,13 @@ def _pictures(pictures: Sequence[QueryPicture]) -> str:
         data = base64.b64encode(images.encode_jpeg(draw_picture(picture))).decode("ascii")
         alt = escape(f"{picture.kind} query {picture.name}: {picture.caption}", quote=True)
         cells.append(f'<figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>')
-    note = "Green matches agree with the pose, red ones do not."
-    return f"<section><h2>The worst, and typical ones</h2><p>{note}</p>{''.join(cells)}</section>"
+    note = "Green: matches that agree with the final pose (inliers). Red: matches that do not."
+    title = "Queries with the largest errors, and typical queries"
+    return f"<section><h2>{title}</h2><p>{note}</p>{''.join(cells)}</section>"
 
 
 def _scaled(value: float | None, factor: float, unit: str, digits: int) -> str:
-    """A figure with its unit; a dash where there is none (JSON writes infinity as null)."""
+    """A figure with its unit; a dash for None and infinity (which JSON writes as null)."""
     if value is None or value in (float("inf"), float("-inf")):
         return "–"
     return f"{value * factor:.{digits}f}" + (unit if unit == "°" else f" {unit}")

@@ -1,4 +1,4 @@
-"""The report's page: one file, light or dark as the reader's screen is."""
+"""HTML and CSS of the report; light or dark according to the reader's settings."""
 
 PAGE = """<!doctype html>
 <html lang="en">

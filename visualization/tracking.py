@@ -1,4 +1,4 @@
-"""Pictures of a tracked sequence: its path seen from above, and the map beside what the sensor saw."""
+"""Pictures of a tracked sequence: the trajectory as a plot, and the map beside an image of the sensor."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -28,12 +28,12 @@ _GUTTER = 6  # pixels between panels
 def save_trajectory_plot(
     path: Path | str, estimates: Mapping[str, Trajectory], truth: Trajectory | None
 ) -> None:
-    """Camera centres along the two directions in which they spread most, estimates aligned to the truth."""
+    """Plot camera centres in the plane of largest variance, estimates aligned to the ground truth."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise GSplatLocError(
-            "expected matplotlib for the trajectory's plot, found none: pip install matplotlib"
+            "expected matplotlib to plot the trajectory, found none: pip install matplotlib"
         ) from None
     paths: dict[str, np.ndarray] = {}
     for name, estimate in estimates.items():
@@ -45,7 +45,9 @@ def save_trajectory_plot(
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.add_subplot()
     if truth is not None:
-        axes.plot(*(axes_of_spread @ (reference - origin).T), color=_TRUTH, lw=3, alpha=0.6, label="truth")
+        axes.plot(
+            *(axes_of_spread @ (reference - origin).T), color=_TRUTH, lw=3, alpha=0.6, label="ground truth"
+        )
     for (name, centers), color in zip(paths.items(), cycle(_PALETTE)):
         axes.plot(*(axes_of_spread @ (centers - origin).T), color=color, lw=1.2, label=name)
     axes.set_aspect("equal", "datalim")
@@ -58,7 +60,7 @@ def save_trajectory_plot(
 
 
 def save_tracking_picture(path: Path | str, gaussians: Gaussians, view: View) -> None:
-    """Four panels: the sensor's colour and depth above, the map's from the estimated pose below."""
+    """Four panels: image and depth of the sensor above, renderings at the estimated pose below."""
     if view.load_depth is None:
         raise ValueError(f"{view.name} has no depth")
     camera = shrunk(view.camera, _PANEL)

@@ -1,4 +1,4 @@
-"""Cameras to look at a map from: those of its test images, of a file, or on a smooth path."""
+"""Cameras to render a map from: those of its test images, of a file of poses, or on a smooth path."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def smooth_path(keyframes: Sequence[PosedCamera], frames: int, spacing: int = 6)
     Quaternions are splined on one hemisphere and normalised, which is smooth for neighbouring views.
     """
     if not keyframes:
-        raise GSplatLocError("expected cameras to lead a path through, found none: train this map anew")
+        raise GSplatLocError("expected cameras for a path, found none: make the map again with train.py")
     knots = [*keyframes[::spacing]] if len(keyframes) > 2 * spacing else [*keyframes]
     poses = torch.stack([knot.cam_from_world for knot in knots])
     values = torch.cat(
@@ -61,7 +61,7 @@ def _with_focal(camera: Camera, focal: float | None) -> Camera:
 
 
 def _aligned(quaternions: Tensor) -> Tensor:
-    """Signs [N, 4] chosen so that neighbours are on the same hemisphere."""
+    """The same rotations [N, 4], neighbouring quaternions on the same hemisphere."""
     agree = (quaternions[1:] * quaternions[:-1]).sum(1) >= 0
     flips = torch.where(agree, 1.0, -1.0).to(quaternions)
     return quaternions * torch.cat([torch.ones_like(quaternions[:1, 0]), flips.cumprod(0)])[:, None]

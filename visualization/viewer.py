@@ -1,4 +1,4 @@
-"""A map in the browser, while it trains or afterwards. Needs viser, which is optional."""
+"""View of a map in the browser, during or after training. Needs viser, which is optional."""
 
 import io
 import math
@@ -18,7 +18,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
-_MAX_GAUSSIANS = 500_000  # uploaded at most; the faintest are left out
+_MAX_GAUSSIANS = 500_000  # maximum uploaded; those of least opacity are left out
 _MAX_FRUSTUMS = 300
 _FRUSTUM_SHARE = 0.03  # of the cameras' extent, the size of a frustum
 
@@ -32,19 +32,19 @@ class LiveViewer:
     """
 
     def __init__(self, ip: str, port: int, cameras: Sequence[View | PosedCamera] = ()) -> None:
-        """`cameras` are drawn as frustums. Raises `GSplatLocError` where viser is missing."""
+        """`cameras` are drawn as frustums. Raises `GSplatLocError` if viser is missing."""
         self._server = _start_server(ip, port)
-        self.port: int = self._server.get_port()  # the next free one where `port` was taken
+        self.port: int = self._server.get_port()  # the next free one if `port` is in use
         self._status = self._server.gui.add_markdown("waiting for the map")
         self._splats: Any = None
-        self.shown = 0  # Gaussians on the screen
+        self.shown = 0  # number of Gaussians uploaded
         self._next_update = 0.0
         if cameras:
             self._show_cameras(cameras)
         log(f"live view  http://{ip}:{self.port}")
 
     def update(self, gaussians: Gaussians, iteration: int, stats: Mapping[str, float]) -> None:
-        """Show the map as it is now; calls that come too soon after the last are ignored."""
+        """Show the map; a call within two seconds of the last upload is ignored."""
         if time.monotonic() < self._next_update:
             return
         self.show(gaussians)
@@ -73,7 +73,7 @@ class LiveViewer:
         self._server.stop()
 
     def _show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
-        """Frustums, the world's up direction, and a first look from where one of the cameras stood."""
+        """Draw frustums, set the up direction, and start at the first camera."""
         poses = torch.stack([camera.cam_from_world for camera in cameras])
         centers, up = se3.camera_center(poses), -poses[:, 1, :3].mean(0)
         self._server.scene.set_up_direction(tuple(up.tolist()))
@@ -95,11 +95,11 @@ class LiveViewer:
 
     def _frustum(self, camera: View | PosedCamera, scale: float) -> Any:
         world_from_cam = se3.inverse(camera.cam_from_world)
-        lens = camera.camera
+        pinhole = camera.camera
         handle = self._server.scene.add_camera_frustum(
             f"/cameras/{camera.name}",
-            fov=2 * math.atan(lens.height / (2 * lens.fy)),
-            aspect=lens.width / lens.height,
+            fov=2 * math.atan(pinhole.height / (2 * pinhole.fy)),
+            aspect=pinhole.width / pinhole.height,
             scale=scale,
             thickness=1.5,
             thickness_units="screen",
@@ -130,7 +130,7 @@ def _start_server(ip: str, port: int) -> Any:
 
 @torch.no_grad()
 def splat_arrays(gaussians: Gaussians) -> dict[str, np.ndarray]:
-    """What viser wants: centres, covariances, colours in [0, 1] without view dependence, opacities [N, 1]."""
+    """viser's arrays: centres, covariances, colours in [0, 1] without view dependence, opacities [N, 1]."""
     if len(gaussians) > _MAX_GAUSSIANS:
         gaussians = gaussians.select(gaussians.opacity_logits.topk(_MAX_GAUSSIANS).indices)
     axes = se3.rotation_from_quaternion(gaussians.quaternions) * gaussians.scales[:, None]

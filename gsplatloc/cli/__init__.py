@@ -1,4 +1,4 @@
-"""The console command `gsplatloc`: one module per subcommand, imported only when it is asked for."""
+"""The console command `gsplatloc`: one module per subcommand, imported only when it runs."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ COMMANDS = {
     "refine": ("gsplatloc.cli.refine", "refine poses of another estimator in a map"),
     "track": ("gsplatloc.cli.track", "track an RGB-D sequence and map it"),
     "render": ("gsplatloc.cli.render", "render a map to images and a film"),
-    "view": ("gsplatloc.cli.view", "look at a map in the browser"),
+    "view": ("gsplatloc.cli.view", "view a map in the browser"),
     "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),
 }
 

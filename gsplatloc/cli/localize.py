@@ -22,8 +22,8 @@ def main() -> None:
     config = read_config(arguments.model_path)
     queries = find_queries(arguments, config)
     options = arguments.options()
-    localizer = Localizer.load(arguments.model_path, options, arguments.iteration)
-    results = localize_queries(localizer, queries, arguments.quiet)
+    localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
+    results = localize_queries(localizer, queries, arguments.computation.quiet)
     folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
     figures = write_results(folder, name, results, map_bytes(localizer), options.chain())
@@ -31,19 +31,23 @@ def main() -> None:
         pictures = draw_pictures(folder, arguments, localizer, queries, results)
         training_log = arguments.model_path / "training.jsonl"
         write_report(folder / "report.html", Report(figures, results, pictures, training_log))
-    log("\n".join(summary_lines(figures)), arguments.quiet)
+    log("\n".join(summary_lines(figures)), arguments.computation.quiet)
 
 
 def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:
-    """The images to localize: a folder of photos, or the scene's test images."""
+    """The images to localize: those of a folder, or the scene's test images."""
     if arguments.queries is not None:
-        queries = queries_in_folder(arguments.queries, arguments.known_intrinsics())
+        queries = queries_in_folder(arguments.queries, arguments.camera.known())
         left_out = unread_files(Path(arguments.queries))
         report = f"{arguments.queries}: found {len(queries)} images"
-        log(report + (f", left out {left_out} (not read)" if left_out else ""), arguments.quiet, sys.stderr)
+        log(
+            report + (f", left out {left_out} (not read)" if left_out else ""),
+            arguments.computation.quiet,
+            sys.stderr,
+        )
         return queries
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
-    log(scene.report, arguments.quiet, sys.stderr)
+    log(scene.report, arguments.computation.quiet, sys.stderr)
     if not scene.test:
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"
@@ -58,9 +62,9 @@ def draw_pictures(
     queries: list[QueryImage],
     results: list[QueryResult],
 ) -> list[QueryPicture]:
-    """Draw the queries with the largest errors and some typical ones, where the map can be rendered."""
+    """Draw the queries with the largest errors and some typical ones, if the map has Gaussians."""
     if not saved_iterations(arguments.model_path):
-        log("no pictures: the map has no Gaussians to render", arguments.quiet)
+        log("no pictures: the map has no Gaussians to render", arguments.computation.quiet)
         return []
     gaussians = localizer.splat_map.gaussians
     return write_query_pictures(folder / "pictures", queries, results, gaussians)

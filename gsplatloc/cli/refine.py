@@ -30,25 +30,25 @@ def main() -> None:
     queries = find_queries(arguments, config)
     require_cameras(queries)
     options = arguments.options()
-    localizer = Localizer.load(arguments.model_path, options, arguments.iteration)
-    results = localize_queries(localizer, queries, arguments.quiet)
+    localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
+    results = localize_queries(localizer, queries, arguments.computation.quiet)
     folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.images or arguments.source_path or config.source_path).resolve().name
     figures = write_results(folder, name, results, map_bytes(localizer), options.chain())
     trajectory = trajectory_of(queries, results)
     if trajectory is not None:
         write_tum_trajectory(folder / "trajectory.txt", trajectory)
-    log("\n".join(summary_lines(figures)), arguments.quiet)
+    log("\n".join(summary_lines(figures)), arguments.computation.quiet)
 
 
 def find_queries(arguments: RefineArguments, config: MapConfig) -> list[QueryImage]:
-    """The photos to refine, with their given poses: a folder of them, or a split of the scene."""
+    """The query images with their given poses: of a folder, or of a split of the scene."""
     if arguments.images is not None:
         names = [path.relative_to(arguments.images).as_posix() for path in image_files(arguments.images)]
         poses = read_pose_file(arguments.poses, names, arguments.format)
-        return queries_of_folder(arguments.images, poses, arguments.known_intrinsics())
+        return queries_of_folder(arguments.images, poses, arguments.camera.known())
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
-    log(scene.report, arguments.quiet, sys.stderr)
+    log(scene.report, arguments.computation.quiet, sys.stderr)
     views = scene.test if arguments.split == "test" else scene.train
     if not views:
         raise GSplatLocError(

@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def find_cameras(arguments: RenderArguments) -> list[PosedCamera]:
-    """The cameras that were asked for."""
+    """The cameras that the arguments choose."""
     if arguments.frames < 1 or arguments.fps < 1:
         raise GSplatLocError("expected --frames and --fps of at least 1: correct them")
     if arguments.split == "test" and arguments.poses is None:

@@ -5,10 +5,13 @@ import sys
 from gsplatloc.cli import dispatch
 
 COMMANDS = {
-    "7scenes": ("gsplatloc.datasets.setup_7scenes", "download 7-Scenes and lay it out"),
-    "12scenes": ("gsplatloc.datasets.setup_12scenes", "download 12-Scenes and lay it out"),
-    "cambridge": ("gsplatloc.datasets.setup_cambridge", "download Cambridge Landmarks and lay it out"),
-    "images": ("gsplatloc.datasets.setup_images", "pose own photos or a video with COLMAP"),
+    "7scenes": ("gsplatloc.datasets.setup_7scenes", "download 7-Scenes and convert its layout"),
+    "12scenes": ("gsplatloc.datasets.setup_12scenes", "download 12-Scenes and convert its layout"),
+    "cambridge": (
+        "gsplatloc.datasets.setup_cambridge",
+        "download Cambridge Landmarks and convert its layout",
+    ),
+    "images": ("gsplatloc.datasets.setup_images", "compute the poses of photos or of a video with COLMAP"),
     "room": ("gsplatloc.datasets.make_room", "make a synthetic room with known poses"),
 }
 

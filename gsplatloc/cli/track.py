@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def draw(arguments: TrackingArguments, sequence: RgbdSequence, result: TrackingResult) -> None:
-    """The trajectory from above, and the map beside the image in the middle of the sequence."""
+    """Draw the trajectory, and the map beside the middle image of the sequence."""
     folder = arguments.model_path
     save_trajectory_plot(folder / "trajectory.png", {arguments.method: result.trajectory}, sequence.truth)
     middle = len(sequence.views) // 2
@@ -31,7 +31,7 @@ def draw(arguments: TrackingArguments, sequence: RgbdSequence, result: TrackingR
 
 
 def summary(result: TrackingResult) -> str:
-    """One line for people."""
+    """The figures of a run in one line."""
     figures = [
         f"{len(result.trajectory)} frames at {len(result.trajectory) / result.seconds:.1f} a second",
         f"{len(result.surface)} Gaussians from {len(result.keyframes)} keyframes",

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:
-    """What shows the map while it trains, where it was asked for: viser is optional, so imported here."""
+    """The live view if a port is given. viser is optional, so it is imported here."""
     if arguments.port is None:
         return None
     from gsplatloc.visualization.viewer import LiveViewer

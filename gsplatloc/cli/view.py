@@ -1,4 +1,4 @@
-"""Look at a map in the browser: `python view.py -m OUT`."""
+"""View a map in the browser: `python view.py -m OUT`."""
 
 import threading
 

@@ -1,13 +1,14 @@
-"""Colours of a rendering brought to those of a photo: one linear transform of the whole image.
+"""Exposure compensation: one linear transform from the colours of a rendering to those of a photo.
 
-A map shows the mean exposure of its images, a photo its own. Two ways to the transform rgb' = K rgb + b:
+A rendering has the mean exposure of the mapping images, a photo its own. Sources of the
+transform rgb' = K rgb + b:
 
 - `ExposureNetwork`, the exposure-adaptive colour transform (ACT) of Chen et al., "Neural Refinement for
   Absolute Pose Regression with Feature Synthesis" (CVPR 2024), which GS-CPR (Liu et al., ICLR 2025) trains
   with its Gaussians: the histogram of the photo's luminance goes through a small MLP. It never looks at the
-  rendering, so it does not mind where the rendering was taken.
-- `fit_affine`, solved for one photo and one rendering, by reweighted least squares. Nothing is trained; both
-  are averaged over cells first, since the poses are centimetres or more apart.
+  rendering, and does not depend on the rendering's pose.
+- `fit_affine`, reweighted least squares for one photo and one rendering. Nothing is trained; both images are
+  averaged over cells first, since their poses differ by centimetres or more.
 """
 
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ from gsplatloc.utils.io import atomic_path
 FILE_NAME = "exposure.safetensors"  # in a map's folder
 BINS = 10  # of the luminance histogram (the papers' setting)
 _WIDTH = 32  # units of the MLP's two hidden layers
-_GRID = (15, 20)  # cells that colours are averaged over: misplaced content mostly stays in its cell
-_LEAST_OPAQUE = 0.5  # alpha of a pixel that is mapped, and share of a cell that must be
+_GRID = (15, 20)  # cells over which colours are averaged: displaced content mostly stays in its cell
+_MIN_OPAQUE = 0.5  # alpha of a mapped pixel, and the share of mapped pixels in a cell that is used
 _ROUNDS = 8  # of reweighted least squares
-_RIDGE = 0.002  # cells' worth of belief in the identity, per colour: a grey view says nothing of tints
-_LEAST_SCALE = 0.01  # of colour residuals: no two pictures agree better
+_RIDGE = 0.002  # cells, per colour: the weight of the identity; a grey view does not determine tints
+_MIN_SCALE = 0.01  # of colour residuals: no two images agree better
 
 
 @dataclass(frozen=True)
@@ -47,23 +48,23 @@ class ColorTransform:
 
 
 def luminance_histogram(rgb: Tensor) -> Tensor:
-    """Shares [BINS] of the pixels of [3, H, W] in [0, 1] by luminance, softly: noise moves them little."""
+    """Shares [BINS] of the pixels of [3, H, W] in [0, 1] by luminance, interpolated between bins."""
     level = luma(rgb)[::2, ::2].flatten().clamp(0, 1) * (BINS - 1)
     bins = torch.arange(BINS, dtype=level.dtype, device=level.device)
     return (1 - (level[:, None] - bins).abs()).clamp(min=0).mean(0)  # each pixel shared by its two bins
 
 
 class ExposureNetwork(nn.Module):
-    """Luminance histogram -> colour transform; the identity at first, and always at the mean histogram.
+    """Luminance histogram -> colour transform; the identity before training and for the mean histogram.
 
-    All photos could brighten while the map darkens: pinning the mean to the identity pins the map.
+    Otherwise all photos could brighten while the map darkens.
     """
 
     mean_histogram: Tensor  # [BINS] of the photos seen in training
     seen: Tensor  # [] how many
 
     def __init__(self, seed: int = 0) -> None:
-        """`seed`: of the weights, but for the last layer's, which are zero."""
+        """`seed` of the weights of all layers but the last, whose weights are zero."""
         super().__init__()
         first, second, last = nn.Linear(BINS, _WIDTH), nn.Linear(_WIDTH, _WIDTH), nn.Linear(_WIDTH, 12)
         generator = torch.Generator().manual_seed(seed)
@@ -117,14 +118,14 @@ def load_exposure(path: Path | str) -> ExposureNetwork:
 
 @torch.no_grad()
 def fit_affine(rendered: Tensor, photo: Tensor, alpha: Tensor) -> ColorTransform:
-    """The transform that takes the rendering [3, H, W] to the photo [3, H, W], where alpha [H, W] is high.
+    """The transform of the rendering [3, H, W] to the photo [3, H, W], fitted where alpha [H, W] is high.
 
-    Iteratively reweighted least squares with Cauchy weights over the means of cells, with a little belief in
-    the identity. Where too little is mapped it is the identity.
+    Iteratively reweighted least squares with Cauchy weights over the means of cells, and a weak prior: the
+    identity. With too few mapped cells it is the identity.
     """
-    mapped = (alpha > _LEAST_OPAQUE).to(rendered)
+    mapped = (alpha > _MIN_OPAQUE).to(rendered)
     share = _cell_means(mapped[None])
-    kept = share[:, 0] > _LEAST_OPAQUE
+    kept = share[:, 0] > _MIN_OPAQUE
     source, target = (_cell_means(image * mapped)[kept] / share[kept] for image in (rendered, photo))
     design, target = F.pad(source, (0, 1), value=1.0).double(), target.double()  # [N, 4], [N, 3]
     identity = torch.eye(4, 3, dtype=torch.float64, device=design.device)
@@ -134,7 +135,7 @@ def fit_affine(rendered: Tensor, photo: Tensor, alpha: Tensor) -> ColorTransform
         weighted = design * weight[:, None]
         affine = torch.linalg.solve(weighted.T @ design + initial, weighted.T @ target + initial @ identity)
         residual = (design @ affine - target).norm(dim=1)
-        scale = residual.median().clamp(min=_LEAST_SCALE)
+        scale = residual.median().clamp(min=_MIN_SCALE)
         weight = 1 / (1 + (residual / scale) ** 2)
     affine = affine.to(rendered)
     return ColorTransform(affine[:3].T, affine[3])

@@ -1,4 +1,4 @@
-"""The map as seen from an estimate, and the world points behind its pixels."""
+"""A rendering of the map at a pose, the world points behind its pixels, and where its depth is valid."""
 
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,15 @@ from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_MIN_DEPTH = 1e-6  # metres; avoids a division by zero where nothing is rendered
+
+
+@dataclass(frozen=True)
+class ValidDepth:
+    """Which rendered depths are used. RANSAC tolerates wrong ones; direct alignment needs stricter limits."""
+
+    min_alpha: float = 0.9  # a pixel less opaque shows an unmapped part of the scene
+    max_depth_step: float = 0.02  # relative second difference of inverse depth; a larger one is a depth edge
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def luma(rgb: Tensor) -> Tensor:
 
 
 def to_image(rgb: Tensor) -> np.ndarray:
-    """A rendering [3, H, W] in [0, 1] as a photo is kept, [H, W, 3] uint8."""
+    """A rendering [3, H, W] in [0, 1] in the format of photos, [H, W, 3] uint8."""
     return (rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
 
@@ -72,7 +81,7 @@ def render_map(
     max_side: int,
     feature_size: tuple[int, int] | None = None,
 ) -> Rendering:
-    """Render the map at a pose, its longer side at most `max_side` pixels; features [h, w] as asked."""
+    """Render the map at a pose, the longer side at most `max_side` pixels; features [h, w] if asked for."""
     small = shrunk(camera, max_side)
     has_features = feature_size is not None and gaussians.features.shape[1] > 0
     options = replace(options, feature_size=feature_size if has_features else None)
@@ -80,26 +89,70 @@ def render_map(
     return Rendering(small, cam_from_world, result.rgb, result.depth, result.alpha, result.features)
 
 
-def solid(rendering: Rendering, min_alpha: float, max_depth_step: float) -> Tensor:
-    """Where depth can be trusted [H, W] bool: opaque, and no depth edge among the 3x3 neighbours.
+def shrunk_low_pass(options: RenderOptions, camera: Camera, side: int) -> RenderOptions:
+    """Options that render an image of longer side `side` as a photo of `camera`, averaged to it, would look.
+
+    The low-pass filter is in pixels of the photos that the map was trained on: it shrinks with the image, or
+    every Gaussian would grow.
+    """
+    scale = side / max(camera.width, camera.height)
+    return replace(options, low_pass=options.low_pass * scale**2)
+
+
+def valid_depth_mask(rendering: Rendering, options: ValidDepth) -> Tensor:
+    """Where depth is valid [H, W] bool: opaque, and no depth edge among the 3x3 neighbours.
 
     Between a foreground and a background the alpha-weighted depth is on neither. A slanted wall is no edge:
     the test is on the second difference of inverse depth, relative to it, which vanishes on any plane.
     """
-    opaque = (rendering.alpha > min_alpha) & (rendering.depth > 0)
-    disparity = torch.where(opaque, 1 / rendering.depth.clamp(min=1e-6), torch.zeros_like(rendering.depth))
+    opaque = (rendering.alpha > options.min_alpha) & (rendering.depth > 0)
+    disparity = torch.where(
+        opaque, 1 / rendering.depth.clamp(min=_MIN_DEPTH), torch.zeros_like(rendering.depth)
+    )
     mean = F.avg_pool2d(F.pad(disparity[None, None], (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0, 0]
-    smooth = (disparity - mean).abs() < max_depth_step * disparity
-    bad = (~(opaque & smooth)).float()[None, None]
-    return F.max_pool2d(bad, 3, stride=1, padding=1)[0, 0] == 0
+    smooth = (disparity - mean).abs() < options.max_depth_step * disparity
+    return eroded(opaque & smooth)
+
+
+def eroded(mask: Tensor) -> Tensor:
+    """Set [H, W] where all 3x3 neighbours are: bilinear interpolation there reads set pixels only."""
+    return F.max_pool2d((~mask).float()[None, None], 3, stride=1, padding=1)[0, 0] == 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """An image read bilinearly."""
+
+    values: Tensor  # [N, C]
+    gradients: Tensor  # [2, N, C] along x and y, per pixel: the exact ones of the interpolant
+    inside: Tensor  # [N] bool, between four pixel centres
+    known: Tensor  # [N] bool, all four pixels are above 0 in all channels
+
+
+def bilinear(image: Tensor, x: Tensor, y: Tensor) -> Samples:
+    """Read `image` [H, W, C] at pixels x, y [N], first pixel centre = 0.5; its border is repeated outside."""
+    height, width, _ = image.shape
+    inside = (x >= 0.5) & (y >= 0.5) & (x < width - 0.5) & (y < height - 0.5)
+    a, b, c, d, fx, fy = _neighbours(image, x.nan_to_num(0.0), y.nan_to_num(0.0))
+    along_x, along_y = torch.lerp(b - a, d - c, fy), torch.lerp(c - a, d - b, fx)
+    known = (torch.minimum(torch.minimum(a, b), torch.minimum(c, d)) > 0).all(1)
+    return Samples(a + fx * (b - a) + fy * along_y, torch.stack([along_x, along_y]), inside, known)
 
 
 def sample(image: Tensor, pixels: Tensor) -> Tensor:
-    """Bilinear values [N, C] of `image` [C, H, W] at `pixels` [N, 2]; first pixel centre = 0.5."""
-    size = torch.tensor([image.shape[2], image.shape[1]], dtype=pixels.dtype, device=pixels.device)
-    grid = (2 * pixels / size - 1)[None, None]
-    values = F.grid_sample(image[None], grid.to(image), align_corners=False, padding_mode="border")
-    return values[0, :, 0].T
+    """Only the values [N, C] of `bilinear`, of `image` [C, H, W] at `pixels` [N, 2]."""
+    a, b, c, d, fx, fy = _neighbours(image.permute(1, 2, 0), *pixels.to(image).unbind(1))
+    return torch.lerp(torch.lerp(a, b, fx), torch.lerp(c, d, fx), fy)
+
+
+def _neighbours(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """The four pixels [N, C] around each position, row by row, and the fractions [N, 1] along x and y."""
+    height, width, _ = image.shape
+    x, y = (x - 0.5).clamp(0, width - 1), (y - 0.5).clamp(0, height - 1)
+    column, row = x.long(), y.long()
+    right, below = (column + 1).clamp(max=width - 1), (row + 1).clamp(max=height - 1)
+    corners = image[row, column], image[row, right], image[below, column], image[below, right]
+    return *corners, (x - column)[:, None], (y - row)[:, None]
 
 
 def lift(rendering: Rendering, pixels: Tensor) -> Tensor:
@@ -107,7 +160,7 @@ def lift(rendering: Rendering, pixels: Tensor) -> Tensor:
 
     Inverse depth is interpolated, not depth: it is linear in the pixel over a plane.
     """
-    disparity = sample(1 / rendering.depth.clamp(min=1e-6)[None], pixels)[:, 0]
+    disparity = sample(1 / rendering.depth.clamp(min=_MIN_DEPTH)[None], pixels)[:, 0]
     return rendering.camera.unproject(pixels.to(disparity), 1 / disparity)
 
 
@@ -117,14 +170,12 @@ def to_world(rendering: Rendering, local: Tensor) -> Tensor:
     return (local.double().cpu() - translation) @ rotation
 
 
-def inside(mask: Tensor, pixels: Tensor, margin: float = 0.0) -> Tensor:
-    """Which `pixels` [N, 2] lie in the image, `margin` pixels from its border, where `mask` [H, W] is set."""
+def inside(mask: Tensor, pixels: Tensor) -> Tensor:
+    """Which `pixels` [N, 2] lie in the image where `mask` [H, W] is set."""
     height, width = mask.shape
     x, y = pixels[:, 0], pixels[:, 1]
-    within = (x >= margin) & (y >= margin) & (x <= width - margin) & (y <= height - margin)
-    column = x.long().clamp(0, width - 1)
-    row = y.long().clamp(0, height - 1)
-    return within & mask[row, column]
+    within = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+    return within & mask[y.long().clamp(0, height - 1), x.long().clamp(0, width - 1)]
 
 
 def view_motion(view: Rendering, pose: Tensor) -> float:

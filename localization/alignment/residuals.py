@@ -1,74 +1,91 @@
-"""Residuals between a reference image with depth and a query image, as normal equations of the pose.
+"""Residuals between a reference image with depth and a query image, and the objective that they make up.
 
-Samples of the reference are points in its camera. A pose moves them into the query, where a value is read
-bilinearly and compared: grey values, inverse depth or descriptors. What leaves this file is J^T W J and
-J^T W r over eight unknowns: a left perturbation (rho, phi), then gain and bias of the exposure. The native
-package sums them without ever storing J; without it the same is computed here, which is also its oracle.
+A `ResidualBlock` holds samples of the reference as points in its camera. A pose moves them into the query
+image, which is read bilinearly there and compared: grey values, inverse depth or descriptors. The unknowns
+are a left perturbation (rho, phi) of the pose, then gain and bias; `normal_equations` returns J^T W J and
+J^T W r. The native package sums them without storing J; `reference_equations` computes the same in PyTorch
+and is its oracle. An `Objective` adds terms (a block with its effective sample size) and a Gaussian prior;
+`levenberg_marquardt` and `adam_descent` minimise it.
 
-`slopes`, those of the reference, are averaged with those of the query: Efficient Second-order Minimisation
-(Benhimane & Malis 2004) converges in 3 steps where the query's slopes alone take 10.
+The image gradients of the reference, if given, are averaged with those of the query: Efficient Second-order
+Minimisation (Benhimane & Malis 2004) converges in 3 steps where the query's gradients alone take 10.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import native
-from gsplatloc.utils import se3
+from gsplatloc.localization.alignment.rendered_view import bilinear
+from gsplatloc.utils import robust, se3
 
-POSE = 6
+POSE = 6  # unknowns rho, phi
 UNKNOWNS = 8  # rho, phi, gain, bias
-_NEAREST = 1e-2  # metres; a sample that comes closer has left the view
+_NEAREST = 1e-2  # metres; a sample that comes closer is out of view
 
 
 @dataclass(frozen=True)
-class Exposure:
-    """What turns the reference's grey value into the query's: gain * grey + bias."""
+class GainBias:
+    """The query's grey value as a function of the reference's: gain * grey + bias."""
 
     gain: float = 1.0
     bias: float = 0.0
 
-    def moved(self, step: Tensor) -> "Exposure":
+    def moved(self, step: Tensor) -> "GainBias":
         """After a step [8] of all unknowns."""
-        return Exposure(self.gain + step[POSE].item(), self.bias + step[POSE + 1].item())
+        return GainBias(self.gain + step[POSE].item(), self.bias + step[POSE + 1].item())
 
 
 @dataclass(frozen=True)
 class ResidualBlock:
-    """Residuals of one kind: I(u) - gain J - bias, D(u) - 1 / z, or F(u) - f, its square over channels."""
+    """Residuals of one kind: I(u) - gain J - bias, D(u) - 1 / z, or F(u) - f, a vector per sample."""
 
     kind: Literal["photometric", "inverse_depth", "features"]
     points: Tensor  # [3, P] in the reference camera
-    reference: Tensor  # [P] grey values or [P, C] descriptors, C a multiple of 16; nothing for inverse depth
+    reference: Tensor  # [P] grey values or [P, C] descriptors, C a multiple of 16; empty for inverse depth
     image: Tensor  # [H, W] grey values or inverse depth in 1/m, 0 = unknown; or [H, W, C] descriptors
     intrinsics: tuple[float, float, float, float]  # fx, fy, cx, cy in pixels of `image`
-    slopes: Tensor | None = None  # [2, P] of grey values per pixel of the reference, as large as the image's
+    gradients: Tensor | None = None  # [2, P] of the reference's grey values per pixel of `image`
 
     def __len__(self) -> int:
         return self.points.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Coordinates of one residual."""
+        return self.reference.shape[1] if self.kind == "features" else 1
+
+    def select(self, index: Tensor) -> "ResidualBlock":
+        """The samples at `index` [M]."""
+        reference = self.reference if self.kind == "inverse_depth" else self.reference[index]
+        gradients = None if self.gradients is None else self.gradients[:, index]
+        return replace(self, points=self.points[:, index], reference=reference, gradients=gradients)
 
 
 @dataclass(frozen=True)
 class NormalEquations:
     """The quadratic model of the robust cost at a pose: cost + gradient d + d hessian d / 2."""
 
-    hessian: Tensor  # [8, 8] float64, J^T W J; zero for unknowns that the block does not know
+    hessian: Tensor  # [8, 8] float64, J^T W J; zero for unknowns on which the block does not depend
     gradient: Tensor  # [8] float64, J^T W r
-    cost: float  # Geman-McClure: r^2 / 2 sigma^2 for small r, never above 2; 2 for samples out of view
+    cost: float  # sum of the Geman-McClure costs (`utils.robust`); 2 for each sample out of view
     seen: int  # samples in view
     residuals: Tensor  # [P], of descriptors their norm, NaN for samples out of view
 
 
 def normal_equations(
-    block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: Exposure
+    block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: GainBias
 ) -> NormalEquations:
-    """Sum `block` at a pose [4, 4], natively where that is possible; `sigma` deviates what agrees."""
+    """Sum `block` at a pose [4, 4], natively if possible; `sigma` is the standard deviation of an inlier."""
     package = native.alignment() if block.points.device.type == "cpu" else None
     if package is None:
         return reference_equations(block, query_from_reference, sigma, exposure)
-    fields = (block.kind, block.points, block.reference, block.image, block.intrinsics, block.slopes)
+    fields = (block.kind, block.points, block.reference, block.image, block.intrinsics, block.gradients)
     residuals = torch.empty_like(block.points[0])
     sums = package.normal_equations(
         package.AlignmentBlock(*fields),
@@ -81,68 +98,153 @@ def normal_equations(
 
 
 def reference_equations(
-    block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: Exposure
+    block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: GainBias
 ) -> NormalEquations:
-    """What `normal_equations` means, readable and on any device."""
+    """The definition of `normal_equations`, in PyTorch on any device."""
     fx, fy, cx, cy = block.intrinsics
     motion = query_from_reference.to(block.points)
     local = motion[:3, :3] @ block.points + motion[:3, 3:]
     front = local[2] > _NEAREST
     inverse = 1 / torch.where(front, local[2], torch.ones_like(local[2]))
     u, v = local[0] * fx * inverse + cx, local[1] * fy * inverse + cy
-    value, slope, inside, least = _read(block.image, u, v)
-    seen = front & inside
+    read = bilinear(block.image if block.image.ndim == 3 else block.image[:, :, None], u, v)
+    gradient, seen = read.gradients, front & read.inside
     if block.kind == "inverse_depth":
-        seen = seen & (least > 0)
-        residual = value - inverse[:, None]
+        seen = seen & read.known
+        residual = read.values - inverse[:, None]
     else:
         gain, bias = (exposure.gain, exposure.bias) if block.kind == "photometric" else (1.0, 0.0)
-        residual = value - gain * block.reference.reshape(len(block), -1) - bias
-        if block.slopes is not None:
-            slope = 0.5 * (slope + gain * block.slopes[:, :, None])
-    # A weight of 0 is not enough for what is out of view: it may be NaN.
-    jacobian = torch.where(seen[:, None, None], _jacobian(block, local, inverse, slope), 0.0)
+        residual = read.values - gain * block.reference.reshape(len(block), -1) - bias
+        if block.gradients is not None:
+            gradient = 0.5 * (gradient + gain * block.gradients[:, :, None])
+    # A weight of 0 is not enough for samples out of view: they may be NaN.
+    jacobian = torch.where(seen[:, None, None], _jacobian(block, local, inverse, gradient), 0.0)
     residual = torch.where(seen[:, None], residual, 0.0)
     square = (residual * residual).sum(1)
-    s = square / (4 * sigma * sigma)
-    weight = seen / ((1 + s) ** 2 * sigma * sigma)
-    weighted = jacobian * weight[:, None, None]
+    scaled = square / (4 * sigma * sigma)
+    weighted = jacobian * (seen * robust.weight(scaled) / (sigma * sigma))[:, None, None]
     return NormalEquations(
         torch.einsum("pci,pcj->ij", weighted, jacobian).double().cpu(),
         torch.einsum("pci,pc->i", weighted, residual).double().cpu(),
-        torch.where(seen, 2 * s / (1 + s), 2.0).sum().item(),
+        torch.where(seen, robust.cost(scaled), 2.0).sum().item(),
         int(seen.sum()),
         torch.where(seen, square.sqrt() if block.kind == "features" else residual[:, 0], torch.nan),
     )
 
 
-def _jacobian(block: ResidualBlock, local: Tensor, inverse: Tensor, slope: Tensor) -> Tensor:
-    """Derivatives [P, C, 8] of the residuals; `slope` [2, P, C] per pixel, points `local` [3, P]."""
+def _jacobian(block: ResidualBlock, local: Tensor, inverse: Tensor, gradient: Tensor) -> Tensor:
+    """Derivatives [P, C, 8] of the residuals; `gradient` [2, P, C] per pixel, points `local` [3, P]."""
     fx, fy, _, _ = block.intrinsics
-    by_x, by_y = slope[0] * (fx * inverse)[:, None], slope[1] * (fy * inverse)[:, None]
+    by_x, by_y = gradient[0] * (fx * inverse)[:, None], gradient[1] * (fy * inverse)[:, None]
     by_z = -(by_x * local[0][:, None] + by_y * local[1][:, None]) * inverse[:, None]
     if block.kind == "inverse_depth":
         by_z = by_z + (inverse * inverse)[:, None]
     by_point = torch.stack([by_x, by_y, by_z], 2)  # [P, C, 3]
-    turn = -by_point @ se3.hat(local.T)
+    by_rotation = -by_point @ se3.hat(local.T)
     by_exposure = torch.zeros(*by_x.shape, 2).to(by_point)
     if block.kind == "photometric":
         by_exposure[:, 0, 0] = -block.reference
         by_exposure[:, 0, 1] = -1
-    return torch.cat([by_point, turn, by_exposure], 2)
+    return torch.cat([by_point, by_rotation, by_exposure], 2)
 
 
-def _read(image: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Bilinear values [P, C], slopes [2, P, C], which are inside [P], and the least of the neighbours [P]."""
-    grid = image if image.ndim == 3 else image[:, :, None]
-    height, width, _ = grid.shape
-    x, y = u - 0.5, v - 0.5
-    inside = (x >= 0) & (y >= 0) & (x < width - 1) & (y < height - 1)
-    x, y = torch.where(inside, x, 0.0), torch.where(inside, y, 0.0)
-    column, row = x.long(), y.long()
-    right, below = (column + 1).clamp(max=width - 1), (row + 1).clamp(max=height - 1)
-    a, b, c, d = grid[row, column], grid[row, right], grid[below, column], grid[below, right]
-    fx, fy = (x - column)[:, None], (y - row)[:, None]
-    along_x, along_y = torch.lerp(b - a, d - c, fy), torch.lerp(c - a, d - b, fx)
-    least = torch.stack([a, b, c, d]).amin((0, 2))
-    return a + fx * (b - a) + fy * along_y, torch.stack([along_x, along_y]), inside, least
+@dataclass(frozen=True)
+class Term:
+    """A block with its weight. Neighbouring samples share errors: they are not independent observations."""
+
+    block: ResidualBlock
+    sample_size: float  # effective: the number of independent residuals that all samples count as
+    min_sigma: float  # of the residuals: no smaller noise is assumed
+
+    @property
+    def weight(self) -> float:
+        """The information weight of one sample."""
+        return self.sample_size / max(len(self.block), 1)
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """The Gaussian term of a cost: the pose known from elsewhere."""
+
+    pose: Tensor  # [4, 4] float64, query from reference
+    information: Tensor  # [6, 6] float64
+
+
+@dataclass(frozen=True)
+class State:
+    """A pose and exposure with the objective's quadratic model there."""
+
+    pose: Tensor  # [4, 4] float64, query from reference
+    exposure: GainBias
+    sigmas: tuple[float, ...]  # standard deviations of the terms' inlier residuals
+    cost: float
+    hessian: Tensor  # [8, 8]
+    gradient: Tensor  # [8]
+    equations: tuple[NormalEquations, ...]  # of the terms
+    iterations: int = 0  # steps tried by the minimiser
+
+    def retracted(self, step: Tensor) -> tuple[Tensor, GainBias]:
+        """Pose and exposure after a step [8]."""
+        moved = torch.from_numpy(se3.se3_exp_numpy(step[:POSE].numpy())) @ self.pose
+        return moved, self.exposure.moved(step)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A robust negative log likelihood of pose and exposure: terms and, where given, a Gaussian prior."""
+
+    terms: Sequence[Term]
+    prior: GaussianPrior | None = None
+
+    def evaluate(self, pose: Tensor, exposure: GainBias, sigmas: tuple[float, ...]) -> State:
+        """The sum over all terms, and half the squared Mahalanobis distance from the prior."""
+        hessian = torch.zeros(UNKNOWNS, UNKNOWNS, dtype=torch.float64)
+        gradient = torch.zeros(UNKNOWNS, dtype=torch.float64)
+        cost = 0.0
+        if self.prior is not None:
+            away = se3.se3_log_numpy(pose.numpy() @ np.linalg.inv(self.prior.pose.numpy()))
+            pull = self.prior.information @ torch.from_numpy(away)
+            hessian[:POSE, :POSE] += self.prior.information
+            gradient[:POSE] += pull
+            cost = 0.5 * float(away @ pull.numpy())
+        equations = []
+        for term, sigma in zip(self.terms, sigmas, strict=True):
+            found = normal_equations(term.block, pose, sigma, exposure)
+            hessian += term.weight * found.hessian
+            gradient += term.weight * found.gradient
+            cost += term.weight * found.cost
+            equations.append(found)
+        return State(pose, exposure, sigmas, cost, hessian, gradient, tuple(equations))
+
+    def moved(self, state: State, step: Tensor) -> State:
+        """Evaluated after a step [8] from `state`, with the same noise."""
+        return self.evaluate(*state.retracted(step), state.sigmas)
+
+    def with_measured_noise(self, state: State) -> State:
+        """The same pose; each term's noise is the robust standard deviation of its residuals there."""
+        sigmas = tuple(
+            max(noise(found.residuals), term.min_sigma) for term, found in zip(self.terms, state.equations)
+        )
+        return self.evaluate(state.pose, state.exposure, sigmas)
+
+    def start(self, pose: Tensor, exposure: GainBias | None = None) -> State:
+        """Evaluated at a pose [4, 4] with the noise measured there."""
+        ones = (1.0,) * len(self.terms)
+        return self.with_measured_noise(self.evaluate(pose, exposure or GainBias(), ones))
+
+
+def noise(residuals: Tensor) -> float:
+    """Robust standard deviation of residuals without NaN: 1.4826 times the median of the absolute values."""
+    sizes = residuals[~residuals.isnan()].abs()
+    return 1.4826 * sizes.median().item() if len(sizes) else 0.0
+
+
+def correlation(term: Term, state: State, index: int = 0) -> float:
+    """Correlation in [-1, 1] between query and reference at the samples in view of a photometric term."""
+    residuals, reference = state.equations[index].residuals, term.block.reference
+    seen = ~residuals.isnan()
+    if int(seen.sum()) < 2:
+        return 0.0
+    shown = residuals[seen] + state.exposure.gain * reference[seen] + state.exposure.bias
+    pair = torch.stack([shown - shown.mean(), reference[seen] - reference[seen].mean()])
+    return F.cosine_similarity(pair[0], pair[1], dim=0).item()

@@ -18,7 +18,7 @@ DEFAULT_EXTRACTOR = "xfeat"
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Pixels of an image worth matching, best first."""
+    """The keypoints of an image, those with the highest scores first."""
 
     xy: Tensor  # [N, 2] float32 pixels, first pixel centre = 0.5
     descriptors: Tensor  # [N, D] float32, L2-normalised
@@ -41,10 +41,10 @@ class Features:
 
 
 class Extractor(Protocol):
-    """Extracts features. Holds a network and no state: the same image gives the same features."""
+    """Extracts features. It holds a network and no state: the same image gives the same features."""
 
     name: str  # in the registry
-    version: str  # changes whenever the same image would give other features, rounding aside
+    version: str  # "NAME-..."; differs whenever the same image gives other features, except for rounding
     channels: int  # D
     device: torch.device
     top_k: int  # maximum number of keypoints per image

@@ -1,4 +1,4 @@
-"""Initial poses: where a query's camera may be, before any refinement.
+"""Initial poses: the first estimates of a query's pose, before any refinement.
 
 An initial pose is one file of this folder (or a plugin) that registers itself in `INITIAL_POSES`; its name is
 then a value of `--initial`, and the fields of its options are flags, `--NAME.FIELD`.
@@ -22,9 +22,9 @@ class InitialPose(Protocol):
     def hypotheses(self, query: Query) -> Iterable[PoseEstimate]:
         """At least one estimate, the most promising first.
 
-        `accepted=False` marks a pose without evidence of its own, such as that of a view that looks alike: it
-        counts only where a refinement accepts it. Where `query.focal_known` is False, the camera of an
-        estimate has the estimated focal length.
+        `accepted=False` marks a pose that is not supported by matches, such as that of a similar view: it
+        counts only if a refinement accepts it. If `query.focal_known` is False, the camera of an estimate has
+        the estimated focal length.
         """
         ...
 

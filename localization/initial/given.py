@@ -1,4 +1,4 @@
-"""The initial pose that another estimator gave: what `refine_poses.py` starts from."""
+"""The initial pose of another estimator, which `refine_poses.py` refines."""
 
 from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.queries import Query
@@ -18,7 +18,7 @@ class GivenPose:
             return [PoseEstimate(Status.NOT_GIVEN, query.camera)]
         if not query.focal_known:
             raise GSplatLocError(
-                "expected a focal length of an image whose pose is refined, found none: give --focal"
+                "expected the focal length of an image whose pose is refined, found none: give --focal"
             )
         return [PoseEstimate(Status.OK, query.camera, query.given_pose.double().cpu())]
 

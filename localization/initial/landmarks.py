@@ -1,9 +1,9 @@
 """The initial pose from matches between a query's keypoints and the map's landmarks.
 
-A first matching pass compares the strongest keypoints with the landmarks of the likeliest clusters; RANSAC
-finds the pose that most matches agree on. Where too few agree, all keypoints are matched with more landmarks.
-Guided matching then searches every landmark only around its projection, and the pose is refined on all these
-matches.
+A first matching pass compares the strongest keypoints with the landmarks of the most likely clusters; RANSAC
+finds the pose with the most inliers. If too few matches are inliers, all keypoints are matched with more
+landmarks. Guided matching then searches every landmark only around its projection, and the pose is refined on
+all these matches.
 """
 
 import time
@@ -15,19 +15,23 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Extractor, Keypoints
 from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
-from gsplatloc.localization.landmarks.clusters import divide
+from gsplatloc.localization.landmarks.clusters import cluster_landmarks
 from gsplatloc.localization.landmarks.file import FILE_NAME, Landmarks, load_landmarks
-from gsplatloc.localization.landmarks.guided import GuidedOptions, guided_pairs, refine
+from gsplatloc.localization.landmarks.guided import guided_pairs, refine
 from gsplatloc.localization.matching.nearest import Pairs, mutual_nearest
 from gsplatloc.localization.pose.distortion import undistort_pixels
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, pixel_scale
+from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 
-_CLUSTERED = 2  # shortlists that a map must exceed for its clusters to be ranked: less saves no time
+_MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
+_SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
+_MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
+_CLUSTERED = 2  # clusters save time in maps of more than two shortlists
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,10 @@ class LandmarkMatchingOptions:
 
     first_keypoints: int = 512  # of the first matching pass, the strongest
     first_landmarks: int = 8_192  # of the first matching pass, from the clusters with the highest scores
-    min_agreement: float = 0.5  # share of the first matches that must be inliers; below it: second pass ...
-    landmarks: int = 16_384  # ... of all keypoints with so many landmarks
-    min_similarity: float = 0.7  # cosine between a keypoint and its landmark
+    # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice
+    # the error of an inlier of the first pose; 0 = no guided matching.
+    guided_radius_px: float = 16.0
     pnp: PnPOptions = field(default_factory=PnPOptions)
-    guided: GuidedOptions = field(default_factory=GuidedOptions)
 
 
 class LandmarkPose:
@@ -51,41 +54,40 @@ class LandmarkPose:
     def __init__(self, landmarks: Landmarks, options: LandmarkMatchingOptions | None = None):
         self.landmarks = landmarks
         self.options = options or LandmarkMatchingOptions()
-        self._clusters = divide(landmarks) if self._exceeds(self.options.first_landmarks) else None
+        self._clusters = cluster_landmarks(landmarks) if self._exceeds(self.options.first_landmarks) else None
 
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         """One estimate; with the estimated focal length, and radial distortion, of an unknown camera."""
         start = time.perf_counter()
         keypoints, focal_known = query.keypoints, query.focal_known
         estimate = self._matched(keypoints, query.camera, focal_known)
-        if estimate.ok and self.options.guided.radius_px > 0:
+        if estimate.ok and self.options.guided_radius_px > 0:
             estimate = self._guided(estimate, keypoints, focal_known)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 
     def _matched(self, keypoints: Keypoints, camera: Camera, focal_known: bool) -> PoseEstimate:
-        """The pose from the first matching pass, or from the second where too few of its matches agree.
+        """The pose of the first matching pass, or of the second if too few matches of the first are inliers.
 
-        In held-out views near those mapped six in ten of the first matches agree, and more matches change
-        nothing; in views unlike them, where few agree, a wrong pose may gather more of so few than the right
-        one.
+        In held-out views near mapping views 60 % of the first matches are inliers, and more matches change
+        nothing. In views far from them few are, and a wrong pose may have more inliers than the right one.
         """
         options = self.options
-        scores = self._clusters.votes(keypoints.descriptors) if self._clusters and len(keypoints) else None
+        scores = self._clusters.scores(keypoints.descriptors) if self._clusters and len(keypoints) else None
         passes = (
             (options.first_keypoints, options.first_landmarks),
-            (len(keypoints), options.landmarks),
+            (len(keypoints), _SECOND_LANDMARKS),
         )
         for keypoint_count, landmark_count in passes:
             index = self._shortlist(scores, landmark_count)
             matches = self._matches(keypoints.select(slice(0, keypoint_count)), index)
             estimate = estimate_pose(matches.pixels, matches.points, camera, options.pnp, focal_known)
-            agree = estimate.ok and estimate.inliers >= options.min_agreement * len(matches)
-            if agree or (isinstance(index, slice) and keypoint_count >= len(keypoints)):
+            enough = estimate.ok and estimate.inliers >= _MIN_AGREEMENT * len(matches)
+            if enough or (isinstance(index, slice) and keypoint_count >= len(keypoints)):
                 break
         return estimate
 
     def _shortlist(self, scores: Tensor | None, count: int) -> Tensor | slice:
-        """Indices of about `count` landmarks of the best clusters, or all unless there are far more."""
+        """Indices of about `count` landmarks of the best clusters; all landmarks in a small map."""
         if self._clusters is None or scores is None or not self._exceeds(count):
             return slice(None)
         return self._clusters.shortlist(scores, count)
@@ -97,24 +99,23 @@ class LandmarkPose:
     def _matches(self, keypoints: Keypoints, index: Tensor | slice) -> Matches:
         """Keypoints and landmarks at `index` that are each other's nearest."""
         descriptors, positions = self.landmarks.descriptors[index], self.landmarks.positions[index]
-        pairs = mutual_nearest(keypoints.descriptors, descriptors, self.options.min_similarity)
+        pairs = mutual_nearest(keypoints.descriptors, descriptors, _MIN_SIMILARITY)
         return _matches(keypoints, positions, pairs)
 
     def _guided(self, first: PoseEstimate, keypoints: Keypoints, focal_known: bool) -> PoseEstimate:
         """`first` refined on guided matches of all keypoints; `first` itself if these are fewer."""
-        guided, pnp, scale = self.options.guided, self.options.pnp, pixel_scale(first.camera)
+        pnp, scale = self.options.pnp, pixel_scale(first.camera)
         undistorted = keypoints
         if first.distortion != 0:
             xy = undistort_pixels(keypoints.xy.cpu().numpy(), first.camera, first.distortion)
             undistorted = replace(keypoints, xy=torch.from_numpy(xy).to(keypoints.xy))
-        pairs = guided_pairs(
-            first, undistorted, self.landmarks, guided.radius_px * scale, guided.min_similarity
-        )
+        radius = self.options.guided_radius_px * scale
+        pairs = guided_pairs(first, undistorted, self.landmarks, radius, _MIN_SIMILARITY)
         if len(pairs) < first.inliers:
             return first
         matches = _matches(keypoints, self.landmarks.positions, pairs)
         if focal_known:
-            return refine(first, matches, pnp.max_error_px * scale)
+            return refine(first, matches, inlier_threshold_px(first.camera))
         second = estimate_pose(matches.pixels, matches.points, first.camera, pnp, focal_known)
         return second if second.ok else first
 
@@ -126,7 +127,7 @@ def _matches(keypoints: Keypoints, positions: Tensor, pairs: Pairs) -> Matches:
 
 
 def check_extractor(landmarks: Landmarks, extractor: Extractor) -> None:
-    """Raise `GSplatLocError` where landmarks are of another extractor, or another version of it."""
+    """Raise `GSplatLocError` if landmarks are of another extractor, or of another version of it."""
     if landmarks.extractor != extractor.version:
         raise GSplatLocError(
             f"expected landmarks of {extractor.version}, found {landmarks.extractor}: map the scene again"

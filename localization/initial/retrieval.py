@@ -1,7 +1,6 @@
-"""Initial poses from retrieval: those of the map's views whose renderings look like the query.
+"""Initial poses from retrieval: the poses of the map's views whose renderings are most similar to the query.
 
-A view that only looks alike is no evidence for a pose, so these estimates are not accepted until a refinement
-accepts one of them.
+Similarity alone does not support a pose, so these estimates are not accepted until a refinement accepts one.
 """
 
 import time
@@ -20,18 +19,18 @@ from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import GSplatLocError
 
-_CORRELATION_WEIGHT = 0.25  # beside the cosine of pooled descriptors: alone it misleads
+_CORRELATION_WEIGHT = 0.25  # relative to the cosine of pooled descriptors
 _MAX_SIDE = 80  # pixels: the longer side of the small renderings
 _CONTRAST_SIGMA = 4.0  # pixels of the small rendering
 
 
 @dataclass(frozen=True)
 class RetrievalOptions:
-    """The index of views, and how many of those retrieved are tried."""
+    """The views of the index, and how many of those retrieved are tried."""
 
     views: int = 0  # rendered virtual views beside the mapping views
-    candidates: int = 10  # views nearest by pooled descriptors, which are rendered small and compared
-    kept: int = 3  # of them, the best by that comparison, which refinements may try
+    candidates: int = 10  # views nearest by pooled descriptors, compared by a small rendering
+    kept: int = 3  # best of the candidates by that comparison, which are refined
 
 
 class RetrievedPose:
@@ -48,11 +47,11 @@ class RetrievedPose:
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         """The poses of the most similar views, by pooled descriptors and by small renderings.
 
-        They state no covariance: the distance between the query and a view is not known.
+        They have no covariance, because the distance between the query and a view is unknown.
         """
         if not query.focal_known:
             raise GSplatLocError(
-                "expected a known focal length to start from retrieved views, found none: give --focal"
+                "expected a known focal length for --initial retrieval, found none: give --focal"
             )
         start = time.perf_counter()
         found, cosine = self.index.nearest(query.dense, self.options.candidates)
@@ -67,13 +66,13 @@ class RetrievedPose:
     def _correlation(self, query: Query, pose: torch.Tensor) -> float:
         """Correlation of local contrast between the query image and a small rendering, in [-1, 1]."""
         view = render_map(self.gaussians, query.camera, pose, RenderOptions(), _MAX_SIDE)
-        photo = normalised_contrast(photo_grey(query.image, view.camera), _CONTRAST_SIGMA)
+        image = normalised_contrast(photo_grey(query.image, view.camera), _CONTRAST_SIGMA)
         rendered = normalised_contrast(view.grey.cpu().numpy(), _CONTRAST_SIGMA)
-        both = torch.stack([torch.from_numpy(photo).flatten(), torch.from_numpy(rendered).flatten()])
+        both = torch.stack([torch.from_numpy(image).flatten(), torch.from_numpy(rendered).flatten()])
         return torch.corrcoef(both)[0, 1].nan_to_num().item()
 
 
-@INITIAL_POSES.register("retrieval", RetrievalOptions, "views of the map that look alike")
+@INITIAL_POSES.register("retrieval", RetrievalOptions, "most similar views of the map")
 def make(options: RetrievalOptions, context: StageContext) -> InitialPose:
     splat_map = context.splat_map
     if splat_map.folder is None:

@@ -1,8 +1,8 @@
-"""Poses between and beside those of the mapping images, from which the map still looks like something.
+"""Virtual views: random poses near those of the mapping images, from which the map can be rendered.
 
-GSLoc (Botashev et al. 2024) extends retrieval by rendered views: where mapping images are sparse, a query
-then starts nearer. A pose is drawn between two neighbours on the path, moved and turned; whether the map can
-be rendered from there is seen by rendering it small.
+GSLoc (Botashev et al. 2024) extends retrieval by rendered views, so that initial poses are closer to the
+query where mapping images are sparse. A pose is drawn between two neighbouring views, moved and turned; it is
+kept if a small rendering shows enough of the map, and no surface right in front of the camera.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,19 @@ from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 
-_NEIGHBOURS = 3  # nearest mapping views that a view is joined with
+_NEIGHBOURS = 3  # nearest mapping views, one of which the other end of an interpolation is drawn from
+_MIN_OPAQUE = 0.8  # share of the pixels that must show something
+_MIN_DEPTH = 0.25  # closest tenth of the pixels, depths of the scene: nearer is in front of a wall
+_TRIES = 20  # maximum number of poses drawn per view kept
+_MAX_SIDE = 80  # pixels of the renderings that are checked
 
 
 @dataclass(frozen=True)
 class VirtualViewOptions:
-    """How far virtual views stray, and which are kept."""
+    """How far virtual views are from the path of the mapping views."""
 
-    shift: float = 0.1  # standard deviation of the jitter in every direction, depths of the scene
-    turn_deg: float = 10.0  # likewise about every axis
-    min_opaque: float = 0.8  # share of the pixels that must show something
-    min_depth: float = 0.25  # closest tenth of the pixels, depths of the scene: nearer is in front of a wall
-    tries: int = 20  # poses drawn per view kept, at most
-    max_side: int = 80  # pixels of the renderings that decide
+    shift: float = 0.1  # standard deviation of the offset in every direction, depths of the scene
+    turn_deg: float = 10.0  # standard deviation of the rotation about every axis
 
 
 def virtual_views(
@@ -41,15 +41,15 @@ def virtual_views(
 ) -> list[PosedCamera]:
     """Up to `count` views between and beside `views`, the same for the same seed.
 
-    There are fewer where the map shows nothing to most of the poses tried.
+    There are fewer if the map shows nothing at most of the poses tried.
     """
     options = options or VirtualViewOptions()
     if count <= 0 or not views:
         return []
-    depth = typical_depth(gaussians, views, options)
+    depth = typical_depth(gaussians, views)
     kept: list[PosedCamera] = []
-    for candidate in _candidates(views, depth, count * options.tries, seed, options):
-        if _shows_something(gaussians, candidate, depth, options):
+    for candidate in _candidates(views, depth, count * _TRIES, seed, options):
+        if _can_be_rendered(gaussians, candidate, depth):
             kept.append(candidate)
         if len(kept) == count:
             break
@@ -57,11 +57,11 @@ def virtual_views(
 
 
 @torch.no_grad()
-def typical_depth(gaussians: Gaussians, views: Sequence[PosedCamera], options: VirtualViewOptions) -> float:
-    """Median over a few views of the median depth, metres; 1 where the map shows nothing."""
+def typical_depth(gaussians: Gaussians, views: Sequence[PosedCamera]) -> float:
+    """Median over a few views of the median depth, metres; 1 if the map shows nothing."""
     depths = []
     for view in views[:: max(1, len(views) // 16)]:
-        depth, alpha = _glance(gaussians, view, options)
+        depth, alpha = _small_rendering(gaussians, view)
         if bool((alpha > 0.5).any()):
             depths.append(depth[alpha > 0.5].median())
     return torch.stack(depths).median().item() if depths else 1.0
@@ -83,30 +83,28 @@ def _candidates(
         share = torch.rand(1, generator=generator, dtype=torch.float64)
         here, there = views[index].cam_from_world.double(), views[other].cam_from_world.double()
         between = se3.se3_exp(share * se3.se3_log(there @ se3.inverse(here))) @ here
-        jitter = torch.randn(6, generator=generator, dtype=torch.float64) * units
-        yield PosedCamera(views[index].camera, se3.se3_exp(jitter) @ between)
+        offset = torch.randn(6, generator=generator, dtype=torch.float64) * units
+        yield PosedCamera(views[index].camera, se3.se3_exp(offset) @ between)
 
 
 def _neighbours(views: Sequence[PosedCamera], depth: float) -> Tensor:
     """Indices [V, k] of the views nearest to each, itself included; a radian counts as the scene's depth."""
     poses = torch.stack([view.cam_from_world.double() for view in views])
-    places = torch.cat([se3.camera_center(poses), depth * poses[:, 2, :3]], 1)  # centre and optical axis
-    return torch.cdist(places, places).topk(min(_NEIGHBOURS + 1, len(views)), largest=False).indices
+    coordinates = torch.cat([se3.camera_center(poses), depth * poses[:, 2, :3]], 1)  # centre and optical axis
+    return torch.cdist(coordinates, coordinates).topk(min(_NEIGHBOURS + 1, len(views)), largest=False).indices
 
 
 @torch.no_grad()
-def _shows_something(
-    gaussians: Gaussians, view: PosedCamera, depth: float, options: VirtualViewOptions
-) -> bool:
-    """Whether most of the picture is mapped, and no surface is right before the camera."""
-    found, alpha = _glance(gaussians, view, options)
+def _can_be_rendered(gaussians: Gaussians, view: PosedCamera, depth: float) -> bool:
+    """True if most of the rendering is opaque, and no surface is right in front of the camera."""
+    found, alpha = _small_rendering(gaussians, view)
     opaque = alpha > 0.5
-    if opaque.float().mean().item() < options.min_opaque:
+    if opaque.float().mean().item() < _MIN_OPAQUE:
         return False
-    return torch.quantile(found[opaque], 0.1).item() > options.min_depth * depth
+    return torch.quantile(found[opaque], 0.1).item() > _MIN_DEPTH * depth
 
 
-def _glance(gaussians: Gaussians, view: PosedCamera, options: VirtualViewOptions) -> tuple[Tensor, Tensor]:
+def _small_rendering(gaussians: Gaussians, view: PosedCamera) -> tuple[Tensor, Tensor]:
     """Depth and alpha [h, w] of a small rendering."""
-    result = render(gaussians, shrunk(view.camera, options.max_side), view.cam_from_world, RenderOptions())
+    result = render(gaussians, shrunk(view.camera, _MAX_SIDE), view.cam_from_world, RenderOptions())
     return result.depth, result.alpha

@@ -1,1 +1,1 @@
-"""."""
+"""Files of localization: poses in and out, and the results of a run."""

@@ -24,16 +24,17 @@ from gsplatloc.utils.errors import GSplatLocError
 
 
 def queries_of_views(views: Sequence[View], poses: dict[str, ExternalPose]) -> list[QueryImage]:
-    """Views with ground truth as queries; one without a given pose fails, and counts."""
+    """Views with ground truth as queries; a view without a given pose is a failed query."""
     return [_with_pose(query_from_view(view), poses.get(view.name)) for view in views]
 
 
 def queries_of_folder(
     folder: Path, poses: dict[str, ExternalPose], intrinsics: Intrinsics
 ) -> list[QueryImage]:
-    """The photos under `folder` that have a pose, with the best intrinsics that are known of each.
+    """The images under `folder` that have a given pose, with their intrinsics.
 
-    First those given, then those of the pose file (its distortion undone), then EXIF's.
+    Intrinsics are, in this order: `intrinsics`, those of the pose file (the image is undistorted with them),
+    the focal length in EXIF data.
     """
     queries = []
     for query in queries_in_folder(folder, intrinsics):
@@ -44,7 +45,7 @@ def queries_of_folder(
 
 
 def require_cameras(queries: Sequence[QueryImage]) -> None:
-    """Raise `GSplatLocError` where the focal length of a query is not known."""
+    """Raise `GSplatLocError` if the focal length of a query is unknown."""
     for query in queries:
         if query.load_camera() is None:
             raise GSplatLocError(
@@ -62,8 +63,8 @@ def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics
     if intrinsics.focal is not None or intrinsics.matrix is not None:
         return query
     path = folder / query.name
-    if pose.lens is not None:
-        view = make_view(query.name, path, pose.lens, pose.cam_from_world, SceneOptions())
+    if pose.camera_model is not None:
+        view = make_view(query.name, path, pose.camera_model, pose.cam_from_world, SceneOptions())
         return QueryImage(query.name, view.load_image, lambda: view.camera)
     if pose.focal is not None:
         known = Intrinsics(pose.focal)
@@ -72,7 +73,7 @@ def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics
 
 
 def trajectory_of(queries: Sequence[QueryImage], results: Sequence[QueryResult]) -> Trajectory | None:
-    """The refined poses with the times of the given ones; None where these had none."""
+    """The refined poses with the timestamps of the given ones; None if these had no timestamps."""
     stamped = [
         (query.timestamp, result.localization.final.pose())
         for query, result in zip(queries, results)

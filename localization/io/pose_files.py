@@ -1,4 +1,4 @@
-"""Coarse poses of any estimator: the file formats that such programs write, told apart by what is in them.
+"""Poses of other estimators: file formats, detected from the content of a file.
 
 | format | lines or files | names |
 | --- | --- | --- |
@@ -27,18 +27,18 @@ from gsplatloc.utils.io import read_text
 
 PoseFormat = Literal["auto", "pgt", "tum", "colmap"]
 _STAMP_TOLERANCE = 0.02  # seconds between an image and its pose (TUM's own association)
-_UNIT_TOLERANCE = 0.01  # of a quaternion's length; files have few decimals
-_CHECKED_LINES = 20  # whose quaternions tell a format
+_UNIT_TOLERANCE = 0.01  # of a quaternion's norm; files have few decimals
+_CHECKED_LINES = 20  # whose quaternions are checked to detect a format
 _IMAGE_SUFFIX = re.compile(r"(\.color|\.rgb)?\.\w{2,4}$")
 
 
 @dataclass(frozen=True)
 class ExternalPose:
-    """Where an estimator says that a photo was taken."""
+    """The pose of an image by another estimator."""
 
     cam_from_world: Tensor  # [4, 4] float64
-    focal: float | None = None  # pixels, where the file says
-    lens: CameraModel | None = None  # likewise, with its distortion
+    focal: float | None = None  # pixels, if the file states it
+    camera_model: CameraModel | None = None  # intrinsics and distortion, if the file states them
     timestamp: float | None = None  # seconds, likewise
 
 
@@ -50,10 +50,9 @@ def read_pose_file(
 ) -> dict[str, ExternalPose]:
     """The poses in a file (or COLMAP folder) of the images called `names`; images without a pose are absent.
 
-    A name is an image's where both are equal, but for suffix and slashes, or for folders if only one has any.
-    A timestamp is an image's where both are within 20 ms: of those in `stamps`, seconds, or else the numbers
-    in the images' names. Raises `GSplatLocError` for a file of no known format, and where none of its poses
-    is of these images.
+    Names match if they are equal apart from suffix and slashes, or apart from folders if only one name has
+    folders. Timestamps match within 20 ms: those in `stamps`, seconds, else the numbers in the images' names.
+    Raises `GSplatLocError` for an unknown format, and if no pose belongs to one of the images.
     """
     path = Path(path)
     found_format = detect_format(path) if pose_format == "auto" else pose_format
@@ -66,7 +65,7 @@ def read_pose_file(
 
 
 def detect_format(path: Path) -> PoseFormat:
-    """The format of a file or folder of poses, from its content; raises `GSplatLocError` if it has none."""
+    """The format of a file or folder of poses, from its content; raises `GSplatLocError` if it is unknown."""
     if _colmap_folder(path) is not None:
         return "colmap"
     rows = _first_rows(path)
@@ -91,7 +90,7 @@ def _first_rows(path: Path) -> list[list[str]]:
 
 
 def _unit(words: Sequence[str]) -> bool:
-    """Whether these are the numbers of a rotation's quaternion."""
+    """True if the words are numbers with unit norm: a quaternion."""
     values = [_number(word) for word in words]
     numbers = [value for value in values if value is not None]
     return len(numbers) == len(values) and abs(math.hypot(*numbers) - 1) < _UNIT_TOLERANCE
@@ -111,7 +110,7 @@ def _read_pgt(path: Path) -> dict[str, ExternalPose]:
 
 
 def _colmap_folder(path: Path) -> Path | None:
-    """The folder of a model: given itself, or by one of its files."""
+    """The folder of a COLMAP model: its own path, or that of one of its files; None for other paths."""
     folder = path.parent if path.name in IMAGE_FILES else path
     return folder if any((folder / name).is_file() for name in IMAGE_FILES) else None
 
@@ -126,7 +125,7 @@ def _read_colmap(path: Path) -> dict[str, ExternalPose]:
     for image in model.images:
         pose = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name} in {path}")
         if pose is not None:
-            poses[image.name] = ExternalPose(pose, lens=model.camera_models[image.camera_id])
+            poses[image.name] = ExternalPose(pose, camera_model=model.camera_models[image.camera_id])
     return poses
 
 
@@ -136,7 +135,7 @@ def _of_named_images(
     plain, last = _groups(poses, _plain), _groups(poses, _last)
     found = {}
     for name in names:
-        # In different folders the same name is another image: it counts where one side knows no folders.
+        # The same name in another folder is another image: names match if one has no folder.
         bare = [other for other in last.get(_last(name), []) if "/" not in name or "/" not in other]
         alike = [name] if name in poses else plain.get(_plain(name), bare)
         if len(alike) > 1:
@@ -147,7 +146,7 @@ def _of_named_images(
     if names and not found:
         listed = quoted(next(iter(poses), "nothing"))
         raise GSplatLocError(
-            f"expected poses of images like {names[0]} in {path}, found {listed}: they are of another scene"
+            f"expected poses of images like {names[0]} in {path}, found {listed}: pass poses of this scene"
         )
     return found
 
@@ -182,7 +181,7 @@ def _of_numbered_images(
     if len(names) and not len(image):
         raise GSplatLocError(
             f"expected timestamps of images like {names[0]} in {path}, found {trajectory.timestamps[0]:.6f}:"
-            " they are of another sequence, or give poses by name"
+            " pass the poses of this sequence, or poses by name"
         )
     stamps, poses = trajectory.timestamps, trajectory.cam_from_world
     return {
@@ -192,7 +191,7 @@ def _of_numbered_images(
 
 
 def image_number(name: str) -> float:
-    """The time or frame number in an image's name; raises `GSplatLocError` where there is none."""
+    """The time or frame number in an image's name; raises `GSplatLocError` if there is none."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     stem = _IMAGE_SUFFIX.sub("", last)
     for whole in (_number(last), _number(stem)):

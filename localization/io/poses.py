@@ -1,7 +1,7 @@
 """Pose files in the format of the 7-Scenes pseudo ground truth (Brachmann et al., "On the Limits of Pseudo
 Ground Truth", ICCV 2021): one line per image, `name qw qx qy qz tx ty tz [focal]`, cam_from_world.
 
-Columns are separated by spaces, so a space in a name is written as %20, as in an address.
+Columns are separated by spaces, so a space in a name is written as %20.
 """
 
 import math
@@ -28,14 +28,14 @@ class PoseRecord:
 
     name: str
     cam_from_world: Tensor  # [4, 4] float64
-    focal: float | None = None  # pixels; None where the line does not say
+    focal: float | None = None  # pixels; None if the line states none
 
 
 def read_poses(path: Path | str) -> dict[str, PoseRecord]:
     """Pose records by name.
 
-    The ninth column is a focal length only where it is the last: some published estimates end in error
-    figures of their own, which are not read. Blank lines and lines that start with # are skipped.
+    The ninth column is a focal length only if it is the last column: some published estimates have error
+    figures there, which are not read. Blank lines and lines that start with # are skipped.
     """
     lines = read_text(path, "a pose file").splitlines()
     numbered = [(number, line.split()) for number, line in enumerate(lines, start=1)]
@@ -61,12 +61,12 @@ def read_poses(path: Path | str) -> dict[str, PoseRecord]:
 
 
 def write_poses(path: Path | str, records: Iterable[PoseRecord]) -> None:
-    """Write pose records, atomically; an unknown focal length is left out."""
+    """Write pose records atomically; an unknown focal length is left out."""
     write_text(path, "".join(_format(record) + "\n" for record in records))
 
 
 def _numbers(words: list[str], where: str) -> list[float]:
-    """What follows the name, at least a pose."""
+    """The numbers after the name: a pose, and whatever follows it."""
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Localizing many queries, and the files that tell how it went: metrics.json, poses.txt, per_query.csv."""
+"""Localize many queries and write the results: metrics.json, poses.txt and per_query.csv."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
-from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.localizer import INITIAL, Localizer
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.utils.console import progress
@@ -33,18 +33,24 @@ def localize_queries(
 def write_results(
     folder: Path, scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]
 ) -> dict:
-    """Write the three files into `folder`; returns the content of metrics.json."""
+    """Write the three files into `folder`; returns the figures of metrics.json, each stage once."""
     figures = metrics(scene, results, map_bytes, stages)
-    write_json(folder / "metrics.json", figures)
+    write_json(folder / "metrics.json", {**figures, "stages": with_former_names(figures["stages"])})
     write_poses(folder / "poses.txt", _pose_records(results))
     write_text(folder / "per_query.csv", _per_query_csv(results, stages))
     return figures
 
 
+def with_former_names(stages: dict[str, dict]) -> dict[str, dict]:
+    """The stages of metrics.json. The first one is also listed as "prior", its former name."""
+    return {**stages, "prior": stages[INITIAL]} if INITIAL in stages else stages
+
+
 def summary_lines(figures: dict) -> list[str]:
-    """The table of a run for people, from the content of metrics.json."""
+    """A table of the figures that `write_results` returns."""
     rows = {**figures["stages"], "final": figures["final"]}
-    lines = [f"{figures['scene']}: {figures['count']} queries, {figures['failed']} failed"]
+    counts = f"{figures['failed']} failed, {figures['unverified']} unverified"
+    lines = [f"{figures['scene']}: {figures['count']} queries, {counts}"]
     if figures["final"]["median_translation_m"] is None:
         return [*lines, *(f"{name:<8}{row['median_ms'] or 0:8.0f} ms" for name, row in rows.items())]
     names = list(figures["final"]["recall"])
@@ -59,38 +65,45 @@ def summary_lines(figures: dict) -> list[str]:
 
 
 def _pose_records(results: Sequence[QueryResult]) -> list[PoseRecord]:
-    """The final poses; a failed query has no line, which evaluators count as a failure."""
+    """The final poses of successful queries: evaluators count a query without a line as failed."""
     found = [(result.name, result.localization.final) for result in results]
     return [PoseRecord(name, final.pose(), final.camera.fx) for name, final in found if final.ok]
 
 
 def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str:
-    """One row per query: status, inliers, errors in m and degrees, milliseconds, after every stage."""
+    """One row per query; for every stage its status, inliers, errors in metres and degrees, milliseconds."""
     columns = ["status", "inliers", "accepted", "translation_error_m", "rotation_error_deg"]
     columns += ["expected_translation_m", "expected_rotation_deg", "ms"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = [f"{stage}_{column}" for stage in stages for column in columns]
-    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", *header])
+    header = [f"{stage}_{column}" for stage in (*stages, "final") for column in columns]
+    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", "score", *header])
     for result in results:
         localization = result.localization
-        row = [result.name, str(localization.final.status)]
+        row = [result.name, str(localization.status)]
         row += [f"{localization.features_ms:.1f}", f"{localization.total_ms:.1f}"]
         row.append(f"{localization.final.camera.fx:.3f}" if localization.final.ok else "")
+        row.append("" if localization.score is None else f"{localization.score:.3f}")
         for stage in stages:
             row += _stage_columns(result, stage, localization.stages.get(stage))
+        row += _stage_columns(result, None, localization.final)
         writer.writerow(row)
     return text.getvalue()
 
 
-def _stage_columns(result: QueryResult, stage: str, estimate: PoseEstimate | None) -> list[str]:
-    """Empty errors where there is no truth; `inf` where there is no estimate."""
+def _stage_columns(result: QueryResult, stage: str | None, estimate: PoseEstimate | None) -> list[str]:
+    """The columns of one stage (None: the final one).
+
+    Errors are empty without ground truth, and `inf` without an estimate.
+    """
     error = stage_error(result, stage)
     errors = [f"{error.translation_m:.6f}", f"{error.rotation_deg:.6f}"] if error else ["", ""]
     if estimate is None:
         return ["skipped", "0", "", *errors, "", "", ""]
-    stated = [estimate.expected_translation_m, estimate.expected_rotation_deg]
-    expected = ["" if value is None else f"{value:.6f}" for value in stated]
+    expected = [
+        "" if value is None else f"{value:.6f}"
+        for value in (estimate.expected_translation_m, estimate.expected_rotation_deg)
+    ]
     accepted = str(estimate.accepted).lower()
     elapsed = f"{estimate.elapsed_ms:.1f}"
     return [str(estimate.status), str(estimate.inliers), accepted, *errors, *expected, elapsed]

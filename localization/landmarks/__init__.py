@@ -1,1 +1,1 @@
-"""."""
+"""Landmarks: their file, clusters of them, and guided matching with them."""

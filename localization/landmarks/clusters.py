@@ -1,11 +1,12 @@
-"""Which part of a large map an image may show, so that a query's cost does not grow with the map.
+"""Clusters of landmarks, so that the time of a query does not grow with the map.
 
-Landmarks are divided into places of equal size: those seen from the same spot in the same direction stay
-together, as an image sees them together. A few keypoints vote for places with the landmarks of each that were
-observed most often, and are found again most easily; only landmarks of the winners are matched.
+Landmarks are divided into clusters of equal size by where they are and where they were seen from, so that an
+image sees the landmarks of few clusters. The strongest keypoints of a query are matched with the candidate
+landmarks of all clusters: those that were observed most often, which are the most likely to be found again.
+Only landmarks of the clusters with the highest scores are matched with all keypoints.
 
-A pooled descriptor per image, the usual way, needs training images or renderings to pool, and XFeat's 64
-channels pool to nearly the same vector everywhere. Votes use the landmarks that are there anyway.
+Retrieval by a pooled descriptor per image would need images or renderings to pool, and local descriptors pool
+to nearly the same vector everywhere. Candidate landmarks are in the map anyway.
 """
 
 from dataclasses import dataclass
@@ -17,53 +18,54 @@ from torch import Tensor
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.matching.nearest import mutual_nearest
 
-_PLACE_SIZE = 2_048  # landmarks at most: about what one image sees
-_VOTERS = 8  # one landmark of a place in so many is voted with
-_VOTES = 256  # keypoints that vote, the strongest; 512 change nothing
+_MAX_SIZE = 2_048  # landmarks of a cluster: about as many as one image sees
+_CANDIDATE_STRIDE = 8  # one landmark in eight is a candidate
+_KEYPOINTS = 256  # of a query that are matched with candidates, the strongest; 512 change nothing
 
 
 @dataclass(frozen=True)
-class Places:
-    """A map divided into places."""
+class LandmarkClusters:
+    """A map's landmarks in C clusters, with K candidate landmarks."""
 
-    members: tuple[Tensor, ...]  # indices [<= _PLACE_SIZE] into the landmarks, of each place
-    voters: Tensor  # [V] indices into the landmarks
-    voters_place: Tensor  # [V] place of each voter
-    descriptors: Tensor  # [V, 64] of the voters
+    members: tuple[Tensor, ...]  # indices [<= _MAX_SIZE] into the landmarks, of each cluster
+    candidates: Tensor  # [K] indices into the landmarks
+    candidate_cluster: Tensor  # [K] cluster of each candidate
+    descriptors: Tensor  # [K, D] of the candidates
 
-    def votes(self, descriptors: Tensor) -> Tensor:
-        """Votes [P] for the places, by an image's `descriptors` [N, 64], strongest first.
+    def scores(self, descriptors: Tensor) -> Tensor:
+        """Scores [C] of the clusters for an image with keypoint `descriptors` [N, D], strongest first.
 
-        A vote counts the more, the closer the match is to certain: its weight is what of the cosine exceeds
-        the median of all votes.
+        The score of a cluster is the sum over its matches of the cosine above the median cosine of all
+        matches: matches that are more similar are more likely to be correct.
         """
-        pairs = mutual_nearest(descriptors[:_VOTES], self.descriptors)
+        pairs = mutual_nearest(descriptors[:_KEYPOINTS], self.descriptors)
         weight = (pairs.similarity - pairs.similarity.median()).clamp(min=0)
-        return weight.new_zeros(len(self.members)).index_add_(0, self.voters_place[pairs.index_b], weight)
+        cluster = self.candidate_cluster[pairs.index_b]
+        return weight.new_zeros(len(self.members)).index_add_(0, cluster, weight)
 
-    def shortlist(self, votes: Tensor, count: int) -> Tensor:
-        """Ascending indices of at least `count` landmarks, of the places with most of `votes` [P]."""
+    def shortlist(self, scores: Tensor, count: int) -> Tensor:
+        """Ascending indices of at least `count` landmarks, of the clusters with the highest `scores` [C]."""
         chosen, found = [], 0
-        for place in votes.argsort(descending=True, stable=True).tolist():
+        for cluster in scores.argsort(descending=True, stable=True).tolist():
             if found >= count:
                 break
-            chosen.append(self.members[place])
-            found += len(self.members[place])
+            chosen.append(self.members[cluster])
+            found += len(self.members[cluster])
         return torch.cat(chosen).sort().values
 
 
-def divide(landmarks: Landmarks) -> Places:
-    """The places of a map: halved at the median of their widest coordinate until they are small enough."""
+def cluster_landmarks(landmarks: Landmarks) -> LandmarkClusters:
+    """The clusters of a map: halved at the median of their widest coordinate until they are small enough."""
     members = _halve(viewpoints(landmarks), torch.arange(len(landmarks), device=landmarks.positions.device))
-    # Landmarks are sorted by how often they were observed, and so are the members of every place.
-    voters = [part.sort().values[: max(1, len(part) // _VOTERS)] for part in members]
-    numbers = [torch.full_like(part, number) for number, part in enumerate(voters)]
-    index = torch.cat(voters)
-    return Places(tuple(members), index, torch.cat(numbers), landmarks.descriptors[index])
+    # Landmarks are sorted by how often they were observed, and so are the members of every cluster.
+    candidates = [part.sort().values[: max(1, len(part) // _CANDIDATE_STRIDE)] for part in members]
+    numbers = [torch.full_like(part, number) for number, part in enumerate(candidates)]
+    index = torch.cat(candidates)
+    return LandmarkClusters(tuple(members), index, torch.cat(numbers), landmarks.descriptors[index])
 
 
 def viewpoints(landmarks: Landmarks) -> Tensor:
-    """Where a landmark is and where it was seen from [M, 6]; a distance that is not known counts as none."""
+    """Position of each landmark and of its mean viewpoint [M, 6]; an unknown distance counts as zero."""
     distance = landmarks.distances.mean(1, keepdim=True)
     distance = torch.where(distance.isfinite(), distance, torch.zeros_like(distance))
     seen_from = landmarks.positions + distance * F.normalize(landmarks.directions, dim=1)
@@ -71,7 +73,7 @@ def viewpoints(landmarks: Landmarks) -> Tensor:
 
 
 def _halve(coordinates: Tensor, index: Tensor) -> list[Tensor]:
-    if len(index) <= _PLACE_SIZE:
+    if len(index) <= _MAX_SIZE:
         return [index]
     own = coordinates[index]
     axis = int(own.std(0).argmax())

@@ -1,4 +1,4 @@
-"""Landmarks: points of the map with descriptors made for matching, a few MB that do without the splats."""
+"""Landmarks: points of the map with descriptors for matching, a few MB that suffice for an initial pose."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from gsplatloc.utils.io import atomic_path
 
 FILE_NAME = "landmarks.safetensors"
 _FORMAT = "gsplatloc-landmarks-2"
-_LEVELS = 127  # of a descriptor's largest component in the file
+_LEVELS = 127  # value in the file of a descriptor's largest component
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Landmarks:
     """M landmarks, the most often observed first."""
 
     positions: Tensor  # [M, 3] float32, world
-    descriptors: Tensor  # [M, 64] float32, L2-normalised (8 bits per component in the file)
-    directions: Tensor  # [M, 3] float32, mean unit vector towards the cameras that saw it; its length <= 1
+    descriptors: Tensor  # [M, D] float32, L2-normalised (8 bits per component in the file)
+    directions: Tensor  # [M, 3] float32, mean of the unit vectors towards the cameras that saw it
     distances: Tensor  # [M, 2] float32, of the nearest and the farthest of these cameras
     lengths: Tensor  # [M] int32, mapping views that saw it
-    extractor: str  # `XFeatExtractor.version` of the descriptors: others do not compare with them
+    extractor: str  # `Extractor.version` of the descriptors: others cannot be compared with them
 
     def __len__(self) -> int:
         return self.positions.shape[0]
@@ -53,17 +53,17 @@ class Landmarks:
 
 
 def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
-    """Write `landmarks` as safetensors, atomically, 90 bytes each; docs/results.md has what rounding costs.
+    """Write `landmarks` as safetensors, atomically: 26 + D bytes each, 90 with XFeat's descriptors.
 
-    A descriptor is rounded to 127 levels of its largest component. Its length is known to be one, so that no
-    scale need be kept.
+    The components of a descriptor are rounded to 127 levels of the largest. No scale is stored, because
+    descriptors have unit length.
     """
     largest = landmarks.descriptors.abs().amax(1, keepdim=True).clamp(min=1e-6)
     tensors = {
         "positions": landmarks.positions.float(),
         "descriptors": (landmarks.descriptors * (_LEVELS / largest)).round().to(torch.int8),
         "directions": landmarks.directions.half(),
-        "distances": landmarks.distances.bfloat16(),  # the range of single precision: units may be anything
+        "distances": landmarks.distances.bfloat16(),  # the range of single precision, for scenes of any unit
         "lengths": landmarks.lengths.clamp(max=torch.iinfo(torch.int16).max).short(),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -72,7 +72,7 @@ def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
 
 
 def load_landmarks(path: Path | str) -> Landmarks:
-    """Read what `save_landmarks` wrote; a missing or foreign file is a `GSplatLocError`."""
+    """Read a file of `save_landmarks`; raises `GSplatLocError` if it is missing or another file."""
     path = Path(path)
     if not path.is_file():
         raise GSplatLocError(f"expected landmarks in {path}, found no file: run train.py for this map")

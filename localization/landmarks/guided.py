@@ -1,11 +1,11 @@
-"""A second, guided look: once a pose is roughly known, landmarks are sought where they must appear.
+"""Guided matching: with a first pose, landmarks are matched only with keypoints near their projections.
 
-Matching against a whole map takes the best of all landmarks, and similar ones elsewhere win now and then.
-Around a first pose only those compete that this camera could see, near where they would be seen: weaker
-keypoints become matches, and the ones that RANSAC kept by chance are gone.
+In a whole map, a similar landmark elsewhere is sometimes the most similar one. Near a first pose, only the
+landmarks that its camera could see are compared, with keypoints near their projections: more keypoints are
+matched, and wrong matches that agreed with the first pose by chance are gone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -20,29 +20,23 @@ from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
-_MIN_DEPTH = 1e-3  # of a landmark in front of the camera
-_NEAREST_ANGLE_COSINE = 0.5  # a keypoint's descriptor is another from more than 60 degrees aside
-_RANGE = 2.0  # by which a camera may be nearer or farther than those that saw a landmark; less loses some
+_MIN_DEPTH = 1e-3  # metres, of a visible landmark
+_MIN_ANGLE_COSINE = 0.5  # descriptors differ when the viewing direction differs by more than 60 degrees
+_DISTANCE_FACTOR = 2.0  # by which a camera may be nearer or farther than all that saw a landmark
 _LOSS = 0.5  # scale of the robust loss, relative to the noise of a match; chosen on held-out views
 _PASSES = 2  # of estimating the noise and the pose in turn
-_ITERATIONS = 5  # of Gauss-Newton per pass: the first pose is a pixel away
-_LEAST_NOISE_PX = 0.1
-_WORTH = 25 / 8  # of a match beside a pixel of a rendering: so many of either share an error in RedKitchen
-
-
-@dataclass(frozen=True)
-class GuidedOptions:
-    """Where to look. Pixels grow in proportion to images longer than 640 px."""
-
-    radius_px: float = 16.0  # around a projection: twice the error of an inlier of the first pose; 0 = do not
-    min_similarity: float = 0.7  # cosine between a keypoint and its landmark
+_ITERATIONS = 5  # of Gauss-Newton per pass: the first pose is about a pixel off
+_MIN_NOISE_PX = 0.1
+# Information of one match relative to one rendered pixel: residuals of 8 matches, or of 25 pixels, are as
+# informative as one independent residual (RedKitchen).
+_INFORMATION_WEIGHT = 25 / 8
 
 
 def visible(landmarks: Landmarks, cam_from_world: Tensor, camera: Camera, margin: float) -> Tensor:
     """Ascending indices [K] of the landmarks that a camera could see, by position, direction and distance.
 
-    Not from behind, nor from where no mapping view was near enough for its descriptor to be the same: within
-    60 degrees of the mean direction of those views, and between their distances, by a factor.
+    The camera must be within 60 degrees of the mean direction of the mapping views that saw a landmark, and
+    its distance within their range extended by a factor of two: beyond that, the descriptor would differ.
     """
     pose = cam_from_world.to(landmarks.positions)
     in_cam = landmarks.positions @ pose[:3, :3].T + pose[:3, 3]
@@ -53,8 +47,8 @@ def visible(landmarks: Landmarks, cam_from_world: Tensor, camera: Camera, margin
     towards = se3.camera_center(pose) - landmarks.positions[index]
     cosine = F.cosine_similarity(towards, landmarks.directions[index], dim=1)
     distance, (nearest, farthest) = towards.norm(dim=1), landmarks.distances[index].unbind(1)
-    in_range = (distance > nearest / _RANGE) & (distance < farthest * _RANGE)
-    return index[in_range & (cosine > _NEAREST_ANGLE_COSINE)]
+    in_range = (distance > nearest / _DISTANCE_FACTOR) & (distance < farthest * _DISTANCE_FACTOR)
+    return index[in_range & (cosine > _MIN_ANGLE_COSINE)]
 
 
 def match_near(
@@ -67,22 +61,22 @@ def match_near(
 ) -> Pairs:
     """Keypoints (a) and landmarks (b) that are each other's most similar among all within `radius` pixels.
 
-    Only the landmarks at `index` [K], ascending, take part; `projections` [K, 2] are their pixels.
+    Only the landmarks at `index` [K], ascending, are compared; `projections` [K, 2] are their pixels.
     """
     found = neighbours(keypoints.xy, projections, radius)
     near = found.squared_distances(keypoints.xy, projections) < radius**2
     similarity = found.products(keypoints.descriptors, landmarks.descriptors[index])
     similarity = torch.where(near, similarity, -torch.inf)
     lowest = similarity.new_full((1,), min_similarity)
-    best_a = lowest.repeat(len(keypoints)).scatter_reduce(0, found.places, similarity, "amax")
+    best_a = lowest.repeat(len(keypoints)).scatter_reduce(0, found.columns, similarity, "amax")
     best_b = torch.segment_reduce(
         similarity, "max", offsets=found.starts, initial=min_similarity, unsafe=True
     )
-    likely = (similarity == best_a[found.places]).nonzero()[:, 0]
+    likely = (similarity == best_a[found.columns]).nonzero()[:, 0]
     row = found.rows(likely)
     mutual = similarity[likely] == best_b[row]
     likely, row = likely[mutual], row[mutual]
-    a = found.order[found.places[likely]]
+    a = found.order[found.columns[likely]]
     by_a = a.argsort(stable=True)
     return Pairs(a[by_a], index[row[by_a]], similarity[likely[by_a]])
 
@@ -101,16 +95,17 @@ def guided_pairs(
 def refine(estimate: PoseEstimate, matches: Matches, max_error_px: float) -> PoseEstimate:
     """The pose of least robust reprojection error near `estimate`, by all of `matches`.
 
-    Their noise is the query's own: its residuals tell it. Residuals do fall with the similarity of a match
-    (3.5 to 1.8 px as the cosine rises from 0.85 to 0.97), the landmark's length and the keypoint's score, yet
-    weights made of any of them gained nothing on held-out views: what is left is common to all matches.
+    The noise of a match is estimated from the residuals of the query. Residuals decrease with the similarity
+    of a match (3.5 to 1.8 px as the cosine rises from 0.85 to 0.97), with the landmark's number of views and
+    with the keypoint's score, but weights by any of them gained nothing on held-out views: the remaining
+    error is common to all matches.
     """
     camera, pose = estimate.camera, estimate.pose()
     pixels, points = torch.from_numpy(matches.pixels), torch.from_numpy(matches.points)
     observations = reprojection.observe(pixels, points)
     for _ in range(_PASSES):
         errors = reprojection.errors_px(camera, pose, observations)
-        noise = max(reprojection.noise_px(errors), _LEAST_NOISE_PX)
+        noise = max(reprojection.noise_px(errors), _MIN_NOISE_PX)
         sharp = reprojection.observe(pixels, points, _LOSS * noise)
         pose, _ = reprojection.minimise(camera, pose, sharp, _ITERATIONS)
     information, _ = reprojection.normal_equations(camera, pose, reprojection.observe(pixels, points, noise))
@@ -120,6 +115,6 @@ def refine(estimate: PoseEstimate, matches: Matches, max_error_px: float) -> Pos
         cam_from_world=pose,
         inliers=int(inliers.sum()),
         covariance=reprojection.jackknifed(camera, pose, sharp),
-        information=_WORTH * information,
+        information=_INFORMATION_WEIGHT * information,
         matches=replace(matches, inliers=inliers),
     )

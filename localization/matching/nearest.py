@@ -1,4 +1,4 @@
-"""Mutual nearest neighbours between descriptor sets, in blocks that bound memory."""
+"""Mutual nearest neighbours between sets of descriptors, in blocks that limit memory."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _CPU_BLOCK = 512  # rows whose products with 2,048 others are 4 MB
-_GPU_BLOCK = 16_384  # likewise 128 MB
+_GPU_BLOCK = 16_384  # rows whose products with 2,048 others are 128 MB
 _TYPICAL_BEST = 0.9  # cosine of a descriptor and its match
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which descriptor of `a` goes with which of `b`."""
+    """Matches between descriptors of `a` and of `b`."""
 
     index_a: Tensor  # [K] int64, ascending
     index_b: Tensor  # [K] int64, no index twice
@@ -27,8 +27,8 @@ class Pairs:
 def mutual_nearest(a: Tensor, b: Tensor, min_similarity: float = -1.0, block: int | None = None) -> Pairs:
     """Pairs of L2-normalised descriptors a [N, D], b [M, D] that are each other's nearest.
 
-    `block` rows of b are compared at a time. Whether the nearest of b prefers its row of a, too, is only
-    asked of those that are nearest to one: N x N, not N x M.
+    `block` rows of b are compared at a time. The reverse search, from b to a, is only made for the rows of b
+    that are nearest to a row of a: N x N products, not N x M.
     """
     if not len(a) or not len(b):
         none = torch.zeros(0, dtype=torch.int64, device=a.device)
@@ -41,22 +41,22 @@ def mutual_nearest(a: Tensor, b: Tensor, min_similarity: float = -1.0, block: in
 
 
 def _preferred_rows(a: Tensor, b: Tensor, nearest: Tensor, block: int | None) -> Tensor:
-    """For each row of a: the row of a [N] that its `nearest` of b prefers."""
-    if a.is_cuda:  # a few products too many cost less than the wait for how many there are
+    """For each row of a: the row of a [N] that is nearest to its `nearest` row of b."""
+    if a.is_cuda:  # a few redundant products cost less than waiting for their number
         return _nearest(b[nearest], a, block)[1]
     candidates, position = nearest.unique(return_inverse=True)
     return _nearest(b[candidates], a, block)[1][position]
 
 
 def _nearest(a: Tensor, b: Tensor, block: int | None) -> tuple[Tensor, Tensor]:
-    """For each row of a: the highest cosine [N] over the rows of b, and which [N]."""
+    """For each row of a: the highest cosine [N] over the rows of b, and that row's index [N]."""
     if a.is_cuda:
         return _nearest_in_large_blocks(a, b, block or _GPU_BLOCK)
     return _nearest_in_small_blocks(a, b, block or _CPU_BLOCK)
 
 
 def _nearest_in_large_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """On a GPU: few, large steps, and nothing that the host waits for."""
+    """On a GPU: few, large steps, without host synchronisation."""
     found = [(a @ part.T).max(1) for part in b.split(block)]
     best, best_block = torch.stack([part.values for part in found]).max(0)
     index = torch.stack([part.indices for part in found]).gather(0, best_block[None])[0]
@@ -64,10 +64,10 @@ def _nearest_in_large_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, 
 
 
 def _nearest_in_small_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """On a CPU: products stay in the cache; of equals the first.
+    """On a CPU: products stay in the cache; among equal cosines the first is taken.
 
-    First only the highest of each block (a maximum without its place is several times faster to find), then
-    the place within the best block.
+    First only the maximum of each block (without its index, which is several times faster), then the index
+    within the best block.
     """
     best_block = _block_maxima(a, b, block).max(1).indices
     index = torch.empty(len(a), dtype=torch.int64, device=a.device)
@@ -75,17 +75,17 @@ def _nearest_in_small_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, 
     for number in best_block.unique().tolist():
         rows = (best_block == number).nonzero()[:, 0]
         first = number * block
-        best[rows], place = (a[rows] @ b[first : first + block].T).max(1)
-        index[rows] = place + first
+        best[rows], offset = (a[rows] @ b[first : first + block].T).max(1)
+        index[rows] = offset + first
     return best, index
 
 
 def _block_maxima(a: Tensor, b: Tensor, block: int) -> Tensor:
     """The highest cosine [N, blocks] of each row of a in each block of b, up to a constant.
 
-    In bfloat16 where the processor multiplies it. Its eight bits cannot tell 0.95 from 0.952, but they can
-    once the typical cosine of a match is taken away before the product is rounded, as a bias is. One match
-    in a hundred is then another one, and its cosine by less than 0.001 (RedKitchen).
+    In bfloat16 if the processor multiplies it. Its eight bits do not distinguish 0.95 from 0.952; they do if
+    the typical cosine of a match is subtracted, as a bias, before the product is rounded. On RedKitchen 1 %
+    of the matches then differ, with a cosine that is lower by less than 0.001.
     """
     if not has_bfloat16() or a.dtype is not torch.float32 or a.requires_grad or b.requires_grad:
         return torch.stack([(a @ part.T).amax(1) for part in b.split(block)], 1)
@@ -98,6 +98,6 @@ def _block_maxima(a: Tensor, b: Tensor, block: int) -> Tensor:
 
 @cache
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 faster than single precision."""
+    """True if this processor multiplies bfloat16 faster than single precision."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

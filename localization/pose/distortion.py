@@ -1,7 +1,7 @@
-"""Radial distortion of a camera that is not known: found from matches, taken out of pixels and images.
+"""Radial distortion of an unknown camera: estimated from matches, removed from pixels and images.
 
-COLMAP's SIMPLE_RADIAL: a point at normalised (x, y) is seen at (x, y) * (1 + k (x^2 + y^2)).
-Unknown cameras are of photos as they were taken; that these were undistorted is too much to hope for.
+COLMAP's SIMPLE_RADIAL: a point at normalised (x, y) is seen at (x, y) * (1 + k (x^2 + y^2)). Photos of
+unknown cameras are as they were taken, mostly not undistorted.
 """
 
 import math
@@ -14,10 +14,10 @@ import pycolmap
 from gsplatloc.localization.result import Matches
 from gsplatloc.scene.cameras import Camera
 
-_PASSES = 2  # of refining and choosing the inliers anew
-_SHARED = 8.0  # matches that share an error, as in `localization.landmarks.guided`
-_GAIN = 1.0  # of log likelihood that one more parameter must bring (Akaike 1974)
-_RMS_PER_MEDIAN = 0.849  # per coordinate, of the length of a normal vector in two dimensions
+_PASSES = 2  # of refining the pose and selecting the inliers
+_MATCHES_PER_ERROR = 8.0  # matches that share an error, as in `localization.landmarks.guided`
+_MIN_GAIN = 1.0  # of log likelihood for one more parameter (Akaike 1974)
+_RMS_PER_MEDIAN = 0.849  # per coordinate, relative to the median length of a normal vector in two dimensions
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class RadialSolution:
     cam_from_world: pycolmap.Rigid3d
     focal: float  # pixels
     distortion: float  # k
-    inliers: np.ndarray  # [M] bool
 
 
 def find_distortion(
     start: pycolmap.Rigid3d, camera: pycolmap.Camera, matches: Matches, max_error_px: float, loss_px: float
 ) -> RadialSolution | None:
-    """The pose, focal length and k near a pose and a SIMPLE_PINHOLE camera; None without evidence of a k.
+    """The pose, focal length and k near a pose and a SIMPLE_PINHOLE camera.
 
-    Evidence is Akaike's: the inliers' log likelihood exceeds the pinhole's by one for the parameter.
+    None if the matches do not support a k: Akaike's criterion asks that it raise the log likelihood of the
+    inliers by one, and no inlier may be lost.
     """
     radial = pycolmap.Camera(
         model="SIMPLE_RADIAL", width=camera.width, height=camera.height, params=[*camera.params, 0.0]
@@ -52,16 +52,16 @@ def find_distortion(
         after = _errors(pose, radial, matches)
         inliers = after < max_error_px
     noise = max(_RMS_PER_MEDIAN * float(np.median(after[matches.inliers])), 1e-3)
-    if noise == np.inf:  # most of what it was found from is behind the camera now
+    if noise == np.inf:  # most inliers of the start are behind the camera
         return None
     gain = _cost(before[matches.inliers], noise) - _cost(after[matches.inliers], noise)
-    if gain < _GAIN * _SHARED or inliers.sum() < matches.inliers.sum():
+    if gain < _MIN_GAIN * _MATCHES_PER_ERROR or inliers.sum() < matches.inliers.sum():
         return None
-    return RadialSolution(pose, radial.focal_length, float(radial.params[3]), inliers)
+    return RadialSolution(pose, radial.focal_length, float(radial.params[3]))
 
 
 def undistort_pixels(pixels: np.ndarray, camera: Camera, distortion: float) -> np.ndarray:
-    """Where a pinhole camera would have seen `pixels` [N, 2]."""
+    """`pixels` [N, 2] as a pinhole camera would have taken them."""
     return cv2.undistortPoints(
         pixels.astype(np.float64).reshape(-1, 1, 2), _matrix(camera, 0.0), _coefficients(distortion),
         P=_matrix(camera, 0.0),
@@ -69,7 +69,7 @@ def undistort_pixels(pixels: np.ndarray, camera: Camera, distortion: float) -> n
 
 
 def undistort_image(image: np.ndarray, camera: Camera, distortion: float) -> np.ndarray:
-    """An image [H, W, 3] as a pinhole camera would have taken it; black where it saw nothing."""
+    """An image [H, W, 3] as a pinhole camera would have taken it; black outside of the given image."""
     matrix = _matrix(camera, 0.5)  # OpenCV's first pixel centre is at 0
     return cv2.undistort(image, matrix, _coefficients(distortion))
 
@@ -85,12 +85,12 @@ def _errors(pose: pycolmap.Rigid3d, camera: pycolmap.Camera, matches: Matches) -
 
 
 def _cost(errors: np.ndarray, noise: float) -> float:
-    """Negative log likelihood under Cauchy's law: a wrong match is worth no more than a few right ones."""
+    """Negative log likelihood under a Cauchy distribution, robust against wrong matches."""
     return float(np.log1p((errors / noise) ** 2 / 2).sum())
 
 
 def _invertible(camera: pycolmap.Camera) -> bool:
-    """Whether the model still goes outward at the image's corners."""
+    """Whether the distorted radius still grows with the radius at the image's corners."""
     focal, cx, cy, distortion = camera.params
     farthest = math.hypot(max(cx, camera.width - cx), max(cy, camera.height - cy)) / focal
     return 1 + 3 * distortion * farthest**2 > 0

@@ -1,8 +1,8 @@
-"""Whether matches prove a pose: the expected number of poses that as many matches would fit by chance.
+"""The test of a pose: the expected number of poses that wrong matches alone would support as well.
 
 A-contrario reasoning (Moisan & Stival, "A probabilistic criterion to detect rigid point matches between two
-images", IJCV 2004): assume that every match is wrong, and ask how many poses would still collect so many
-inliers. Far less than one says that the matches are not all wrong. No share of inliers has to be chosen.
+images", IJCV 2004): assume that every match is wrong, and compute how many poses would still have so many
+inliers. Far less than one means that the matches are not all wrong. No inlier ratio has to be chosen.
 """
 
 import math
@@ -15,7 +15,7 @@ from gsplatloc.localization.result import Matches
 from gsplatloc.scene.cameras import Camera
 
 POSE_PARAMETERS = 6
-_SHUFFLES = 32  # of points against pixels: 32 * 500 pairs tell a chance of 1e-3 to a quarter
+_SHUFFLES = 32  # of points against pixels: 32 * 500 pairs give a chance of 1e-3 to within a quarter
 _PER_SAMPLE = 4  # poses that three matches can have (P3P)
 _CELLS_PER_ROW = 1 << 20  # more than any image has
 
@@ -23,12 +23,12 @@ _CELLS_PER_ROW = 1 << 20  # more than any image has
 def log10_false_alarms(
     matches: Matches, cam_from_world: Tensor, camera: Camera, max_error_px: float, parameters: int
 ) -> float:
-    """Expected number, as log10, of poses with as many of `matches` within `max_error_px` by chance.
+    """log10 of the expected number of poses with as many inliers among `matches` if all matches are wrong.
 
-    `parameters` were fitted to the inliers (6 for a pose, more with intrinsics): as many matches are taken
-    for spent, since refinement can make them agree whatever they are. That is stricter than the three of a
-    minimal sample, and photos of other places need it. Matches closer together than a threshold's width are
-    not independent and count once.
+    `parameters` were fitted to the inliers (6 for a pose, more with intrinsics): as many matches are not
+    counted, since refinement can make them agree whatever they are. That is stricter than the three of a
+    minimal sample, and photos of other places require it. Matches closer together than twice `max_error_px`
+    are not independent and count once.
     """
     side = 2 * max_error_px
     total = _occupied_cells(matches.pixels, side)
@@ -41,7 +41,7 @@ def log10_false_alarms(
 
 
 def log10_expected(total: int, agreeing: int, chance: float, parameters: int) -> float:
-    """log10 of 4 (n - s) C(n, k) C(k, s) p^(k - s): n matches, k that agree, s parameters, p their chance."""
+    """log10 of 4 (n - s) C(n, k) C(k, s) p^(k - s): n matches, k inliers of chance p each, s parameters."""
     if agreeing <= parameters:
         return math.inf
     tests = _PER_SAMPLE * (total - parameters)
@@ -59,8 +59,8 @@ def _chance_of_shuffled(
 ) -> float:
     """Share of inliers among pixels paired with the points of other matches.
 
-    A camera far from everything sees all points in one spot, and texture attracts keypoints and landmarks
-    alike: there, wrong matches agree more often than anywhere.
+    A distant camera sees all points in a small region, and keypoints and landmarks gather on the same
+    textured surfaces: there, wrong matches agree more often than uniformly distributed ones.
     """
     points = torch.from_numpy(matches.points)
     in_cam = points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]

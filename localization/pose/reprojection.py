@@ -1,10 +1,9 @@
-"""Reprojection errors of 2D-3D matches: their robust cost, and the pose that minimises it.
+"""Reprojection errors of 2D-3D matches: inliers, robust cost, and the pose that minimises it.
 
-Second order on SE(3) with the left perturbation of docs/conventions.md. Matches of different origin have
-different noise and different worth, so every match carries its own; RANSAC libraries know one threshold only.
+Second order on SE(3) with the left perturbation of docs/conventions.md. Matches of different origin differ in
+noise and in information, so every match carries its own; RANSAC libraries take one threshold only.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,30 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.pose.covariance import Parts, PartSums, bend, jackknife
+from gsplatloc.localization.pose.covariance import Grid, GridSums, jackknife
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import robust, se3
 
 _MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
 _CONVERGED = 1e-6  # metres and radians: a thousandth of what is measurable
-_SMALL_ANGLE = 1e-4  # radians: below, the series' first terms are exact where the formulas cancel
 _OUTLIER = 1e6  # normalised squared error given to points behind the camera
+_INLIER_PX = 8.0  # reprojection error of an inlier at 640 px, of all stages; from held-out RedKitchen views
+_REFERENCE_SIDE = 640  # pixels: thresholds are for images with this longer side
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Matches between pixels and world points, each with its noise and its worth."""
+    """Matches between pixels and world points, each with its noise and its information weight."""
 
     pixels: Tensor  # [M, 2] float64
     points: Tensor  # [M, 3] float64, world
     sigma: Tensor  # [M] float64 pixels, standard deviation per coordinate
-    weight: Tensor  # [M] float64, independent observations that one match is worth, at most 1
+    weight: Tensor  # [M] float64, effective sample size of one match, at most 1
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
 
 
 def observe(pixels: Tensor, points: Tensor, sigma: float = 1.0, weight: float = 1.0) -> Observations:
-    """Matches that share one noise level and one worth."""
+    """Matches that share one noise level and one information weight."""
     pixels, points = pixels.double().cpu(), points.double().cpu()
     one = torch.ones_like(pixels[:, 0])
     return Observations(pixels, points, sigma * one, weight * one)
@@ -50,6 +51,21 @@ def join(*parts: Observations) -> Observations:
     )
 
 
+def pixel_scale(camera: Camera) -> float:
+    """The factor of pixel thresholds for this camera's image: above 1 where its longer side exceeds 640."""
+    return max(1.0, max(camera.width, camera.height) / _REFERENCE_SIDE)
+
+
+def inlier_threshold_px(camera: Camera) -> float:
+    """The reprojection error in pixels below which a match is an inlier, the same in all stages."""
+    return _INLIER_PX * pixel_scale(camera)
+
+
+def inliers(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
+    """Which matches [M] bool are inliers of a pose [4, 4]."""
+    return errors_px(camera, cam_from_world, observations) < inlier_threshold_px(camera)
+
+
 def errors_px(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
     """Reprojection errors [M] in pixels; infinite behind the camera."""
     local = _transform(cam_from_world, observations.points)
@@ -58,15 +74,16 @@ def errors_px(camera: Camera, cam_from_world: Tensor, observations: Observations
 
 
 def noise_px(errors: Tensor) -> float:
-    """Robust standard deviation per coordinate of errors [M]: the median of a Rayleigh law is 1.177 sigma."""
+    """Robust standard deviation per coordinate of errors [M]: a Rayleigh variable's median is 1.177 sigma."""
     return (errors.median() / 1.1774).item()
 
 
 def cost(camera: Camera, cam_from_world: Tensor, observations: Observations) -> float:
-    """Mean Geman-McClure cost s / (1 + s) in [0, 1), s = |error / (2 sigma)|^2: blind to far outliers."""
+    """Weighted mean of the Geman-McClure cost (`utils.robust`), in [0, 2)."""
     scaled = (errors_px(camera, cam_from_world, observations) / (2 * observations.sigma)) ** 2
     scaled = scaled.clamp(max=_OUTLIER)
-    return ((scaled / (1 + scaled)) * observations.weight).sum().item() / observations.weight.sum().item()
+    total = (robust.cost(scaled) * observations.weight).sum() / observations.weight.sum()
+    return total.item()
 
 
 def minimise(
@@ -82,7 +99,7 @@ def minimise(
         # Without a single match in view there is no information: no step, rather than a singular system.
         damping = 1e-9 * information.diagonal().max() + 1e-12
         step = -np.linalg.solve(information + damping * np.eye(6), gradient)
-        pose = _exp(step) @ pose
+        pose = se3.se3_exp_numpy(step) @ pose
         if np.abs(step).max() < _CONVERGED:
             break
     return torch.from_numpy(pose), torch.from_numpy(information)
@@ -96,27 +113,27 @@ def normal_equations(
     return torch.from_numpy(information), torch.from_numpy(gradient)
 
 
-def part_sums(
+def grid_sums(
     camera: Camera, cam_from_world: Tensor, observations: Observations, index: Tensor, count: int
-) -> PartSums:
-    """The normal equations of each of `count` parts of the picture; `index` [M] says which a match is in."""
+) -> GridSums:
+    """The normal equations of each of `count` cells of the image; `index` [M] is the cell of each match."""
     linear = _linearised(camera, cam_from_world.numpy(), observations)
     information, gradient = np.zeros((count, 6, 6)), np.zeros((count, 6))
     order = np.argsort(index.numpy(), kind="stable")
     ends = np.cumsum(np.bincount(index.numpy(), minlength=count))
     sorted_terms = _Linear(*(values[..., order] for values in linear))
-    for part, (start, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends)):
+    for cell, (start, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends)):
         terms = _Linear(*(values[..., start:end] for values in sorted_terms))
-        information[part], gradient[part] = _summed(terms)
-    curvature = bend(torch.from_numpy(linear.square[linear.weight > 0]), 2) * torch.from_numpy(information)
-    return PartSums(curvature, torch.from_numpy(gradient))
+        information[cell], gradient[cell] = _summed(terms)
+    curvature = robust.curvature(linear.square[linear.weight > 0], 2) * information
+    return GridSums(torch.from_numpy(curvature), torch.from_numpy(gradient))
 
 
 def jackknifed(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
-    """Covariance [6, 6] of the pose of least robust cost, by leaving out parts of the picture."""
-    parts = Parts.around(observations.pixels)
-    index = parts.index(observations.pixels)
-    return jackknife(part_sums(camera, cam_from_world, observations, index, len(parts)))
+    """Covariance [6, 6] of the pose of least robust cost, by the block jackknife over the image."""
+    grid = Grid.over(observations.pixels)
+    index = grid.index(observations.pixels)
+    return jackknife(grid_sums(camera, cam_from_world, observations, index, len(grid)))
 
 
 class _Linear(NamedTuple):
@@ -145,7 +162,7 @@ def _summed(linear: _Linear) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observations) -> _Linear:
-    """In numpy: for a thousand matches it is calls that cost, and torch's cost more."""
+    """In numpy: for a thousand matches the calls dominate, and torch's take longer."""
     pixels, points = observations.pixels.numpy(), observations.points.numpy()
     local = cam_from_world[:3, :3] @ points.T + cam_from_world[:3, 3:]
     seen = local[2] > _MIN_DEPTH
@@ -156,30 +173,12 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
     row = camera.fy * b + (camera.cy - pixels[:, 1])
     precision = observations.sigma.numpy() ** -2
     square = (column * column + row * row) * precision * 0.25
-    weight = observations.weight.numpy() * seen * precision / (1 + square) ** 2
+    weight = observations.weight.numpy() * seen * precision * robust.weight(square)
     # d pixel / d xi as in `localization.pose.pnp.projection_jacobian`, a row per parameter.
     ab, zero = a * b, np.zeros_like(a)
     d_column = camera.fx * np.stack([inverse, zero, -a * inverse, -ab, 1 + a * a, -b])
     d_row = camera.fy * np.stack([zero, inverse, -b * inverse, -1 - b * b, ab, a])
     return _Linear(d_column, d_row, column, row, weight, square)
-
-
-def _exp(xi: np.ndarray) -> np.ndarray:
-    """`se3.se3_exp` of one tangent [6] without the price of torch's calls.
-
-    A generator G has G^4 = -a^2 G^2, a the angle: exp G = 1 + G + (1 - cos a)/a^2 G^2 + (a - sin a)/a^3 G^3.
-    """
-    generator = np.zeros((4, 4))
-    generator[:3, 3] = xi[:3]
-    generator[2, 1], generator[0, 2], generator[1, 0] = xi[3:]
-    generator[1, 2], generator[2, 0], generator[0, 1] = -xi[3:]
-    angle = float(np.linalg.norm(xi[3:]))
-    if angle < _SMALL_ANGLE:
-        second, third = 1 / 2, 1 / 6
-    else:
-        second, third = (1 - math.cos(angle)) / angle**2, (angle - math.sin(angle)) / angle**3
-    square = generator @ generator
-    return np.eye(4) + generator + second * square + third * square @ generator
 
 
 def _transform(cam_from_world: Tensor, points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Refiners: they improve the pose of a query against the rendered map.
+"""Refiners: methods that improve the pose of a query by comparing it with the rendered map.
 
 A refiner is one file of this folder (or a plugin) that registers itself in `REFINERS`; its name is then a
 stage of `Localizer` and of `--stages`, and the fields of its options are flags, `--NAME.FIELD`.
@@ -16,18 +16,27 @@ from gsplatloc.utils.registry import Registry
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage may use beside the query: the map, and the extractor that made its descriptors."""
+    """The map and the extractor of its descriptors, for the factories of stages."""
 
     splat_map: SplatMap
     extractor: Extractor
 
 
 class Refiner(Protocol):
-    """Improves an estimate.
+    """Refines an estimate.
 
-    The contract (tests/localization/refine/test_contract.py): a failed estimate is returned as it is. A
-    refined pose comes with `accepted=True` and with its own inliers, matches and covariance. Where the
-    evidence does not support a refined pose, the initial estimate is returned with `accepted=False`.
+    The contract (tests/localization/refine/test_contract.py runs it on every registered refiner):
+    - A failed estimate is returned as it is, with `accepted=False`.
+    - A refined pose has `accepted=True`; its inliers, matches, covariance and information are its own. A
+      refiner that finds no matches decides the inliers of the initial ones anew (`pose.estimates.moved`).
+    - The covariance is calibrated (`pose.covariance.jackknife`).
+    - A refined pose that is not supported by the image is rejected: the initial estimate is returned with
+      `accepted=False`. An empty map and an image of another place are rejected.
+    - An object that the map lacks is ignored. Another exposure of the query is compensated, or its error is
+      covered by the covariance (gsloc).
+    - The initial covariance is either used as a prior, so that a certain pose is kept (lm, warp), or not used
+      at all (fine, gscpr, gsloc).
+    - The same inputs give the same bits.
     """
 
     name: str

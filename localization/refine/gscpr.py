@@ -1,16 +1,16 @@
-"""GS-CPR: one-shot refinement of anybody's pose.
+"""GS-CPR: one-shot refinement of a pose of any estimator.
 
 Liu et al., "GS-CPR: Efficient Camera Pose Refinement via 3D Gaussian Splatting" (ICLR 2025): render colour
-and depth at the coarse pose, match the rendering with the photo, lift the matches by the rendered depth and
-solve PnP with RANSAC. The coarse pose may be tens of centimetres off and needs no covariance or matches of
-its own: it only says where to look from. A further round looks from the pose that the last one gave.
+and depth at the initial pose, match the rendering with the query image, lift the matches by the rendered
+depth and solve PnP with RANSAC. The initial pose may be tens of centimetres off and needs no covariance or
+matches: it only selects the view that is rendered. A further round renders at the pose of the last one.
 
-The relative variant (GS-CPR_rel) trusts the rendered depth with one number only: the essential matrix of the
-matches gives the pose up to scale, and that is the median ratio of rendered to triangulated depths.
+In the relative variant (GS-CPR_rel) the essential matrix of the matches gives the pose up to scale, and the
+rendered depth the scale: the median ratio of rendered to triangulated depths.
 
-Accepted on evidence: matches that prove the pose (`pose.false_alarms`), hardly fewer of them than the
-last round had, which agree better with it than with the last pose; and, where the estimate came with matches
-of its own, those must still agree.
+A pose is accepted if its matches pass the test of false alarms (`pose.false_alarms`), if it has at least 80 %
+of the last round's inliers, if the matches agree better with it than with the last pose, and if 90 % of the
+initial pose's inliers, where it has any, are inliers of it.
 """
 
 import time
@@ -22,9 +22,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
-from gsplatloc.localization.alignment.exposure import (
-    FILE_NAME as EXPOSURE_NAME,
-)
+from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.alignment.exposure import (
     ColorTransform,
     ExposureNetwork,
@@ -32,15 +30,17 @@ from gsplatloc.localization.alignment.exposure import (
     load_exposure,
     to_rgb,
 )
+from gsplatloc.localization.features import make_extractor
 from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, make_matcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, pixel_scale
-from gsplatloc.localization.pose.relative import estimate_relative
+from gsplatloc.localization.pose.estimates import keeps_inliers
+from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.pose.relative import DepthMatches, estimate_relative
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
-from gsplatloc.localization.refine.fine import keeps_matches
 from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.splat_map import SplatMap
@@ -48,23 +48,22 @@ from gsplatloc.utils.errors import GSplatLocError
 
 Exposure = Literal["none", "act", "affine"]
 _NOISE_PX = 1.5  # of matches with a rendering, standard deviation per coordinate
-_MIN_GROWTH = 0.8  # of the inliers from one round to the next: fewer agree by more than chance
+_MIN_KEPT = 0.8  # share of the last round's inliers: fluctuations by chance are smaller
+_VALID_DEPTH = rendering.ValidDepth(min_alpha=0.7, max_depth_step=0.02)
 
 
 @dataclass(frozen=True)
 class GscprOptions:
-    """How a pose is refined in one shot, or a few."""
+    """How the query is matched with a rendering, and the pose solved."""
 
-    rounds: int = 2  # renderings, each at the pose that the last one gave (paper: 1)
-    matcher: str = "mutual"  # of photo and rendering (paper: MASt3R)
-    relative: bool = False  # scale alone from the rendered depth (GS-CPR_rel)
-    exposure: Exposure = "none"  # of the rendering: left, by the map's network, or solved per photo
-    max_side: int = 800  # pixels: the longer side of the rendering; larger photos are matched at this size
+    rounds: int = 2  # renderings, each at the pose of the last one (paper: 1)
+    matcher: str = "mutual"  # of query image and rendering (paper: MASt3R)
+    relative: bool = False  # relative pose from the matches, its scale from the rendered depth (GS-CPR_rel)
+    exposure: Exposure = "none"  # of the rendering: unchanged, by the map's network, or solved per query
+    max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
     top_k: int = 2048  # keypoints of a rendering, at most
-    min_alpha: float = 0.7  # a rendered pixel less opaque shows what is not mapped
-    max_depth_step: float = 0.02  # relative second difference of inverse depth that is no edge yet
-    # Matches with a rendering are off by 1 to 2 pixels, all of them: a loss as narrow as that for landmarks
-    # wastes most of what they say (0.61 against 0.50 cm on held-out views of RedKitchen).
+    # All matches with a rendering err by 1 to 2 pixels: the narrow loss of landmarks would discard most of
+    # their information (0.61 instead of 0.50 cm on held-out views of RedKitchen).
     pnp: PnPOptions = field(default_factory=lambda: PnPOptions(loss_scale_px=4.0))
 
     def __post_init__(self) -> None:
@@ -84,7 +83,7 @@ class GscprRefiner:
         matcher: ImageMatcher | None = None,
         exposure: ExposureNetwork | None = None,
     ):
-        """`matcher` is made when it is first needed, if not given; `exposure` is the map's own network.
+        """`matcher` is made when it is first needed by default; `exposure` is the map's exposure network.
 
         Raises `GSplatLocError` where the options ask for a network that the map does not have.
         """
@@ -100,7 +99,7 @@ class GscprRefiner:
 
     @torch.no_grad()
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
-        """Match and solve, `rounds` times; `initial` again, `accepted=False`, without evidence for more."""
+        """Match and solve, `rounds` times; `initial` with `accepted=False` if no round is accepted."""
         start = time.perf_counter()
         estimate = initial
         for _ in range(self.options.rounds if initial.ok else 0):
@@ -115,20 +114,22 @@ class GscprRefiner:
         options = self.options
         view = rendering.render_map(gaussians, query.camera, pose, self.render_options, options.max_side)
         matches = self._match(query, view)
+        shown = matches.b.to(view.depth)
+        kept = rendering.inside(rendering.valid_depth_mask(view, _VALID_DEPTH), shown)
         if options.relative:
-            return estimate_relative(matches, query.camera, view, self._trusted(view), options.pnp)
-        kept = rendering.inside(self._trusted(view), matches.b.to(view.depth))
-        matches = matches.select(kept.cpu())
-        points = rendering.to_world(view, rendering.lift(view, matches.b.to(view.depth)))
-        return estimate_pose(matches.a.double().numpy(), points.numpy(), query.camera, options.pnp)
-
-    def _trusted(self, view: rendering.Rendering) -> Tensor:
-        return rendering.solid(view, self.options.min_alpha, self.options.max_depth_step)
+            depth = torch.where(kept, rendering.lift(view, shown)[:, 2], 0.0).double().cpu()
+            pairs = DepthMatches(matches.a.double(), matches.b.double(), depth)
+            reference = PosedCamera(view.camera, view.cam_from_world)
+            return estimate_relative(pairs, query.camera, reference, options.pnp)
+        points = rendering.to_world(view, rendering.lift(view, shown[kept]))
+        pixels = matches.a[kept.cpu()].double()
+        return estimate_pose(pixels.numpy(), points.numpy(), query.camera, options.pnp)
 
     def _match(self, query: Query, view: rendering.Rendering) -> ImageMatches:
-        """Pixels of the photo beside pixels of the rendering."""
+        """Matches between pixels of the query image and of the rendering."""
         if self.matcher is None:
-            self.matcher = make_matcher(self.options.matcher, view.rgb.device, self.options.top_k)
+            extractor = make_extractor(device=view.rgb.device, top_k=self.options.top_k)
+            self.matcher = make_matcher(self.options.matcher, extractor)
         rendered = self._exposed(query, view)
         image = rendering.to_image(rendered)
         if isinstance(self.matcher, KeypointMatcher):
@@ -140,7 +141,7 @@ class GscprRefiner:
         return replace(matches, a=matches.a * torch.tensor(scale))
 
     def _exposed(self, query: Query, view: rendering.Rendering) -> Tensor:
-        """The rendering [3, H, W] in the photo's colours."""
+        """The rendering [3, H, W] with the exposure of the query image."""
         transform: ColorTransform | None = None
         if self.options.exposure == "act" and self.exposure is not None:
             transform = self.exposure.to(view.rgb.device).of_photo(query.image)
@@ -151,19 +152,19 @@ class GscprRefiner:
 
 
 def _accepted(refined: PoseEstimate, last: PoseEstimate, initial: PoseEstimate) -> bool:
-    """Whether a proven pose is also a step on from the last, and loyal to the matches of the first."""
-    grown = last is initial or refined.inliers >= _MIN_GROWTH * last.inliers
-    return grown and _explains_more(refined, last) and keeps_matches(refined.pose(), initial)
+    """Whether a verified pose improves on the last one and keeps the inliers of the initial one."""
+    enough = last is initial or refined.inliers >= _MIN_KEPT * last.inliers
+    return enough and _lowers_cost(refined, last) and keeps_inliers(refined.pose(), initial)
 
 
-def _explains_more(refined: PoseEstimate, last: PoseEstimate) -> bool:
-    """Whether the new matches agree better with the new pose than with that which they were found from.
+def _lowers_cost(refined: PoseEstimate, last: PoseEstimate) -> bool:
+    """Whether the new matches agree better with the new pose than with the pose that was rendered.
 
-    PnP sees to that itself; a relative pose close to the rendering's need not.
+    PnP ensures it; a relative pose close to the rendered one need not fulfil it.
     """
     if refined.matches is None:
         return False
-    camera, noise_px = refined.camera, _NOISE_PX * pixel_scale(refined.camera)
+    camera, noise_px = refined.camera, _NOISE_PX * reprojection.pixel_scale(refined.camera)
     pixels, points = torch.from_numpy(refined.matches.pixels), torch.from_numpy(refined.matches.points)
     seen = reprojection.observe(pixels, points, noise_px)
     return reprojection.cost(camera, refined.pose(), seen) <= reprojection.cost(camera, last.pose(), seen)
@@ -171,7 +172,7 @@ def _explains_more(refined: PoseEstimate, last: PoseEstimate) -> bool:
 
 @REFINERS.register("gscpr", GscprOptions, "GS-CPR: match with a rendering, lift by its depth, PnP")
 def make(options: GscprOptions, context: StageContext) -> Refiner:
-    folder = context.splat_map.folder
+    folder, matcher = context.splat_map.folder, make_matcher(options.matcher, context.extractor)
     if options.exposure != "act" or folder is None:
-        return GscprRefiner(options)
-    return GscprRefiner(options, exposure=load_exposure(folder / EXPOSURE_NAME))
+        return GscprRefiner(options, matcher=matcher)
+    return GscprRefiner(options, matcher=matcher, exposure=load_exposure(folder / EXPOSURE_NAME))

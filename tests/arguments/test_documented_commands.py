@@ -9,63 +9,83 @@ from typing import Any
 import pytest
 import tyro
 
-from benchmarks import accuracy, convergence, exposure, map_quality, pose_refinement, rgbd, suite, systems
+from benchmarks.accuracy.command import AccuracyArguments
+from benchmarks.accuracy.quality import QualityArguments
+from benchmarks.demo import DemoArguments
+from benchmarks.figures import FiguresArguments
+from benchmarks.performance.command import PerformanceArguments
+from benchmarks.performance.gate import GateArguments
+from benchmarks.systems.convergence import ConvergenceArguments
+from benchmarks.systems.refinement import RefinementArguments
+from benchmarks.systems.rgbd import RgbdArguments
 from gsplatloc.arguments.localization import parse_localize_arguments
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
 from gsplatloc.arguments.tracking import parse_tracking_arguments
 from gsplatloc.arguments.training import parse_train_arguments
-from gsplatloc.datasets import setup_7scenes, setup_images
+from gsplatloc.datasets import make_room, setup_7scenes, setup_images
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "docs/systems.md", "docs/results.md", "docs/performance.md"]
-PARSERS: dict[str, Callable[[list[str]], Any]] = {
-    "train.py": parse_train_arguments,
-    "loc_inference.py": parse_localize_arguments,
-    "refine_poses.py": parse_refine_arguments,
-    "track_rgbd.py": parse_tracking_arguments,
-    "render.py": parse_render_arguments,
-    "view.py": parse_view_arguments,
-    "datasets/setup_7scenes.py": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
-    "datasets/setup_images.py": lambda words: tyro.cli(setup_images.Arguments, args=words),
-    "benchmarks/accuracy.py": lambda words: tyro.cli(accuracy.AccuracyArguments, args=words),
-    "benchmarks/convergence.py": lambda words: tyro.cli(convergence.ConvergenceArguments, args=words),
-    "benchmarks/exposure.py": lambda words: tyro.cli(exposure.ExposureArguments, args=words),
-    "benchmarks/map_quality.py": lambda words: tyro.cli(map_quality.MapQualityArguments, args=words),
-    "benchmarks/pose_refinement.py": lambda words: tyro.cli(pose_refinement.RefinementArguments, args=words),
-    "benchmarks/rgbd.py": lambda words: tyro.cli(rgbd.RgbdArguments, args=words),
-    "benchmarks/suite.py": lambda words: tyro.cli(suite.SuiteArguments, args=words),
-    "benchmarks/systems.py": lambda words: tyro.cli(systems.SystemsArguments, args=words),
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BENCHMARKS: dict[str, type[Any] | None] = {
+    "accuracy": AccuracyArguments,
+    "quality": QualityArguments,
+    "performance": PerformanceArguments,
+    "gate": GateArguments,
+    "systems convergence": ConvergenceArguments,
+    "systems refinement": RefinementArguments,
+    "systems rgbd": RgbdArguments,
+    "systems all": None,
+    "demo": DemoArguments,
+    "figures": FiguresArguments,
 }
+PARSERS: dict[str, Callable[[list[str]], Any]] = {
+    "train": parse_train_arguments,
+    "localize": parse_localize_arguments,
+    "refine": parse_refine_arguments,
+    "track": parse_tracking_arguments,
+    "render": parse_render_arguments,
+    "view": parse_view_arguments,
+    "setup 7scenes": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
+    "setup images": lambda words: tyro.cli(setup_images.Arguments, args=words),
+    "setup room": lambda words: tyro.cli(make_room.Arguments, args=words),
+}
+SCRIPTS = {
+    "train.py": "train",
+    "loc_inference.py": "localize",
+    "refine_poses.py": "refine",
+    "track_rgbd.py": "track",
+    "render.py": "render",
+    "view.py": "view",
+    "datasets/setup_7scenes.py": "setup 7scenes",
+    "datasets/setup_images.py": "setup images",
+}
+GROUPS = ("setup", "systems")  # commands with subcommands
 
 
 def commands() -> list[str]:
-    """`python SCRIPT ...`, on lines of their own and within sentences."""
-    texts = [(ROOT / page).read_text(encoding="utf-8") for page in PAGES]
-    found = [match for text in texts for match in re.findall(r"(?:^|`)python ([^`\n]+)", text, re.MULTILINE)]
-    return sorted({" ".join(shlex.split(line, comments=True)) for line in found})
+    """`python SCRIPT ...` on lines of their own and within sentences, `gsplatloc NAME ...` on lines."""
+    pattern = r"(?:^|`)python ([^`\n]+)|^(gsplatloc [a-z][^\n]*)"
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [a or b for text in texts for a, b in re.findall(pattern, text, re.MULTILINE)]
+    lines = {" ".join(shlex.split(line, comments=True)) for line in found}
+    return sorted(line for line in lines if "--help" not in line and "COMMAND" not in line)
 
 
-def script_of(words: list[str]) -> tuple[str, list[str]]:
-    """The file that `python WORDS` runs, and what it is told: `-m a.b` is a/b.py."""
-    if words[0] == "-m":
-        return words[1].replace(".", "/") + ".py", words[2:]
-    return words[0], words[1:]
+def split_command(command: str) -> tuple[str, str, list[str]]:
+    """What a command runs: "benchmarks" or "gsplatloc", the name of the subcommand, and its arguments."""
+    words = command.removeprefix("-m ").split()
+    if words[0] in SCRIPTS:
+        return "gsplatloc", SCRIPTS[words[0]], words[1:]
+    end = 3 if words[1] in GROUPS else 2
+    return words[0], " ".join(words[1:end]), words[end:]
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if "--help" not in line])
+@pytest.mark.parametrize("command", commands())
 def test_a_documented_command_is_understood(command: str) -> None:
-    script, words = script_of(command.split())
-    assert PARSERS[script](words)  # which ends the test for an option that it does not know
-
-
-@pytest.mark.parametrize("part", systems.PARTS)
-def test_the_systems_pages_own_commands_are_understood(part: systems.Part) -> None:
-    script, words = script_of(systems.commands(systems.SystemsArguments())[part])
-    assert PARSERS[script]([*words, "figures.json"])
-
-
-@pytest.mark.parametrize("part", systems.PARTS)
-def test_the_systems_page_has_a_place_for_every_table(part: systems.Part) -> None:
-    page = systems.SystemsArguments().page.read_text(encoding="utf-8")
-    assert [page.count(f"<!-- {part}: {edge} -->") for edge in ("begin", "end")] == [1, 1]
+    program, name, words = split_command(command)
+    if program == "benchmarks":
+        arguments = BENCHMARKS[name]
+        assert arguments is None or tyro.cli(arguments, args=words)
+    else:
+        assert PARSERS[name](words)  # which ends the test for an option that it does not know

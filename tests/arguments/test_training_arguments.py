@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from gsplatloc.arguments.training import TrainArguments, parse_train_arguments
-from gsplatloc.scene.cameras import Camera
 
 REQUIRED = ["-s", "scene", "-m", "map"]
 
@@ -20,6 +19,7 @@ FLAGS = [
     ("--white_background", None, "scene", "white_background", True),
     ("-w", None, "scene", "white_background", True),
     ("--speedup", None, "descriptors", "speedup", True),
+    ("--extractor", "disk", "descriptors", "extractor", "disk"),
     ("--data_device", "cuda", "frames", "data_device", "cuda"),
     ("--sh_degree", "2", "schedule", "sh_degree", 2),
     ("--convert_SHs_python", None, "rendering", "convert_SHs_python", True),
@@ -67,7 +67,7 @@ def test_every_known_flag_is_understood(
 def test_resolution_zero_trains_small_and_leaves_the_features_their_images() -> None:
     parsed = parse_train_arguments([*REQUIRED, "-r", "0"])
     assert parsed.scene.options().resolution is None
-    assert parsed.mapping().schedule.full_scale(Camera(640, 480, 500, 500, 320, 240)) == 1 / 8
+    assert parsed.mapping().feature_sized and not parse_train_arguments(REQUIRED).mapping().feature_sized
 
 
 def test_lists_of_iterations_are_understood() -> None:
@@ -108,11 +108,11 @@ def test_a_preset_changes_a_group_of_settings_and_flags_win_over_it() -> None:
 
 
 def test_the_preset_for_a_cpu_can_end_early() -> None:
-    """Its last doubling of the resolution leaves room for what decides, and for the wind-up."""
+    """Its last doubling of the resolution leaves room for what decides, and for the cool-down."""
     options = parse_train_arguments([*REQUIRED, "--preset", "cpu"]).mapping()
     stopping = options.stopping
     decided = options.settled_iteration() + (stopping.early_stop + 1) * stopping.early_stop_interval
-    assert stopping.early_stop > 0 and decided + stopping.early_stop_windup < options.schedule.iterations
+    assert stopping.early_stop > 0 and decided + stopping.early_stop_cooldown < options.schedule.iterations
 
 
 @pytest.mark.parametrize(

@@ -224,15 +224,15 @@ def test_gaussians_that_cover_the_whole_image(shim: ModuleType, multiprocessors:
 
 
 def test_tiles_are_as_tight_as_on_the_cpu(shim: ModuleType) -> None:
-    """The error of a limit that is passed tells the number of pairs. The CPU takes boxes for small splats."""
+    """An error of the limit tells the number of intersections. The CPU takes boxes for small splats."""
     inputs = single(make_inputs(300, seed=3))
-    settings = _settings(max_pairs=1)
+    settings = _settings(max_intersections=1)
     with pytest.raises(MemoryError, match=r"touch \d+ tiles") as on_cpu:
         native.rasterize(**inputs, settings=settings)
     with on_shim(shim), pytest.raises(MemoryError, match=r"touch \d+ tiles") as on_gpu:
         native.rasterize(**inputs, settings=settings)
-    pairs = [int(re.findall(r"\d+", str(error.value))[0]) for error in (on_cpu, on_gpu)]
-    assert 0.97 * pairs[0] <= pairs[1] <= pairs[0]
+    counts = [int(re.findall(r"\d+", str(error.value))[0]) for error in (on_cpu, on_gpu)]
+    assert 0.97 * counts[0] <= counts[1] <= counts[0]
 
 
 def test_equal_depths_keep_the_order_of_the_gaussians(shim: ModuleType) -> None:

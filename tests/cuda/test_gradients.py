@@ -288,7 +288,7 @@ def test_gaussians_seen_by_one_raster_only(shim: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 40])
-def test_gaussians_that_nobody_sees_have_zero_gradients(shim: ModuleType, count: int) -> None:
+def test_invisible_gaussians_have_zero_gradients(shim: ModuleType, count: int) -> None:
     inputs = make_inputs(count)
     inputs["means"] = inputs["means"] * torch.tensor([1.0, 1.0, -1.0])
     found = shim_gradients(shim, inputs, Case(with_options(feature_size=EIGHTH)))

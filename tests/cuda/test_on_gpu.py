@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import gsplatloc_kernels as native
-from benchmarks.raster_scenes import cube
+from benchmarks.performance.rasterizer import cube
 from gsplatloc.gaussian_renderer import native as backend
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.feature_cache import FeatureCache
@@ -70,7 +70,7 @@ class Case:
             width, height, focal, 1.1 * focal, 0.48 * width, 0.53 * height,
             max(width // self.feature_scale, 1), max(height // self.feature_scale, 1),
             features_move_geometry=self.moves_geometry, antialiased=self.antialiased,
-            sh_degree=self.degree or 0, background=(0.1, 0.2, 0.3), max_pairs=1 << 28,
+            sh_degree=self.degree or 0, background=(0.1, 0.2, 0.3), max_intersections=1 << 28,
         )  # fmt: skip
         return replace(chosen, **changes)
 
@@ -110,30 +110,30 @@ def run(
     return {n: t.detach().cpu() for n, t in images.items()}, {n: t.cpu() for n, t in found.items()}
 
 
-def error(found: Tensor, truth: Tensor) -> float:
+def error(found: Tensor, reference: Tensor) -> float:
     """Relative, in the Euclidean norm; NaN never passes."""
-    difference = torch.linalg.vector_norm((found - truth).double())
-    return (difference / torch.linalg.vector_norm(truth.double()).clamp(min=1e-12)).item()
+    difference = torch.linalg.vector_norm((found - reference).double())
+    return (difference / torch.linalg.vector_norm(reference.double()).clamp(min=1e-12)).item()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_images_and_gradients_are_those_of_the_cpu(name: str) -> None:
     images, gradients = run(CASES[name], DEVICE)
-    true_images, true_gradients = run(CASES[name], torch.device("cpu"))
-    errors = {key: error(images[key], truth) for key, truth in true_images.items()}
+    reference_images, reference_gradients = run(CASES[name], torch.device("cpu"))
+    errors = {key: error(images[key], reference) for key, reference in reference_images.items()}
     assert {key: value for key, value in errors.items() if not value < FORWARD} == {}
-    assert gradients.keys() == true_gradients.keys()
-    errors = {key: error(gradients[key], truth) for key, truth in true_gradients.items()}
+    assert gradients.keys() == reference_gradients.keys()
+    errors = {key: error(gradients[key], reference) for key, reference in reference_gradients.items()}
     assert {key: value for key, value in errors.items() if not value < GRADIENT} == {}
 
 
 def test_tf32_features_stay_within_their_bound() -> None:
     case = Case(100_000, 640, 480, feature_scale=1, moves_geometry=True)
     images, gradients = run(case, DEVICE, feature_precision="tf32")
-    true_images, true_gradients = run(case, torch.device("cpu"))
-    assert error(images["features"], true_images["features"]) < TF32
-    assert error(images["rgb"], true_images["rgb"]) < FORWARD
-    assert error(gradients["features"], true_gradients["features"]) < TF32
+    reference_images, reference_gradients = run(case, torch.device("cpu"))
+    assert error(images["features"], reference_images["features"]) < TF32
+    assert error(images["rgb"], reference_images["rgb"]) < FORWARD
+    assert error(gradients["features"], reference_gradients["features"]) < TF32
 
 
 @pytest.mark.parametrize("name", ["100k at 640x480", "1M at 1920x1080, features of full size"])
@@ -148,8 +148,11 @@ def test_five_million_gaussians_in_full_hd() -> None:
     images, gradients = run(case, DEVICE)
     assert all(bool(tensor.isfinite().all()) for tensor in (*images.values(), *gradients.values()))
     with torch.no_grad():
-        truth = native.rasterize(**case.inputs(), settings=case.settings())
-    assert error(images["rgb"], truth.rgb) < FORWARD and error(images["features"], truth.features) < FORWARD
+        reference = native.rasterize(**case.inputs(), settings=case.settings())
+    assert (
+        error(images["rgb"], reference.rgb) < FORWARD
+        and error(images["features"], reference.features) < FORWARD
+    )
 
 
 def test_no_gaussians_give_the_background() -> None:
@@ -167,10 +170,10 @@ def test_a_parameter_that_is_not_finite_is_refused() -> None:
         native.rasterize(**inputs, settings=SMALL.settings())
 
 
-def test_too_many_pairs_are_refused_before_memory_is_taken() -> None:
+def test_too_many_intersections_are_refused_before_memory_is_taken() -> None:
     inputs = {name: tensor.to(DEVICE) for name, tensor in SMALL.inputs().items()}
-    with pytest.raises(MemoryError, match="max_pairs"):
-        native.rasterize(**inputs, settings=SMALL.settings(max_pairs=10))
+    with pytest.raises(MemoryError, match="max_intersections"):
+        native.rasterize(**inputs, settings=SMALL.settings(max_intersections=10))
 
 
 @needs_gpu
@@ -192,15 +195,15 @@ def test_double_precision_is_refused_on_a_gpu() -> None:
 def test_work_is_put_on_the_callers_stream() -> None:
     """Inputs that a busy stream has yet to write are read when it has written them."""
     expected, _ = run(SMALL, DEVICE)
-    truth = {name: tensor.to(DEVICE) for name, tensor in SMALL.inputs().items()}
-    late = {name: torch.zeros_like(tensor) for name, tensor in truth.items()}
+    inputs = {name: tensor.to(DEVICE) for name, tensor in SMALL.inputs().items()}
+    late = {name: torch.zeros_like(tensor) for name, tensor in inputs.items()}
     late["quaternions"][:, 0] = 1
     late["cam_from_world"].copy_(torch.eye(4))
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         torch.cuda._sleep(200_000_000)  # cycles: about a tenth of a second
-        for name, tensor in truth.items():
+        for name, tensor in inputs.items():
             late[name].copy_(tensor)
         result = native.rasterize(**late, settings=SMALL.settings())
         for tensor in late.values():
@@ -268,7 +271,7 @@ def test_torch_waits_for_nothing_in_a_training_iteration(
     extractor: Any,  # noqa: F811
     densification: str,
 ) -> None:
-    """The rasterizer's own wait, for the number of pairs, is not torch's and is not seen here."""
+    """The rasterizer's own wait, for the number of intersections, is not torch's and is not seen here."""
     trainer = make_trainer(tiny_scene, tmp_path, extractor, densification)
     iterations = iter(range(1, 10))
     for _ in range(len(tiny_scene.train) + 1):  # every image has been decoded and uploaded

@@ -67,10 +67,10 @@ def test_unknown_feature_precision() -> None:
         rasterize(make_inputs(20), feature_precision="half")
 
 
-@pytest.mark.parametrize("max_pairs", [-1, 1 << 32])
-def test_more_pairs_than_can_be_numbered(max_pairs: int) -> None:
-    with pytest.raises(ValueError, match="expected max_pairs from 0 to 4294967295"):
-        rasterize(make_inputs(20), max_pairs=max_pairs)
+@pytest.mark.parametrize("max_intersections", [-1, 1 << 32])
+def test_more_intersections_than_can_be_numbered(max_intersections: int) -> None:
+    with pytest.raises(ValueError, match="expected max_intersections from 0 to 4294967295"):
+        rasterize(make_inputs(20), max_intersections=max_intersections)
 
 
 def test_a_pass_frees_what_its_adjoint_does_not_read() -> None:
@@ -95,10 +95,13 @@ def test_errors_are_those_of_the_cpu(shim: ModuleType, name: str) -> None:
     assert str(found.value) == str(expected.value)
 
 
-def test_too_many_pairs_are_a_memory_error_as_on_the_cpu(shim: ModuleType) -> None:
+def test_too_many_intersections_are_a_memory_error_as_on_the_cpu(shim: ModuleType) -> None:
     inputs = single(make_inputs(20))
-    with on_shim(shim), pytest.raises(MemoryError, match="max_pairs = 5: render fewer or smaller Gaussians"):
-        rasterize(inputs, max_pairs=5)
+    with (
+        on_shim(shim),
+        pytest.raises(MemoryError, match="max_intersections = 5: render fewer or smaller"),
+    ):
+        rasterize(inputs, max_intersections=5)
 
 
 class FullDevice(ShimBackend):
@@ -121,11 +124,11 @@ class FullDevice(ShimBackend):
 
 @pytest.mark.parametrize(
     "left,note",
-    [(0, "300 Gaussians with 0 "), (3 << 20, r"300 Gaussians with \d\d\d+ .tile, Gaussian. pairs")],
+    [(0, "300 Gaussians with 0 "), (3 << 20, r"300 Gaussians with \d\d\d+ tile intersections")],
 )
 def test_out_of_memory_passes_through_and_says_for_what(shim: ModuleType, left: int, note: str) -> None:
     inputs = single(make_inputs(300))
-    inputs["scales"] *= 20  # many pairs
+    inputs["scales"] *= 20  # many intersections
     with on_shim(shim, backend=FullDevice) as backend:
         backend.left = left
         with pytest.raises(torch.OutOfMemoryError, match="no room") as raised:

@@ -9,9 +9,9 @@ import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.exposure import AdaptiveExposure, ExposureModel
+from gsplatloc.mapping.exposure import AdaptiveExposure, AffineExposure
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
 from gsplatloc.mapping.initialization import InitializationOptions
 from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
 from gsplatloc.mapping.schedule import ScheduleOptions
@@ -101,7 +101,7 @@ def test_an_iteration_waits_once_for_the_rasterizer_and_for_nothing_else(
     settings = options(
         100,
         densification=DensificationOptions(densification=densification),
-        frames=FrameOptions(data_device=data_device),
+        frames=FrameCacheOptions(data_device=data_device),
         rendering=RenderingOptions(device="cuda", exposure=True),
     )
     trainer, loader = make_trainer(tiny_scene, tmp_path, settings, extractor)
@@ -115,7 +115,7 @@ def test_an_iteration_waits_once_for_the_rasterizer_and_for_nothing_else(
 
 def test_frames_live_on_the_gpu_as_bytes_within_a_budget(gpu: SimulatedGpu, tiny_views: list[View]) -> None:
     size = tiny_views[0].camera.width * tiny_views[0].camera.height * 3
-    with FrameLoader(FrameOptions(image_cache_mb=1), None, DEVICE) as loader:
+    with FrameLoader(FrameCacheOptions(image_cache_mb=1), None, DEVICE) as loader:
         loader._capacity = 2 * size + 1
         for view in tiny_views:
             frame = loader.load(Request(view))
@@ -143,11 +143,11 @@ def test_a_map_and_a_pose_of_two_devices_are_brought_together_by_render(
 
 
 def test_exposure_goes_on_from_a_state_on_the_cpu(gpu: SimulatedGpu, tmp_path: Path) -> None:
-    def step(model: ExposureModel) -> None:
+    def step(model: AffineExposure) -> None:
         model.apply(1, torch.rand(3, 4, 4, device="cuda")).sum().backward()
         model.step()
 
-    model, other = ExposureModel(3, DEVICE), ExposureModel(3, DEVICE)
+    model, other = AffineExposure(3, DEVICE), AffineExposure(3, DEVICE)
     step(model)
     other.load_state({name: tensor.cpu() for name, tensor in model.state().items()})
     step(other)

@@ -1,6 +1,6 @@
 """A room of Gaussians whose every pose is known, and queries rendered in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap
@@ -37,6 +37,18 @@ class Room:
         """An estimate that is off by exp(xi); it states no covariance and has no matches."""
         pose = se3.se3_exp(torch.tensor(xi, dtype=torch.float64)) @ self.truth
         return PoseEstimate(Status.OK, CAMERA, pose)
+
+
+def with_matches(initial: PoseEstimate, truth: Tensor, count: int = 200) -> PoseEstimate:
+    """`initial` with matches of the true pose, every fourth of them wrong; all are marked as inliers."""
+    generator = torch.Generator().manual_seed(7)
+    size = torch.tensor([CAMERA.width, CAMERA.height], dtype=torch.float64)
+    pixels = torch.rand(count, 2, generator=generator, dtype=torch.float64) * size
+    depth = 2 + torch.rand(count, generator=generator, dtype=torch.float64)
+    points = (CAMERA.unproject(pixels, depth) - truth[:3, 3]) @ truth[:3, :3]
+    pixels[::4, 0] += 60.0
+    matches = Matches(pixels.numpy(), points.numpy(), np.ones(count, bool))
+    return replace(initial, inliers=count, matches=matches)
 
 
 def _wall(generator: torch.Generator, count: int, origin: list[float], along: Tensor) -> Tensor:

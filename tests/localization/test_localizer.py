@@ -1,13 +1,17 @@
 """The localizer on a world whose features are known."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from gsplatloc.localization.features import Features
 from gsplatloc.localization.features.xfeat import XFeatExtractor
+from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose, check_extractor
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions, map_bytes
@@ -22,7 +26,7 @@ IMAGE = np.zeros((480, 640, 3), np.uint8)
 
 
 class CountingRefiner:
-    """Returns its prior, and remembers what it was asked."""
+    """Returns the estimate that it is given, and remembers the queries."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,7 +49,7 @@ class RecordingExtractor(FakeExtractor):
         return super().extract(image)
 
 
-def test_prior_finds_the_camera(world: World) -> None:
+def test_the_initial_pose_finds_the_camera(world: World) -> None:
     localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
     localization = localizer.localize(IMAGE, CAMERA)
     translation, rotation = pose_errors(localization.final.pose(), TRUTH)
@@ -54,7 +58,7 @@ def test_prior_finds_the_camera(world: World) -> None:
     assert rotation < 0.1
 
 
-def test_where_the_strongest_keypoints_disagree_all_are_compared(world: World) -> None:
+def test_all_keypoints_are_matched_where_the_strongest_disagree(world: World) -> None:
     options = LandmarkMatchingOptions(first_keypoints=40)  # of these none is a landmark's
     final = (
         Localizer(LandmarkPose(world.landmarks, options), FakeExtractor(world.features))
@@ -85,7 +89,7 @@ def test_refiners_run_in_order_on_one_query(world: World) -> None:
     )
 
 
-def test_failed_prior_skips_refinement(world: World) -> None:
+def test_a_failed_initial_pose_skips_the_refinements(world: World) -> None:
     features = replace(world.features, keypoints=world.features.keypoints.select(slice(0, 5)))
     refiner = CountingRefiner("fine")
     localization = Localizer(
@@ -100,6 +104,81 @@ def test_image_must_fit_its_camera(world: World) -> None:
     localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
     with pytest.raises(GSplatLocError, match="640x480, found 320x240"):
         localizer.localize(IMAGE[::2, ::2], CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (IMAGE[..., 0], r"\[480, 640\] of uint8"),
+        (IMAGE[..., [0, 0, 0, 0]], r"\[480, 640, 4\] of uint8"),
+        (IMAGE.astype(np.float32), r"\[480, 640, 3\] of float32"),
+        (torch.zeros(480, 640, 3), "Tensor"),
+    ],
+)
+def test_an_image_of_another_shape_or_type_is_a_user_error(world: World, image: Any, found: str) -> None:
+    localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
+    with pytest.raises(GSplatLocError, match=rf"expected an RGB image \[H, W, 3\] of uint8, found .*{found}"):
+        localizer.localize(image, CAMERA)
+
+
+def test_a_given_pose_of_another_shape_is_a_user_error(world: World) -> None:
+    localizer = Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
+    with pytest.raises(GSplatLocError, match=r"expected cam_from_world \[4, 4\], found \[3, 4\]"):
+        localizer.localize(IMAGE, CAMERA, TRUTH[:3])
+
+
+class Hypotheses:
+    """An initial pose that proposes the given estimates, one after another."""
+
+    name = "hypotheses"
+
+    def __init__(self, *estimates: PoseEstimate) -> None:
+        self.estimates = estimates
+
+    def hypotheses(self, query: Query) -> Iterator[PoseEstimate]:
+        yield from self.estimates
+
+
+class PickyRefiner:
+    """Accepts the true pose only."""
+
+    name = "picky"
+
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        return replace(initial, accepted=torch.equal(initial.pose(), TRUTH), elapsed_ms=3.0)
+
+
+UNSUPPORTED = PoseEstimate(Status.OK, CAMERA, torch.eye(4, dtype=torch.float64), accepted=False)
+
+
+def test_the_first_hypothesis_that_a_refinement_accepts_is_returned(world: World) -> None:
+    initial = Hypotheses(UNSUPPORTED, replace(UNSUPPORTED, cam_from_world=TRUTH), UNSUPPORTED)
+    localizer = Localizer(initial, FakeExtractor(world.features), refiners=[PickyRefiner()])
+    localization = localizer.localize(IMAGE, CAMERA)
+    assert localization.final.accepted and torch.equal(localization.final.pose(), TRUTH)
+    assert list(localization.stages) == ["initial", "picky"]
+
+
+def test_hypotheses_that_no_refinement_accepts_are_a_failure(world: World) -> None:
+    initial = Hypotheses(UNSUPPORTED, UNSUPPORTED)
+    localizer = Localizer(initial, FakeExtractor(world.features), refiners=[PickyRefiner()])
+    stages = localizer.localize(IMAGE, CAMERA).stages
+    assert stages["picky"].status is Status.NO_CONSENSUS and not stages["picky"].accepted
+    assert stages["picky"].elapsed_ms == 3.0
+    assert stages["initial"].ok
+
+
+def test_a_pose_of_the_first_hypothesis_is_kept_where_its_refinement_is_rejected(world: World) -> None:
+    """Landmarks support it: only an initial pose without matches depends on a refinement."""
+    supported = replace(UNSUPPORTED, accepted=True)
+    localizer = Localizer(Hypotheses(supported), FakeExtractor(world.features), refiners=[PickyRefiner()])
+    final = localizer.localize(IMAGE, CAMERA).final
+    assert final.ok and not final.accepted
+
+
+def test_the_given_pose_reaches_the_initial_pose(world: World) -> None:
+    final = Localizer(GivenPose(), FakeExtractor(world.features)).localize(IMAGE, CAMERA, TRUTH).final
+    assert torch.equal(final.pose(), TRUTH) and final.covariance is None
 
 
 def test_landmarks_of_another_extractor_are_refused(world: World) -> None:
@@ -137,7 +216,7 @@ def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_landmarks_alone_localize(world: World, tmp_path: Path) -> None:
-    """A map without Gaussians serves the prior stage; its size is that of the landmarks."""
+    """A map without Gaussians is enough for the initial pose; its size is that of the landmarks."""
     options = LocalizerOptions(stages=("initial",))
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)

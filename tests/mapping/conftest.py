@@ -20,11 +20,14 @@ CAMERA = Camera(40, 32, 36.0, 36.0, 20.0, 16.0)
 
 
 class GridExtractor:
-    """A stand-in for XFeat: mean colours of 8x8 cells, in four channels, keypoints at the cells' centres."""
+    """An extractor for tests: mean colours of 8x8 cells in four channels, keypoints at their centres."""
 
-    version = "grid-1"
+    name, version, channels = "grid", "grid-1", 4
     top_k = 20
     calls = 0
+
+    def dense_size(self, width: int, height: int) -> tuple[int, int]:
+        return height // 8, width // 8
 
     def extract(self, image: np.ndarray) -> Features:
         self.calls += 1

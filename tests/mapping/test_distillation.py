@@ -49,8 +49,6 @@ def test_without_steps_nothing_changes(tmp_path: Path, tiny_views: list[View], e
 
 
 def test_rates_fall_exponentially() -> None:
-    rates = DescriptorOptions(
-        descriptor_steps=3, descriptor_lr_init=0.04, descriptor_lr_final=0.01
-    ).descriptor_rates()
-    assert torch.allclose(torch.tensor(rates), torch.tensor([0.04, 0.02, 0.01]))
+    rates = torch.tensor(DescriptorOptions(descriptor_steps=3).descriptor_rates())
+    assert torch.allclose(rates, torch.tensor([0.02, 0.02 / 20**0.5, 0.001]))
     assert DescriptorOptions().descriptor_rates() == []

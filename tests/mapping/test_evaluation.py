@@ -15,7 +15,7 @@ from gsplatloc.mapping.evaluation import (
     evaluate_views,
     quality_line,
 )
-from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 
@@ -37,7 +37,7 @@ class Halved(ExposureNetwork):
 
 
 def quality(view: View, depth: bool = True, exposure: ExposureNetwork | None = None) -> ImageQuality:
-    with FrameLoader(FrameOptions(), None, torch.device("cpu")) as loader:
+    with FrameLoader(FrameCacheOptions(), None, torch.device("cpu")) as loader:
         return evaluate(blob(), [Request(view, depth=depth)], loader, OPTIONS, exposure)
 
 

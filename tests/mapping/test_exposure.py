@@ -2,20 +2,20 @@
 
 import torch
 
-from gsplatloc.mapping.exposure import AdaptiveExposure, Exposure, ExposureModel, make_exposure
+from gsplatloc.mapping.exposure import AdaptiveExposure, AffineExposure, ExposureModel, make_exposure
 
 CPU = torch.device("cpu")
 
 
-def fit(steps: int, seed: int = 0) -> tuple[ExposureModel, torch.Tensor]:
+def fit(steps: int, seed: int = 0) -> tuple[AffineExposure, torch.Tensor]:
     """Two images of the same colours, one of them darker."""
-    model = ExposureModel(2, CPU)
+    model = AffineExposure(2, CPU)
     image = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(seed))
     train(model, image, steps)
     return model, image
 
 
-def train(model: ExposureModel, image: torch.Tensor, steps: int) -> None:
+def train(model: AffineExposure, image: torch.Tensor, steps: int) -> None:
     for step in range(steps):
         gain = (0.9, 1.1)[step % 2]
         (model.apply(step % 2, image) - gain * image).square().mean().backward()
@@ -37,7 +37,7 @@ def test_it_learns_gains_around_their_mean() -> None:
 
 def test_it_goes_on_from_its_state_bit_by_bit() -> None:
     model, image = fit(6)
-    other = ExposureModel(2, CPU)
+    other = AffineExposure(2, CPU)
     other.load_state({name: tensor.clone() for name, tensor in model.state().items()})
     train(model, image, 4)
     train(other, image, 4)
@@ -87,5 +87,5 @@ def test_the_network_goes_on_from_its_state_bit_by_bit() -> None:
 
 
 def test_both_models_are_made_by_name() -> None:
-    made: list[Exposure | None] = [make_exposure(kind, 3, CPU) for kind in ("act", "affine", None)]
-    assert [type(model) for model in made] == [AdaptiveExposure, ExposureModel, type(None)]
+    made: list[ExposureModel | None] = [make_exposure(kind, 3, CPU) for kind in ("act", "affine", None)]
+    assert [type(model) for model in made] == [AdaptiveExposure, AffineExposure, type(None)]

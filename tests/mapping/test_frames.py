@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameLoader, FrameOptions, Request
+from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -34,7 +34,7 @@ def make_view(index: int, height: int = 8, width: int = 16) -> tuple[View, Count
 
 
 def loader(megabytes: int = 1, features: FeatureCache | None = None) -> FrameLoader:
-    return FrameLoader(FrameOptions(image_cache_mb=megabytes), features, CPU)
+    return FrameLoader(FrameCacheOptions(image_cache_mb=megabytes), features, CPU)
 
 
 def test_a_frame_is_the_image_in_unit_range() -> None:
@@ -106,15 +106,15 @@ def test_memory_does_not_grow_with_the_number_of_images() -> None:
 def test_a_device_that_is_not_there_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(GSplatLocError, match="--data_device"):
-        FrameLoader(FrameOptions(data_device="cuda"), None, CPU)
+        FrameLoader(FrameCacheOptions(data_device="cuda"), None, CPU)
     with pytest.raises(GSplatLocError, match="found 'disk'"):
-        FrameLoader(FrameOptions(data_device="disk"), None, CPU)
+        FrameLoader(FrameCacheOptions(data_device="disk"), None, CPU)
 
 
 def test_images_live_where_training_runs_unless_told_otherwise() -> None:
     gpu = torch.device("cuda", 1)
-    assert FrameOptions().device(gpu) == gpu
-    assert FrameOptions(data_device="cpu").device(gpu) == CPU
+    assert FrameCacheOptions().device(gpu) == gpu
+    assert FrameCacheOptions(data_device="cpu").device(gpu) == CPU
 
 
 def test_an_image_that_cannot_be_decoded_fails_where_it_is_needed() -> None:

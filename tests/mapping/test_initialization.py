@@ -34,7 +34,7 @@ def without(scene: Scene, points: bool = False, depth: bool = False) -> Scene:
 
 
 def start(scene: Scene, kind: str, tracks: Tracks | None = None) -> SparsePoints:
-    options = InitializationOptions(init=kind, random_points=60)  # type: ignore[arg-type]
+    options = InitializationOptions(init=kind, init_max_points=2_000)  # type: ignore[arg-type]
     return init.initial_points(scene, scene.train, options, lambda: tracks or no_tracks(), generator())
 
 
@@ -68,7 +68,7 @@ def test_auto_merges_depth_and_points(tiny_scene: Scene) -> None:
 def test_auto_falls_back_to_tracks_and_then_to_chance(tiny_scene: Scene) -> None:
     bare = without(tiny_scene, points=True, depth=True)
     assert start(bare, "auto", one_track()).positions.tolist() == [[1, 2, 3]]
-    assert len(start(bare, "auto")) == 60
+    assert len(start(bare, "auto")) == 2_000
 
 
 @pytest.mark.parametrize("kind", ["points", "depth"])
@@ -105,14 +105,14 @@ def test_a_gaussian_is_as_large_as_the_distance_to_its_neighbours() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_points_make_finite_gaussians(count: int) -> None:
     points = SparsePoints(np.zeros((count, 3)), np.full((count, 3), 255, np.uint8))
-    made = init.gaussians_from_points(points, InitializationOptions(), 2, torch.zeros(count, 4))
+    made = init.gaussians_from_points(points, 2, torch.zeros(count, 4))
     assert len(made) == count and made.sh.shape == (count, 9, 3)
     assert all(tensor.isfinite().all() for tensor in made.parameters().values())
 
 
 def test_a_gaussian_starts_with_its_points_colour() -> None:
     points = SparsePoints(np.eye(3), np.array([[255, 0, 51], [0, 0, 0], [9, 9, 9]], np.uint8))
-    made = init.gaussians_from_points(points, InitializationOptions(), 0, torch.zeros(3, 0))
+    made = init.gaussians_from_points(points, 0, torch.zeros(3, 0))
     rgb = 0.5 + 0.28209479177387814 * made.sh[0, 0]
     assert rgb.tolist() == pytest.approx([1, 0, 0.2], abs=1e-6)
 

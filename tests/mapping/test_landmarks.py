@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
+from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Camera, View
 
@@ -48,17 +48,12 @@ def test_longest_tracks_come_first() -> None:
 
 
 def test_the_cap_keeps_the_longest() -> None:
-    landmarks = build_landmarks(VIEWS, make_tracks([3, 5, 4]), "v1", LandmarkOptions(max_landmarks=2))
+    landmarks = build_landmarks(VIEWS, make_tracks([3, 5, 4]), "v1", max_landmarks=2)
     assert landmarks.lengths.tolist() == [5, 4]
 
 
-def test_short_tracks_are_no_landmarks() -> None:
-    landmarks = build_landmarks(VIEWS, make_tracks([2, 3]), "v1", LandmarkOptions(min_length=3))
-    assert landmarks.lengths.tolist() == [3]
-
-
 def test_directions_point_at_the_cameras() -> None:
-    landmarks = build_landmarks(VIEWS, make_tracks([1, 2]), "v1", LandmarkOptions(min_length=1))
+    landmarks = build_landmarks(VIEWS, make_tracks([1, 2]), "v1")
     torch.testing.assert_close(landmarks.directions[1], torch.tensor([0.0, 0.0, -1.0]))
     first = torch.tensor([0.0, 0.0, -1.0])
     second = torch.nn.functional.normalize(torch.tensor([1.0, 0.0, -1.1]), dim=0)

@@ -46,6 +46,11 @@ def test_large_images_are_trained_smaller() -> None:
     assert ScheduleOptions(train_pixels=300).full_scale(CAMERA) == 1
 
 
+def test_images_of_the_feature_maps_size_can_be_trained_on() -> None:
+    options = ScheduleOptions(iterations=100, train_pixels=75, pyramid=(0.5,))
+    assert options.full_scale(CAMERA, cell=8) == options.scale(CAMERA, 51, cell=8) == 1 / 8
+
+
 def test_a_degree_is_added_at_every_interval_up_to_the_highest() -> None:
     options = ScheduleOptions(sh_degree=2)
     assert [options.degree(i) for i in (1, 999, 1000, 2000, 9000)] == [0, 0, 1, 2, 2]

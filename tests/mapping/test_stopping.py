@@ -11,7 +11,7 @@ from gsplatloc.mapping.stopping import EarlyStop, StoppingOptions
 from gsplatloc.scene.densification import DensificationOptions
 from gsplatloc.utils.errors import GSplatLocError
 
-OPTIONS = StoppingOptions(early_stop=2, early_stop_gain=0.5, early_stop_interval=10, early_stop_windup=20)
+OPTIONS = StoppingOptions(early_stop=2, early_stop_gain=0.5, early_stop_interval=10, early_stop_cooldown=20)
 
 
 def decided() -> EarlyStop:
@@ -42,13 +42,13 @@ def test_small_gains_add_up() -> None:
     assert not any(stop.observe(10 * i, 20 + 0.3 * i) for i in range(1, 10))
 
 
-def test_nothing_is_evaluated_during_the_wind_up() -> None:
+def test_nothing_is_evaluated_during_the_cool_down() -> None:
     assert not any(decided().due(i) for i in range(41, 61))
 
 
-def test_the_wind_up_runs_through_the_rest_of_the_schedule() -> None:
+def test_the_cool_down_runs_through_the_rest_of_the_schedule() -> None:
     stop = decided()
-    assert stop.winding_up and stop.last_iteration == 60
+    assert stop.cooling_down and stop.last_iteration == 60
     assert [stop.schedule_iteration(i) for i in (40, 50, 60)] == [40, 70, 100]
 
 
@@ -63,8 +63,8 @@ def test_a_late_decision_ends_no_later_than_the_schedule() -> None:
     assert stop.last_iteration == 100 and stop.schedule_iteration(95) == 95
 
 
-def test_without_a_wind_up_it_ends_at_once() -> None:
-    stop = EarlyStop(replace(OPTIONS, early_stop=1, early_stop_windup=0), 100)
+def test_without_a_cool_down_it_ends_at_once() -> None:
+    stop = EarlyStop(replace(OPTIONS, early_stop=1, early_stop_cooldown=0), 100)
     stop.observe(10, 20.0)
     assert stop.observe(20, 20.0)
     assert stop.last_iteration == 20 and stop.schedule_iteration(20) == 20
@@ -91,7 +91,7 @@ def test_older_checkpoints_have_no_state() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("early_stop", -1), ("early_stop_gain", -0.1), ("early_stop_interval", 0), ("early_stop_windup", -1)],
+    [("early_stop", -1), ("early_stop_gain", -0.1), ("early_stop_interval", 0), ("early_stop_cooldown", -1)],
 )
 def test_settings_that_make_no_sense_are_refused(field: str, value: Any) -> None:
     with pytest.raises(GSplatLocError, match=field):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from gsplatloc.mapping import trainer as trainer_module
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameLoader, FrameOptions
+from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader
 from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points, thinned
 from gsplatloc.mapping.options import (
     DebugOptions,
@@ -61,7 +61,7 @@ def make_trainer(
 ) -> Trainer:
     held_in, held_out = split_holdout(scene.train, settings.schedule.holdout)
     points = thinned(scene.points, 40)  # type: ignore[arg-type]
-    gaussians = gaussians_from_points(points, InitializationOptions(), 1, torch.zeros(len(points), 4))
+    gaussians = gaussians_from_points(points, 1, torch.zeros(len(points), 4))
     cache = FeatureCache(output / "cache", extractor)
     loader = FrameLoader(settings.frames, cache, CPU)
     return Trainer(TrainingSet(held_in, held_out, extent=10.0), gaussians, loader, settings, output, watcher)
@@ -91,7 +91,7 @@ def test_a_resumed_run_ends_bit_by_bit_as_an_uninterrupted_one(
         settings,
         densification=replace(settings.densification, densification=kind),
         rendering=replace(settings.rendering, exposure=True, backend=backend),
-        losses=replace(settings.losses, lambda_depth=0.1, feature_interval=2),
+        losses=replace(settings.losses, lambda_depth=0.1),
         output=replace(settings.output, checkpoint_iterations=(9,)),
     )
     whole = make_trainer(tiny_scene, tmp_path, settings, extractor)
@@ -107,7 +107,9 @@ def test_a_resumed_run_ends_bit_by_bit_as_an_uninterrupted_one(
 
 def stopping_early() -> MappingOptions:
     """Settings whose second evaluation, after iteration 20, ends the run: nothing gains 100 dB."""
-    stopping = StoppingOptions(early_stop=1, early_stop_gain=100, early_stop_interval=10, early_stop_windup=6)
+    stopping = StoppingOptions(
+        early_stop=1, early_stop_gain=100, early_stop_interval=10, early_stop_cooldown=6
+    )
     settings = options(40, stopping=stopping)
     return replace(settings, densification=replace(settings.densification, opacity_reset_interval=0))
 
@@ -132,7 +134,9 @@ def test_a_run_that_holds_out_nothing_does_not_end_early(
     assert trainer.iteration == 40
 
 
-@pytest.mark.parametrize("at", [8, 14, 23])  # before the first evaluation, before the second, in the wind-up
+@pytest.mark.parametrize(
+    "at", [8, 14, 23]
+)  # before the first evaluation, before the second, in the cool-down
 def test_a_run_that_ends_early_can_be_resumed_bit_by_bit(
     tmp_path: Path, tiny_scene: Scene, extractor: Any, at: int
 ) -> None:
@@ -148,7 +152,7 @@ def test_a_run_that_ends_early_can_be_resumed_bit_by_bit(
         assert torch.equal(tensor, resumed.gaussians.parameters()[name]), name
 
 
-def test_the_wind_up_adds_no_gaussians(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
+def test_the_cool_down_adds_no_gaussians(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
     settings = stopping_early()
     unlimited = replace(settings.densification, densify_grad_threshold=0.0, max_gaussians=10_000)
     settings = replace(settings, densification=unlimited)
@@ -174,6 +178,22 @@ def test_a_checkpoint_of_other_descriptors_is_refused(
     settings = options(2, descriptors=DescriptorOptions(descriptors="aggregated"))
     with pytest.raises(GSplatLocError, match="other descriptors"):
         make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
+
+
+def test_a_checkpoint_of_another_extractor_is_refused(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any
+) -> None:
+    checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
+    settings = options(2, descriptors=DescriptorOptions(extractor="disk"))
+    with pytest.raises(GSplatLocError, match="other extractor"):
+        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
+
+
+def test_older_checkpoints_are_all_of_xfeat(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
+    trainer = make_trainer(tiny_scene, tmp_path, options(2), extractor)
+    checkpoint = trainer.checkpoint()
+    facts = {name: value for name, value in checkpoint.facts.items() if name != "extractor"}
+    trainer.resume(replace(checkpoint, facts=facts))
 
 
 DAMAGES = {
@@ -222,7 +242,7 @@ def test_every_image_is_decoded_once_an_epoch(
 
     views = [counting(view) for view in tiny_scene.train]
     colour_only = DescriptorOptions(descriptors="none")
-    settings = options(4, frames=FrameOptions(image_cache_mb=0), descriptors=colour_only)
+    settings = options(4, frames=FrameCacheOptions(image_cache_mb=0), descriptors=colour_only)
     settings = replace(settings, schedule=replace(settings.schedule, holdout=0))
     trainer = make_trainer(replace(tiny_scene, train=views), tmp_path, settings, extractor)
     for iteration in range(1, 5):
@@ -350,11 +370,11 @@ def test_a_run_writes_the_whole_map(tmp_path: Path, tiny_scene: Scene, extractor
 
 
 def test_speedup_trains_few_channels_and_a_decoder(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    settings = options(4, descriptors=DescriptorOptions(speedup=True, speedup_channels=3))
+    settings = options(4, descriptors=DescriptorOptions(speedup=True))
     whole_run(tiny_scene, tmp_path, settings, extractor)
     loaded = load_gaussians(tmp_path)
-    assert loaded.features.shape[1] == 3 and loaded.feature_decoder is not None
-    assert loaded.feature_decoder.shape == (4, 3)
+    assert loaded.features.shape[1] == 16 and loaded.feature_decoder is not None
+    assert loaded.feature_decoder.shape == (4, 16)
 
 
 def test_test_views_are_never_touched(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:

@@ -8,12 +8,8 @@ import pytest
 import torch
 
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.mapping.triangulation import (
-    TriangulationOptions,
-    epipolar_distances,
-    select_pairs,
-    triangulate,
-)
+from gsplatloc.mapping import triangulation
+from gsplatloc.mapping.triangulation import epipolar_distances, select_pairs, triangulate
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils import se3
 
@@ -87,6 +83,13 @@ def test_observations_tell_who_saw_what() -> None:
         torch.testing.assert_close(pixel.float(), keypoints[view].xy[keypoint], atol=0.1, rtol=0)
 
 
+def test_descriptors_of_any_length_are_averaged() -> None:
+    views, points = arc(), cloud()
+    found = [detect(view, points) for view in views]
+    keypoints = [replace(k, descriptors=torch.nn.functional.pad(k.descriptors, (0, 64))) for k in found]
+    assert triangulate(views, keypoints).descriptors.shape[1] == 128
+
+
 def test_descriptors_and_colours_are_the_observations() -> None:
     views, points = arc(), cloud()
     keypoints = [detect(view, points) for view in views]
@@ -105,10 +108,11 @@ def test_different_cameras_are_honoured() -> None:
     assert torch.cdist(torch.from_numpy(tracks.positions), points).min(1).values.max() < 1e-3
 
 
-def test_short_tracks_are_dropped() -> None:
+def test_short_tracks_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triangulation, "MIN_LENGTH", 7)
     views, points = arc(), cloud()
     keypoints = [detect(view, points) for view in views]
-    tracks = triangulate(views, keypoints, TriangulationOptions(min_length=7))
+    tracks = triangulate(views, keypoints)
     assert len(tracks) > 0
     assert tracks.lengths.min() >= 7
 
@@ -123,26 +127,26 @@ def test_same_input_gives_the_same_tracks() -> None:
 @pytest.mark.parametrize("count", [0, 5])
 def test_nothing_to_match_gives_empty_tracks(count: int) -> None:
     views = arc()
-    none = Keypoints(torch.zeros(count, 2), torch.zeros(count, 64), torch.zeros(count))
+    none = Keypoints(torch.zeros(count, 2), torch.zeros(count, 128), torch.zeros(count))
     tracks = triangulate(views, [none] * len(views))
     assert len(tracks) == 0
     assert tracks.positions.shape == (0, 3)
-    assert tracks.descriptors.shape == (0, 64)
+    assert tracks.descriptors.shape == (0, 128)
 
 
 def test_pairs_prefer_close_views_with_the_same_direction() -> None:
     views = [look(x, 0.0) for x in (0.0, 0.1, 0.2, 5.0)] + [look(0.05, np.pi)]
-    pairs = select_pairs(views, TriangulationOptions(neighbours=1))
+    pairs = select_pairs(views, neighbours=1)
     assert pairs == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_views_that_look_away_are_no_pair() -> None:
-    assert select_pairs([look(0.0, 0.0), look(0.1, 1.2)], TriangulationOptions()) == []
+    assert select_pairs([look(0.0, 0.0), look(0.1, 1.2)]) == []
 
 
 def test_views_at_one_place_are_paired() -> None:
     """A rotating camera has no spread to measure distance by."""
-    assert select_pairs([look(0.0, 0.0), look(0.0, 0.2)], TriangulationOptions()) == [(0, 1)]
+    assert select_pairs([look(0.0, 0.0), look(0.0, 0.2)]) == [(0, 1)]
 
 
 def test_epipolar_distance_of_a_shifted_point_is_its_shift() -> None:

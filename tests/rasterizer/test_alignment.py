@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.alignment.residuals import (
-    Exposure,
+    GainBias,
     NormalEquations,
     ResidualBlock,
     reference_equations,
@@ -20,7 +20,7 @@ KINDS = ("photometric", "inverse_depth", "features")
 INTRINSICS = (70.0, 75.0, 41.0, 29.0)
 SIZE = (60, 80)
 COUNT = 1501  # more than a chunk, and no multiple of any lane count
-EXPOSURE = Exposure(1.1, 0.05)
+EXPOSURE = GainBias(1.1, 0.05)
 SIGMA = 0.7
 POSE = se3.se3_exp(torch.tensor([0.02, -0.03, 0.05, 0.02, 0.01, -0.03], dtype=torch.float64))
 
@@ -51,7 +51,7 @@ def make_block(kind: Any, dtype: torch.dtype = torch.float64, slopes: bool = Fal
 
 
 def native(block: ResidualBlock, **options: Any) -> NormalEquations:
-    fields = (block.kind, block.points, block.reference, block.image, block.intrinsics, block.slopes)
+    fields = (block.kind, block.points, block.reference, block.image, block.intrinsics, block.gradients)
     residuals = torch.empty_like(block.points[0])
     exposure = (EXPOSURE.gain, EXPOSURE.bias)
     sums = normal_equations(AlignmentBlock(*fields), POSE, SIGMA, exposure, residuals, **options)
@@ -87,7 +87,7 @@ def test_single_precision_is_enough(kind: str) -> None:
 def test_slopes_of_the_reference_are_averaged_in() -> None:
     block = make_block("photometric", slopes=True)
     assert_same(native(block), reference_equations(block, POSE, SIGMA, EXPOSURE), 1e-12)
-    plain = native(replace(block, slopes=None))
+    plain = native(replace(block, gradients=None))
     assert not torch.allclose(native(block).hessian, plain.hessian, rtol=0.1)
 
 
@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_the_cost(kind: str) -> None:
         for sign in (step, -step):
             xi = torch.zeros(8, dtype=torch.float64)
             xi[i] = sign
-            exposure = Exposure(EXPOSURE.gain + xi[6].item(), EXPOSURE.bias + xi[7].item())
+            exposure = GainBias(EXPOSURE.gain + xi[6].item(), EXPOSURE.bias + xi[7].item())
             costs.append(reference_equations(block, se3.se3_exp(xi[:6]) @ POSE, SIGMA, exposure).cost)
         expected[i] = (costs[0] - costs[1]) / (2 * step)
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * gradient.abs().max().item())

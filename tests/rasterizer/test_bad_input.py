@@ -127,7 +127,7 @@ def test_settings_out_of_range(changes: dict[str, Any]) -> None:
         call({}, **changes)
 
 
-@pytest.mark.parametrize("name", ["width", "height", "feature_width", "feature_height", "max_pairs"])
+@pytest.mark.parametrize("name", ["width", "height", "feature_width", "feature_height", "max_intersections"])
 @pytest.mark.parametrize("value", [64.0, "64"])
 def test_sizes_that_are_not_integers(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"expected an integer {name}, found"):
@@ -162,9 +162,9 @@ def test_no_channels_give_an_empty_feature_map() -> None:
     assert result.features is not None and result.features.shape == (0, CAMERA.height, CAMERA.width)
 
 
-def test_max_pairs_is_a_memory_error() -> None:
-    with pytest.raises(MemoryError, match="max_pairs = 5"):
-        call({}, max_pairs=5)
+def test_max_intersections_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="max_intersections = 5"):
+        call({}, max_intersections=5)
 
 
 def test_garbage_covariances_do_not_crash() -> None:

@@ -129,7 +129,7 @@ def test_a_million_gaussians() -> None:
 
 
 def test_feature_gradients_too_large_for_malloc_to_keep() -> None:
-    """Beyond 32 MiB they are pages that come zeroed; those of half the channels are smaller than that."""
+    """Beyond 32 MiB they are new pages, zeroed by the system; with half the channels they are smaller."""
     count, channels = 9_000, 1_000
     inputs = make_inputs(count, channels, dtype=torch.float32)
     halves = [inputs | {"features": half} for half in inputs["features"].split(channels // 2, 1)]
@@ -157,7 +157,7 @@ def test_a_million_screen_filling_gaussians_are_a_memory_error() -> None:
         "colors": torch.ones(1, 3).expand(count, 3),
         "cam_from_world": torch.eye(4),
     }
-    with pytest.raises(MemoryError, match="max_pairs"):
+    with pytest.raises(MemoryError, match="max_intersections"):
         render_native(inputs, camera=camera)
 
 

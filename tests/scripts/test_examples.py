@@ -5,21 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from gsplatloc.localization.refine import REFINERS
+
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("[0-9]*.py"))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_course_runs_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_course_runs_from_start_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("gsplatloc_kernels")
+    # 07 registers a refiner: for this test only.
+    monkeypatch.setattr(REFINERS, "_entries", {entry.name: entry for entry in REFINERS.entries()})
     said = {}
     for path in EXAMPLES:
         main = runpy.run_path(str(path))["main"]
         settings = {"06": {"frames": 3}}.get(path.name[:2], {})
         main(*([] if path.name.startswith("03") else [tmp_path]), **settings)
         said[path.name[:2]] = capsys.readouterr().out
-    assert list(said) == ["01", "02", "03", "04", "05", "06"]
+    assert list(said) == ["01", "02", "03", "04", "05", "06", "07"]
     assert float(said["03"].split("found to ")[1].split()[0]) < 2  # millimetres
-    assert "lm     ok" in said["05"]
+    assert "lm       ok" in said["05"]
+    assert said["07"].splitlines()[1].startswith("flow")
     assert (tmp_path / "look" / "features" / "00002.png").is_file()
 
 

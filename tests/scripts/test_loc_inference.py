@@ -1,6 +1,7 @@
 """loc_inference.py as people run it: files, exit codes, messages."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.refine.warp import WarpOptions
 from gsplatloc.localization.result import pose_errors
-from gsplatloc.mapping.landmarks import LandmarkOptions, build_landmarks
-from gsplatloc.mapping.triangulation import TriangulationOptions, triangulate
+from gsplatloc.mapping.landmarks import build_landmarks
+from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene
+from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_config
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import run_script
@@ -89,8 +92,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
             truths[f"{name}.png"] = cam_from_world
     views, extractor = read_scene(scene).train, XFeatExtractor()
     keypoints = [extractor.extract(view.load_image()).keypoints for view in views]
-    tracks = triangulate(views, keypoints, TriangulationOptions())
-    save_landmarks(build_landmarks(views, tracks, extractor.version, LandmarkOptions()), model / FILE_NAME)
+    tracks = triangulate(views, keypoints)
+    save_landmarks(build_landmarks(views, tracks, extractor.version), model / FILE_NAME)
     write_config(model, MapConfig(str(scene), extractor=extractor.version))
     for view in views:  # only the header is left: localization may not look at training images
         view.image_path.write_bytes(view.image_path.read_bytes()[:64])
@@ -103,24 +106,24 @@ def run(*arguments: str | Path | float) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def prior_run(place: Place) -> subprocess.CompletedProcess[str]:
+def initial_run(place: Place) -> subprocess.CompletedProcess[str]:
     return run("-m", place.model, "--stages", "initial")
 
 
-def test_run_exits_with_0_and_prints_a_table(prior_run: subprocess.CompletedProcess[str]) -> None:
-    assert prior_run.returncode == 0, prior_run.stderr
-    assert "2 queries, 0 failed" in prior_run.stdout
-    assert "5cm_5deg" in prior_run.stdout
+def test_run_exits_with_0_and_prints_a_table(initial_run: subprocess.CompletedProcess[str]) -> None:
+    assert initial_run.returncode == 0, initial_run.stderr
+    assert "2 queries, 0 failed" in initial_run.stdout
+    assert "5cm_5deg" in initial_run.stdout
 
 
-def test_metrics_are_written(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
+def test_metrics_are_written(initial_run: subprocess.CompletedProcess[str], place: Place) -> None:
     figures = json.loads((place.model / "localization" / "metrics.json").read_text())
     assert (figures["count"], figures["failed"]) == (2, 0)
     assert figures["final"]["median_translation_m"] < 0.02
     assert figures["map_bytes"] == (place.model / FILE_NAME).stat().st_size
 
 
-def test_poses_are_written(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
+def test_poses_are_written(initial_run: subprocess.CompletedProcess[str], place: Place) -> None:
     records = read_poses(place.model / "localization" / "poses.txt")
     assert set(records) == set(place.truths)
     for name, record in records.items():
@@ -128,9 +131,11 @@ def test_poses_are_written(prior_run: subprocess.CompletedProcess[str], place: P
         assert pose_errors(record.cam_from_world, place.truths[name])[0] < 0.05
 
 
-def test_every_query_has_a_row(prior_run: subprocess.CompletedProcess[str], place: Place) -> None:
+def test_every_query_has_a_row(initial_run: subprocess.CompletedProcess[str], place: Place) -> None:
     rows = (place.model / "localization" / "per_query.csv").read_text().splitlines()
-    assert rows[0].startswith("name,status,features_ms,total_ms,focal_px,initial_status,initial_inliers")
+    assert rows[0].startswith(
+        "name,status,features_ms,total_ms,focal_px,score,initial_status,initial_inliers"
+    )
     assert len(rows) == 3
     assert all(len(row.split(",")) == len(rows[0].split(",")) for row in rows)
 
@@ -163,6 +168,70 @@ def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
     assert list(records) == ["IMG 1.png"]
     assert records["IMG 1.png"].focal == pytest.approx(2 * FOCAL, rel=0.1)
     assert pose_errors(records["IMG 1.png"].cam_from_world, truth)[0] < 0.3
+
+
+PLUGIN = """
+from dataclasses import dataclass, replace
+
+from gsplatloc.localization.refine import REFINERS
+
+
+@dataclass(frozen=True)
+class NudgeOptions:
+    shift: float = 0.0  # metres along the optical axis
+
+
+class Nudge:
+    name = "nudge"
+
+    def __init__(self, options):
+        self.options = options
+
+    def refine(self, query, splat_map, initial):
+        pose = initial.cam_from_world.clone()
+        pose[2, 3] += self.options.shift
+        return replace(initial, cam_from_world=pose)
+
+
+@REFINERS.register("nudge", NudgeOptions, "moves every pose")
+def make(options, context):
+    return Nudge(options)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refiner of somebody else: one file, named by an environment variable."""
+    (tmp_path / "nudge.py").write_text(PLUGIN)
+    monkeypatch.setenv("GSPLATLOC_PLUGINS", str(tmp_path / "nudge.py"))
+    monkeypatch.setenv("COLUMNS", "100")  # a wide terminal shows help in two columns
+
+
+def test_a_plugins_stage_and_flags_are_in_the_help(plugin: None) -> None:
+    text = " ".join(run("--help").stdout.replace("│", " ").split())
+    assert "nudge (moves every pose)" in text
+    assert "--nudge.shift FLOAT metres along the optical axis (default: 0.0)" in text
+    assert run("-m", "map", "--nudge.shift", "far").returncode == 2
+
+
+def test_a_plugins_stage_runs_and_is_a_row_of_the_figures(plugin: None, place: Place, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(place.model, model)
+    gaussians = Gaussians(
+        means=torch.eye(3),
+        quaternions=torch.tensor([[1.0, 0, 0, 0]]).expand(3, 4),
+        log_scales=torch.full((3, 3), -2.0),
+        opacity_logits=torch.zeros(3),
+        sh=torch.zeros(3, 1, 3),
+        features=torch.zeros(3, 0),
+    )
+    save_gaussians(model, 1, gaussians)
+    done = run("-m", model, "--stages", "nudge", "--nudge.shift", 0.5, "--no_pictures")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((model / "localization" / "metrics.json").read_text())
+    assert list(figures["stages"]) == ["initial", "nudge", "prior"]
+    assert figures["stages"]["nudge"]["median_translation_m"] == pytest.approx(0.5, abs=0.05)
+    assert figures["final"]["median_translation_m"] == figures["stages"]["nudge"]["median_translation_m"]
 
 
 def test_moved_scene_is_named_on_the_command_line(place: Place, tmp_path: Path) -> None:
@@ -226,5 +295,5 @@ def test_flags_reach_the_options() -> None:
     assert (options.top_k, landmarks.pnp.max_iterations) == (100, 50)
     assert (warp.lr, warp.iterations) == (0.01, 9)
     assert options.chain() == ("initial", "warp")
-    assert arguments.known_intrinsics().matrix == (1, 2, 3, 4)
-    assert (arguments.source_path, arguments.iteration) == (Path("scene"), 7)
+    assert arguments.camera.known().matrix == (1, 2, 3, 4)
+    assert (arguments.source_path, arguments.computation.iteration) == (Path("scene"), 7)

@@ -17,7 +17,7 @@ from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.localization.result import pose_errors
-from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points
+from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import SparsePoints, View
 from gsplatloc.scene.export import save_gaussians
@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     scene = read_scene(root / "room")
     points, colors = lifted(scene.train[1::3])
     gaussians = gaussians_from_points(
-        SparsePoints(points, colors), InitializationOptions(init_opacity=0.9), 0, torch.zeros(len(points), 0)
+        SparsePoints(points, colors), 0, torch.zeros(len(points), 0), opacity=0.9
     )
     model = root / "model"
     save_gaussians(model, 1, gaussians)
@@ -103,7 +103,7 @@ def test_poses_come_nearer_and_files_are_those_of_localization(place: Place, tmp
     assert "2 queries, 0 failed" in done.stdout
     figures = json.loads((place.model / "refined" / "metrics.json").read_text())
     coarse, final = figures["stages"]["initial"], figures["final"]
-    assert list(figures["stages"]) == ["initial", "gscpr"]
+    assert list(figures["stages"]) == ["initial", "gscpr", "prior"]
     assert coarse["median_translation_m"] > 0.08
     assert final["median_translation_m"] < 0.05 and final["median_rotation_deg"] < 1
     assert figures["map_bytes"] > 1000
@@ -177,7 +177,7 @@ def test_a_photo_without_a_focal_length_is_one_line(
         (("--stages", "nonsense"), "see --stages"),
         (("--device", "nonsense"), "expected a device"),
         (("--format", "colmap"), "expected a COLMAP model"),
-        (("--split", "train"), "they are of another scene"),
+        (("--split", "train"), "pass poses of this scene"),
     ],
 )
 def test_what_cannot_be_is_one_line(

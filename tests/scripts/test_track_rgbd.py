@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+import gsplatloc
 from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.trajectory import read_tum_trajectory, write_tum_trajectory
 from tests.tracking.conftest import CAMERA, look, make_clip
@@ -65,6 +66,17 @@ def test_a_sequence_without_truth_is_tracked_from_the_origin(sequence: Path, tmp
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["frames"] == 3 and "ate_rmse_m" not in metrics
     assert read_tum_trajectory(tmp_path / "trajectory.txt").cam_from_world[0].diag().tolist() == [1, 1, 1, 1]
+
+
+def test_python_tracks_from_folder_to_folder(sequence: Path, tmp_path: Path) -> None:
+    result = gsplatloc.track(sequence, tmp_path, quiet=True)
+    assert len(result.trajectory) == FRAMES and result.error is not None
+    assert len(load_gaussians(tmp_path)) == len(result.surface)
+
+
+def test_the_help_shows_settings_of_tracking_only() -> None:
+    text = run("--help").stdout
+    assert "--depth_weight" in text and "render" not in text.replace("rendered depth", "")
 
 
 def test_the_published_method_runs(sequence: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Two threads on tensors this small only wait for each other.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-QUICK = ["--sh_degree", "0", "--init", "random", "--random_points", "60"]
+QUICK = ["--sh_degree", "0", "--init", "random", "--init_max_points", "60"]
 QUICK += ["--max_gaussians", "80", "--densify_from_iter", "5", "--densification_interval", "10"]
 
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.trajectory import Trajectory
-from gsplatloc.tracking.frames import Frame, FrameOptions, prepare
+from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, prepare
 from gsplatloc.utils import se3
 
 CAMERA = Camera(160, 128, 140.0, 142.0, 78.0, 66.0)  # neither centred nor with square pixels
-FRAMES = FrameOptions(side=160, levels=3)
+FRAMES = RgbdFrameOptions(side=160, levels=3)
 # Planes n x = d: a back wall, a floor (y points down), a side wall.
 _PLANES = np.array([[0, 0, 1.0, 2.5], [0, 1.0, 0, 0.9], [-1.0, 0, 0, 1.1]])
 
@@ -22,7 +22,7 @@ _PLANES = np.array([[0, 0, 1.0, 2.5], [0, 1.0, 0, 0.9], [-1.0, 0, 0, 1.1]])
 class Clip:
     """Frames with their true trajectory."""
 
-    frames: list[Frame]
+    frames: list[RgbdFrame]
     truth: Trajectory
 
 

@@ -62,7 +62,7 @@ def test_a_sequence_begins_where_its_truth_does(tmp_path: Path, capsys: pytest.C
     sequence = read_sequence(tum_folder(tmp_path, true_from=2))
     assert [view.timestamp for view in sequence.views] == [0.2, 0.3, 0.4]
     assert se3.camera_center(sequence.first_pose()).tolist() == [2, 0, 0]
-    assert "skipped 2 images: before the first true pose" in capsys.readouterr().err
+    assert "skipped 2 images: before the first ground-truth pose" in capsys.readouterr().err
 
 
 def test_fewer_than_two_frames_are_a_users_error(room_scene: Path) -> None:

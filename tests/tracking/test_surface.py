@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.tracking.frames import Frame, FrameOptions, prepare
+from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, prepare
 from gsplatloc.tracking.surface import SurfaceMap, SurfaceOptions
 from gsplatloc.utils.errors import GSplatLocError
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, look
 
 
-def wall(depth: float, noise: float = 0.0, seed: int = 0) -> Frame:
+def wall(depth: float, noise: float = 0.0, seed: int = 0) -> RgbdFrame:
     camera = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
     z = depth + noise * np.random.default_rng(seed).standard_normal((48, 64))
-    options = FrameOptions(side=64, levels=1, smooth_px=0, max_depth_step=1.0)
+    options = RgbdFrameOptions(side=64, levels=1, smooth_px=0)
     return prepare("wall", np.full((48, 64, 3), 100, np.uint8), z.astype(np.float32), camera, options)
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.alignment.blocks import ContrastOptions
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import prepare
-from gsplatloc.tracking.lm import LmAligner, LmOptions
+from gsplatloc.tracking.lm import KeyframeAligner, KeyframeOptions
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Tracked
 from gsplatloc.tracking.surface import SurfaceMap
@@ -36,10 +35,14 @@ def error_m(tracker: Tracker, clip: Clip) -> float:
 
 @pytest.mark.parametrize(
     ("options", "limit_m"),
-    [(LmOptions(), 0.002), (LmOptions(colour_weight=0), 0.01), (LmOptions(depth_weight=0), 0.008)],
+    [
+        (KeyframeOptions(), 0.002),
+        (KeyframeOptions(colour_weight=0), 0.01),
+        (KeyframeOptions(depth_weight=0), 0.008),
+    ],
     ids=["both", "depth", "colour"],
 )
-def test_lm_finds_the_trajectory(clip: Clip, options: LmOptions, limit_m: float) -> None:
+def test_lm_finds_the_trajectory(clip: Clip, options: KeyframeOptions, limit_m: float) -> None:
     """22 cm and 11 degrees of motion in images of 160 x 128."""
     tracker = tracked(clip, TrackingOptions(frames=FRAMES, lm=options))
     assert error_m(tracker, clip) < limit_m
@@ -52,15 +55,17 @@ def test_lm_stands_noise_that_grows_with_the_square_of_depth() -> None:
 
 
 def test_lm_makes_a_keyframe_where_the_view_is_new(clip: Clip) -> None:
-    few = tracked(clip, TrackingOptions(frames=FRAMES, lm=LmOptions(keyframe_shift=1, keyframe_overlap=0)))
-    many = tracked(clip, TrackingOptions(frames=FRAMES, lm=LmOptions(keyframe_shift=0.02)))
+    few = tracked(
+        clip, TrackingOptions(frames=FRAMES, lm=KeyframeOptions(keyframe_shift=1, keyframe_overlap=0))
+    )
+    many = tracked(clip, TrackingOptions(frames=FRAMES, lm=KeyframeOptions(keyframe_shift=0.02)))
     assert few.keyframes == [0]
     assert len(many.keyframes) > 5
 
 
 def test_a_frame_without_anything_in_common_is_lost_and_changes_nothing(clip: Clip) -> None:
     surface = SurfaceMap()
-    tracker = Tracker(LmAligner(), surface)
+    tracker = Tracker(KeyframeAligner(), surface)
     blind = prepare(
         "blind", np.zeros((128, 160, 3), np.uint8), np.zeros((128, 160), np.float32), CAMERA, FRAMES
     )
@@ -76,21 +81,18 @@ def test_a_first_frame_without_depth_is_a_users_error() -> None:
         "blind", np.zeros((128, 160, 3), np.uint8), np.zeros((128, 160), np.float32), CAMERA, FRAMES
     )
     with pytest.raises(GSplatLocError, match="expected depth in the first frame"):
-        Tracker(LmAligner(), SurfaceMap()).add(blind)
+        Tracker(KeyframeAligner(), SurfaceMap()).add(blind)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"references": 0}, "references"),
-        ({"surface_samples": 0}, "surface_samples"),
-        ({"contrast": ContrastOptions(samples=0)}, "contrast.samples"),
         ({"colour_weight": 0, "depth_weight": 0}, "nothing is compared"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(GSplatLocError, match=message):
-        LmOptions(**options)
+        KeyframeOptions(**options)
 
 
 def test_constant_velocity_goes_on_as_before() -> None:

@@ -5,6 +5,7 @@ import zlib
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.utils import se3
@@ -57,6 +58,13 @@ def test_exp_is_the_matrix_exponential(kind: str) -> None:
     generator[:, :3, :3] = se3.hat(xi[:, 3:])
     generator[:, :3, 3] = xi[:, :3]
     _close(se3.se3_exp(xi), torch.linalg.matrix_exp(generator), 1e-11)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_exp_in_numpy_is_the_same(kind: str) -> None:
+    xi = _tangents(kind, "numpy")
+    found = torch.stack([torch.from_numpy(se3.se3_exp_numpy(one)) for one in xi.numpy()])
+    _close(found, se3.se3_exp(xi), 1e-11)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
@@ -162,3 +170,11 @@ def test_float32_round_trip_keeps_float32() -> None:
     back = se3.se3_log(se3.se3_exp(xi))
     assert back.dtype == torch.float32
     _close(back, xi, 2e-5)
+
+
+@pytest.mark.parametrize("size", (0.0, 1e-8, 1e-4, 0.01, 0.5, 1.5, 2.9))
+def test_the_logarithm_in_numpy_is_that_in_torch(size: float) -> None:
+    phi = F.normalize(torch.randn(3, generator=torch.Generator().manual_seed(6), dtype=torch.float64), dim=0)
+    motion = se3.se3_exp(torch.cat([torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64), size * phi]))
+    found = torch.from_numpy(se3.se3_log_numpy(motion.numpy()))
+    torch.testing.assert_close(found, se3.se3_log(motion), rtol=0, atol=1e-12)

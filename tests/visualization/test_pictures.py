@@ -1,5 +1,6 @@
 """Pictures of queries: which are chosen, and what is drawn where."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -73,7 +74,7 @@ def test_no_query_is_chosen_twice(count: int) -> None:
     assert len(names) == len(set(names)) == min(count, 8)
 
 
-def test_unknown_truth_ranks_by_agreement() -> None:
+def test_without_ground_truth_the_fewest_inliers_come_first() -> None:
     results = [result(f"q{i}", 0) for i in range(9)]
     estimates = [r.localization.stages["initial"] for r in results]
     unknown = [
@@ -131,6 +132,21 @@ def test_map_is_rendered_at_the_estimated_pose(monkeypatch: pytest.MonkeyPatch) 
     assert se3.camera_center(poses[0])[0].item() == pytest.approx(-0.25)
     assert drawn[0].translation_error_m == pytest.approx(0.25)
     assert drawn[0].inliers.sum() == 2
+
+
+def test_matches_are_those_of_the_final_pose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refinement that states no matches is not drawn with those of the initial pose."""
+    blank = type("Result", (), {"rgb": torch.zeros(3, 48, 64)})
+    monkeypatch.setattr("gsplatloc.visualization.pictures.render", lambda *_: blank)
+    found = result("q", 0.1)
+    initial = found.localization.final
+    two = Matches(np.array([[8.0, 8], [30, 20]]), np.zeros((2, 3)), np.array([True, False]))
+    for matches, caption in ((two, "1 of 2 matches agree"), (None, "")):
+        stages = {"initial": initial, "lm": replace(initial, matches=matches)}
+        query = QueryImage("q", lambda: np.zeros((48, 64, 3), np.uint8), lambda: CAMERA)
+        refined = QueryResult("q", Localization(stages), found.truth)
+        (drawn,) = make_pictures([query], [refined], one_gaussian())
+        assert drawn.caption.partition("   ·   ")[2] == caption
 
 
 def test_dots_are_centred_on_the_pixel_coordinates() -> None:

@@ -18,7 +18,7 @@ CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
 
 
 def results(errors_m: list[float]) -> list[QueryResult]:
-    """Queries with a prior that is off by 2 cm more than the final stage."""
+    """Queries whose initial pose is off by 2 cm more than the final one."""
     made = []
     for index, error in enumerate(errors_m):
         stages = {}
@@ -40,7 +40,7 @@ def write(path: Path, **changes) -> str:
 def test_page_shows_the_median_in_centimetres(tmp_path: Path) -> None:
     page = write(tmp_path / "report.html")
     assert "<b>0.400 cm</b>" in page and "<b>66.7 %</b>" not in page
-    assert re.search(r"<td>prior</td><td>2\.400 cm</td>", page)
+    assert re.search(r"<td>initial</td><td>2\.400 cm</td>", page)
 
 
 def test_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -1,25 +1,27 @@
-"""Matching two images: pixels of the one beside pixels of the other. Each matcher lives in its own file.
+"""Matching two images: which pixels of them show the same point.
 
-`mutual` and `lighterglue` compare XFeat keypoints; `roma` and `mast3r` adapt dense matchers that a user has
-installed: nothing of them is needed, imported or downloaded before they are asked for.
+A matcher is one file of this folder (or a plugin) that registers itself in `IMAGE_MATCHERS`; its name is then
+a value of `--matcher`. `mutual`, `lighterglue` and `lightglue` compare keypoints of an extractor; `roma` and
+`mast3r` adapt dense matchers that a user has installed, and are imported only when they are asked for.
 """
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.localization.features import Extractor
 from gsplatloc.utils.errors import GSplatLocError
-
-MatcherName = Literal["mutual", "lighterglue", "roma", "mast3r"]
+from gsplatloc.utils.registry import Registry
 
 
 @dataclass(frozen=True)
 class ImageMatches:
-    """Pixels of two images that show the same place, on the CPU."""
+    """Pixels of two images that show the same point, on the CPU."""
 
     a: Tensor  # [M, 2] float32 pixels of the first image, first pixel centre = 0.5
     b: Tensor  # [M, 2] float32 pixels of the second
@@ -41,50 +43,30 @@ class ImageMatcher(Protocol):
     def match(self, image_a: np.ndarray, image_b: np.ndarray) -> ImageMatches: ...
 
 
+# Factories take (options, extractor: Extractor). Dense matchers use the extractor's device only.
+IMAGE_MATCHERS = Registry[ImageMatcher]("matcher", __name__)
+
+
+def make_matcher(name: str, extractor: Extractor) -> ImageMatcher:
+    """The matcher called `name`, of the keypoints of `extractor` and on its device.
+
+    Raises `GSplatLocError` for an unknown name, an extractor that the matcher was not trained for, and a
+    package that has to be installed first.
+    """
+    entry = IMAGE_MATCHERS[name]
+    return entry.make(entry.options(), extractor)
+
+
 def no_matches() -> ImageMatches:
-    """What two images have in common where they have nothing."""
+    """The matches of two images that have nothing in common."""
     return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
 
 
-def make_matcher(name: str, device: torch.device | str = "cpu", top_k: int = 2048) -> ImageMatcher:
-    """The matcher called `name` with its network on `device`; `top_k` keypoints per image at most, if any.
-
-    Raises `GSplatLocError` for an unknown name, and for a package that has to be installed first.
-    """
-    if name not in get_args(MatcherName):
+def optional_module(name: str, matcher: str, install: str) -> ModuleType:
+    """The module `name`; raises `GSplatLocError` that says how to `install` it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
         raise GSplatLocError(
-            f"expected a matcher among {', '.join(get_args(MatcherName))}, found '{name}': see --matcher"
-        )
-    makers: dict[str, Callable[[], ImageMatcher]] = {
-        "mutual": lambda: _mutual(device, top_k),
-        "lighterglue": lambda: _lighterglue(device, top_k),
-        "roma": lambda: _roma(device),
-        "mast3r": lambda: _mast3r(device),
-    }
-    return makers[name]()
-
-
-def _mutual(device: torch.device | str, top_k: int) -> ImageMatcher:
-    from gsplatloc.localization.features.xfeat import XFeatExtractor
-    from gsplatloc.localization.matching.images.mutual import MutualMatcher
-
-    return MutualMatcher(XFeatExtractor(device, top_k))
-
-
-def _lighterglue(device: torch.device | str, top_k: int) -> ImageMatcher:
-    from gsplatloc.localization.features.xfeat import XFeatExtractor
-    from gsplatloc.localization.matching.images.lighterglue import LighterGlueMatcher
-
-    return LighterGlueMatcher(XFeatExtractor(device, top_k))
-
-
-def _roma(device: torch.device | str) -> ImageMatcher:
-    from gsplatloc.localization.matching.images.roma import RomaMatcher
-
-    return RomaMatcher(device)
-
-
-def _mast3r(device: torch.device | str) -> ImageMatcher:
-    from gsplatloc.localization.matching.images.mast3r import Mast3rMatcher
-
-    return Mast3rMatcher(device)
+            f"expected the package of --matcher {matcher}, found {error}: {install}, or use --matcher mutual"
+        ) from None

@@ -1,25 +1,19 @@
-"""What matchers of keypoints share: the extractor, and matching an image whose keypoints are known."""
+"""The part that matchers of keypoints share: the extractor, and images whose keypoints are known."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.features import Extractor, Keypoints
 from gsplatloc.localization.matching.images import ImageMatches, no_matches
 
 Size = tuple[int, int]  # (width, height) in pixels
 
 
-class Extractor(Protocol):
-    """`localization.features.xfeat.XFeatExtractor`, or whatever gives keypoints of an image."""
-
-    def extract(self, image: np.ndarray) -> Features: ...
-
-
 class KeypointMatcher(ABC):
-    """An `ImageMatcher` that compares keypoints; `pair` is what a member of the family has to say."""
+    """An `ImageMatcher` that compares the keypoints of two images: a subclass implements `pair`."""
 
     name: str
 
@@ -32,7 +26,7 @@ class KeypointMatcher(ABC):
 
     @torch.no_grad()
     def match_keypoints(self, keypoints: Keypoints, size: Size, image_b: np.ndarray) -> ImageMatches:
-        """Likewise where the first image's keypoints are known: a photo has several renderings."""
+        """Matches of an image whose keypoints are known: one query is matched with several renderings."""
         found = self.extractor.extract(image_b).keypoints
         if not len(keypoints) or not len(found):
             return no_matches()
@@ -42,9 +36,7 @@ class KeypointMatcher(ABC):
         )
 
     @abstractmethod
-    def pair(
-        self, a: Keypoints, size_a: Size, b: Keypoints, size_b: Size
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def pair(self, a: Keypoints, size_a: Size, b: Keypoints, size_b: Size) -> tuple[Tensor, Tensor, Tensor]:
         """Indices [M] into `a` and `b`, and the confidence [M] of each pair."""
 
 

@@ -1,7 +1,7 @@
-"""MASt3R: matches between the dense descriptors of a 3D-aware transformer, where a user has it.
+"""MASt3R: matches between the dense descriptors of a 3D-aware transformer, if it is installed.
 
 Leroy et al., "Grounding Image Matching in 3D with MASt3R" (ECCV 2024); the matcher of GS-CPR. Its code and
-weights are for non-commercial use only: they are neither part of this project nor fetched by it.
+weights are for non-commercial use only: they are neither part of this project nor downloaded by it.
 """
 
 from typing import Any
@@ -10,8 +10,14 @@ import cv2
 import numpy as np
 import torch
 
-from gsplatloc.localization.matching.images import ImageMatches
-from gsplatloc.localization.matching.images.optional import optional_module
+from gsplatloc.localization.features import Extractor
+from gsplatloc.localization.matching.images import (
+    IMAGE_MATCHERS,
+    ImageMatcher,
+    ImageMatches,
+    optional_module,
+)
+from gsplatloc.utils.registry import NoOptions
 
 MODEL = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric"
 _INSTALL = (
@@ -34,7 +40,7 @@ class Mast3rMatcher:
         self.device = torch.device(device)
         networks = optional_module("mast3r.model", self.name, _INSTALL)
         self._reciprocal = optional_module("mast3r.fast_nn", self.name, _INSTALL).fast_reciprocal_NNs
-        optional_module("mast3r.utils.path_to_dust3r", self.name, _INSTALL)  # makes dust3r importable
+        optional_module("mast3r.utils.path_to_dust3r", self.name, _INSTALL)  # puts dust3r on the path
         self._inference = optional_module("dust3r.inference", self.name, _INSTALL).inference
         self._model = model or networks.AsymmetricMASt3R.from_pretrained(MODEL).to(self.device)
 
@@ -64,7 +70,7 @@ class Mast3rMatcher:
 
 
 def _network_input(image: np.ndarray, index: int) -> dict[str, Any]:
-    """An image [H, W, 3] as `dust3r.utils.image.load_images` gives it, but stretched instead of cropped."""
+    """An image [H, W, 3] as `dust3r.utils.image.load_images` returns it, but stretched instead of cropped."""
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)
     size = tuple(max(_PATCH, round(side * scale / _PATCH) * _PATCH) for side in (width, height))
@@ -80,7 +86,7 @@ def _network_input(image: np.ndarray, index: int) -> dict[str, Any]:
 
 
 def _inside(index: torch.Tensor, plane: torch.Tensor) -> torch.Tensor:
-    """Which pixel indices [M, 2] of `plane` [h, w] are off its border."""
+    """Mask [M] of the pixel indices [M, 2] of `plane` [h, w] that are not at its border."""
     size = torch.tensor([plane.shape[1], plane.shape[0]])
     return ((index >= _BORDER) & (index < size - _BORDER)).all(1)
 
@@ -89,3 +95,8 @@ def _to_pixels(index: torch.Tensor, plane: torch.Tensor, image: np.ndarray) -> t
     """Pixel indices of the network's image -> pixels of ours [M, 2], first pixel centre = 0.5."""
     scale = torch.tensor([image.shape[1] / plane.shape[1], image.shape[0] / plane.shape[0]])
     return (index + 0.5) * scale
+
+
+@IMAGE_MATCHERS.register("mast3r", help="MASt3R, dense; needs its repository")
+def make(options: NoOptions, extractor: Extractor) -> ImageMatcher:
+    return Mast3rMatcher(extractor.device)

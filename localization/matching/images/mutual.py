@@ -1,12 +1,14 @@
-"""Mutual nearest neighbours among XFeat keypoints: milliseconds, and no parameters but one cosine."""
+"""Mutual nearest neighbours among the keypoints of any extractor: milliseconds, and one threshold."""
 
-import torch
+from torch import Tensor
 
-from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.matching.images.keypoints import Extractor, KeypointMatcher, Size
+from gsplatloc.localization.features import Extractor, Keypoints
+from gsplatloc.localization.matching.images import IMAGE_MATCHERS, ImageMatcher
+from gsplatloc.localization.matching.images.keypoints import KeypointMatcher, Size
 from gsplatloc.localization.matching.nearest import mutual_nearest
+from gsplatloc.utils.registry import NoOptions
 
-MIN_COSINE = 0.7  # between descriptors that match; RANSAC decides on the rest
+_MIN_COSINE = 0.7  # between descriptors that match; RANSAC decides on the rest
 
 
 class MutualMatcher(KeypointMatcher):
@@ -14,13 +16,12 @@ class MutualMatcher(KeypointMatcher):
 
     name = "mutual"
 
-    def __init__(self, extractor: Extractor, min_cosine: float = MIN_COSINE):
-        super().__init__(extractor)
-        self.min_cosine = min_cosine
-
-    def pair(
-        self, a: Keypoints, size_a: Size, b: Keypoints, size_b: Size
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pairs whose cosine is at least `min_cosine`; sizes do not matter."""
-        pairs = mutual_nearest(a.descriptors, b.descriptors.to(a.descriptors), self.min_cosine)
+    def pair(self, a: Keypoints, size_a: Size, b: Keypoints, size_b: Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs whose cosine is at least 0.7; sizes do not matter."""
+        pairs = mutual_nearest(a.descriptors, b.descriptors.to(a.descriptors), _MIN_COSINE)
         return pairs.index_a, pairs.index_b, pairs.similarity
+
+
+@IMAGE_MATCHERS.register("mutual", help="mutual nearest keypoint descriptors")
+def make(options: NoOptions, extractor: Extractor) -> ImageMatcher:
+    return MutualMatcher(extractor)

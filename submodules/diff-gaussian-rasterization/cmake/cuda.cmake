@@ -22,7 +22,7 @@ function(gsplat_find_gpu result)
   endif()
 endfunction()
 
-# What CMake and nvcc want to hear. Machine code for every GPU, and PTX of the newest for those to come.
+# The architectures as CMake wants them: machine code for every GPU, PTX of the newest one for later GPUs.
 function(gsplat_cuda_architectures gpu result)
   set(architectures "${GSPLAT_CUDA_ARCHITECTURES}")
   if(architectures STREQUAL "native" AND NOT gpu)
@@ -41,7 +41,7 @@ endfunction()
 function(gsplat_add_cuda)
   find_package(CUDAToolkit REQUIRED)
   file(GLOB sources CONFIGURE_DEPENDS src/cuda/*.cu src/cuda/*.cpp)
-  nanobind_add_module(_cuda NOMINSIZE ${sources})
+  nanobind_add_module(_cuda STABLE_ABI NOMINSIZE ${sources})
   target_compile_features(_cuda PRIVATE cxx_std_20)
   if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # older CMake does not know that nvcc has C++20
     target_compile_options(_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
@@ -59,7 +59,7 @@ if(NOT GSPLAT_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   gsplat_find_gpu(gpu)
   if(gpu OR GSPLAT_CUDA STREQUAL "ON")
-    # The compiler's own check shall not guess; the target says for what it is compiled.
+    # No default for CMake's check of the compiler: the target sets its own architectures.
     set(CMAKE_CUDA_ARCHITECTURES OFF)
     check_language(CUDA)
     if(CMAKE_CUDA_COMPILER)

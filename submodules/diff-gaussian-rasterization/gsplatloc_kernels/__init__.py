@@ -21,4 +21,3 @@ __all__ = [
     "photometric_loss",
     "rasterize",
 ]
-__version__ = "0.1.0"

@@ -37,7 +37,8 @@ class AlignmentBlock:
     reference: Tensor  # [P] grey values, or [P, C] descriptors
     image: Tensor  # [H, W] grey values or inverse depth, or [H, W, C] descriptors
     intrinsics: tuple[float, float, float, float]  # fx, fy, cx, cy in pixels of `image`, corner = (0, 0)
-    slopes: Tensor | None = None  # [2, P] of the reference per pixel: averaged with the image's, as in ESM
+    # [2, P] image gradient of the reference per pixel of `image`, averaged with that of `image`, as in ESM
+    reference_gradient: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -47,7 +48,7 @@ class AlignmentBlock:
 class NormalEquations:
     """The quadratic model of the robust cost at a pose: cost + gradient d + d hessian d / 2."""
 
-    hessian: Tensor  # [8, 8] float64, J^T W J; zero for unknowns that the block does not know
+    hessian: Tensor  # [8, 8] float64, J^T W J; zero for unknowns that the residuals do not depend on
     gradient: Tensor  # [8] float64, J^T W r
     cost: float
     seen: int  # samples in view of the query
@@ -61,7 +62,7 @@ def normal_equations(
     residuals: Tensor | None = None,
     threads: int | None = None,
 ) -> NormalEquations:
-    """Sum `block` at a pose [4, 4] and an exposure (gain, bias), with residuals of deviation `sigma`.
+    """Sum `block` at a pose [4, 4] and an exposure (gain, bias), for inliers of standard deviation `sigma`.
 
     `residuals` [P] is filled where given: of descriptors their norm, NaN for samples out of view. The result
     does not depend on `threads` (None = torch's). Raises TypeError and ValueError for what does not fit.
@@ -79,8 +80,8 @@ def normal_equations(
     single = block.points.dtype == torch.float32
     run = _core.normal_equations_float32 if single else _core.normal_equations_float64
     sums = run(
-        _KINDS.index(block.kind), block.points, block.reference, block.image, numbers, block.slopes,
-        residuals, threads or torch.get_num_threads(),
+        _KINDS.index(block.kind), block.points, block.reference, block.image, numbers,
+        block.reference_gradient, residuals, threads or torch.get_num_threads(),
     )  # fmt: skip
     return _unpacked(torch.tensor(sums, dtype=torch.float64))
 
@@ -94,7 +95,7 @@ def _unpacked(sums: Tensor) -> NormalEquations:
 
 
 def _check(block: AlignmentBlock) -> None:
-    """What could crash native code is refused here."""
+    """Raise TypeError or ValueError for arrays that could crash native code."""
     if block.kind not in _KINDS:
         raise ValueError(f"expected a kind among {', '.join(_KINDS)}, found {block.kind!r}")
     if block.points.ndim != 2 or block.points.shape[0] != 3:
@@ -109,8 +110,8 @@ def _check(block: AlignmentBlock) -> None:
     _check_array("image", block.image, block.points, tuple(block.image.shape))
     reference = (0,) if block.kind == "inverse_depth" else (block.points.shape[1], *channels)
     _check_array("reference", block.reference, block.points, reference)
-    if block.slopes is not None:
-        _check_array("slopes", block.slopes, block.points, (2, block.points.shape[1]))
+    if block.reference_gradient is not None:
+        _check_array("reference_gradient", block.reference_gradient, block.points, (2, block.points.shape[1]))
 
 
 def _check_array(name: str, array: Tensor, like: Tensor, shape: tuple[int, ...]) -> None:

@@ -27,12 +27,12 @@ class RasterizerSettings:
     low_pass: float = 0.3  # pixels^2 added to both variances of a projected Gaussian
     antialiased: bool = False  # compensate opacity for the low-pass filter (Mip-Splatting)
     sh_degree: int = 0  # degree in use, 0 to 3; not used with colors
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of rgb; the other outputs have none
-    features_move_geometry: bool = False  # let the feature gradient reach more than the features
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of rgb, in [0, 1]; the other outputs have none
+    features_move_geometry: bool = False  # let the feature gradient reach shapes, opacities and the pose
     threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
-    # Most (tile, Gaussian) pairs of an image. In float32 each takes 10 bytes in forward (on a GPU 24 and what
-    # sorting takes) and 64 more in backward, with features another 4 per channel.
-    max_pairs: int = 1 << 26
+    # Most tile intersections of an image: a Gaussian has one in each tile that it touches. In float32 each
+    # takes 10 bytes in forward (on a GPU 24 and what sorting takes), 64 more in backward, and 4 per channel.
+    max_intersections: int = 1 << 26
     # Of feature products on a GPU: "float32" takes three tf32 products (2^-20), "tf32" one (2^-11). A CPU
     # always computes in full.
     feature_precision: str = "float32"
@@ -67,13 +67,13 @@ def rasterize(
 
     means [N, 3] world; quaternions [N, 4] wxyz of any norm and scales [N, 3], or covariances [N, 6] (xx xy
     xz yy yz zz); opacities [N] in [0, 1]; sh [N, K, 3] with K >= (sh_degree + 1)^2, or colors [N, 3];
-    features [N, C]; cam_from_world [4, 4], whose gradient has its twelve upper entries; screen_offsets
+    features [N, C]; cam_from_world [4, 4], whose gradient is that of its twelve upper numbers; screen_offsets
     [N, 2] are added to the projected means, in pixels. All float32 on one GPU, which renders them on torch's
     current stream, or all float32 or float64 on the CPU.
 
     Raises TypeError and ValueError for arguments that do not fit, ValueError for NaN or infinite parameters
-    (colours and features: of visible Gaussians), MemoryError when the Gaussians cover more tiles than
-    `settings.max_pairs` allows, ImportError for tensors on a GPU where the package was built without CUDA,
+    (colours and features: of visible Gaussians), MemoryError for more tile intersections than
+    `settings.max_intersections`, ImportError for tensors on a GPU where the package was built without CUDA,
     and RuntimeError where CUDA fails.
     """
     inputs = {
@@ -118,6 +118,6 @@ def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | No
         "channels": features.shape[1] if features is not None else 0,
         "count": means.shape[0],
         "threads": index(settings.threads or min(torch.get_num_threads(), os.cpu_count() or 1)),
-        "max_pairs": index(settings.max_pairs),
+        "max_intersections": index(settings.max_intersections),
         "full_precision": settings.feature_precision == "float32",
     }

@@ -1,4 +1,4 @@
-"""Who runs a pass: the CPU or a GPU, by where the tensors are."""
+"""Choice of the backend, the CPU or a GPU, by the device of the tensors."""
 
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ class Backend(Training, Protocol):
     """Runs forward and backward passes over tensors by name, checked and contiguous."""
 
     checks_values: bool  # whether Python looks for NaN in the inputs
-    writes_features: bool  # whether the gradient of features may come uninitialised while it is small
+    writes_features: bool  # whether a small gradient of features may be uninitialised on entry
 
     def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
         """Fill `outputs`; returns the state for `backward`."""
@@ -29,7 +29,7 @@ class Backend(Training, Protocol):
         d_outputs: dict[str, Any],
         d_inputs: dict[str, Any],
     ) -> None:
-        """Fill `d_inputs`, which come zeroed; with `writes_features`, features only where they come fresh."""
+        """Fill `d_inputs`, zero on entry; with `writes_features`, small gradients of features need not be."""
         ...
 
 

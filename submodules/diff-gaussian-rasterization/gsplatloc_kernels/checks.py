@@ -1,4 +1,4 @@
-"""Everything that could crash native code is refused here, with what was expected and what was found."""
+"""Checks of all arguments that could crash native code: errors state what was expected and what was found."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 1 << 28  # of the image and of the feature map
 MAX_GAUSSIANS = 1 << 31
-MAX_PAIRS = 1 << 32  # their numbers have 32 bits
+MAX_INTERSECTIONS = 1 << 32  # their numbers have 32 bits
 FEATURE_PRECISIONS = ("float32", "tf32")
 # Sizes per Gaussian; None is free.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
@@ -51,8 +51,9 @@ def check_settings(settings: "RasterizerSettings") -> None:
         raise ValueError("expected a finite principal point and background, found NaN or infinity")
     if not 0 <= settings.sh_degree <= 3:
         raise ValueError(f"expected sh_degree 0 to 3, found {settings.sh_degree}")
-    if not 0 <= settings.max_pairs < MAX_PAIRS:
-        raise ValueError(f"expected max_pairs from 0 to {MAX_PAIRS - 1}, found {settings.max_pairs}")
+    most = MAX_INTERSECTIONS - 1
+    if not 0 <= settings.max_intersections <= most:
+        raise ValueError(f"expected max_intersections from 0 to {most}, found {settings.max_intersections}")
     if settings.feature_precision not in FEATURE_PRECISIONS:
         raise ValueError(
             f"expected a feature_precision among {', '.join(FEATURE_PRECISIONS)},"
@@ -63,7 +64,8 @@ def check_settings(settings: "RasterizerSettings") -> None:
 
 
 def _check_integers(settings: "RasterizerSettings") -> None:
-    for name in ("width", "height", "feature_width", "feature_height", "sh_degree", "threads", "max_pairs"):
+    sizes = ("width", "height", "feature_width", "feature_height")
+    for name in (*sizes, "sh_degree", "threads", "max_intersections"):
         value = getattr(settings, name)
         if value is None and name in ("feature_width", "feature_height", "threads"):
             continue
@@ -87,7 +89,7 @@ def _background(background: Sequence[float]) -> tuple[float, ...]:
 def check_inputs(inputs: dict[str, Tensor | None], sh_degree: int) -> None:
     """Raise TypeError or ValueError for tensors that are missing, or of a wrong type, device or shape.
 
-    Looks at no numbers: on a GPU that would wait for it.
+    Values are not read: on a GPU the host would wait for them.
     """
     means, pose, opacities = inputs["means"], inputs["cam_from_world"], inputs["opacities"]
     if means is None or pose is None or opacities is None:
@@ -112,7 +114,7 @@ def check_inputs(inputs: dict[str, Tensor | None], sh_degree: int) -> None:
 
 
 def check_values(inputs: dict[str, Tensor | None]) -> None:
-    """Raise ValueError for NaN or infinity in the pose; the kernels look at the rest."""
+    """Raise ValueError for NaN or infinity in the pose; the kernels check everything else."""
     pose = inputs["cam_from_world"]
     if pose is not None and not bool(torch.isfinite(pose).all()):
         raise ValueError("expected a finite cam_from_world, found NaN or infinity")

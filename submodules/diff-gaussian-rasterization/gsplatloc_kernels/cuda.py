@@ -1,4 +1,4 @@
-"""The CUDA half: which module, which memory, which stream. Arrays cross as addresses, so nothing waits."""
+"""The CUDA half: its module, memory and stream. Arrays are passed as addresses, which waits for nothing."""
 
 from contextlib import AbstractContextManager
 from functools import cache
@@ -15,7 +15,7 @@ BUILD = "GSPLAT_CUDA=ON pip install --force-reinstall --no-deps ./submodules/dif
 
 
 def has_cuda() -> bool:
-    """Whether this package was built with its CUDA half; says nothing about the machine."""
+    """Whether this package was built with its CUDA half; the machine may still have no GPU."""
     try:
         extension()
     except ImportError:
@@ -25,7 +25,7 @@ def has_cuda() -> bool:
 
 @cache
 def extension() -> ModuleType:
-    """The compiled CUDA half. Raises ImportError that says how to build it."""
+    """The compiled CUDA half. Raises ImportError with the command that builds it."""
     try:
         return import_module("gsplatloc_kernels._cuda")
     except ImportError as error:
@@ -36,7 +36,7 @@ def extension() -> ModuleType:
 
 
 class Memory:
-    """What C++ code allocates on a device, from torch's caching allocator; freed with this object."""
+    """Allocates device memory for C++ code from torch's caching allocator; freed with this object."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -67,7 +67,7 @@ class CudaBackend(CudaTraining):
     """Runs passes on one GPU, on torch's current stream of it."""
 
     checks_values = False  # the kernels do, and report it with the one count that the host waits for
-    writes_features = False  # the gradient of features must come zeroed, like the others
+    writes_features = False  # the gradient of features must be zero on entry, like the others
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -92,7 +92,7 @@ class CudaBackend(CudaTraining):
         d_outputs: dict[str, Any],
         d_inputs: dict[str, Any],
     ) -> None:
-        """Add to `d_inputs`, which must come zeroed."""
+        """Fill `d_inputs`, which must be zero on entry."""
         tensors = (addresses(group) for group in (inputs, outputs, d_outputs, d_inputs))
         with self.current():
             self.module.backward(state[0], self._settings(settings), *tensors, self.memory(), self.stream())

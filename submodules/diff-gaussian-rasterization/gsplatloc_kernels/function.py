@@ -1,4 +1,4 @@
-"""The rasterizer as a torch operation: memory on this side, arithmetic on the other."""
+"""The rasterizer as a torch operation: Python allocates the arrays, the extension fills them."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ class RasterizeFunction(torch.autograd.Function):
         d_outputs = {
             name: _native(grad) for name, grad in zip(outputs, grads, strict=False) if grad is not None
         }
-        # Slots 0 and 1 of needs_input_grad belong to the backend and the settings.
+        # Items 0 and 1 of needs_input_grad belong to the backend and the settings.
         wanted = dict(zip(_INPUTS, ctx.needs_input_grad[2:], strict=True))
         written = {"features"} if ctx.backend.writes_features and "features" in d_outputs else set()
         d_inputs = {name: _gradient_like(inputs[name], name in written) for name in _INPUTS if wanted[name]}

@@ -7,11 +7,11 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-_LARGE = 32 << 20  # bytes: anything larger malloc asks the system for, and hands back, every time
+_LARGE = 32 << 20  # bytes: malloc returns larger blocks to the system when they are freed
 
 
 def comes_fresh(tensor: Tensor) -> bool:
-    """Whether `zeros_like(tensor)` is made of pages that nobody has touched."""
+    """Whether `zeros_like(tensor)` consists of pages that have not been written yet."""
     large = tensor.numel() * tensor.element_size() > _LARGE
     return sys.platform == "linux" and tensor.device.type == "cpu" and large
 

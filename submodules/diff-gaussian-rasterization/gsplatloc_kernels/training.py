@@ -1,4 +1,4 @@
-"""The photometric loss and Adam as the compiled halves take them. Everything has been checked."""
+"""Calls of the compiled photometric loss and Adam. The public functions have checked all arguments."""
 
 import os
 from collections.abc import Sequence

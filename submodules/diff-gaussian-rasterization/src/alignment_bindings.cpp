@@ -22,7 +22,7 @@ template <class T>
 std::array<double, splat::kAlignmentSums> normal_equations(int residual, Array<const T> points,
                                                            Array<const T> reference, Array<const T> image,
                                                            const std::array<double, 19>& numbers,
-                                                           std::optional<Array<const T>> slopes,
+                                                           std::optional<Array<const T>> reference_gradient,
                                                            std::optional<Array<T>> residuals, int threads) {
   splat::AlignmentJob<T> job{};
   job.residual = splat::Residual(residual);
@@ -44,7 +44,7 @@ std::array<double, splat::kAlignmentSums> normal_equations(int residual, Array<c
   job.gain = T(numbers[16]);
   job.bias = T(numbers[17]);
   job.sigma = T(numbers[18]);
-  job.slopes = slopes ? slopes->data() : nullptr;
+  job.reference_gradient = reference_gradient ? reference_gradient->data() : nullptr;
   job.residuals = residuals ? residuals->data() : nullptr;
   std::array<double, splat::kAlignmentSums> sums;
   nb::gil_scoped_release release;
@@ -59,10 +59,10 @@ namespace splat {
 void bind_alignment(nb::module_& m) {
   const char* doc = "Upper triangle of J^T W J [36], J^T W r [8], cost, samples in view; fills `residuals`.";
   m.def("normal_equations_float32", &::normal_equations<float>, nb::arg("residual"), nb::arg("points"),
-        nb::arg("reference"), nb::arg("image"), nb::arg("numbers"), nb::arg("slopes").none(),
+        nb::arg("reference"), nb::arg("image"), nb::arg("numbers"), nb::arg("reference_gradient").none(),
         nb::arg("residuals").none(), nb::arg("threads"), doc);
   m.def("normal_equations_float64", &::normal_equations<double>, nb::arg("residual"), nb::arg("points"),
-        nb::arg("reference"), nb::arg("image"), nb::arg("numbers"), nb::arg("slopes").none(),
+        nb::arg("reference"), nb::arg("image"), nb::arg("numbers"), nb::arg("reference_gradient").none(),
         nb::arg("residuals").none(), nb::arg("threads"), doc);
 }
 

@@ -45,7 +45,7 @@ splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays)
   splat::set_background(r.background, settings);
   r.features_move_geometry = value<bool>(settings, "features_move_geometry");
   r.threads = value<int>(settings, "threads");
-  r.max_pairs = value<int64_t>(settings, "max_pairs");
+  r.max_intersections = value<int64_t>(settings, "max_intersections");
   return r;
 }
 
@@ -86,12 +86,12 @@ void backward(const splat::State<T>& state, const nb::dict& settings, const nb::
 
 template <class T>
 void bind(nb::module_& m, const char* state_name, const char* forward_name) {
-  nb::class_<splat::State<T>>(m, state_name, "What a forward pass leaves for its backward pass.");
+  nb::class_<splat::State<T>>(m, state_name, "What a forward pass keeps for its backward pass.");
   m.def(forward_name, &forward<T>, nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
         "Fills `outputs` (rgb, depth, alpha, features, radii) and returns the state for `backward`.");
   m.def("backward", &backward<T>, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
         nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("features_zeroed"),
-        "Fills `d_inputs`, which must come zeroed, the features as `features_zeroed` says.");
+        "Fills `d_inputs`, zero on entry; that of features may be uninitialised unless `features_zeroed`.");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// RasterizerSettings as the Python side hands them over: a dict by name, checked there.
+// Reads RasterizerSettings from a Python dict by name; Python has checked them.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -133,7 +133,7 @@ inline void __threadfence_block() {}
 inline void __threadfence() {}
 
 // Copies to shared memory that go on beside the kernel; here they land when they are waited for, so that
-// nobody gets away without waiting.
+// no thread proceeds without waiting.
 inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes, size_t zeros = 0) {
   shim::copy_later(to, from, bytes, zeros);
 }

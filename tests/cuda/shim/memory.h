@@ -16,7 +16,8 @@ class Memory {
   void* allocate(int64_t bytes);
   // Throws Error if something was written just before or behind a block.
   void check() const;
-  // Fills all blocks with 0xFF again but those that hold one of the addresses: nobody may read them any more.
+  // Fills all blocks with 0xFF again but those that hold one of the addresses: they must not be read any
+  // more.
   void poison_except(const std::vector<uintptr_t>& addresses);
   int64_t total() const { return total_; }
 

@@ -1,16 +1,24 @@
-"""Matching a photo with a rendering: sub-pixel, within a window, whatever the exposure."""
+"""Matching a query image with a rendering: sub-pixel, within a window, under any exposure."""
+
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
+from gsplatloc.localization.alignment.correspondences import wide_baseline_pose
 from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
+from gsplatloc.localization.result import pose_errors
 from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 160.0, 120.0)
+FAR = [0.5, 0.1, -0.3, 0.05, -0.2, 0.1]  # 59 cm, 13 degrees
 
 
 def _texture(shift: tuple[float, float]) -> np.ndarray:
@@ -53,10 +61,10 @@ def test_tracks_do_not_mind_exposure() -> None:
     torch.testing.assert_close(flow, torch.tensor([3.3, -2.6]), rtol=0, atol=0.05)
 
 
-def test_tracks_start_only_where_the_rendering_is_trusted() -> None:
-    trusted = _everywhere()
-    trusted[:, 160:] = False
-    pairs = correspondence.track(_photo(_texture((1, 0))), _view(_texture((0, 0))), trusted, 32, 500)
+def test_tracks_start_only_where_the_rendering_is_valid() -> None:
+    valid = _everywhere()
+    valid[:, 160:] = False
+    pairs = correspondence.track(_photo(_texture((1, 0))), _view(_texture((0, 0))), valid, 32, 500)
     assert bool((pairs.rendering[:, 0] < 160).all())
 
 
@@ -119,3 +127,44 @@ def test_the_feature_map_is_read_between_its_cells() -> None:
     error = torch.linalg.norm(pairs.photo - pairs.rendering, dim=1)
     assert len(error) > 40
     assert error.median() < 1.0
+
+
+def test_a_distant_start_comes_near(room: Any) -> None:
+    found = wide_baseline_pose(room.query, room.gaussians, room.initial(FAR), RenderOptions())
+    assert pose_errors(found.cam_from_world, room.truth)[0] < 0.1
+    assert found.covariance is None
+
+
+def test_lm_comes_home_from_a_distant_start(room: Any) -> None:
+    refined = LmRefiner(LmOptions(scale=1.0)).refine(room.query, room.splat_map, room.initial(FAR))
+    assert refined.accepted
+    assert pose_errors(refined.cam_from_world, room.truth)[0] < 0.005
+
+
+def test_lm_trusts_an_estimate_that_states_its_covariance(room: Any) -> None:
+    """It is refined where it is: its matches have been looked for before."""
+    near = [0.02, 0, 0, 0, 0, 0]
+    initial = replace(room.initial(near), covariance=1e-3 * torch.eye(6, dtype=torch.float64))
+    blind = replace(room.query, keypoints=room.query.keypoints.select(slice(0, 0)))
+    refined = LmRefiner(LmOptions(scale=1.0)).refine(blind, room.splat_map, initial)
+    assert pose_errors(refined.cam_from_world, room.truth)[0] < 0.003
+
+
+def test_without_agreement_the_estimate_stays(room: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.nn.functional.normalize(torch.randn(600, 64, generator=generator), dim=1)
+    query = replace(room.query, keypoints=replace(room.query.keypoints, descriptors=noise))
+    initial = room.initial(FAR)
+    assert wide_baseline_pose(query, room.gaussians, initial, RenderOptions()) is initial
+
+
+def test_a_map_without_descriptors_leaves_the_estimate(room: Any) -> None:
+    bare = replace(room.gaussians, features=room.gaussians.features[:, :0])
+    initial = room.initial(FAR)
+    assert wide_baseline_pose(room.query, bare, initial, RenderOptions()) is initial
+
+
+def test_a_photo_without_keypoints_leaves_the_estimate(room: Any) -> None:
+    blind = replace(room.query, keypoints=room.query.keypoints.select(slice(0, 0)))
+    initial = room.initial(FAR)
+    assert wide_baseline_pose(blind, room.gaussians, initial, RenderOptions()) is initial

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 from kornia.feature import XFeat
-from kornia.geometry.subpix import nms2d
 
-from gsplatloc.localization.features import Features
 from gsplatloc.localization.features import xfeat as features
-from gsplatloc.localization.features.xfeat import XFeatExtractor, default_weights, feature_size
+from gsplatloc.localization.features.xfeat import WEIGHTS, XFeatExtractor
 from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.features.pictures import distances, inside, shifted_pair, textured_image
 
 SHIFT = 32  # pixels: one step of the network's coarsest grid
 
@@ -19,20 +18,10 @@ def extractor() -> XFeatExtractor:
     return XFeatExtractor(top_k=4096)
 
 
-def textured_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Random blocks of several sizes: corners everywhere."""
-    rng = np.random.default_rng(seed)
-    image = np.zeros((height, width, 3))
-    for block in (6, 13, 29):
-        coarse = rng.integers(0, 80, (height // block + 1, width // block + 1, 3))
-        image += coarse.repeat(block, 0).repeat(block, 1)[:height, :width]
-    return image.astype(np.uint8)
-
-
 def kornia_features(extractor: XFeatExtractor, image: np.ndarray) -> dict[str, torch.Tensor]:
     """kornia's own detection, its keypoints moved to the pixel centres of our convention."""
     model = XFeat(top_k=extractor.top_k).eval()
-    model.net = features._load_network(default_weights())
+    model.net = features._load_network(WEIGHTS.find())
     height, width = image.shape[:2]
     found = model.detectAndCompute(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)[0]
     scale = torch.tensor([width / (width // 32 * 32), height / (height // 32 * 32)])
@@ -53,14 +42,6 @@ def test_agrees_with_kornia(extractor: XFeatExtractor, size: tuple[int, int]) ->
     torch.testing.assert_close(ours.scores, theirs["scores"], rtol=0.1, atol=0.01)
 
 
-def test_local_maxima_are_kornias() -> None:
-    heat = torch.rand(60, 80, generator=torch.Generator().manual_seed(0))
-    heat[20:40, 20:40] = (8 * heat[20:40, 20:40]).round() / 8  # with equals, which are no maxima
-    y, x = (nms2d(heat[None, None], (5, 5), mask_only=True)[0, 0] & (heat > 0.05)).nonzero(as_tuple=True)
-    column, row = features._local_maxima(heat)
-    assert torch.equal(column, x) and torch.equal(row, y)
-
-
 def test_half_precision_leaves_keypoints_and_hardly_changes_descriptors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -75,27 +56,8 @@ def test_half_precision_leaves_keypoints_and_hardly_changes_descriptors(
     assert (found[0].dense * found[1].dense).sum(0).mean() > 0.9995
 
 
-def distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """All distances [N, M], without the cancellation of the matrix product formula."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def shifted_pair(extractor: XFeatExtractor) -> tuple[Features, Features]:
-    """Features of a textured square in a wide frame, and of the same moved by whole cells."""
-    frames = []
-    for offset in (0, SHIFT):
-        frame = np.full((704, 704, 3), 128, np.uint8)
-        frame[224 + offset : 416 + offset, 224 + offset : 416 + offset] = textured_image(192, 192)
-        frames.append(extractor.extract(frame))
-    return frames[0], frames[1]
-
-
-def inside(xy: torch.Tensor, offset: int) -> torch.Tensor:
-    return ((xy > 224 + offset) & (xy < 416 + offset)).all(1)
-
-
 def test_keypoints_move_with_the_image(extractor: XFeatExtractor) -> None:
-    before, after = (features.keypoints for features in shifted_pair(extractor))
+    before, after = (features.keypoints for features in shifted_pair(extractor, SHIFT))
     still = before.select(inside(before.xy, 0))
     moved = after.select(inside(after.xy, SHIFT))
     assert len(still) > 100
@@ -106,7 +68,7 @@ def test_keypoints_move_with_the_image(extractor: XFeatExtractor) -> None:
 
 
 def test_dense_descriptors_move_with_the_image(extractor: XFeatExtractor) -> None:
-    before, after = (features.dense for features in shifted_pair(extractor))
+    before, after = (features.dense for features in shifted_pair(extractor, SHIFT))
     first, cells, step = 224 // 8, 192 // 8, SHIFT // 8
     still = before[:, first : first + cells, first : first + cells]
     moved = after[:, first + step : first + step + cells, first + step : first + step + cells]
@@ -133,7 +95,7 @@ def test_top_k_keeps_the_best(extractor: XFeatExtractor) -> None:
 
 def test_outputs_have_documented_shapes_and_norms(extractor: XFeatExtractor) -> None:
     features = extractor.extract(textured_image(200, 330))
-    assert features.dense.shape == (64, *feature_size(330, 200)) == (64, 24, 40)
+    assert features.dense.shape == (64, *extractor.dense_size(330, 200)) == (64, 24, 40)
     torch.testing.assert_close(features.dense.norm(dim=0), torch.ones(24, 40))
     norms = features.keypoints.descriptors.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
@@ -166,7 +128,7 @@ def test_missing_weights_are_a_user_error(tmp_path) -> None:
 
 
 def test_damaged_weights_are_one_line(tmp_path) -> None:
-    whole = default_weights().read_bytes()
+    whole = WEIGHTS.find().read_bytes()
     damaged = tmp_path / "xfeat.pt"
     for content in (
         b"",

@@ -77,11 +77,8 @@ def _photo(gaussians: Gaussians, view: PosedCamera) -> Query:
 
 
 @pytest.mark.parametrize("number", range(5))
-@pytest.mark.parametrize("pooling", ("vlad", "gem"))
-def test_a_view_finds_itself(gaussians: Gaussians, number: int, pooling: str) -> None:
-    options = replace(OPTIONS, pooling=pooling)  # type: ignore[arg-type]
-    built = build_index(gaussians, VIEWS, PatchExtractor(), options)  # type: ignore[arg-type]
-    found, cosine = built.nearest(_photo(gaussians, VIEWS[number]).dense, 2)
+def test_a_view_finds_itself(gaussians: Gaussians, index: ViewIndex, number: int) -> None:
+    found, cosine = index.nearest(_photo(gaussians, VIEWS[number]).dense, 2)
     assert found[0] == number
     assert cosine[0] > cosine[1]
 

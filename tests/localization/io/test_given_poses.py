@@ -104,9 +104,11 @@ def test_the_pose_files_focal_length_is_used_and_the_given_one_wins(photos: Path
     assert given.load_camera() == Camera(64, 48, 70.0, 70.0, 32.0, 24.0)
 
 
-def test_the_pose_files_lens_is_undone(photos: Path) -> None:
-    lens = CameraModel("SIMPLE_RADIAL", 64, 48, (60.0, 32.0, 24.0, 0.2))
-    (found,) = queries_of_folder(photos, {"b.png": ExternalPose(POSE, lens=lens)}, Intrinsics())
+def test_the_distortion_of_a_pose_file_is_undone(photos: Path) -> None:
+    camera_model = CameraModel("SIMPLE_RADIAL", 64, 48, (60.0, 32.0, 24.0, 0.2))
+    (found,) = queries_of_folder(
+        photos, {"b.png": ExternalPose(POSE, camera_model=camera_model)}, Intrinsics()
+    )
     camera = found.load_camera()
     assert camera is not None and camera.fx == 60
     assert found.load_image().shape == (camera.height, camera.width, 3) != (48, 64, 3)

@@ -74,8 +74,8 @@ def test_poses_are_read_as_they_were_written(kind: PoseFormat, tmp_path: Path) -
 
 def test_intrinsics_come_along_where_the_file_has_them(tmp_path: Path) -> None:
     assert read_pose_file(write_pgt(tmp_path), NAMES)[NAMES[0]].focal == 525.0
-    lens = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].lens
-    assert lens is not None and lens.distorted
+    camera_model = read_pose_file(write_colmap(tmp_path), NAMES)[NAMES[0]].camera_model
+    assert camera_model is not None and camera_model.distorted
 
 
 def test_a_models_own_file_stands_for_its_folder(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_the_number_in_a_name(name: str, number: float) -> None:
         ("", NAMES, "found neither"),
         ("a b c\n", NAMES, "found neither"),
         ("1 0 0 0 1 0 0 0\n", NAMES, "see --format"),  # (0, 0, 0, 1) at both places
-        ("other.png 1 0 0 0 0 0 0\n", NAMES, "they are of another scene"),
-        ("99.5 0.3 0.2 0.1 0 0 0 1\n", NAMES, "they are of another sequence"),
+        ("other.png 1 0 0 0 0 0 0\n", NAMES, "pass poses of this scene"),
+        ("99.5 0.3 0.2 0.1 0 0 0 1\n", NAMES, "pass the poses of this sequence"),
         ("3 0.3 0.2 0.1 0 0 0 1\n", ["a-3.png", "b-3.png"], "two alike"),
         ("3 0.3 0.2 0.1 0 0 0 1\n", ["photo.png"], "expected a time or frame number"),
         ("a/1.png 1 0 0 0 0 0 0\na-1.jpg 1 0 0 0 0 0 0\n", ["a-1.png"], "expected one pose of a-1.png"),

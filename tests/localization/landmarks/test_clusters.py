@@ -1,9 +1,9 @@
-"""Places of a large map, and votes for them."""
+"""Clusters of the landmarks of a large map, and their scores for a query."""
 
 import torch
 
 from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
-from gsplatloc.localization.landmarks.clusters import divide, viewpoints
+from gsplatloc.localization.landmarks.clusters import cluster_landmarks, viewpoints
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.result import pose_errors
 from tests.localization.world import CAMERA, TRUTH, VERSION, World
@@ -32,23 +32,23 @@ def joined(a: Landmarks, b: Landmarks) -> Landmarks:
     return Landmarks(*(torch.cat([getattr(a, name), getattr(b, name)]) for name in names), VERSION)
 
 
-def test_every_landmark_is_in_one_place() -> None:
-    places = divide(rooms(3, 1500))
-    assert sorted(torch.cat(places.members).tolist()) == list(range(4500))
-    assert max(len(part) for part in places.members) <= 2048
+def test_every_landmark_is_in_one_cluster() -> None:
+    clusters = cluster_landmarks(rooms(3, 1500))
+    assert sorted(torch.cat(clusters.members).tolist()) == list(range(4500))
+    assert max(len(part) for part in clusters.members) <= 2048
 
 
-def test_places_do_not_mix_distant_rooms() -> None:
-    for part in divide(rooms(4, 2000)).members:
+def test_clusters_do_not_mix_distant_rooms() -> None:
+    for part in cluster_landmarks(rooms(4, 2000)).members:
         assert len((part // 2000).unique()) == 1
 
 
-def test_landmarks_seen_from_opposite_sides_are_in_different_places() -> None:
+def test_landmarks_seen_from_opposite_sides_are_in_different_clusters() -> None:
     """One wall of points, half of them seen from the front and half from behind."""
     landmarks = rooms(1, 4000)
     landmarks.directions[:] = torch.tensor([0.0, 0.0, 1.0])
     landmarks.directions[::2] *= -1
-    for part in divide(landmarks).members:
+    for part in cluster_landmarks(landmarks).members:
         assert len((part % 2).unique()) == 1
 
 
@@ -58,13 +58,13 @@ def test_unknown_distances_leave_the_position() -> None:
     torch.testing.assert_close(viewpoints(landmarks)[:, 3:], landmarks.positions)
 
 
-def test_keypoints_vote_for_their_room() -> None:
+def test_the_room_of_the_keypoints_has_the_highest_score() -> None:
     landmarks = rooms(8, 2000)
     generator = torch.Generator().manual_seed(4)
     seen = landmarks.descriptors[6000:8000][torch.randperm(2000, generator=generator)]
     noisy = torch.nn.functional.normalize(seen + 0.05 * torch.randn(2000, 64, generator=generator), dim=1)
-    places = divide(landmarks)
-    chosen = places.shortlist(places.votes(noisy), 1000)
+    clusters = cluster_landmarks(landmarks)
+    chosen = clusters.shortlist(clusters.scores(noisy), 1000)
     assert ((chosen >= 6000) & (chosen < 8000)).all()
     assert len(chosen) == 2000
     assert (chosen.diff() > 0).all()

@@ -1,5 +1,6 @@
 """Landmarks on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,14 @@ def test_descriptors_stay_normalised(world: World, tmp_path: Path) -> None:
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
-def test_a_landmark_takes_90_bytes(world: World, tmp_path: Path) -> None:
-    path = tmp_path / "l.safetensors"
-    save_landmarks(world.landmarks, path)
-    assert path.stat().st_size < 90 * len(world.landmarks) + 1000
+@pytest.mark.parametrize("channels", [5, 64, 128])
+def test_a_landmark_takes_26_bytes_and_one_per_channel(channels: int, world: World, tmp_path: Path) -> None:
+    path, generator = tmp_path / "l.safetensors", torch.Generator().manual_seed(0)
+    descriptors = torch.randn(len(world.landmarks), channels, generator=generator)
+    descriptors = torch.nn.functional.normalize(descriptors, dim=1)
+    save_landmarks(replace(world.landmarks, descriptors=descriptors), path)
+    assert path.stat().st_size < (26 + channels) * len(world.landmarks) + 1000
+    torch.testing.assert_close(load_landmarks(path).descriptors, descriptors, atol=6e-3, rtol=0)
 
 
 def test_missing_file_says_what_to_do(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The second, guided look for landmarks, on a world whose truth is known."""
+"""Guided matching of landmarks, in a world with known ground truth."""
 
 from dataclasses import replace
 

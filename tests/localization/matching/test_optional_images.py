@@ -11,10 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.matching.images import make_matcher
 from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_A, IMAGE_B = np.zeros((96, 128, 3), np.uint8), np.full((120, 160, 3), 255, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> XFeatExtractor:
+    return XFeatExtractor()
 
 
 class FakeRoma:
@@ -99,16 +105,18 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_roma_gives_pixels_of_both_images(packages: None) -> None:
-    matches = make_matcher("roma").match(IMAGE_A, IMAGE_B)
+def test_roma_gives_pixels_of_both_images(packages: None, extractor: XFeatExtractor) -> None:
+    matches = make_matcher("roma", extractor).match(IMAGE_A, IMAGE_B)
     assert len(matches) == 32
     assert matches.a[0].tolist() == [0, 0] and matches.b[0].tolist() == [160, 120]
     assert matches.a[1].tolist() == [64, 48] and matches.b[1].tolist() == [80, 60]
     assert torch.allclose(matches.confidence, torch.tensor(0.7))
 
 
-def test_mast3r_gives_pixel_centres_of_both_images_off_the_border(packages: None) -> None:
-    matches = make_matcher("mast3r").match(IMAGE_A, IMAGE_B)
+def test_mast3r_gives_pixel_centres_of_both_images_off_the_border(
+    packages: None, extractor: XFeatExtractor
+) -> None:
+    matches = make_matcher("mast3r", extractor).match(IMAGE_A, IMAGE_B)
     assert FakeMast3r.loaded[-1].startswith("naver/MASt3R")
     assert len(matches) == 2
     # index i of 512 pixels is at (i + 0.5) / 512 of the width
@@ -119,11 +127,11 @@ def test_mast3r_gives_pixel_centres_of_both_images_off_the_border(packages: None
 
 @pytest.mark.parametrize(("name", "install"), [("roma", "pip install romatch"), ("mast3r", "git clone")])
 def test_a_package_that_is_not_there_is_one_line_that_says_how_to_install_it(
-    name: str, install: str, monkeypatch: pytest.MonkeyPatch
+    name: str, install: str, monkeypatch: pytest.MonkeyPatch, extractor: XFeatExtractor
 ) -> None:
     for package in ("romatch", "mast3r", "mast3r.model"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(GSplatLocError, match=install) as error:
-        make_matcher(name)
+        make_matcher(name, extractor)
     assert str(error.value).startswith(f"expected the package of --matcher {name}, found ")
     assert "\n" not in str(error.value)

@@ -12,7 +12,7 @@ def points(count: int, seed: int) -> torch.Tensor:
 
 def pairs(found: Neighbours) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices into a and b of all places."""
-    return found.order[found.places], found.rows(torch.arange(len(found)))
+    return found.order[found.columns], found.rows(torch.arange(len(found)))
 
 
 @pytest.mark.parametrize("radius", [3.0, 25.0, 1000.0])

@@ -10,11 +10,12 @@ from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.pnp import (
     PnPOptions,
     estimate_pose,
-    pixel_scale,
     pose_information,
     projection_jacobian,
+    verify_pose,
 )
-from gsplatloc.localization.result import Status, pose_errors
+from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
+from gsplatloc.localization.result import Matches, Status, pose_errors
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -30,7 +31,7 @@ def test_exact_matches_give_the_exact_pose() -> None:
     assert estimate.inliers == 200
 
 
-def test_outliers_are_told_from_inliers(world: World) -> None:
+def test_outliers_are_no_inliers(world: World) -> None:
     estimate = estimate_pose(world.pixels, world.points, CAMERA)
     translation, rotation = pose_errors(estimate.pose(), TRUTH)
     assert translation < 0.01
@@ -69,7 +70,7 @@ def test_too_few_matches_are_a_status(world: World, count: int) -> None:
 def test_random_matches_have_no_consensus(focal_known: bool) -> None:
     rng = np.random.default_rng(0)
     pixels, points = rng.uniform(0, 480, (60, 2)), rng.normal(size=(60, 3))
-    options = PnPOptions(max_iterations=1000, max_error_px=2.0)
+    options = PnPOptions(max_iterations=1000)
     estimate = estimate_pose(pixels, points, CAMERA, options, focal_known)
     assert estimate.status is Status.NO_CONSENSUS
     assert not estimate.ok
@@ -81,6 +82,7 @@ def test_thresholds_grow_with_the_image() -> None:
     small = estimate_pose(world.pixels, world.points, CAMERA)
     large = estimate_pose(2 * world.pixels, world.points, CAMERA.resized(1280, 960))
     assert pixel_scale(CAMERA.resized(1280, 960)) == 2
+    assert inlier_threshold_px(CAMERA.resized(1280, 960)) == 2 * inlier_threshold_px(CAMERA)
     assert abs(small.inliers - large.inliers) <= 2
 
 
@@ -98,6 +100,20 @@ def test_jacobian_agrees_with_finite_differences(world: World) -> None:
         torch.testing.assert_close(analytic[:, :, axis], numeric, rtol=1e-6, atol=1e-5)
 
 
+def all_inliers(world: World) -> Matches:
+    return Matches(world.pixels, world.points, np.ones(len(world.pixels), bool))
+
+
+def test_a_pose_found_otherwise_is_verified_as_one_from_pnp(world: World) -> None:
+    right = verify_pose(TRUTH, all_inliers(world), CAMERA)
+    assert right.ok and right.covariance is not None and right.matches is not None
+    assert right.inliers == right.matches.inliers.sum() < 170  # 40 matches are wrong
+    far = se3.se3_exp(torch.tensor([0.5, 0, 0, 0, 0, 0], dtype=torch.float64)) @ TRUTH
+    assert verify_pose(far, all_inliers(world), CAMERA).status is Status.NO_CONSENSUS
+    few = Matches(world.pixels[:5], world.points[:5], np.ones(5, bool))
+    assert verify_pose(TRUTH, few, CAMERA).status is Status.TOO_FEW_MATCHES
+
+
 def test_information_matches_the_spread_of_estimates() -> None:
     """Mahalanobis distances of true poses to estimates have the mean of a chi-square with 6 degrees."""
     distances = []
@@ -105,7 +121,7 @@ def test_information_matches_the_spread_of_estimates() -> None:
         world = make_world(noise_px=1.0, outliers=0, seed=seed)
         estimate = estimate_pose(world.pixels, world.points, CAMERA, PnPOptions(loss_scale_px=10.0))
         xi = se3.se3_log(TRUTH @ se3.inverse(estimate.pose()))
-        information = pose_information(estimate.pose(), CAMERA, world.pixels, world.points)
+        information = pose_information(estimate.pose(), CAMERA, all_inliers(world))
         distances.append((xi @ information @ xi).item())
     assert 4.0 < np.mean(distances) < 9.0
 
@@ -114,7 +130,7 @@ def test_information_falls_with_the_square_of_the_noise() -> None:
     traces = []
     for noise in (0.5, 1.0):
         world = make_world(noise_px=noise, outliers=0)
-        traces.append(pose_information(TRUTH, CAMERA, world.pixels, world.points).trace().item())
+        traces.append(pose_information(TRUTH, CAMERA, all_inliers(world)).trace().item())
     assert traces[0] / traces[1] == pytest.approx(4.0, rel=1e-3)
 
 
@@ -149,7 +165,7 @@ def test_points_on_one_ray_leave_the_pose_very_uncertain() -> None:
     assert covariance[3:, 3:].trace().sqrt().item() > 1.0  # radians
 
 
-def test_points_on_one_ray_prove_nothing() -> None:
+def test_points_on_one_ray_are_no_consensus() -> None:
     """They agree in one place of the image: once, not fifty times."""
     points = np.outer(np.linspace(1, 2, 50), [1.0, 1.0, 5.0])
     pixels = CAMERA.project(torch.from_numpy(points)).numpy()

@@ -5,7 +5,7 @@
 
 namespace splat {
 
-// What all the numbers of a parameter share in one step; divisions that depend on the step alone are done.
+// What all numbers of a parameter share in one step; divisions by constants of the step are done once.
 template <class T>
 struct AdamStep {
   T beta1, beta2;  // decay of the moments per step

@@ -82,7 +82,7 @@ SPLAT_HD Span strip_span(T slope, T reach, T extent, T tip, T low, T high) {
   const T inverse = extent > 0 ? 1 / extent : T(0);
   const T h = product(at_high, inverse), l = product(at_low, inverse);
   const T rest_h = 1 - product(h, h), rest_l = 1 - product(l, l);
-  // A hair wider than exact, against rounding: every pixel is tested on its own anyway.
+  // Slightly wider than exact, against rounding: every pixel is tested on its own anyway.
   const T slack = T(1e-2) + product(T(1e-4), reach);
   const T below = product(reach, square_root(rest_l > 0 ? rest_l : T(0)));
   const T above = product(reach, square_root(rest_h > 0 ? rest_h : T(0)));

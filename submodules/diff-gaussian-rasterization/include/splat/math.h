@@ -1,4 +1,4 @@
-// Small vocabulary shared by every schedule: lane types, selection, vectors.
+// Selection, arithmetic and small vectors, shared by the CPU and the CUDA code.
 //
 // Functions here and in the other headers of this folder are templated on S, "the scalar": float or double
 // for one Gaussian (or pixel) per thread, or a SIMD vector for several at once. They are therefore free of

@@ -82,7 +82,7 @@ SPLAT_HD ViewDirection<S> view_direction(const Camera<T>& camera, const Vec3<S>&
   return {{v.x * inverse, v.y * inverse, v.z * inverse}, inverse};
 }
 
-// Adds to d_mean and to the pose (through the camera centre) what the direction's gradient implies.
+// Adds the gradient of the view direction to d_mean and, through the camera centre, to the pose.
 template <class S, class T>
 SPLAT_HD void view_direction_adjoint(const Camera<T>& camera, const ViewDirection<S>& view,
                                      const Vec3<S>& d_unit, Vec3<S>& d_mean, PoseGradient<S>& pose) {

@@ -28,8 +28,8 @@ SPLAT_LANE uint32_t visible_lanes(uint32_t visible, int offset, int width) {
   return lanes;
 }
 
-// The `count` numbers from `i` on. Those of other lanes are written back as they were; no mask: all take
-// part.
+// Steps the `count` numbers from `i` on. Numbers outside the mask are written back unchanged; without a mask
+// all are stepped.
 template <class T>
 SPLAT_LANE void step_numbers(const AdamJob<T>& job, int64_t i, int count, const Mask<T>* lanes) {
   using V = Vec<T>;

@@ -19,10 +19,10 @@ constexpr double kNearest = 1e-2;  // metres; a sample that comes closer has lef
 template <class S, class M>
 struct Projected {
   Vec3<S> point;
-  S u, v;              // pixels minus one half: (0, 0) is the centre of the first one
-  S x_slope, y_slope;  // fx / z, fy / z
-  S inverse;           // 1 / z
-  M inside;            // all four neighbours are in the image, and the sample in front of the camera
+  S u, v;          // pixels minus one half: (0, 0) is the centre of the first one
+  S du_dx, dv_dy;  // fx / z, fy / z
+  S inverse;       // 1 / z
+  M inside;        // all four neighbours are in the image, and the sample in front of the camera
 };
 
 template <class S, class T>
@@ -34,14 +34,14 @@ SPLAT_LANE auto project(const AlignmentJob<T>& job, S x, S y, S z) {
                          S(r[6]) * x + S(r[7]) * y + S(r[8]) * z + S(t[2])};
   const auto front = point.z > S(kNearest);
   const S inverse = S(T(1)) / select(front, point.z, S(T(1)));
-  const S x_slope = S(job.fx) * inverse, y_slope = S(job.fy) * inverse;
-  const S u = point.x * x_slope + S(job.cx - T(0.5)), v = point.y * y_slope + S(job.cy - T(0.5));
+  const S du_dx = S(job.fx) * inverse, dv_dy = S(job.fy) * inverse;
+  const S u = point.x * du_dx + S(job.cx - T(0.5)), v = point.y * dv_dy + S(job.cy - T(0.5));
   const auto inside =
       front & (u >= S(T(0))) & (v >= S(T(0))) & (u < S(T(job.width - 1))) & (v < S(T(job.height - 1)));
-  return Projected<S, std::remove_const_t<decltype(inside)>>{point, u, v, x_slope, y_slope, inverse, inside};
+  return Projected<S, std::remove_const_t<decltype(inside)>>{point, u, v, du_dx, dv_dy, inverse, inside};
 }
 
-// A bilinear interpolant and its slopes per pixel.
+// A bilinear interpolant and its gradient per pixel.
 template <class T>
 struct Reading {
   Vec<T> value, dx, dy, least;  // least: of the four neighbours
@@ -88,14 +88,14 @@ SPLAT_LANE Robust<S> robust(S square, T sigma) {
 // Adds one residual per lane, its derivatives `j` by the unknowns, to sums in the layout of AlignmentSum.
 template <int kCount, class V>
 SPLAT_LANE void add(V* sums, const V* j, V weight, V residual) {
-  int slot = 0;
+  int index = 0;
   for (int row = 0; row < kCount; ++row) {
     const V weighted = weight * j[row];
     for (int column = row; column < kCount; ++column) {
-      sums[slot] = sums[slot] + weighted * j[column];
-      ++slot;
+      sums[index] = sums[index] + weighted * j[column];
+      ++index;
     }
-    slot += kUnknowns - kCount;  // the rest of the row belongs to unknowns that this residual does not know
+    index += kUnknowns - kCount;  // the rest of the row belongs to unknowns that this residual does not know
     sums[kGradientSum + row] = sums[kGradientSum + row] + weighted * residual;
   }
 }
@@ -138,12 +138,12 @@ void scalar_chunk(const AlignmentJob<T>& job, int64_t begin, int64_t end, double
     const Robust<V> said = robust(residual * residual, job.sigma);
     const V zero = V(T(0)), weight = select(seen, said.weight, zero);
     V dx = there.dx, dy = there.dy;
-    if (job.slopes) {
-      const T* slopes = job.slopes + i;
-      dx = V(T(0.5)) * (dx + V(job.gain) * load_first(slopes, left));
-      dy = V(T(0.5)) * (dy + V(job.gain) * load_first(slopes + job.count, left));
+    if (job.reference_gradient) {
+      const T* reference_gradient = job.reference_gradient + i;
+      dx = V(T(0.5)) * (dx + V(job.gain) * load_first(reference_gradient, left));
+      dy = V(T(0.5)) * (dy + V(job.gain) * load_first(reference_gradient + job.count, left));
     }
-    Vec3<V> d = {dx * at.x_slope, dy * at.y_slope, zero};
+    Vec3<V> d = {dx * at.du_dx, dy * at.dv_dy, zero};
     d.z = -(d.x * at.point.x + d.y * at.point.y) * at.inverse;
     if constexpr (kDepth) d.z = d.z + at.inverse * at.inverse;
     V j[kCount];
@@ -167,7 +167,7 @@ void scalar_chunk(const AlignmentJob<T>& job, int64_t begin, int64_t end, double
 // is six numbers, from which the pose's follow.
 template <class T>
 struct FeatureSums {
-  T rr, rx, ry, xx, xy, yy;  // products of residual and slopes, summed over the channels
+  T rr, rx, ry, xx, xy, yy;  // products of residual and image gradient, summed over the channels
 };
 
 template <class T>
@@ -197,12 +197,12 @@ SPLAT_LANE FeatureSums<T> compare(const AlignmentJob<T>& job, const T* reference
 
 template <class T>
 void add_feature(const FeatureSums<T>& f, const T* jx, const T* jy, T weight, double* out) {
-  int slot = 0;
+  int index = 0;
   for (int row = 0; row < 6; ++row) {
     const T by_x = f.xx * jx[row] + f.xy * jy[row], by_y = f.xy * jx[row] + f.yy * jy[row];
     for (int column = row; column < 6; ++column)
-      out[slot++] += double(weight * (by_x * jx[column] + by_y * jy[column]));
-    slot += kUnknowns - 6;
+      out[index++] += double(weight * (by_x * jx[column] + by_y * jy[column]));
+    index += kUnknowns - 6;
     out[kGradientSum + row] += double(weight * (f.rx * jx[row] + f.ry * jy[row]));
   }
 }
@@ -220,8 +220,8 @@ void feature_chunk(const AlignmentJob<T>& job, int64_t begin, int64_t end, doubl
     const FeatureSums<T> f = compare(job, job.reference + i * job.channels, at.u, at.v);
     const Robust<T> said = robust(f.rr, job.sigma);
     T jx[6], jy[6];
-    by_pose(at.point, Vec3<T>{at.x_slope, T(0), -at.x_slope * at.point.x * at.inverse}, jx);
-    by_pose(at.point, Vec3<T>{T(0), at.y_slope, -at.y_slope * at.point.y * at.inverse}, jy);
+    by_pose(at.point, Vec3<T>{at.du_dx, T(0), -at.du_dx * at.point.x * at.inverse}, jx);
+    by_pose(at.point, Vec3<T>{T(0), at.dv_dy, -at.dv_dy * at.point.y * at.inverse}, jy);
     add_feature(f, jx, jy, said.weight, out);
     out[kCostSum] += double(said.cost);
     out[kSeenSum] += 1;

@@ -1,5 +1,6 @@
 // Normal equations of image alignment: samples of a reference image, lifted by their depth, are moved into a
-// query image and compared there. J^T W J and J^T W r are summed on the way; no Jacobian is ever stored.
+// query image and compared there. J^T W J and J^T W r are summed sample by sample; the Jacobian is never
+// stored.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,9 @@ struct AlignmentJob {
   int64_t count;
   const T* points;     // [3, count] in the reference camera
   const T* reference;  // [count], features [count, channels]; not used with kInverseDepth
-  const T* slopes;     // [2, count] or null: of the reference per pixel of `image`, averaged with the image's
-  const T* image;      // [height, width], features [height, width, channels], of the query
+  const T*
+      reference_gradient;  // [2, count] per pixel of `image`, averaged with the gradient of `image`; or null
+  const T* image;          // [height, width], features [height, width, channels], of the query
   int width, height;
   int channels;         // of features, a multiple of kFeatureStep
   T fx, fy, cx, cy;     // pixels of `image`

@@ -47,7 +47,7 @@ bool radix_pass(const std::vector<Item<Key>>& from, std::vector<Item<Key>>& to, 
 
 constexpr int64_t kPrefetch = 16;  // Gaussians ahead: in depth order they lie scattered in memory
 
-// Calls visit(gaussian) for those of one share, a stretch of the depth order.
+// Calls visit(gaussian) for the Gaussians of one share, a stretch of the depth order.
 template <class Visit>
 void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touched, int64_t share,
                     int64_t shares, const Visit& visit) {
@@ -59,9 +59,9 @@ void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touc
   }
 }
 
-[[noreturn]] void too_many(int64_t pairs, int64_t limit) {
-  throw std::length_error("the Gaussians touch " + std::to_string(pairs) +
-                          " tiles in all, more than max_pairs = " + std::to_string(limit) +
+[[noreturn]] void too_many(int64_t intersections, int64_t limit) {
+  throw std::length_error("the Gaussians touch " + std::to_string(intersections) +
+                          " tiles in all, more than max_intersections = " + std::to_string(limit) +
                           ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
 }
 
@@ -91,12 +91,12 @@ struct Bins {
   Splatted<T> in;
   TouchedTiles touched;
   TileLists lists;
-  std::atomic<int64_t> found{0};           // pairs
-  std::vector<std::vector<int64_t>> next;  // [shares][tiles] where the next pair of each share goes
+  std::atomic<int64_t> found{0};           // tile intersections
+  std::vector<std::vector<int64_t>> next;  // [shares][tiles] position of the next intersection
 
   Bins(const Splatted<T>& raster, int64_t count, int64_t shares) : in(raster), touched(count), next(shares) {
-    lists.slots.begin = Buffer<int64_t>(count + 1);
-    lists.slots.begin[0] = 0;
+    lists.by_gaussian.begin = Buffer<int64_t>(count + 1);
+    lists.by_gaussian.begin[0] = 0;
   }
   int64_t tiles() const { return int64_t(in.raster.tiles_x) * in.raster.tiles_y; }
 };
@@ -106,8 +106,8 @@ using AllBins = std::vector<std::unique_ptr<Bins<T>>>;
 
 // Sorts by depth while it finds the tiles that the Gaussians touch.
 template <class T>
-std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int64_t count, int64_t max_pairs,
-                                    const Kernels<T>& kernels, Team& team) {
+std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int64_t count,
+                                    int64_t max_intersections, const Kernels<T>& kernels, Team& team) {
   const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
   std::vector<uint32_t> order;
   team.each(1 + chunks * int64_t(all.size()), [&](int64_t item, int) {
@@ -117,26 +117,28 @@ std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int6
     }
     Bins<T>& bins = *all[(item - 1) / chunks];
     // Beyond the limit only the count matters, for the message.
-    const bool keep = bins.found.load(std::memory_order_relaxed) <= max_pairs;
+    const bool keep = bins.found.load(std::memory_order_relaxed) <= max_intersections;
     bins.found += bins.touched.find(bins.in.raster, bins.in.splats, kernels, (item - 1) % chunks,
-                                    bins.lists.slots.begin.data() + 1, keep);
+                                    bins.lists.by_gaussian.begin.data() + 1, keep);
   });
   for (const auto& bins : all)
-    if (bins->found > std::min<int64_t>(max_pairs, UINT32_MAX)) too_many(bins->found, max_pairs);
+    if (bins->found > std::min<int64_t>(max_intersections, UINT32_MAX))
+      too_many(bins->found, max_intersections);
   return order;
 }
 
-// From where a Gaussian's slots begin in its chunk to where they begin among all, [N + 1].
+// `begin` [N + 1] counts within a chunk of Gaussians: add where the chunk begins among all intersections.
 template <class T>
-void place_slots(Bins<T>& bins, int64_t chunk) {
-  int64_t* begin = bins.lists.slots.begin.data();
-  const int64_t end = std::min((chunk + 1) * kGaussianChunk, int64_t(bins.lists.slots.begin.size()) - 1);
-  for (int64_t i = chunk * kGaussianChunk; i < end; ++i) begin[i + 1] += bins.touched.chunk_slot(chunk);
+void add_chunk_begin(Bins<T>& bins, int64_t chunk) {
+  int64_t* begin = bins.lists.by_gaussian.begin.data();
+  const int64_t end =
+      std::min((chunk + 1) * kGaussianChunk, int64_t(bins.lists.by_gaussian.begin.size()) - 1);
+  for (int64_t i = chunk * kGaussianChunk; i < end; ++i) begin[i + 1] += bins.touched.chunk_begin(chunk);
 }
 
 // How many Gaussians of a share touch each tile, [tiles].
-std::vector<int64_t> count_pairs(int64_t tiles, const TouchedTiles& touched,
-                                 const std::vector<uint32_t>& order, int64_t share, int64_t shares) {
+std::vector<int64_t> count_intersections(int64_t tiles, const TouchedTiles& touched,
+                                         const std::vector<uint32_t>& order, int64_t share, int64_t shares) {
   std::vector<int64_t> counts(tiles, 0);
   visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
     for (const uint32_t tile : touched.of(gaussian)) ++counts[tile];
@@ -144,9 +146,9 @@ std::vector<int64_t> count_pairs(int64_t tiles, const TouchedTiles& touched,
   return counts;
 }
 
-// From how many pairs each share has in each tile, [shares][tiles], to where its next one goes: tile by tile,
-// and within a tile share by share, so the lists are the same whatever the number of shares.
-// Returns the number of all.
+// Replaces the number of intersections of each share in each tile, [shares][tiles], by the position of its
+// first one: tile by tile, and within a tile share by share, so that the lists do not depend on the number of
+// shares. Returns the number of all intersections.
 int64_t places(std::vector<std::vector<int64_t>>& counts, int64_t tiles) {
   int64_t running = 0;
   for (int64_t tile = 0; tile < tiles; ++tile)
@@ -154,27 +156,27 @@ int64_t places(std::vector<std::vector<int64_t>>& counts, int64_t tiles) {
   return running;
 }
 
-// Makes room for the pairs once they have been counted.
+// Allocates the lists once the intersections have been counted.
 template <class T>
 void allocate(Bins<T>& bins) {
-  const int64_t pairs = places(bins.next, bins.tiles());
+  const int64_t intersections = places(bins.next, bins.tiles());
   TileLists& lists = bins.lists;
   lists.tile_begin = bins.next[0];
-  lists.tile_begin.push_back(pairs);
-  lists.entries = Buffer<uint32_t>(pairs);
-  lists.slots.positions = Buffer<uint32_t>(pairs);
-  lists.hits = Buffer<uint16_t>(pairs);
+  lists.tile_begin.push_back(intersections);
+  lists.gaussians = Buffer<uint32_t>(intersections);
+  lists.by_gaussian.positions = Buffer<uint32_t>(intersections);
+  lists.hits = Buffer<uint16_t>(intersections);
   lists.processed.assign(bins.tiles(), 0);
 }
 
-// Writes the pairs of a share; `next` says where those of each tile go.
-void list_pairs(const TouchedTiles& touched, const std::vector<uint32_t>& order, int64_t share,
-                int64_t shares, int64_t* next, const TileLists& lists) {
+// Writes the intersections of a share; `next` is the position of the next one in each tile.
+void list_intersections(const TouchedTiles& touched, const std::vector<uint32_t>& order, int64_t share,
+                        int64_t shares, int64_t* next, const TileLists& lists) {
   visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
-    uint32_t* position = lists.slots.positions.data() + touched.slot(gaussian);
+    uint32_t* position = lists.by_gaussian.positions.data() + touched.begin(gaussian);
     for (const uint32_t tile : touched.of(gaussian)) {
       const int64_t at = next[tile]++;
-      lists.entries[at] = gaussian;
+      lists.gaussians[at] = gaussian;
       *position++ = uint32_t(at);
     }
   });
@@ -189,20 +191,20 @@ void order_bits(const TileBits& tiles, int64_t count, const std::vector<uint32_t
       ordered[word * visible + i] = tiles.bits[word * count + order[i]];
 }
 
-// Nobody needs their number unless it may be too large.
-void check_pairs(const Buffer<uint32_t>& bits, int64_t max_pairs) {
-  if (32 * bits.size() <= max_pairs) return;
-  int64_t pairs = 0;
-  for (int64_t i = 0; i < bits.size(); ++i) pairs += std::popcount(bits[i]);
-  if (pairs > max_pairs) too_many(pairs, max_pairs);
+// Intersections kept as bits are counted only where their number may exceed the limit.
+void check_count(const Buffer<uint32_t>& bits, int64_t max_intersections) {
+  if (32 * bits.size() <= max_intersections) return;
+  int64_t intersections = 0;
+  for (int64_t i = 0; i < bits.size(); ++i) intersections += std::popcount(bits[i]);
+  if (intersections > max_intersections) too_many(intersections, max_intersections);
 }
 
 }  // namespace
 
 template <class T>
-Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count, int64_t max_pairs,
+Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count, int64_t max_intersections,
            const Kernels<T>& kernels, Team& team) {
-  // Near Gaussians touch more tiles: with two stretches for each member nobody waits long for the first.
+  // Near Gaussians touch more tiles: two stretches per thread balance the work.
   const int64_t shares = team.size() == 1 ? 1 : 2 * team.size();
   const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
   AllBins<T> all;
@@ -210,32 +212,33 @@ Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t cou
     if (!raster.tiles.words) all.push_back(std::make_unique<Bins<T>>(raster, count, shares));
   const int64_t listed = int64_t(all.size()), layers = int64_t(rasters.size());
   Binned binned;
-  binned.order = sort_and_find(all, depths, count, max_pairs, kernels, team);
+  binned.order = sort_and_find(all, depths, count, max_intersections, kernels, team);
   binned.layers.resize(layers);
   for (int64_t r = 0; r < layers; ++r)
     binned.layers[r].bits = Buffer<uint32_t>(rasters[r].tiles.words * int64_t(binned.order.size()));
   for (const auto& bins : all) bins->touched.add_up();
-  // Bits are ordered and slots placed by the way, while whoever is done counts.
+  // Three independent tasks in one loop keep all threads busy: counting, ordering bits, adding offsets.
   const int64_t counts = listed * shares, bits = layers * shares;
   team.each(counts + bits + listed * chunks, [&](int64_t item, int) {
     if (item < counts) {
       Bins<T>& bins = *all[item % listed];
-      bins.next[item / listed] = count_pairs(bins.tiles(), bins.touched, binned.order, item / listed, shares);
+      bins.next[item / listed] =
+          count_intersections(bins.tiles(), bins.touched, binned.order, item / listed, shares);
     } else if (item < counts + bits) {
       const int64_t r = (item - counts) % layers, share = (item - counts) / layers;
       order_bits(rasters[r].tiles, count, binned.order, share, shares, binned.layers[r].bits.data());
     } else {
       const int64_t rest = item - counts - bits;
-      place_slots(*all[rest % listed], rest / listed);
+      add_chunk_begin(*all[rest % listed], rest / listed);
     }
   });
   for (const Binned::Layer& layer : binned.layers)
-    check_pairs(layer.bits, std::min<int64_t>(max_pairs, UINT32_MAX));
+    check_count(layer.bits, std::min<int64_t>(max_intersections, UINT32_MAX));
   for (const auto& bins : all) allocate(*bins);
   team.each(counts, [&](int64_t item, int) {
     Bins<T>& bins = *all[item % listed];
     const int64_t share = item / listed;
-    list_pairs(bins.touched, binned.order, share, shares, bins.next[share].data(), bins.lists);
+    list_intersections(bins.touched, binned.order, share, shares, bins.next[share].data(), bins.lists);
   });
   size_t next = 0;
   for (int64_t r = 0; r < layers; ++r)
@@ -247,29 +250,29 @@ TileLists lists_of(const std::vector<Found>& tiles) {
   TileLists lists;
   lists.tile_begin.push_back(0);
   for (const Found& tile : tiles) {
-    lists.processed.push_back(int64_t(tile.entries.size()));
+    lists.processed.push_back(int64_t(tile.gaussians.size()));
     lists.tile_begin.push_back(lists.tile_begin.back() + lists.processed.back());
   }
-  lists.entries = Buffer<uint32_t>(lists.tile_begin.back());
+  lists.gaussians = Buffer<uint32_t>(lists.tile_begin.back());
   lists.hits = Buffer<uint16_t>(lists.tile_begin.back());
   for (size_t t = 0; t < tiles.size(); ++t) {
-    std::copy(tiles[t].entries.begin(), tiles[t].entries.end(), lists.entries.data() + lists.tile_begin[t]);
+    std::copy(tiles[t].gaussians.begin(), tiles[t].gaussians.end(),
+              lists.gaussians.data() + lists.tile_begin[t]);
     std::copy(tiles[t].hits.begin(), tiles[t].hits.end(), lists.hits.data() + lists.tile_begin[t]);
   }
   return lists;
 }
 
-Slots list_slots(const TileLists& lists, int64_t gaussians) {
-  const int64_t pairs = lists.tile_begin.back();
-  Slots slots{Buffer<int64_t>(gaussians + 1), Buffer<uint32_t>(pairs)};
-  int64_t* begin = slots.begin.data();
+ByGaussian list_by_gaussian(const TileLists& lists, int64_t gaussians) {
+  const int64_t intersections = lists.tile_begin.back();
+  ByGaussian result{Buffer<int64_t>(gaussians + 1), Buffer<uint32_t>(intersections)};
+  int64_t* begin = result.begin.data();
   std::fill_n(begin, gaussians + 1, int64_t(0));
-  for (int64_t pair = 0; pair < pairs; ++pair) ++begin[lists.entries[pair] + 1];
-  // Each begin moves to its end while the pairs are written: from the Gaussian's own to that of the next one.
+  for (int64_t i = 0; i < intersections; ++i) ++begin[lists.gaussians[i] + 1];
+  // Writing advances begin[g + 1] from where the intersections of Gaussian g begin to where they end.
   for (int64_t i = 1, running = 0; i <= gaussians; ++i) running += std::exchange(begin[i], running);
-  for (int64_t pair = 0; pair < pairs; ++pair)
-    slots.positions[begin[lists.entries[pair] + 1]++] = uint32_t(pair);
-  return slots;
+  for (int64_t i = 0; i < intersections; ++i) result.positions[begin[lists.gaussians[i] + 1]++] = uint32_t(i);
+  return result;
 }
 
 template Binned bin(const std::vector<Splatted<float>>&, const float*, int64_t, int64_t,

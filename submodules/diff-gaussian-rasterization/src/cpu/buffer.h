@@ -14,11 +14,11 @@
 
 namespace splat {
 
-constexpr size_t kHuge = size_t(32) << 20;  // bytes: smaller ones malloc keeps for reuse
+constexpr size_t kHuge = size_t(32) << 20;  // bytes: malloc keeps smaller arrays for reuse
 constexpr size_t kHugePage = size_t(2) << 20;
 
-// Pages of a large array that nobody has written yet come in the largest size there is: faulting in 4 KiB
-// pages can cost more than filling them.
+// Asks for huge pages for the parts of a large array that have not been written yet: faulting in 4 KiB pages
+// can cost more than filling them.
 inline void ask_for_huge_pages(void* data, size_t bytes) {
 #if defined(__linux__)
   if (bytes <= kHuge) return;

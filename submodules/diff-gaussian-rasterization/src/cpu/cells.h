@@ -56,15 +56,15 @@ SPLAT_LANE uint32_t touched_cells(const Splat<T>& s, int tile_x, int tile_y) {
   return uint32_t(touched[0] | touched[1] | touched[2] | touched[3]);
 }
 
-// From masks of cells by entry to masks of entries by cell.
+// From masks of cells, one per splat, to masks of splats, one per cell.
 class CellLists {
  public:
-  SPLAT_LANE void add(int entry, uint32_t cells) {
-    const Words own = Words{} + cells, bit = Words{} + (uint64_t(1) << entry);
+  SPLAT_LANE void add(int splat, uint32_t cells) {
+    const Words own = Words{} + cells, bit = Words{} + (uint64_t(1) << splat);
     for (int half = 0; half < 2; ++half)
       words_[half] |= (Words)((own & (Words{1, 2, 4, 8, 16, 32, 64, 128} << (8 * half))) != 0) & bit;
   }
-  SPLAT_LANE void store(uint64_t* entries) const { std::memcpy(entries, words_, sizeof(words_)); }
+  SPLAT_LANE void store(uint64_t* splats) const { std::memcpy(splats, words_, sizeof(words_)); }
 
  private:
   typedef uint64_t Words __attribute__((vector_size(64)));
@@ -92,7 +92,7 @@ SPLAT_LANE void copy_pixels(T* to, const T* from, int count) {
 }
 
 // Copies a plane of an image into a tile's memory, whose cells are `stride` apart. Pixels outside the image
-// keep what they have. A tile has too few pixels of a row for the processor to foresee the next tile's.
+// are not written. The next tile is prefetched: rows of a tile are too short for the processor to do so.
 template <class T>
 void load_plane(const Tile<T>& tile, const T* plane, T* cells, int stride = kCellPixels) {
   if (tile.x + kTile < tile.width)

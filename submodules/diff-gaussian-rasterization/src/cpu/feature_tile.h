@@ -1,6 +1,6 @@
-// Features within one tile: products of small dense matrices, cell by cell. W are the weights of the entries
+// Features within one tile: products of small dense matrices, cell by cell. W are the weights of the splats
 // of a batch that reach the cell, F their features, G the gradients of the cell's outputs: outputs += W^T F,
-// dF += W G, and the weights' own gradients are F G^T.
+// dF += W G, and the gradients of the weights are F G^T.
 #pragma once
 
 #include "cells.h"
@@ -10,19 +10,19 @@ namespace SPLAT_ISA {
 namespace {
 
 // Accumulators held in registers at once: channels of one vector of pixels, or vectors of channels of four
-// entries. AVX-512 has 32 registers, the others 16.
+// splats. AVX-512 has 32 registers, the others 16.
 constexpr int kChannelBlock = kVectorBytes == 64 ? 16 : 8;
 constexpr int kVectorBlock = kVectorBytes == 64 ? 4 : 2;
-constexpr int kEntryBlock = 4;
+constexpr int kSplatBlock = 4;
 
-// Some entries of a batch, filled up to whole blocks with the zero entry behind its last.
-struct EntryList {
+// Some splats of a batch, padded to whole blocks with the zero splat behind its last.
+struct SplatList {
   int count = 0;
-  uint8_t entry[kBatch + kEntryBlock];
+  uint8_t splat[kBatch + kSplatBlock];
 
-  SPLAT_LANE explicit EntryList(uint64_t entries) {
-    for (; entries; entries &= entries - 1) entry[count++] = uint8_t(__builtin_ctzll(entries));
-    while (count % kEntryBlock) entry[count++] = kBatch;
+  SPLAT_LANE explicit SplatList(uint64_t splats) {
+    for (; splats; splats &= splats - 1) splat[count++] = uint8_t(__builtin_ctzll(splats));
+    while (count % kSplatBlock) splat[count++] = kBatch;
   }
 };
 
@@ -30,13 +30,13 @@ struct EntryList {
 template <class T>
 struct WeightList {
   alignas(64) T weights[kBatch * Vec<T>::kCount];
-  uint8_t entry[kBatch];
+  uint8_t splat[kBatch];
   int count = 0;
 
-  // Keeps the entry only when `counts`, without a branch.
+  // Keeps the splat only when `counts`, without a branch.
   SPLAT_LANE void append(int k, Vec<T> weight, bool counts) {
     weight.store(weights + count * Vec<T>::kCount);
-    entry[count] = uint8_t(k);
+    splat[count] = uint8_t(k);
     count += counts;
   }
 };
@@ -48,13 +48,13 @@ SPLAT_LANE void accumulate_block(const WeightList<T>& list, const T* rows, int s
   for (int c = 0; c < Channels; ++c) total[c] = V::load(planes + c * kCellPixels);
   for (int i = 0; i < list.count; ++i) {
     const V weight = V::load(list.weights + i * V::kCount);
-    const T* row = rows + list.entry[i] * stride;
+    const T* row = rows + list.splat[i] * stride;
     for (int c = 0; c < Channels; ++c) total[c] = total[c] + weight * V(row[c]);
   }
   for (int c = 0; c < Channels; ++c) total[c].store(planes + c * kCellPixels);
 }
 
-// planes[c] += sum over the list of weight * rows[entry][c], for one vector of pixels.
+// planes[c] += sum over the list of weight * rows[splat][c], for one vector of pixels.
 template <class T>
 void accumulate(const WeightList<T>& list, const Tile<T>& tile, const T* rows, T* planes) {
   const int stride = tile.padded_channels;
@@ -67,75 +67,75 @@ void accumulate(const WeightList<T>& list, const Tile<T>& tile, const T* rows, T
 }
 
 template <int Vectors, class T>
-SPLAT_LANE void collect_block(const uint8_t* entry, const T* weights, const T* pixels, int stride,
+SPLAT_LANE void collect_block(const uint8_t* splat, const T* weights, const T* pixels, int stride,
                               T* d_rows) {
   using V = Vec<T>;
-  V total[kEntryBlock][Vectors];
-  for (int e = 0; e < kEntryBlock; ++e)
-    for (int k = 0; k < Vectors; ++k) total[e][k] = V::load(d_rows + entry[e] * stride + k * V::kCount);
+  V total[kSplatBlock][Vectors];
+  for (int e = 0; e < kSplatBlock; ++e)
+    for (int k = 0; k < Vectors; ++k) total[e][k] = V::load(d_rows + splat[e] * stride + k * V::kCount);
   for (int pixel = 0; pixel < kCellPixels; ++pixel) {
     V g[Vectors];
     for (int k = 0; k < Vectors; ++k) g[k] = V::load(pixels + pixel * stride + k * V::kCount);
-    for (int e = 0; e < kEntryBlock; ++e) {
-      const V weight(weights[entry[e] * kTilePixels + pixel]);
+    for (int e = 0; e < kSplatBlock; ++e) {
+      const V weight(weights[splat[e] * kTilePixels + pixel]);
       for (int k = 0; k < Vectors; ++k) total[e][k] = total[e][k] + weight * g[k];
     }
   }
-  for (int e = 0; e < kEntryBlock; ++e)
-    for (int k = 0; k < Vectors; ++k) total[e][k].store(d_rows + entry[e] * stride + k * V::kCount);
+  for (int e = 0; e < kSplatBlock; ++e)
+    for (int k = 0; k < Vectors; ++k) total[e][k].store(d_rows + splat[e] * stride + k * V::kCount);
 }
 
-// d_rows[entry] += sum over the cell's pixels of weight * gradient.
+// d_rows[splat] += sum over the cell's pixels of weight * gradient.
 template <class T>
-void collect(const EntryList& list, const Tile<T>& tile, const TileScratch<T>& scratch, int cell) {
+void collect(const SplatList& list, const Tile<T>& tile, const TileScratch<T>& scratch, int cell) {
   constexpr int n = Vec<T>::kCount;
   const int stride = tile.padded_channels;
   const T* weights = scratch.weights + cell * kCellPixels;
   const T* pixels = scratch.pixels + int64_t(cell) * kCellPixels * stride;
-  for (int i = 0; i < list.count; i += kEntryBlock) {
-    const uint8_t* entry = list.entry + i;
+  for (int i = 0; i < list.count; i += kSplatBlock) {
+    const uint8_t* splat = list.splat + i;
     int c = 0;
     for (; c + kVectorBlock * n <= stride; c += kVectorBlock * n)
-      collect_block<kVectorBlock>(entry, weights, pixels + c, stride, scratch.d_rows + c);
-    for (; c < stride; c += n) collect_block<1>(entry, weights, pixels + c, stride, scratch.d_rows + c);
+      collect_block<kVectorBlock>(splat, weights, pixels + c, stride, scratch.d_rows + c);
+    for (; c < stride; c += n) collect_block<1>(splat, weights, pixels + c, stride, scratch.d_rows + c);
   }
 }
 
-// weights[entry] = sum_c gradient[c] * rows[entry][c] at the cell's pixels: what the feature outputs want of
-// each weight.
+// weights[splat] = sum_c gradient[c] * rows[splat][c] at the cell's pixels: the derivative of the loss by
+// each weight through the feature outputs.
 template <class T>
-void feature_values(const EntryList& list, const Tile<T>& tile, const TileScratch<T>& scratch, int cell) {
+void feature_values(const SplatList& list, const Tile<T>& tile, const TileScratch<T>& scratch, int cell) {
   using V = Vec<T>;
   const int stride = tile.padded_channels;
   for (int place = 0; place < kCellPixels; place += V::kCount) {
     const T* planes = scratch.planes + int64_t(cell) * kCellPixels * stride + place;
-    for (int i = 0; i < list.count; i += kEntryBlock) {
-      V total[kEntryBlock];
-      const T* rows[kEntryBlock];
-      for (int e = 0; e < kEntryBlock; ++e) {
+    for (int i = 0; i < list.count; i += kSplatBlock) {
+      V total[kSplatBlock];
+      const T* rows[kSplatBlock];
+      for (int e = 0; e < kSplatBlock; ++e) {
         total[e] = V(T(0));
-        rows[e] = scratch.rows + list.entry[i + e] * stride;
+        rows[e] = scratch.rows + list.splat[i + e] * stride;
       }
       for (int c = 0; c < tile.channels; ++c) {
         const V g = V::load(planes + c * kCellPixels);
-        for (int e = 0; e < kEntryBlock; ++e) total[e] = total[e] + g * V(rows[e][c]);
+        for (int e = 0; e < kSplatBlock; ++e) total[e] = total[e] + g * V(rows[e][c]);
       }
-      for (int e = 0; e < kEntryBlock; ++e)
-        total[e].store(scratch.weights + list.entry[i + e] * kTilePixels + cell * kCellPixels + place);
+      for (int e = 0; e < kSplatBlock; ++e)
+        total[e].store(scratch.weights + list.splat[i + e] * kTilePixels + cell * kCellPixels + place);
     }
   }
 }
 
-// Where one tile leaves the feature gradient of one of its entries: the next slot, unless no other tile has
-// any.
+// Where a tile writes the feature gradient of the Gaussian at `index` of its list: into the next row, or
+// straight into the Gaussian's gradient if it touches no other tile.
 template <class T>
-T* feature_gradient(const Tile<T>& tile, TileScratch<T>& scratch, int64_t entry) {
-  const uint32_t gaussian = tile.entries[entry];
-  if (tile.slot_begin[gaussian + 1] - tile.slot_begin[gaussian] == 1)
+T* feature_gradient_row(const Tile<T>& tile, TileScratch<T>& scratch, int64_t index) {
+  const uint32_t gaussian = tile.gaussians[index];
+  if (tile.gaussian_begin[gaussian + 1] - tile.gaussian_begin[gaussian] == 1)
     return tile.d_features_in + int64_t(gaussian) * tile.channels;
-  const int64_t slot = tile.first_feature_slot + scratch.used_slots++;
-  tile.feature_slot_of[entry] = uint32_t(slot);
-  return tile.feature_slots + slot * tile.channels;
+  const int64_t row = tile.first_feature_gradient + scratch.used_feature_gradients++;
+  tile.feature_gradient_of[index] = uint32_t(row);
+  return tile.feature_gradients + row * tile.channels;
 }
 
 template <class T>
@@ -146,7 +146,7 @@ void write_features(const Tile<T>& tile, const TileScratch<T>& scratch) {
                 tile.padded_channels * kCellPixels);
 }
 
-// From planes to pixels, four channels of four pixels at a time.
+// Transposes planes to pixels, four channels of four pixels at a time.
 template <class T>
 void transpose_cells(const Tile<T>& tile, const TileScratch<T>& scratch) {
   const int stride = tile.padded_channels;

@@ -14,13 +14,15 @@ constexpr int kTilePixels = kTile * kTile;
 constexpr int kCell = 4;  // pixels on a side; a tile's memory lies cell by cell, row by row within each
 constexpr int kCellPixels = kCell * kCell;
 constexpr int kCells = kTilePixels / kCellPixels;  // of a tile
-constexpr int kBatch = 64;                         // entries of a tile that pass its cells together
+constexpr int kBatch = 64;                         // splats of a tile that are blended together
 constexpr int64_t kGaussianChunk = 1024;           // Gaussians per work item; a multiple of every lane count
 constexpr int kMaxLanes = 16;
 
-// What one splat collects over the pixels of one tile. h is dL/d(power); dx, dy are pixel minus mean.
-// Padded to whole cache lines: they are read in another order than written.
-enum Slot { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth, kSlots = 12, kSlotSize = 16 };
+// The gradient of one tile intersection: what a splat's pixels within one tile add up to. h is dL/d(power);
+// dx, dy are pixel minus mean. Padded to whole cache lines, because rows are read in another order than
+// written.
+enum Gradient { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth };
+constexpr int kGradients = 12, kGradientStride = 16;
 
 // The tiles of a small raster that Gaussians touch, bit by bit: cheaper than lists where there are few tiles,
 // and most Gaussians are hidden by others. A word stands for some whole rows of tiles.
@@ -59,14 +61,14 @@ struct ProjectBackwardJob {
   int rasters;
   Raster<T> raster[2];
   const Splat<T>* splats[2];
-  const int64_t* slot_begin[2];  // [N + 1] each, into positions
-  const uint32_t* positions[2];  // [pairs]: of each Gaussian's pairs, one after the other
-  const uint16_t* hits[2];       // [pairs]: 0 where the pair has no gradient
-  const T* slots[2];             // [pairs, kSlotSize]; null: no gradient comes through this raster's shapes
-  int feature_raster;            // the raster that features came through, -1: no gradient to them
-  const uint32_t* feature_slot_of;  // [pairs] of those with a hit whose Gaussians touch several tiles
-  const T* feature_slots;           // [slots, channels]
-  bool features_zeroed;             // so that only the gradients of Gaussians with a hit need writing
+  const int64_t* gaussian_begin[2];  // [N + 1] each, into positions
+  const uint32_t* positions[2];      // [intersections], Gaussian by Gaussian: see ByGaussian
+  const uint16_t* hits[2];           // [intersections]: 0 where there is no gradient
+  const T* gradients[2];  // [intersections, kGradientStride]; null: this raster has no gradient to shapes
+  int feature_raster;     // the raster that features came through, -1: no gradient to them
+  const uint32_t* feature_gradient_of;  // [intersections] row in feature_gradients: see Tile
+  const T* feature_gradients;           // [rows, channels]
+  bool features_zeroed;  // the output is zero: only Gaussians with a gradient need to be written
 };
 
 // The rows of tiles that each of a block of splats touches, and the columns in the first few of them.
@@ -79,8 +81,8 @@ struct TileRows {
   Columns columns[kRows];
 };
 
-// Where a tile's entries come from, if they have not been listed: the visible Gaussians, nearest first, and
-// which of them touch the tile. They are listed while it is rendered, as far as they are needed.
+// Where a tile without a list finds its Gaussians: the visible ones, nearest first, and one bit each that
+// tells whether it touches the tile. The tile lists them while it is rendered, as far as they are needed.
 struct TileSearch {
   const uint32_t* order;  // [visible] Gaussians; null: listed
   const uint32_t* bits;   // [visible]
@@ -92,38 +94,38 @@ struct TileSearch {
 template <class T>
 struct Tile {
   const Splat<T>* splats;
-  uint32_t* entries;  // Gaussians that touch the tile, nearest first
-  int64_t count;      // found so far
-  TileSearch search;  // for more of them: forward only
-  uint16_t* hits;     // [count] the cells that each entry changed, bit by bit: left by the forward pass
-  int x, y;           // of its corner, pixels
-  int width, height;  // of the image
-  bool color;         // rgb, depth and alpha are rendered
+  uint32_t* gaussians;  // Gaussians that touch the tile, nearest first
+  int64_t count;        // found so far
+  TileSearch search;    // for more of them: forward only
+  uint16_t* hits;       // [count] the cells that each Gaussian changed, bit by bit: from the forward pass
+  int x, y;             // of its corner, pixels
+  int width, height;    // of the image
+  bool color;           // rgb, depth and alpha are rendered
   T background[3];
   const T* features_in;           // [N, channels] or null
   int channels, padded_channels;  // padded to whole vectors
   T *rgb, *depth, *alpha;         // [3, height, width], [height, width]: outputs
   T* features;                    // [channels, height, width]
   // Backward only:
-  int64_t processed;                                // entries that the forward pass looked at
+  int64_t processed;                                // Gaussians of the list that the forward pass visited
   const T *d_rgb, *d_depth, *d_alpha, *d_features;  // null: zero
-  T* slots;                    // [count, kSlotSize]; null: the gradient stops at the features
-  T* d_features_in;            // [N, channels]; null: no gradient to the features
-  const int64_t* slot_begin;   // [N + 1]
-  uint32_t* feature_slot_of;   // [count] written for Gaussians that touch several tiles
-  T* feature_slots;            // [slots, channels] of all tiles
-  int64_t first_feature_slot;  // of the tile
+  T* gradients;                    // [count, kGradientStride]; null: the gradient stops at the features
+  T* d_features_in;                // [N, channels]; null: no gradient to the features
+  const int64_t* gaussian_begin;   // [N + 1]
+  uint32_t* feature_gradient_of;   // [count] row in feature_gradients, for Gaussians in several tiles
+  T* feature_gradients;            // [rows, channels] of all tiles
+  int64_t first_feature_gradient;  // of the tile
   bool features_move_geometry;
 };
 
-// What blending needs of a splat, with the conic's halves taken.
+// The fields of a splat that blending reads; the diagonal of the conic is halved.
 template <class T>
 struct Brush {
   T x, y, half_xx, xy, half_yy, opacity, depth, red, green, blue;
 };
 
-// Per-thread memory for one tile. A batch has room for one entry more, which stays zero: lists are filled up
-// with it to whole blocks.
+// Per-thread memory for one tile. A batch has room for one more splat, whose values stay zero: lists of
+// splats are padded with it to whole blocks.
 template <class T>
 struct TileScratch {
   alignas(64) T x[kTilePixels];  // pixel centres
@@ -135,13 +137,13 @@ struct TileScratch {
   Brush<T> brushes[kBatch];
   uint16_t hits[kBatch];
   // Of features, each null unless there are any:
-  T* planes;                    // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
-  T* pixels;                    // [kCells, kCellPixels, padded_channels]: the gradients again
-  T* rows;                      // [kBatch + 1, padded_channels]: the features of a batch
-  T* d_rows;                    // [kBatch + 1, padded_channels]: their gradients
-  T* weights;                   // [kBatch + 1, kTilePixels]
-  int64_t used_slots;           // of features, by the tile so far: backward only
-  bool features_finite = true;  // of all that the forward pass has read
+  T* planes;                       // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
+  T* pixels;                       // [kCells, kCellPixels, padded_channels]: the gradients again
+  T* rows;                         // [kBatch + 1, padded_channels]: the features of a batch
+  T* d_rows;                       // [kBatch + 1, padded_channels]: their gradients
+  T* weights;                      // [kBatch + 1, kTilePixels]
+  int64_t used_feature_gradients;  // rows that the tile has written so far: backward only
+  bool features_finite = true;     // of all that the forward pass has read
 };
 
 template <class T>
@@ -152,7 +154,7 @@ struct Kernels {
   void (*project_backward)(const ProjectBackwardJob<T>&, int64_t begin, int64_t end, double* pose);
   // Finds the tiles that `count` <= TileRows::kSplats splats touch.
   void (*find_rows)(const Raster<T>&, const Splat<T>*, int count, TileRows&);
-  // Returns the number of entries looked at before every pixel was finished.
+  // Returns how many Gaussians of the list it visited before every pixel was finished.
   int64_t (*render)(Tile<T>&, TileScratch<T>&);
   void (*render_backward)(const Tile<T>&, TileScratch<T>&);
   int lanes;

@@ -1,4 +1,4 @@
-// What a source compiled for one instruction set exports, in the namespace of that set.
+// Declares the functions that are compiled once per instruction set, in the namespace of that set.
 #pragma once
 
 #include "kernels.h"

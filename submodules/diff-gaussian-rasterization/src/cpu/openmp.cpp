@@ -25,7 +25,7 @@ bool openmp_parallel(void (*body)(void*), void* data, int threads) {
   static const auto max_threads = find<MaxThreads>("omp_get_max_threads");
   // After a fork the runtime's threads are gone, and it would wait for them for ever.
   if (!parallel || !max_threads || getpid() != kProcess) return false;
-  // It ends the process where the system refuses more threads than it has.
+  // The runtime ends the process where the system refuses to start more threads.
   if (threads > max_threads()) return false;
   parallel(body, data, unsigned(threads), 0);
   return true;

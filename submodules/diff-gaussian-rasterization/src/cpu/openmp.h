@@ -1,4 +1,4 @@
-// The OpenMP runtime that is in the process already, torch's, borrowed without depending on it.
+// The OpenMP runtime that torch has loaded into the process, used without linking against it.
 #pragma once
 
 namespace splat {

@@ -6,7 +6,7 @@
 #include "kernels_isa.h"
 #include "lane_tiles.h"
 #include "simd.h"
-#include "slots.h"
+#include "intersection_gradients.h"
 #include "splat/covariance.h"
 #include "splat/projection.h"
 #include "splat/sh.h"
@@ -318,7 +318,7 @@ SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, uin
 template <class T>
 void project_backward_chunk(const ProjectBackwardJob<T>& job, int64_t begin, int64_t end, double* pose_sum) {
   using V = Vec<T>;
-  if (job.feature_raster >= 0) feature_gradients(job, begin, end);
+  if (job.feature_raster >= 0) sum_feature_gradients(job, begin, end);
   PoseGradient<V> pose = {};
   for (int64_t i = begin; i < end; i += V::kCount) {
     const int lanes = int(end - i < V::kCount ? end - i : V::kCount);
@@ -335,9 +335,9 @@ void project_backward_chunk(const ProjectBackwardJob<T>& job, int64_t begin, int
     Vec3<V> d_mean = {zero, zero, zero};
     PoseGradient<V> own = {};
     for (int r = 0; r < job.rasters; ++r) {
-      if (!job.slots[r]) continue;
-      V sums[kSlots];
-      sum_slots(job, r, i, lanes, sums);
+      if (!job.gradients[r]) continue;
+      V sums[kGradients];
+      sum_gradients(job, r, i, lanes, sums);
       add_screen_gradient(job, job.raster[r], p, g.opacity, sums, d_pixel, d_image, d_opacity);
       if (r > 0) continue;
       d_depth = sums[kDDepth];

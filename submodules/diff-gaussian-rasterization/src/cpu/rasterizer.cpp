@@ -54,12 +54,12 @@ Binned bin_all(const Request<T>& request, State<T>& state, const TileBits* tiles
   std::vector<Splatted<T>> rasters;
   for (const auto& layer : state.layers)
     rasters.push_back({layer.raster, layer.splats.data(), tiles[rasters.size()]});
-  Binned binned = bin(rasters, depths, request.in.count, request.max_pairs, *state.kernels, team);
+  Binned binned = bin(rasters, depths, request.in.count, request.max_intersections, *state.kernels, team);
   for (size_t r = 0; r < rasters.size(); ++r) state.layers[r].lists = std::move(binned.layers[r].lists);
   return binned;
 }
 
-// The tiles of a layer with everything that does not depend on the direction of the pass.
+// One tile of a layer, with all fields that forward and backward pass have in common.
 template <class T>
 Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer, const Images<T>& images,
                 int lanes, int64_t index) {
@@ -67,7 +67,7 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   tile.splats = layer.splats.data();
   if (!layer.lists.tile_begin.empty()) {
     const int64_t begin = layer.lists.tile_begin[index];
-    tile.entries = layer.lists.entries.data() + begin;
+    tile.gaussians = layer.lists.gaussians.data() + begin;
     tile.hits = layer.lists.hits.data() + begin;
     tile.count = layer.lists.tile_begin[index + 1] - begin;
     tile.processed = layer.lists.processed[index];
@@ -91,7 +91,7 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   return tile;
 }
 
-// The tiles of a small raster, which list their own entries while they are rendered.
+// The tiles of a small raster, which list their Gaussians themselves while they are rendered.
 template <class T>
 class SmallRaster {
  public:
@@ -101,26 +101,26 @@ class SmallRaster {
         order_(binned.order),
         bits_(bits),
         room_(tiles.words ? int64_t(order_.size()) + kMaxLanes : 0),
-        entries_(members * room_),
+        gaussians_(members * room_),
         hits_(members * room_),
         found_(tiles.words ? raster.tiles_x * raster.tiles_y : 0) {}
 
-  // Renders one tile with a member's memory, and keeps those of its entries that changed a pixel.
+  // Renders one tile with a thread's memory, and keeps the Gaussians that changed a pixel.
   void render(Tile<T> tile, int64_t index, int member, const Kernels<T>& kernels, TileScratch<T>& scratch) {
     const int row = int(index / tiles_.tiles_x), column = int(index % tiles_.tiles_x);
     const int64_t visible = int64_t(order_.size());
-    tile.entries = entries_.data() + member * room_;
+    tile.gaussians = gaussians_.data() + member * room_;
     tile.hits = hits_.data() + member * room_;
     tile.search = {order_.data(), bits_.data() + row / tiles_.rows * visible,
                    uint32_t(1) << (row % tiles_.rows * tiles_.tiles_x + column), 0, visible};
     const int64_t processed = kernels.render(tile, scratch);
     int64_t kept = 0;
     for (int64_t e = 0; e < processed; ++e) {
-      tile.entries[kept] = tile.entries[e];
+      tile.gaussians[kept] = tile.gaussians[e];
       tile.hits[kept] = tile.hits[e];
       kept += tile.hits[kept] != 0;
     }
-    found_[index] = {{tile.entries, tile.entries + kept}, {tile.hits, tile.hits + kept}};
+    found_[index] = {{tile.gaussians, tile.gaussians + kept}, {tile.hits, tile.hits + kept}};
   }
 
   TileLists lists() const { return lists_of(found_); }
@@ -130,12 +130,12 @@ class SmallRaster {
   const std::vector<uint32_t>& order_;
   const Buffer<uint32_t>& bits_;
   int64_t room_;
-  Buffer<uint32_t> entries_;
+  Buffer<uint32_t> gaussians_;
   Buffer<uint16_t> hits_;
   std::vector<Found> found_;
 };
 
-// Scratch for every member of a team, features included.
+// Scratch memory for every thread of a team, features included.
 template <class T>
 class Scratches {
  public:
@@ -161,17 +161,17 @@ class Scratches {
   Buffer<T> features_;
 };
 
-// What tiles leave of the features' gradients. Most Gaussians touch one tile only: that tile writes their
-// gradient itself, and they need no slot.
+// Per-intersection gradients of the features. Most Gaussians touch one tile only: that tile writes into their
+// gradient directly, and they need no row here.
 template <class T>
-struct FeatureSlots {
-  std::vector<int64_t> tile_begin;  // [tiles] the first slot of each tile
-  Buffer<uint32_t> slot_of;         // [pairs]
-  Buffer<T> slots;                  // [slots, channels]
+struct FeatureGradients {
+  std::vector<int64_t> tile_begin;  // [tiles] the first row of each tile
+  Buffer<uint32_t> row_of;          // [intersections]
+  Buffer<T> gradients;              // [rows, channels]
 
-  FeatureSlots() = default;
-  FeatureSlots(const TileLists& lists, int channels, Team& team)
-      : tile_begin(lists.processed.size()), slot_of(lists.entries.size()) {
+  FeatureGradients() = default;
+  FeatureGradients(const TileLists& lists, int channels, Team& team)
+      : tile_begin(lists.processed.size()), row_of(lists.gaussians.size()) {
     team.each(int64_t(tile_begin.size()), [&](int64_t tile, int) {
       const uint16_t* hits = lists.hits.data() + lists.tile_begin[tile];
       tile_begin[tile] =
@@ -179,13 +179,13 @@ struct FeatureSlots {
     });
     int64_t running = 0;
     for (int64_t& tile : tile_begin) running += std::exchange(tile, running);
-    slots = Buffer<T>(running * channels);
+    gradients = Buffer<T>(running * channels);
   }
 };
 
-// Calls body(layer, tile, member) for every tile of every layer. The tiles of a small image come first: each
-// takes long, and whoever ends with one would keep the others waiting. Those of a large one are handed out in
-// runs of neighbours, which share memory.
+// Calls body(layer, tile, member) for every tile of every layer. The tiles of a small image come first,
+// because each takes long and should not be the last to finish. The tiles of a large image are handed out in
+// runs of neighbours, which read the same memory.
 template <class T, class Body>
 void each_tile(Team& team, const State<T>& state, const Body& body) {
   struct Runs {
@@ -210,16 +210,16 @@ int team_size(int threads, int64_t gaussians) {
   return gaussians < kGaussianChunk ? 1 : std::max(1, threads);
 }
 
-// What the backward pass of one layer has to compute, and where its tiles leave it.
+// What the backward pass of one layer computes, and the per-intersection gradients that its tiles write.
 template <class T>
 struct LayerGradients {
-  bool features;        // their gradient comes through this layer
-  bool moves;           // and reaches more than the features
-  bool geometry;        // shapes and colours get a gradient
-  bool needs_features;  // the features themselves do
-  Buffer<T> slots;
-  Slots listed;  // of a layer whose tiles listed their own entries
-  FeatureSlots<T> feature_slots;
+  bool features;        // the feature image of this layer has a gradient
+  bool moves;           // that gradient reaches the geometry as well
+  bool geometry;        // shapes and colours get a gradient through this layer
+  bool needs_features;  // the features get a gradient through this layer
+  Buffer<T> gradients;
+  ByGaussian listed;  // of a layer whose tiles listed their Gaussians themselves
+  FeatureGradients<T> feature_gradients;
 };
 
 template <class T>
@@ -240,7 +240,7 @@ class BackwardPass {
     });
   }
 
-  // What remains to be done by Gaussian.
+  // The second half of the pass: from per-intersection gradients to gradients of the Gaussians.
   ProjectBackwardJob<T> job(bool features_zeroed) const {
     ProjectBackwardJob<T> job{};
     job.camera = request_.camera;
@@ -253,14 +253,14 @@ class BackwardPass {
       const auto& layer = state_.layers[r];
       job.raster[r] = layer.raster;
       job.splats[r] = layer.splats.data();
-      job.slot_begin[r] = slots(r).begin.data();
-      job.positions[r] = slots(r).positions.data();
+      job.gaussian_begin[r] = by_gaussian(r).begin.data();
+      job.positions[r] = by_gaussian(r).positions.data();
       job.hits[r] = layer.lists.hits.data();
-      job.slots[r] = layers_[r].slots.data();
+      job.gradients[r] = layers_[r].gradients.data();
       if (!layers_[r].needs_features) continue;
       job.feature_raster = r;
-      job.feature_slot_of = layers_[r].feature_slots.slot_of.data();
-      job.feature_slots = layers_[r].feature_slots.slots.data();
+      job.feature_gradient_of = layers_[r].feature_gradients.row_of.data();
+      job.feature_gradients = layers_[r].feature_gradients.gradients.data();
     }
     return job;
   }
@@ -268,9 +268,9 @@ class BackwardPass {
  private:
   using Layer = typename State<T>::Layer;
 
-  const Slots& slots(int r) const {
-    const Slots& own = layers_[r].listed;
-    return own.begin.size() ? own : state_.layers[r].lists.slots;
+  const ByGaussian& by_gaussian(int r) const {
+    const ByGaussian& own = layers_[r].listed;
+    return own.begin.size() ? own : state_.layers[r].lists.by_gaussian;
   }
 
   bool color() const { return d_images_.rgb || d_images_.depth || d_images_.alpha; }
@@ -281,9 +281,10 @@ class BackwardPass {
     own.moves = own.features && request_.features_move_geometry;
     own.geometry = (layer.color && color()) || own.moves;
     own.needs_features = own.features && out_.features;
-    if (!layer.lists.slots.begin.size()) own.listed = list_slots(layer.lists, request_.in.count);
-    if (own.geometry) own.slots = Buffer<T>(layer.lists.entries.size() * kSlotSize);
-    if (own.needs_features) own.feature_slots = FeatureSlots<T>(layer.lists, request_.in.channels, team);
+    if (!layer.lists.by_gaussian.begin.size()) own.listed = list_by_gaussian(layer.lists, request_.in.count);
+    if (own.geometry) own.gradients = Buffer<T>(layer.lists.gaussians.size() * kGradientStride);
+    if (own.needs_features)
+      own.feature_gradients = FeatureGradients<T>(layer.lists, request_.in.channels, team);
     return own;
   }
 
@@ -297,14 +298,14 @@ class BackwardPass {
     tile.d_alpha = d_images_.alpha;
     tile.d_features = own.features ? d_images_.features : nullptr;
     tile.features_move_geometry = own.moves;
-    const int64_t first_pair = layer.lists.tile_begin[index];
-    if (own.geometry) tile.slots = own.slots.data() + first_pair * kSlotSize;
+    const int64_t first_intersection = layer.lists.tile_begin[index];
+    if (own.geometry) tile.gradients = own.gradients.data() + first_intersection * kGradientStride;
     if (!own.needs_features) return tile;
     tile.d_features_in = out_.features;
-    tile.slot_begin = slots(r).begin.data();
-    tile.feature_slot_of = own.feature_slots.slot_of.data() + first_pair;
-    tile.feature_slots = own.feature_slots.slots.data();
-    tile.first_feature_slot = own.feature_slots.tile_begin[index];
+    tile.gaussian_begin = by_gaussian(r).begin.data();
+    tile.feature_gradient_of = own.feature_gradients.row_of.data() + first_intersection;
+    tile.feature_gradients = own.feature_gradients.gradients.data();
+    tile.first_feature_gradient = own.feature_gradients.tile_begin[index];
     return tile;
   }
 
@@ -334,7 +335,7 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
   for (auto& layer : state.layers) layer.splats = Buffer<Splat<T>>(count);
   Team team(team_size(request.threads, count));
   const Buffer<T> depths(count);
-  // Colours are hardly ever hidden as soon as features, whose map is small: lists serve them better.
+  // Only the feature map is small enough for bits; most Gaussians of a small map are hidden behind others.
   TileBits tiles[2];
   if (state.layers.size() == 2)
     tiles[1] = TileBits(state.layers[1].raster.tiles_x, state.layers[1].raster.tiles_y);

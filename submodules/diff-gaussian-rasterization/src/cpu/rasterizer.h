@@ -17,7 +17,7 @@ struct Request {
   T background[3];
   bool features_move_geometry;
   int threads;
-  int64_t max_pairs;
+  int64_t max_intersections;
 };
 
 // What the forward pass leaves for the backward pass.
@@ -34,16 +34,17 @@ struct State {
 
   State() = default;
   State(State&&) = default;
-  State(const State&) = delete;  // a vector of move-only layers would claim to be copyable
+  State(const State&) = delete;  // std::vector claims to be copyable even if its elements are not
 };
 
 // Renders with `kernels`, which must outlive the state. Throws std::invalid_argument for a non-finite
-// parameter, std::length_error for too many tile-Gaussian pairs.
+// parameter, std::length_error for too many tile intersections.
 template <class T>
 State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<T>& kernels);
 
-// The gradients must come zeroed. Those of features need not: all of them are written when the images have a
-// feature gradient, or only those that are not zero where `features_zeroed`. Null pointers are not computed.
+// All gradients must be zero on entry, except that of the features: if the images have a feature gradient,
+// every row of it is written, or only the rows that are not zero if `features_zeroed`. Gradients with null
+// pointers are not computed.
 template <class T>
 void backward(const Request<T>& request, const State<T>& state, const Images<T>& images,
               const ImageGradients<T>& d_images, const GaussianGradients<T>& out, bool features_zeroed);

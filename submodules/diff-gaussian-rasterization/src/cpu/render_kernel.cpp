@@ -1,6 +1,6 @@
-// Blending of one tile and its adjoint. Entries pass in batches. Forward, cell by cell: a vector of pixels
-// stays in registers while the batch's splats pass by. Backward, splat by splat: its sums stay in registers
-// while it visits its cells. Compiled once per instruction set.
+// Blending of one tile and its adjoint, in batches of splats. Forward, cell by cell: a vector of pixels stays
+// in registers for all splats of the batch. Backward, splat by splat: its sums stay in registers for all its
+// cells. Compiled once per instruction set.
 #include "feature_tile.h"
 #include "kernels_isa.h"
 // after simd.h: the blending functions call its exponential()
@@ -39,11 +39,11 @@ uint32_t start(const Tile<T>& tile, TileScratch<T>& scratch) {
   return alive;
 }
 
-// Splats and their features lie scattered in memory: fetch some of those of the next batch.
+// Splats and their features lie scattered in memory. Fetches some of the next batch.
 template <class T>
 SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t begin, int64_t end, bool features) {
-  for (int64_t entry = begin; entry < end && entry < tile.count; ++entry) {
-    const int64_t gaussian = tile.entries[entry];
+  for (int64_t index = begin; index < end && index < tile.count; ++index) {
+    const int64_t gaussian = tile.gaussians[index];
     __builtin_prefetch(tile.splats + gaussian);
     if (sizeof(Splat<T>) > 64) __builtin_prefetch((const char*)(tile.splats + gaussian) + 64);
     if (!features) continue;
@@ -53,15 +53,15 @@ SPLAT_LANE void prefetch(const Tile<T>& tile, int64_t begin, int64_t end, bool f
   }
 }
 
-// Lists entries until there are `wanted`, or no more.
+// Lists Gaussians until there are `wanted`, or no more.
 template <class T>
-void find_entries(Tile<T>& tile, int64_t wanted) {
+void find_intersections(Tile<T>& tile, int64_t wanted) {
   TileSearch& s = tile.search;
   constexpr int n = kVectorBytes / 4;
   for (; tile.count < wanted && s.next + n <= s.visible; s.next += n)
-    tile.count += pick(s.order + s.next, s.bits + s.next, s.bit, tile.entries + tile.count);
+    tile.count += pick(s.order + s.next, s.bits + s.next, s.bit, tile.gaussians + tile.count);
   for (; tile.count < wanted && s.next < s.visible; ++s.next)
-    if (s.bits[s.next] & s.bit) tile.entries[tile.count++] = s.order[s.next];
+    if (s.bits[s.next] & s.bit) tile.gaussians[tile.count++] = s.order[s.next];
 }
 
 // Into a row of the batch; padding stays zero. Adds what is zero unless a feature is NaN or infinite.
@@ -82,9 +82,9 @@ SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, uint
   suspicion = suspicion + V::load(to + c) * V(T(0));
 }
 
-// One vector of pixels and the entries of a batch that reach its cell. False when every pixel is finished.
+// Blends the splats of a batch that reach a cell into one vector of its pixels. False when all are finished.
 template <bool Color, bool Features, class T>
-SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int first, uint64_t entries) {
+SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int first, uint64_t splats) {
   using V = Vec<T>;
   const int cell = first / kCellPixels;
   const V x = V::load(scratch.x + first), y = V::load(scratch.y + first);
@@ -92,8 +92,8 @@ SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int 
   V color[4];
   for (int c = 0; Color && c < 4; ++c) color[c] = V::load(scratch.color[c] + first);
   WeightList<T> list;
-  for (; entries; entries &= entries - 1) {
-    const int k = __builtin_ctzll(entries);
+  for (; splats; splats &= splats - 1) {
+    const int k = __builtin_ctzll(splats);
     const Brush<T>& s = scratch.brushes[k];
     const Blend<V> b = blend<V, T>(alpha_at(s, x - V(s.x), y - V(s.y)), transmittance);
     const bool changed = any(b.transmittance < transmittance);
@@ -116,14 +116,14 @@ SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int 
   return any(transmittance > V(T(0)));
 }
 
-// The entries [begin, begin + count): returns which of the cells `alive` still have unfinished pixels.
+// Blends Gaussians [begin, begin + count) of the list. Returns which of the cells `alive` are unfinished.
 template <bool Color, bool Features, class T>
 uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int count,
                       uint32_t alive) {
   CellLists lists;
   Vec<T> suspicion(T(0));
   for (int k = 0; k < count; ++k) {
-    const uint32_t gaussian = tile.entries[begin + k];
+    const uint32_t gaussian = tile.gaussians[begin + k];
     const Splat<T>& s = tile.splats[gaussian];
     const uint32_t cells = touched_cells(s, tile.x, tile.y) & alive;
     lists.add(k, cells);
@@ -132,16 +132,16 @@ uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begi
     if (Features && cells) copy_features(tile, scratch, gaussian, k, suspicion);
   }
   if (Features && any(!(suspicion == Vec<T>(T(0))))) scratch.features_finite = false;
-  uint64_t entries[kCells];
-  lists.store(entries);
+  uint64_t splats[kCells];
+  lists.store(splats);
   for (int cell = 0; cell < kCells; ++cell) {
     constexpr int each = kBatch / kCells;
     const int64_t next = begin + kBatch + cell * each;
     prefetch(tile, next, next + each, Features);
-    if (!entries[cell]) continue;
+    if (!splats[cell]) continue;
     bool unfinished = false;
     for (int place = 0; place < kCellPixels; place += Vec<T>::kCount)
-      unfinished |= render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, entries[cell]);
+      unfinished |= render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, splats[cell]);
     if (!unfinished) alive &= ~(1u << cell);
   }
   std::memcpy(tile.hits + begin, scratch.hits, sizeof(*tile.hits) * count);
@@ -171,11 +171,11 @@ int64_t render_tile(Tile<T>& tile, TileScratch<T>& scratch) {
   uint32_t alive = start(tile, scratch);
   if constexpr (Color) std::memset(scratch.color, 0, sizeof(scratch.color));
   if constexpr (Features) std::memset(scratch.planes, 0, sizeof(T) * kTilePixels * tile.padded_channels);
-  if (tile.search.order) find_entries(tile, kBatch);
+  if (tile.search.order) find_intersections(tile, kBatch);
   prefetch(tile, 0, kBatch, Features);
   int64_t e = 0;
   for (; e < tile.count && alive; e += kBatch) {
-    if (tile.search.order) find_entries(tile, e + 2 * kBatch);
+    if (tile.search.order) find_intersections(tile, e + 2 * kBatch);
     const int count = int(tile.count - e < kBatch ? tile.count - e : kBatch);
     alive = render_batch<Color, Features>(tile, scratch, e, count, alive);
   }
@@ -221,14 +221,14 @@ void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
   }
 }
 
-// One splat over the cells that it hit: backward. Front to back again, so that the weights are those of the
-// forward pass. `weights` [kTilePixels] come with the features' wishes and leave as weights.
+// The adjoint of one splat over the cells that it hit, front to back, so that the weights are those of the
+// forward pass. `weights` [kTilePixels] hold feature_values() on entry and the weights on return.
 template <bool Color, bool Features, bool FeatureGeometry, class T>
 SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s, uint32_t cells, T* weights,
-                                      T* slot) {
+                                      T* gradients) {
   using V = Vec<T>;
   constexpr bool kGeometry = Color || FeatureGeometry;
-  V sums[kSlots];
+  V sums[kGradients];
   for (V& each : sums) each = V(T(0));
   for (; cells; cells &= cells - 1) {
     const int corner = __builtin_ctz(cells) * kCellPixels;
@@ -263,7 +263,7 @@ SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s,
     }
   }
   if constexpr (kGeometry)
-    for (int k = 0; k < kSlots; k += 4) store_sums(sums + k, slot + k);
+    for (int k = 0; k < kGradients; k += 4) store_sums(sums + k, gradients + k);
 }
 
 template <bool Color, bool Features, bool FeatureGeometry, class T>
@@ -274,27 +274,27 @@ void render_batch_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t
     for (int k = 0; k < count; ++k) {
       const uint32_t cells = tile.hits[begin + k];
       lists.add(k, cells);
-      if (FeatureGeometry && cells) copy_features(tile, scratch, tile.entries[begin + k], k, ignored);
+      if (FeatureGeometry && cells) copy_features(tile, scratch, tile.gaussians[begin + k], k, ignored);
     }
   }
-  uint64_t entries[kCells];
-  lists.store(entries);
+  uint64_t splats[kCells];
+  lists.store(splats);
   for (int cell = 0; FeatureGeometry && cell < kCells; ++cell)
-    feature_values(EntryList(entries[cell]), tile, scratch, cell);
+    feature_values(SplatList(splats[cell]), tile, scratch, cell);
   for (int k = 0; k < count; ++k) {
     prefetch(tile, begin + k + 8, begin + k + 9, false);
-    const int64_t entry = begin + k;
-    if (tile.hits[entry])
+    const int64_t index = begin + k;
+    if (tile.hits[index])
       render_splat_backward<Color, Features, FeatureGeometry>(
-          scratch, brush_of(tile.splats[tile.entries[entry]]), tile.hits[entry],
-          scratch.weights + k * kTilePixels, tile.slots + entry * kSlotSize);
+          scratch, brush_of(tile.splats[tile.gaussians[index]]), tile.hits[index],
+          scratch.weights + k * kTilePixels, tile.gradients + index * kGradientStride);
   }
   if (!Features || !tile.d_features_in) return;
   std::memset(scratch.d_rows, 0, sizeof(T) * count * tile.padded_channels);
-  for (int cell = 0; cell < kCells; ++cell) collect(EntryList(entries[cell]), tile, scratch, cell);
+  for (int cell = 0; cell < kCells; ++cell) collect(SplatList(splats[cell]), tile, scratch, cell);
   for (int k = 0; k < count; ++k)
     if (tile.hits[begin + k])
-      std::memcpy(feature_gradient(tile, scratch, begin + k), scratch.d_rows + k * tile.padded_channels,
+      std::memcpy(feature_gradient_row(tile, scratch, begin + k), scratch.d_rows + k * tile.padded_channels,
                   sizeof(T) * tile.channels);
 }
 
@@ -305,7 +305,7 @@ void render_tile_backward(const Tile<T>& tile, TileScratch<T>& scratch) {
   std::memset(scratch.rest, 0, sizeof(scratch.rest));
   if constexpr (Color) load_color_gradients(tile, scratch);
   if constexpr (Features) load_feature_gradients(tile, scratch);
-  scratch.used_slots = 0;
+  scratch.used_feature_gradients = 0;
   for (int64_t e = 0; e < tile.processed; e += kBatch) {
     const int count = int(tile.processed - e < kBatch ? tile.processed - e : kBatch);
     render_batch_backward<Color, Features, FeatureGeometry>(tile, scratch, e, count);

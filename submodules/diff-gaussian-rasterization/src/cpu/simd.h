@@ -190,8 +190,8 @@ SPLAT_LANE Vec<T> square_root(Vec<T> a) {
 #endif
 }
 
-// Writes those of kVectorBytes / 4 numbers whose words have the bit, and anything behind them; returns how
-// many they are.
+// Of kVectorBytes / 4 numbers, writes those whose words have the bit set; what follows them in `out` is
+// undefined. Returns how many it has written.
 SPLAT_LANE int pick(const uint32_t* numbers, const uint32_t* words, uint32_t bit, uint32_t* out) {
 #if defined(__AVX512F__)
   const __mmask16 found = _mm512_test_epi32_mask(_mm512_loadu_si512(words), _mm512_set1_epi32(int(bit)));

@@ -9,13 +9,13 @@ namespace splat {
 
 class Team {
  public:
-  explicit Team(int threads) : threads_(threads) {}  // threads >= 1; fewer work where the system refuses them
+  explicit Team(int threads) : threads_(threads) {}  // >= 1; fewer where the system refuses to start them
 
   int size() const { return threads_; }
 
-  // Calls body(item, member) for every item in [0, items), handed out in order to whoever is free. What is
-  // computed may depend on the item only; `member` in [0, size()) chooses scratch memory. Rethrows the first
-  // exception of a body.
+  // Calls body(item, member) for every item in [0, items), handed out in order to the next free thread. What
+  // is computed may depend on the item only; `member` in [0, size()) chooses scratch memory. Rethrows the
+  // first exception of a body.
   void each(int64_t items, const std::function<void(int64_t item, int member)>& body) const;
 
  private:

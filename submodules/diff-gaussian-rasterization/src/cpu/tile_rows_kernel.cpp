@@ -1,4 +1,4 @@
-// Which tiles splats touch, several splats at a time: what touched_rows() and touched_columns() say of one.
+// The tiles that splats touch: touched_rows() and touched_columns() for several splats at a time.
 // Compiled once per instruction set.
 #include "kernels_isa.h"
 #include "lane_tiles.h"

@@ -25,10 +25,10 @@ class TouchedTiles {
   explicit TouchedTiles(int64_t gaussians)
       : places_(gaussians),
         tiles_((gaussians + kGaussianChunk - 1) / kGaussianChunk),
-        chunk_slots_(tiles_.size()) {}
+        chunk_begin_(tiles_.size()) {}
 
-  // Finds those of the Gaussians of one chunk. Returns how many they are, and for each Gaussian how many it
-  // has together with those before it in the chunk: [N]. Without `keep` only the numbers are right.
+  // Finds the tiles of the Gaussians of one chunk and returns their number. `running` [N] gets the number of
+  // tiles of each Gaussian and those before it in the chunk. Without `keep` tiles are counted but not stored.
   template <class T>
   int64_t find(const Raster<T>& raster, const Splat<T>* splats, const Kernels<T>& kernels, int64_t chunk,
                int64_t* running, bool keep) {
@@ -48,18 +48,18 @@ class TouchedTiles {
       places_[i] = {uint32_t(before), uint32_t(total - before)};
       running[i] = total;
     }
-    chunk_slots_[chunk] = total;
+    chunk_begin_[chunk] = total;
     return total;
   }
 
-  // Once all are found: the first slot of every chunk, in the place of their number.
+  // Once all are found: replaces the number of each chunk by the position of its first one.
   void add_up() {
     int64_t running = 0;
-    for (int64_t& slots : chunk_slots_) running += std::exchange(slots, running);
+    for (int64_t& begin : chunk_begin_) running += std::exchange(begin, running);
   }
-  int64_t chunk_slot(int64_t chunk) const { return chunk_slots_[chunk]; }
-  int64_t slot(int64_t gaussian) const {
-    return chunk_slots_[gaussian / kGaussianChunk] + places_[gaussian].first;
+  int64_t chunk_begin(int64_t chunk) const { return chunk_begin_[chunk]; }
+  int64_t begin(int64_t gaussian) const {
+    return chunk_begin_[gaussian / kGaussianChunk] + places_[gaussian].first;
   }
 
   List of(int64_t gaussian) const {
@@ -67,7 +67,7 @@ class TouchedTiles {
     return {tiles_[gaussian / kGaussianChunk].data() + place.first, place.count};
   }
 
-  // Ahead of of(), the second one a good while after the first.
+  // To be called before of(): first prefetch_place(), some Gaussians later prefetch_tiles().
   void prefetch_place(int64_t gaussian) const { __builtin_prefetch(&places_[gaussian]); }
   void prefetch_tiles(int64_t gaussian) const { __builtin_prefetch(of(gaussian).tiles); }
 
@@ -93,7 +93,7 @@ class TouchedTiles {
 
   Buffer<Place> places_;                      // [N]
   std::vector<std::vector<uint32_t>> tiles_;  // by chunk
-  std::vector<int64_t> chunk_slots_;          // by chunk
+  std::vector<int64_t> chunk_begin_;          // by chunk
 };
 
 }  // namespace splat

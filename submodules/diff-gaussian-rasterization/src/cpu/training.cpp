@@ -10,8 +10,8 @@ namespace splat {
 namespace {
 
 constexpr int kChannels = 3;
-// Of a tile. Its window and half of it again reach into its neighbours: small tiles repeat much of their
-// work, large ones leave the cache.
+// Size of a tile. The two filters read 10 pixels beyond each of its sides: small tiles repeat much of their
+// work, large ones do not fit the cache.
 constexpr int kTileRows = 96, kTileColumns = 768;
 constexpr int64_t kAdamChunk = int64_t(1) << 15;  // numbers per work item
 

@@ -22,14 +22,14 @@ struct PhotometricSums {
 
 template <class T>
 struct TrainingKernels {
-  // Numbers of memory that `photometric` works in, for tiles of so many columns.
+  // Size of the scratch memory of `photometric`, in numbers, for tiles of that many columns.
   int64_t (*photometric_scratch)(int columns);
   // Writes the tile's part of the gradient.
   PhotometricSums (*photometric)(const PhotometricJob<T>&, const PhotometricTile&, T* scratch);
   void (*adam)(const AdamJob<T>&, int64_t first_row, int64_t last_row);
 };
 
-// The kernels for this processor, chosen as those of the rasterizer are.
+// The kernels for this processor, chosen like kernels() in kernels.h.
 template <class T>
 const TrainingKernels<T>& training_kernels();
 

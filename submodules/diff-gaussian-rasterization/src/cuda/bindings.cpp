@@ -49,7 +49,7 @@ Request request_from(const nb::dict& settings, const nb::dict& arrays) {
   request.features_move_geometry = value<bool>(settings, "features_move_geometry");
   request.full_precision = value<bool>(settings, "full_precision");
   request.multiprocessors = value<int>(settings, "multiprocessors");
-  request.max_pairs = value<int64_t>(settings, "max_pairs");
+  request.max_intersections = value<int64_t>(settings, "max_intersections");
   return request;
 }
 
@@ -58,11 +58,11 @@ Images<float> images_from(const nb::dict& arrays) {
           address<float>(arrays, "features"), address<int32_t>(arrays, "radii")};
 }
 
-// To what the caller's allocator raised, what the memory was for.
-void add_note(nb::python_error& error, const Request& request, const int64_t* pairs, int rasters) {
+// Adds to an exception of the caller's allocator what the memory was for.
+void add_note(nb::python_error& error, const Request& request, const int64_t* intersections, int rasters) {
   std::string note = "in rasterizing " + std::to_string(request.in.count) + " Gaussians";
   for (int r = 0; r < rasters; ++r)
-    note += (r ? " and " : " with ") + std::to_string(pairs[r]) + " (tile, Gaussian) pairs";
+    note += (r ? " and " : " with ") + std::to_string(intersections[r]) + " tile intersections";
   error.value().attr("add_note")(note);
 }
 
@@ -76,7 +76,7 @@ State forward_from(const nb::dict& settings, const nb::dict& inputs, const nb::d
     nb::gil_scoped_release release;
     return forward(request, images, allocate_by(callback), stream_from(stream));
   } catch (nb::python_error& error) {
-    add_note(error, request, found.pairs, found.pairs[1] ? 2 : 1);
+    add_note(error, request, found.intersections, found.intersections[1] ? 2 : 1);
     throw;
   }
 }
@@ -99,19 +99,21 @@ void backward_from(const State& state, const nb::dict& settings, const nb::dict&
     nb::gil_scoped_release release;
     backward(request, state, images, d_images, gradients, allocate_by(callback), stream_from(stream));
   } catch (nb::python_error& error) {
-    const int64_t pairs[2] = {state.layers[0].lists.pairs, state.layers[1].lists.pairs};
-    add_note(error, request, pairs, state.count);
+    const int64_t intersections[2] = {state.layers[0].lists.intersections,
+                                      state.layers[1].lists.intersections};
+    add_note(error, request, intersections, state.count);
     throw;
   }
 }
 
-// The addresses that a backward pass reads: the rest of what the forward pass allocated can go.
+// The addresses that a backward pass reads: other memory of the forward pass can be freed.
 std::vector<uintptr_t> kept(const State& state) {
   std::vector<const void*> pointers = {state.order};
   for (int r = 0; r < state.count; ++r) {
     const State::Layer& layer = state.layers[r];
-    pointers.insert(pointers.end(), {layer.splats, layer.lists.entries, layer.lists.slot_ids,
-                                     layer.lists.slot_begin, layer.lists.tile_begin, layer.lists.processed});
+    pointers.insert(pointers.end(),
+                    {layer.splats, layer.lists.gaussians, layer.lists.gradient_ids,
+                     layer.lists.gaussian_begin, layer.lists.tile_begin, layer.lists.processed});
   }
   std::vector<uintptr_t> addresses;
   for (const void* pointer : pointers)
@@ -152,7 +154,7 @@ NB_MODULE(SPLAT_MODULE, m) {
       "addresses; allocate(bytes) returns one.");
   m.def("backward", &backward_from, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
         nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("allocate"), nb::arg("stream"),
-        "Adds to `d_inputs`, which must come zeroed.");
+        "Fills `d_inputs`, which must be zero on entry.");
   bind_training(m);
 #if defined(SPLAT_SHIM)
   shim::bind(m);

@@ -14,9 +14,10 @@ namespace splat::cuda {
 constexpr int kWarpWidth = 8, kWarpHeight = 4;
 constexpr int kLargeTile = 16, kSmallTile = 8;
 
-// What one splat collects over the pixels of one tile. h is dL/d(power); dx, dy are pixel minus mean.
-// Padded to whole groups of four.
-enum Slot { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth, kSlotSize = 12 };
+// The gradient of one tile intersection: what a splat's pixels within one tile add up to. h is dL/d(power);
+// dx, dy are pixel minus mean. Padded to whole groups of four.
+enum Gradient { kH, kHx, kHy, kHxx, kHxy, kHyy, kDRed, kDGreen, kDBlue, kDDepth };
+constexpr int kGradientStride = 12;
 
 // One image to render and the tiles it is cut into.
 struct TiledRaster {
@@ -26,11 +27,11 @@ struct TiledRaster {
 
 // What the host reads back once per forward pass.
 struct Counts {
-  int64_t visible;        // Gaussians visible in any raster
-  int64_t pairs[2];       // (tile, Gaussian) pairs of each raster
-  uint64_t invalid;       // the first Gaussian with a non-finite parameter, UINT64_MAX: none
-  uint32_t bad_pose;      // not 0: cam_from_world is not finite
-  uint32_t bad_features;  // not 0: some feature is not finite
+  int64_t visible;           // Gaussians visible in any raster
+  int64_t intersections[2];  // tile intersections of each raster
+  uint64_t invalid;          // the first Gaussian with a non-finite parameter, UINT64_MAX: none
+  uint32_t bad_pose;         // not 0: cam_from_world is not finite
+  uint32_t bad_features;     // not 0: some feature is not finite
 };
 
 // --- projection (project.cu) ---
@@ -54,12 +55,12 @@ void project(const ProjectJob& job, cudaStream_t stream);
 // --- binning (binning.cu) ---
 
 struct TileLists {
-  int64_t pairs;        // (tile, Gaussian) pairs
-  uint32_t* entries;    // [pairs] Gaussians, tile by tile, nearest first
-  uint32_t* slot_ids;   // [pairs] each pair's slot; a Gaussian's slots are consecutive
-  int64_t* slot_begin;  // [visible + 1], by rank: the position in `order`
-  int64_t* tile_begin;  // [tiles + 1]
-  int32_t* processed;   // [tiles] entries that the forward pass looked at; written by render()
+  int64_t intersections;    // how many: one for each tile that a Gaussian touches
+  uint32_t* gaussians;      // [intersections] Gaussians, tile by tile, nearest first
+  uint32_t* gradient_ids;   // [intersections] row of its gradient; those of a Gaussian are consecutive
+  int64_t* gaussian_begin;  // [visible + 1], by rank: the position in `order`
+  int64_t* tile_begin;      // [tiles + 1]
+  int32_t* processed;       // [tiles] Gaussians of the list that render() visited; written by it
 };
 
 // The Gaussians visible anywhere, nearest first, equal depths by index: [visible].
@@ -67,7 +68,7 @@ uint32_t* sort_by_depth(const ProjectJob& job, int64_t visible, const uint32_t* 
                         const Allocate& memory, cudaStream_t stream);
 
 TileLists bin(const TiledRaster& raster, const Splat<float>* splats, const int32_t* tiles,
-              const uint32_t* order, int64_t visible, int64_t pairs, const Allocate& memory,
+              const uint32_t* order, int64_t visible, int64_t intersections, const Allocate& memory,
               cudaStream_t stream);
 
 // --- rendering (render.cu) and its adjoint (render_backward.cu) ---
@@ -88,31 +89,31 @@ void render(const RenderJob& job, cudaStream_t stream);
 struct RenderBackwardJob {
   RenderJob forward;  // as it was; its images hold what it rendered (features only if they move geometry)
   bool color;         // a gradient by rgb, depth or alpha flows through this raster
-  bool features_move_geometry;  // the feature gradient reaches the shapes, through `slots`
+  bool features_move_geometry;  // the feature gradient reaches the shapes, through `gradients`
   ImageGradients<float> d;      // null: zero
-  float* slots;                 // [pairs, kSlotSize], null: the gradient stops at the features
-  float* feature_slots;         // [pairs, channels], null: no gradient to the features
-  uint8_t* written;             // [pairs] which rows of `feature_slots` are; the others stand for zeros
+  float* gradients;             // [intersections, kGradientStride], null: the gradient stops at the features
+  float* feature_gradients;     // [intersections, channels], null: no gradient to the features
+  uint8_t* written;  // [intersections] which rows of `feature_gradients` are; the others stand for zeros
 };
-// Writes every slot, zeros for entries that the forward pass did not reach, but only those rows of features
-// that some warp has: in a dense scene most pairs lie behind what is opaque. Sums are in a fixed order: the
-// gradients are the same in every run.
+// Writes every row of `gradients`, zeros for intersections that the forward pass did not visit, but only
+// those rows of `feature_gradients` that are not zero: in a dense scene most intersections are hidden. Sums
+// are in a fixed order: the gradients are the same in every run.
 void render_backward(const RenderBackwardJob& job, cudaStream_t stream);
 
-// --- from slots to the caller's gradients (project_backward.cu) ---
+// --- from per-intersection gradients to the caller's (project_backward.cu) ---
 
 struct ProjectBackwardJob {
   ProjectJob forward;  // its splats and outputs other than these are not read
   const uint32_t* order;
   int64_t visible;
-  const int64_t* slot_begin[2];
-  const float* slots[2];       // null: no gradient comes through this raster's shapes
-  int feature_raster;          // the raster that features came through, -1: no gradient to them
-  const float* feature_slots;  // [pairs, channels]
-  const uint8_t* written;      // [pairs]
+  const int64_t* gaussian_begin[2];
+  const float* gradients[2];       // null: no gradient comes through this raster's shapes
+  int feature_raster;              // the raster that features came through, -1: no gradient to them
+  const float* feature_gradients;  // [intersections, channels]
+  const uint8_t* written;          // [intersections]
   GaussianGradients<float> out;
 };
-// Writes the gradients of the visible Gaussians (those of the others must come zeroed) and the pose's, [12].
+// Writes the gradients of the visible Gaussians, and that of the pose [12]; the others must be zero on entry.
 void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cudaStream_t stream);
 
 }  // namespace splat::cuda

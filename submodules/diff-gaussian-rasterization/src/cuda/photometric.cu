@@ -13,7 +13,7 @@ constexpr int kRows = kTileHeight + 2 * kSsimHalf, kColumns = kTileWidth + 2 * k
 constexpr int kPixels = kTileWidth * kTileHeight;
 constexpr int kMeans = 4, kDerivatives = 3;  // planes: SsimMeans, Ssim
 
-// What the first kernel leaves for the second, per channel and pixel, and for the sum.
+// What the first kernel writes for the second, per channel and pixel, and for the sum.
 struct Maps {
   float* derivatives[kDerivatives];  // [3, H, W] each; null: no gradient is wanted
   float2* sums;                      // [blocks]: of |x - y| and of the similarity
@@ -153,7 +153,7 @@ __global__ void gradient_kernel(PhotometricJob<float> job, Maps maps) {
   }
 }
 
-// One block adds up what all of them found.
+// One block adds up the sums of all blocks.
 __global__ void loss_kernel(PhotometricJob<float> job, const float2* sums, int64_t blocks, float* loss) {
   float2(&warps)[kThreads / kWarp] = block_shared<CompareShared>().warps;
   float2 mine = {0.f, 0.f};

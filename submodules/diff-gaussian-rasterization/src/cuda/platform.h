@@ -43,7 +43,7 @@ inline std::string describe(const Launch& at) {
 
 inline void check(cudaError_t status, const std::string& asked) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();  // CUDA remembers it as well: the next launch shall not be blamed for it
+  cudaGetLastError();  // clears CUDA's own record, which the next launch would report
   throw DeviceError("CUDA could not run " + asked + ": " + cudaGetErrorString(status));
 }
 

@@ -9,7 +9,7 @@
 namespace splat::cuda {
 namespace {
 
-// CUB's functions say how much memory they want when called without any, then work.
+// CUB's functions return the size of their scratch memory if called without any.
 template <class Function>
 void run(const char* name, int64_t count, const Allocate& memory, Function&& function) {
   const std::string asked = std::string(name) + " of " + std::to_string(count) + " items";

@@ -13,7 +13,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kGivenColors = -1;  // in place of a degree: colours come per Gaussian
-constexpr int kSums = 3;          // visible, pairs of both rasters
+constexpr int kSums = 3;          // visible, tile intersections of both rasters
 
 struct BlockSums {
   int of_warp[kSums][kWarps];
@@ -103,8 +103,8 @@ struct Shape {
   bool visible;
 };
 
-// What binning.cu evaluates again of the splat is computed by product(), so that no compiler fuses it there
-// with what follows: both must count the same tiles.
+// binning.cu evaluates some of these expressions again. They use product(), which no compiler fuses with what
+// follows: both kernels must count the same tiles.
 __device__ __forceinline__ Shape shape_of(const Camera<float>& camera, const Raster<float>& raster,
                                           float base_opacity, const Projection<float>& p) {
   const Footprint<float> f = footprint(scaled(p.covariance, raster), camera.low_pass, camera.antialiased);
@@ -214,7 +214,7 @@ __device__ __forceinline__ void add_sums(int (&sums)[kSums], Counts* counts) {
   if (threadIdx.x >= kSums) return;
   unsigned long long total = 0;
   for (int w = 0; w < kWarps; ++w) total += shared.of_warp[threadIdx.x][w];
-  int64_t* const into = threadIdx.x == 0 ? &counts->visible : &counts->pairs[threadIdx.x - 1];
+  int64_t* const into = threadIdx.x == 0 ? &counts->visible : &counts->intersections[threadIdx.x - 1];
   if (total) atomicAdd(reinterpret_cast<unsigned long long*>(into), total);
 }
 
@@ -237,7 +237,8 @@ void launch_project(const ProjectJob& job, cudaStream_t stream) {
 void project(const ProjectJob& job, cudaStream_t stream) {
   launch({"start_counts", dim3(1), 1, 0, stream}, start_counts, job.pose, job.counts);
   if (job.in.features) {
-    const int64_t numbers = job.in.count * job.in.channels, most = 4096;  // blocks: a GPU full, a few times
+    const int64_t numbers = job.in.count * job.in.channels,
+                  most = 4096;  // blocks: enough to fill a GPU a few times
     const dim3 blocks(unsigned(std::min(most, (numbers + 16 * kThreads - 1) / (16 * kThreads))));
     launch({"check_features", blocks, kThreads, 0, stream}, check_features, job.in.features, numbers,
            job.counts);

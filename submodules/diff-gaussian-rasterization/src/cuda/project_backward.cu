@@ -1,4 +1,4 @@
-// From gradient slots to the caller's gradients: a thread per visible Gaussian sums its slots and walks the
+// From per-intersection gradients to the caller's: a thread per visible Gaussian sums its own and walks the
 // projection back, a warp per Gaussian sums its features. Every sum has a fixed order.
 #include "color_backward.h"
 #include "gaussian.h"
@@ -9,15 +9,17 @@ namespace {
 
 constexpr int kThreads = 128;  // of a block that projects back
 constexpr int kWarps = kThreads / kWarp;
-constexpr int64_t kManySlots = 64;  // from here on a Gaussian's slots are summed by its whole warp
+constexpr int64_t kManyIntersections =
+    64;  // from here on the gradients of a Gaussian are summed by its whole warp
 constexpr int kPose = 12;
 
-// --- slots ---
+// --- per-intersection gradients ---
 
-__device__ __forceinline__ void add_slot(const float* slots, int64_t slot, float (&sums)[kSlotSize]) {
-  const float4* row = reinterpret_cast<const float4*>(slots + slot * kSlotSize);
+__device__ __forceinline__ void add_gradient(const float* gradients, int64_t at,
+                                             float (&sums)[kGradientStride]) {
+  const float4* row = reinterpret_cast<const float4*>(gradients + at * kGradientStride);
 #pragma unroll
-  for (int k = 0; k < kSlotSize; k += 4) {
+  for (int k = 0; k < kGradientStride; k += 4) {
     const float4 part = row[k / 4];
     sums[k] += part.x, sums[k + 1] += part.y, sums[k + 2] += part.z, sums[k + 3] += part.w;
   }
@@ -29,23 +31,24 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
-// The sums over the slots of this lane's Gaussian, of rank `rank`; all lanes of a warp together. A Gaussian
-// that fills the view may have thousands of slots, which no other lane shall have to wait for.
-__device__ __forceinline__ void sum_slots(const float* slots, const int64_t* slot_begin, int64_t rank,
-                                          bool exists, float (&sums)[kSlotSize]) {
+// The sums over the intersections of this lane's Gaussian, of rank `rank`; all lanes of a warp together. A
+// Gaussian that fills the view may have thousands: the whole warp sums those, so that no lane waits for one
+// other.
+__device__ __forceinline__ void sum_gradients(const float* gradients, const int64_t* gaussian_begin,
+                                              int64_t rank, bool exists, float (&sums)[kGradientStride]) {
   for (float& sum : sums) sum = 0.f;
-  const int64_t begin = exists ? slot_begin[rank] : 0, end = exists ? slot_begin[rank + 1] : 0;
-  const bool alone = end - begin < kManySlots;
-  for (int64_t slot = begin; alone && slot < end; ++slot) add_slot(slots, slot, sums);
+  const int64_t begin = exists ? gaussian_begin[rank] : 0, end = exists ? gaussian_begin[rank + 1] : 0;
+  const bool alone = end - begin < kManyIntersections;
+  for (int64_t at = begin; alone && at < end; ++at) add_gradient(gradients, at, sums);
   const int lane = threadIdx.x % kWarp;
   for (unsigned many = __ballot_sync(kFullWarp, !alone); many; many &= many - 1) {
     const int owner = __ffs(many) - 1;
-    const int64_t last = slot_begin[rank - lane + owner + 1];
-    float share[kSlotSize] = {};
-    for (int64_t slot = slot_begin[rank - lane + owner] + lane; slot < last; slot += kWarp)
-      add_slot(slots, slot, share);
+    const int64_t last = gaussian_begin[rank - lane + owner + 1];
+    float share[kGradientStride] = {};
+    for (int64_t at = gaussian_begin[rank - lane + owner] + lane; at < last; at += kWarp)
+      add_gradient(gradients, at, share);
 #pragma unroll
-    for (int k = 0; k < kSlotSize; ++k) {
+    for (int k = 0; k < kGradientStride; ++k) {
       const float total = warp_sum(share[k]);
       if (lane == owner) sums[k] = total;
     }
@@ -117,7 +120,7 @@ __device__ __forceinline__ void store_gradients(const ProjectBackwardJob& job, i
 
 // --- the pose ---
 
-// Leaves the sum of a block's pose gradients in column `blockIdx.x` of partials [12, blocks].
+// Writes the sum of a block's pose gradients to column `blockIdx.x` of partials [12, blocks].
 __device__ __forceinline__ void reduce_pose(const PoseGradient<float>& own, float (*warps)[kPose],
                                             double* partials) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -160,32 +163,32 @@ struct GaussianShared {
   float pose[kWarps][kPose];
 };
 
-// Whether a Gaussian has a slot in any raster: all others keep their zero gradients.
-__device__ __forceinline__ bool has_slots(const ProjectBackwardJob& job, int64_t rank) {
+// Whether a Gaussian touches a tile in any raster: all others keep their zero gradients.
+__device__ __forceinline__ bool has_gradients(const ProjectBackwardJob& job, int64_t rank) {
   bool seen = false;
   for (int r = 0; r < job.forward.rasters; ++r)
-    seen |= job.slots[r] && job.slot_begin[r][rank] != job.slot_begin[r][rank + 1];
+    seen |= job.gradients[r] && job.gaussian_begin[r][rank] != job.gaussian_begin[r][rank + 1];
   return seen;
 }
 
-// Slots, colours and shapes one after the other: little of one lives on in the next. Lanes to spare compute
-// something harmless.
+// Sums, colours and shapes one after the other, so that few registers are in use at a time. Lanes without a
+// Gaussian compute values that are not stored.
 template <int kDegree>
 __global__ void __launch_bounds__(kThreads, 4)
     gaussian_backward(ProjectBackwardJob job, double* pose_partials) {
   GaussianShared<kDegree>& shared = block_shared<GaussianShared<kDegree>>();
   const Gaussians<float>& in = job.forward.in;
   const int64_t rank = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  const bool exists = rank < job.visible, seen = exists && has_slots(job, rank);
+  const bool exists = rank < job.visible, seen = exists && has_gradients(job, rank);
   const int64_t i = job.order[exists ? rank : 0];
   const Camera<float> camera = posed(job.forward.camera, job.forward.pose);
   Vec3<float> d_mean = {};
   PoseGradient<float> d_pose = {};
-  float sums[2][kSlotSize] = {};
+  float sums[2][kGradientStride] = {};
 #pragma unroll
   for (int r = 0; r < 2; ++r)
-    if (job.slots[r]) sum_slots(job.slots[r], job.slot_begin[r], rank, exists, sums[r]);
-  if (job.slots[0])
+    if (job.gradients[r]) sum_gradients(job.gradients[r], job.gaussian_begin[r], rank, exists, sums[r]);
+  if (job.gradients[0])
     color_backward<kDegree>(camera, job, seen ? uint32_t(i) : UINT32_MAX, load_mean(in, i), sums[0] + kDRed,
                             shared.rows[threadIdx.x / kWarp], d_mean, d_pose);
   const Gaussian g = load_gaussian(in, i);
@@ -193,7 +196,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   ScreenGradient d = {};
 #pragma unroll
   for (int r = 0; r < 2; ++r)
-    if (job.slots[r]) add_screen_gradient(camera, job.forward.raster[r].raster, p, g.opacity, sums[r], d);
+    if (job.gradients[r]) add_screen_gradient(camera, job.forward.raster[r].raster, p, g.opacity, sums[r], d);
   const Sym3<float> d_covariance = project_adjoint(camera, g.mean, g.covariance, p, d.mean, d.covariance,
                                                    sums[0][kDDepth], d_mean, d_pose);
   if (seen) store_gradients(job, i, g, d_mean, d_covariance, d);
@@ -220,9 +223,9 @@ struct FeatureShared {
 struct FeatureSum {
   const uint32_t* order;
   int64_t visible;
-  const int64_t* slot_begin;
-  const float* rows;       // [pairs, channels]
-  const uint8_t* written;  // [pairs] whether a row is; zeros otherwise
+  const int64_t* gaussian_begin;
+  const float* rows;       // [intersections, channels]
+  const uint8_t* written;  // [intersections] whether a row is; zeros otherwise
   int channels;
   float* out;  // [N, channels]
 };
@@ -234,7 +237,7 @@ __device__ __forceinline__ Channels<kWidth> sum_rows(const FeatureSum& sum, int6
                                                      int step, int c) {
   Channels<kWidth> total = {};
   const int lane = threadIdx.x % kWarp;
-  const float* column = sum.rows + (c < sum.channels ? c : 0);  // lanes to spare compute something harmless
+  const float* column = sum.rows + (c < sum.channels ? c : 0);  // a surplus lane stores nothing
   for (; first < last; first += kWarp * step) {
     const int64_t own = first + lane * step;
     unsigned written = __ballot_sync(kFullWarp, own < last && sum.written[own]);
@@ -262,8 +265,8 @@ __device__ void sum_long(const FeatureSum& sum, int64_t rank, FeatureShared<kWid
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   for (int c = 0; c < sum.channels; c += kWidth * kWarp) {
     const int own = c + kWidth * lane;
-    shared.warps[warp][lane] =
-        sum_rows<kWidth>(sum, sum.slot_begin[rank] + warp, sum.slot_begin[rank + 1], kFeatureWarps, own);
+    shared.warps[warp][lane] = sum_rows<kWidth>(sum, sum.gaussian_begin[rank] + warp,
+                                                sum.gaussian_begin[rank + 1], kFeatureWarps, own);
     __syncthreads();
     if (warp == 0) {
       Channels<kWidth> total = {};
@@ -281,7 +284,7 @@ __global__ void __launch_bounds__(kFeatureWarps* kWarp) feature_backward(Feature
   const int64_t first = int64_t(blockIdx.x) * kFeatureWarps;
   const int64_t rank = first + threadIdx.x / kWarp;
   if (rank < sum.visible) {
-    const int64_t begin = sum.slot_begin[rank], end = sum.slot_begin[rank + 1];
+    const int64_t begin = sum.gaussian_begin[rank], end = sum.gaussian_begin[rank + 1];
     if (end - begin < kManyRows)
       for (int c = 0; c < sum.channels; c += kWidth * kWarp) {
         const int own = c + kWidth * int(threadIdx.x % kWarp);
@@ -289,7 +292,7 @@ __global__ void __launch_bounds__(kFeatureWarps* kWarp) feature_backward(Feature
       }
   }
   for (int64_t each = first; each < first + kFeatureWarps && each < sum.visible; ++each)
-    if (sum.slot_begin[each + 1] - sum.slot_begin[each] >= kManyRows) sum_long(sum, each, shared);
+    if (sum.gaussian_begin[each + 1] - sum.gaussian_begin[each] >= kManyRows) sum_long(sum, each, shared);
 }
 
 // --- launches ---
@@ -322,8 +325,12 @@ void launch_features(const FeatureSum& sum, cudaStream_t stream) {
 void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cudaStream_t stream) {
   if (job.feature_raster >= 0 && job.out.features) {
     const int channels = job.forward.in.channels;
-    const FeatureSum sum = {job.order,         job.visible, job.slot_begin[job.feature_raster],
-                            job.feature_slots, job.written, channels,
+    const FeatureSum sum = {job.order,
+                            job.visible,
+                            job.gaussian_begin[job.feature_raster],
+                            job.feature_gradients,
+                            job.written,
+                            channels,
                             job.out.features};
     // 64 channels are 32 lanes of two; an odd row would leave the next one unaligned.
     if (channels % 2 == 0 && channels > kWarp)
@@ -333,9 +340,9 @@ void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cud
   }
   const int64_t blocks = blocks_for(job.visible, kThreads).x;
   double* partials = job.out.pose ? allocate<double>(memory, kPose * blocks) : nullptr;
-  if (job.slots[0] || job.slots[1]) launch_gaussians(job, partials, stream);
+  if (job.gradients[0] || job.gradients[1]) launch_gaussians(job, partials, stream);
   if (!job.out.pose) return;
-  const int64_t summed = job.slots[0] || job.slots[1] ? blocks : 0;
+  const int64_t summed = job.gradients[0] || job.gradients[1] ? blocks : 0;
   launch({"sum_pose", dim3(kPose), kPoseThreads, sizeof(PoseShared), stream}, sum_pose,
          static_cast<const double*>(partials), summed, job.out.pose);
 }

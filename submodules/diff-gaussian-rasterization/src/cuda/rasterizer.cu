@@ -86,10 +86,11 @@ void check_counts(const Counts& counts, const Request& request, int layers) {
     throw std::invalid_argument("expected finite parameters, found NaN or infinity in Gaussian " +
                                 std::to_string(counts.invalid) + ": remove it or lower the learning rate");
   for (int r = 0; r < layers; ++r)
-    if (counts.pairs[r] > request.max_pairs)
-      throw std::length_error("the Gaussians touch " + std::to_string(counts.pairs[r]) +
-                              " tiles in all, more than max_pairs = " + std::to_string(request.max_pairs) +
-                              ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
+    if (counts.intersections[r] > request.max_intersections)
+      throw std::length_error(
+          "the Gaussians touch " + std::to_string(counts.intersections[r]) +
+          " tiles in all, more than max_intersections = " + std::to_string(request.max_intersections) +
+          ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
 }
 
 RenderJob render_job(const Request& request, const State::Layer& layer, const Images<float>& images) {
@@ -129,7 +130,7 @@ State forward(const Request& request, const Images<float>& out, const Allocate& 
   job.radii = out.radii;
   job.counts = allocate<Counts>(arena, 1);
   project(job, stream);
-  // Needs no count, so the GPU has it to do while the host learns the counts.
+  // Needs no counts: the GPU works on it while the host reads them back.
   uint32_t* const selected = allocate<uint32_t>(arena, count);
   int64_t* const selected_count = allocate<int64_t>(arena, 1);
   if (count > 0) select_flagged(job.visible, selected, selected_count, count, arena, stream);
@@ -141,8 +142,8 @@ State forward(const Request& request, const Images<float>& out, const Allocate& 
   state.order = sort_by_depth(job, counts.visible, selected, arena, stream);
   for (int r = 0; r < state.count; ++r) {
     State::Layer& layer = state.layers[r];
-    layer.lists = bin(layer.raster, layer.splats, job.tiles[r], state.order, counts.visible, counts.pairs[r],
-                      arena, stream);
+    layer.lists = bin(layer.raster, layer.splats, job.tiles[r], state.order, counts.visible,
+                      counts.intersections[r], arena, stream);
     render(render_job(request, layer, out), stream);
   }
   return state;
@@ -172,17 +173,17 @@ void backward(const Request& request, const State& state, const Images<float>& i
     adjoint.features_move_geometry = by_features && request.features_move_geometry;
     adjoint.d = d_images;
     const bool to_shapes = wants_shapes(out) && (adjoint.color || adjoint.features_move_geometry);
-    job.slot_begin[r] = layer.lists.slot_begin;
-    if (layer.lists.pairs == 0 || !(to_shapes || to_features)) continue;
-    if (to_shapes) adjoint.slots = allocate<float>(arena, layer.lists.pairs * kSlotSize);
+    job.gaussian_begin[r] = layer.lists.gaussian_begin;
+    if (layer.lists.intersections == 0 || !(to_shapes || to_features)) continue;
+    if (to_shapes) adjoint.gradients = allocate<float>(arena, layer.lists.intersections * kGradientStride);
     if (to_features) {
-      adjoint.feature_slots = allocate<float>(arena, layer.lists.pairs * request.in.channels);
-      adjoint.written = allocate<uint8_t>(arena, layer.lists.pairs);
+      adjoint.feature_gradients = allocate<float>(arena, layer.lists.intersections * request.in.channels);
+      adjoint.written = allocate<uint8_t>(arena, layer.lists.intersections);
       job.feature_raster = r;
-      job.feature_slots = adjoint.feature_slots;
+      job.feature_gradients = adjoint.feature_gradients;
       job.written = adjoint.written;
     }
-    job.slots[r] = adjoint.slots;
+    job.gradients[r] = adjoint.gradients;
     render_backward(adjoint, stream);
     flows = true;
   }

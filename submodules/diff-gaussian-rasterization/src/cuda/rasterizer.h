@@ -14,7 +14,7 @@ struct Request {
   bool features_move_geometry;
   bool full_precision;  // of the feature products
   int multiprocessors;  // of the device: what a raster's tiles must fill
-  int64_t max_pairs;
+  int64_t max_intersections;
   Counts* found;  // on the host: where to leave what was counted, for messages; or null
 };
 
@@ -32,12 +32,12 @@ struct State {
   int64_t visible;
 };
 
-// The host waits once, for the number of pairs. `memory` must outlive the state. Throws
-// std::invalid_argument for non-finite input, std::length_error for too many pairs, DeviceError where CUDA
+// The host waits once, for the number of tile intersections. `memory` must outlive the state. Throws
+// std::invalid_argument for non-finite input, std::length_error for too many of them, DeviceError where CUDA
 // fails, and what `memory` throws.
 State forward(const Request& request, const Images<float>& out, const Allocate& memory, cudaStream_t stream);
 
-// The gradients must come zeroed. Those with null pointers are not computed.
+// All gradients must be zero on entry. Those with null pointers are not computed.
 void backward(const Request& request, const State& state, const Images<float>& images,
               const ImageGradients<float>& d_images, const GaussianGradients<float>& out,
               const Allocate& memory, cudaStream_t stream);

@@ -228,16 +228,16 @@ __device__ __forceinline__ Shared& warp_shared() {
 }
 
 struct TileList {
-  const uint32_t* entries;
+  const uint32_t* gaussians;
   int count;
 };
 __device__ __forceinline__ TileList tile_list(const TileLists& lists) {
   const int64_t begin = lists.tile_begin[blockIdx.x];
-  return {lists.entries + begin, int(lists.tile_begin[blockIdx.x + 1] - begin)};
+  return {lists.gaussians + begin, int(lists.tile_begin[blockIdx.x + 1] - begin)};
 }
 
-__device__ __forceinline__ void count_processed(const Pass& pass, int entries) {
-  if (pass.processed && threadIdx.x % kWarp == 0) atomicMax(pass.processed + blockIdx.x, entries);
+__device__ __forceinline__ void count_processed(const Pass& pass, int count) {
+  if (pass.processed && threadIdx.x % kWarp == 0) atomicMax(pass.processed + blockIdx.x, count);
 }
 
 template <int kRows>
@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(kLargeTile* kLargeTile / kRows, 4 * kRows) ren
   const float x = float(at.x) + 0.5f, y = float(at.y) + 0.5f;
   const TileList list = tile_list(pass.job.lists);
   PixelSums<kRows, true> pixels(pass.job.raster.raster, at);
-  ListWalk walk(list.entries, list.count, pass.job.splats, warp_shared<ColorShared>().stage);
+  ListWalk walk(list.gaussians, list.count, pass.job.splats, warp_shared<ColorShared>().stage);
   while (walk.end() < list.count && pixels.open()) {
     const int survivors = __popc(walk.advance(at, kWarpHeight * kRows));
     const WarpSplat* splats = walk.survivors();
@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(kLargeTile* kLargeTile, 2) render_features(Pas
   const TileList list = tile_list(pass.job.lists);
   PixelSums<1, kColor> pixels(pass.job.raster.raster, at);
   FeatureSums<kTiles> features(pass);
-  ListWalk walk(list.entries, list.count, pass.job.splats, shared.stage);
+  ListWalk walk(list.gaussians, list.count, pass.job.splats, shared.stage);
   while (walk.end() < list.count && pixels.open()) {
     const int survivors = __popc(walk.advance(at, kWarpHeight));
     for (int first = 0; first < survivors; first += kGroup) {
@@ -336,7 +336,7 @@ void render(const RenderJob& job, cudaStream_t stream) {
   for (int first = 0; first < job.channels; first += kMostChannels) {
     pass.first_channel = first;
     launch_features(pass, std::min(job.channels - first, kMostChannels), stream);
-    pass.job.color = false;  // is done, and the entries are counted
+    pass.job.color = false;  // is done, and `processed` is written
     pass.processed = nullptr;
   }
 }

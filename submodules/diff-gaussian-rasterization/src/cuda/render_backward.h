@@ -28,7 +28,7 @@ __device__ __forceinline__ FragmentLane fragment_lane() {
   return {lane / 4, lane % 4};
 }
 
-// The entries of the block's tile that the forward pass looked at, and all of them.
+// The list of the block's tile: how many Gaussians the forward pass visited, and how many there are.
 struct TileRange {
   int64_t begin;
   int processed, count;

@@ -23,7 +23,7 @@ struct FeatureShared {
   WarpStage stages[kWarps];
   GroupRows w[kWarps];
   alignas(16) float sums[kWarps][kRows][kStride];
-  unsigned reached[kWarps];  // by each warp: the entries of the batch that it has sums of
+  unsigned reached[kWarps];  // by each warp: the splats of the batch that it has sums of
 };
 
 // What the products take of a number; the low part only where they are precise.
@@ -60,8 +60,8 @@ __device__ __forceinline__ Gradients<kPrecise> load_gradients(const RenderBackwa
   return g;
 }
 
-// Leaves in sums[splat][channel] the product of eight splats' weights with the gradients; all lanes of a warp
-// together. Rows of splats that are not there hold anything: they only reach sums that nobody reads.
+// Writes to sums[splat][channel] the product of eight splats' weights with the gradients; all lanes of a warp
+// together. Rows of missing splats may hold anything: they only reach sums that are not read.
 template <bool kPrecise, int kStride>
 __device__ __forceinline__ void leave_group(const GroupRows& w, const Gradients<kPrecise>& gradients,
                                             int channels, int count, float (*sums)[kStride]) {
@@ -123,31 +123,32 @@ struct Chunk {
   int first, width;
 };
 
-// Adds up the warps' sums of entries [begin, end) of a batch, four channels per thread. Entries that no warp
+// Adds up the warps' sums of splats [begin, end) of a batch, four channels per thread. Splats that no warp
 // has sums of are left out.
 template <int kWarps, bool kPrecise>
-__device__ __forceinline__ void write_slots(const RenderBackwardJob& job,
-                                            const FeatureShared<kWarps, kPrecise>& shared,
-                                            const uint32_t* slot_ids, int begin, int end, Chunk chunk) {
+__device__ __forceinline__ void write_gradients(const RenderBackwardJob& job,
+                                                const FeatureShared<kWarps, kPrecise>& shared,
+                                                const uint32_t* gradient_ids, int begin, int end,
+                                                Chunk chunk) {
   constexpr int kQuads = kTiles<kPrecise> * kTileChannels / 4;
   const int channels = job.forward.channels;
   for (int item = kQuads * begin + threadIdx.x; item < kQuads * end; item += kWarps * kWarp) {
-    const int entry = item / kQuads, c = item % kQuads * 4;
+    const int splat = item / kQuads, c = item % kQuads * 4;
     if (c >= chunk.width) continue;
     float4 total = {0.f, 0.f, 0.f, 0.f};
     bool any = false;
     for (int warp = 0; warp < kWarps; ++warp) {
       const unsigned reached = shared.reached[warp];
-      if (!(reached >> entry & 1)) continue;
+      if (!(reached >> splat & 1)) continue;
       any = true;
-      const float* sums = shared.sums[warp][__popc(reached & ((1u << entry) - 1))];
+      const float* sums = shared.sums[warp][__popc(reached & ((1u << splat) - 1))];
       const float4 own = *reinterpret_cast<const float4*>(sums + c);
       total.x += own.x, total.y += own.y, total.z += own.z, total.w += own.w;
     }
     if (!any) continue;
-    const int64_t slot = slot_ids[entry];
-    store_channels(job.feature_slots + slot * channels, chunk.first + c, channels, total);
-    if (chunk.first + c == 0) job.written[slot] = 1;  // alike in every chunk
+    const int64_t row = gradient_ids[splat];
+    store_channels(job.feature_gradients + row * channels, chunk.first + c, channels, total);
+    if (chunk.first + c == 0) job.written[row] = 1;  // alike in every chunk
   }
 }
 
@@ -165,7 +166,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(
   const TileLists& lists = job.forward.lists;
   const TileRange range = tile_range(lists);
   float transmittance = inside(job.forward.raster.raster, pixels.x, pixels.y) ? 1.f : -1.f;
-  ListWalk walk(lists.entries + range.begin, range.processed, job.forward.splats, shared.stages[warp]);
+  ListWalk walk(lists.gaussians + range.begin, range.processed, job.forward.splats, shared.stages[warp]);
   while (walk.end() < range.processed) {
     const int begin = walk.end();
     unsigned reached = walk.advance(pixels, kWarpHeight);
@@ -182,8 +183,8 @@ __global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(
       if (threadIdx.x % kWarp == 0) shared.reached[warp] = own;
       __syncthreads();
       const int count = walk.end() - begin;
-      write_slots(job, shared, lists.slot_ids + range.begin + begin, kRows * half,
-                  halves && half == 0 ? min(kRows, count) : count, chunk);
+      write_gradients(job, shared, lists.gradient_ids + range.begin + begin, kRows * half,
+                      halves && half == 0 ? min(kRows, count) : count, chunk);
     }
   }
 }
@@ -201,7 +202,7 @@ void launch_features(const RenderBackwardJob& job, cudaStream_t stream) {
 }  // namespace
 
 void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream) {
-  clear(job.written, size_t(job.forward.lists.pairs), stream);
+  clear(job.written, size_t(job.forward.lists.intersections), stream);
   const bool large = job.forward.raster.tile == kLargeTile;
   // A GPU without room for 64 channels (sm_75) has no tf32 either, so full precision costs it nothing.
   const bool fits = sizeof(FeatureShared<8, false>) <= most_shared_bytes();

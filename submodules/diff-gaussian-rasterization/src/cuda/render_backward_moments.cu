@@ -3,7 +3,7 @@
 //
 // A block per tile walks its list front to back once more, so that nothing but the images needs to be kept
 // from the forward pass; see load_pixel() for how gradients come out of that direction. The warps go through
-// the list in step, 32 entries at a time: each leaves its sums, and those of all warps are added in order. No
+// the list in step, 32 splats at a time: each stores its sums, and those of all warps are added in order. No
 // atomics: the gradients are the same in every run.
 #include "render_backward.h"
 
@@ -14,7 +14,7 @@ template <int kWarps>
 struct MomentsShared {
   WarpStage stages[kWarps];
   GroupRows h[kWarps], w[kWarps];  // dL/d(power) and weight
-  unsigned reached[kWarps];        // by each warp: the entries of the batch that it has sums of
+  unsigned reached[kWarps];        // by each warp: the splats of the batch that it has sums of
 };
 
 // --- pixels ---
@@ -83,7 +83,7 @@ struct Bases {
   float at[kWarpHeight][4];  // a fragment for each row of pixels
 };
 
-// The monomials kH ... kHyy are products of two of 1, x and y, by the slots kH, kHx and kHy of these.
+// The monomials kH ... kHyy are products of two of 1, x and y, by the indices kH, kHx and kHy of these.
 struct Factors {
   int first, second;
 };
@@ -116,8 +116,8 @@ __device__ __forceinline__ Bases load_bases(const Pixel& pixel, GroupRows& rows)
   return bases;
 }
 
-// d += bases times the rows of up to eight splats; all lanes of the warp together. Rows of splats that are
-// not there hold anything: they only reach columns that nobody reads.
+// d += bases times the rows of up to eight splats; all lanes of the warp together. Rows of missing
+// splats may hold anything: they only reach columns that are not read.
 __device__ __forceinline__ void group_product(const GroupRows& rows, const Bases& bases, float (&d)[4]) {
   const FragmentLane at = fragment_lane();
 #pragma unroll
@@ -141,12 +141,13 @@ __device__ __forceinline__ float shifted(float moment, float x, float y) {
   return moment + d_first * (by_second + d_second * by_0) + d_second * by_first;
 }
 
-// The first ten numbers of a slot take the place of their splat, which is done with: ten floats as well.
+// The ten sums of a splat overwrite the splat, which is not needed any more and has as many floats.
 __device__ __forceinline__ float* sums_of(WarpSplat& splat) { return &splat.x; }
-static_assert(sizeof(WarpSplat) == kSlotSize * sizeof(float) && offsetof(WarpSplat, blue) == 4 * kDDepth);
+static_assert(sizeof(WarpSplat) == kGradientStride * sizeof(float) &&
+              offsetof(WarpSplat, blue) == 4 * kDDepth);
 
-// Leaves the sums of `count` splats, up to eight, in their places; all lanes of the warp together.
-__device__ __forceinline__ void leave_group(const GroupRows& h, const GroupRows& w, const Bases& bases,
+// Overwrites `count` splats, up to eight, with their sums; all lanes of the warp together.
+__device__ __forceinline__ void write_group(const GroupRows& h, const GroupRows& w, const Bases& bases,
                                             const WarpPixels& pixels, WarpSplat* group, int count) {
   const FragmentLane at = fragment_lane();
   float moments[4] = {}, colors[4] = {};
@@ -204,37 +205,39 @@ __device__ __forceinline__ void blend_batch(const RenderBackwardJob& job, WarpSp
       w.at[i][lane] = terms.w;
     }
     __syncwarp();
-    leave_group(h, w, bases, pixels, group, size);
+    write_group(h, w, bases, pixels, group, size);
   }
 }
 
 // --- sums over the warps of a tile ---
 
-// Adds up the warps' sums of `count` entries: four numbers of a slot per thread. Only the first three warps
-// have something to do; it is a small part of a batch.
+// Adds up the warps' sums of `count` splats: four numbers of a gradient per thread. Only the first three
+// warps have something to do; it is a small part of a batch.
 template <int kWarps>
-__device__ __forceinline__ void write_slots(const ListWalk& walk, const MomentsShared<kWarps>& shared,
-                                            const uint32_t* slot_ids, int count, float* slots) {
+__device__ __forceinline__ void write_gradients(const ListWalk& walk, const MomentsShared<kWarps>& shared,
+                                                const uint32_t* gradient_ids, int count, float* gradients) {
   for (int item = threadIdx.x; item < 3 * count; item += kWarps * kWarp) {
-    const int entry = item / 3, part = item % 3;
+    const int splat = item / 3, part = item % 3;
     float4 total = {0.f, 0.f, 0.f, 0.f};
     for (int warp = 0; warp < kWarps; ++warp) {
       const unsigned reached = shared.reached[warp];
-      if (!(reached >> entry & 1)) continue;
-      const WarpSplat* sums = walk.survivors_of(shared.stages[warp]) + __popc(reached & ((1u << entry) - 1));
+      if (!(reached >> splat & 1)) continue;
+      const WarpSplat* sums = walk.survivors_of(shared.stages[warp]) + __popc(reached & ((1u << splat) - 1));
       const float4 own = reinterpret_cast<const float4*>(sums)[part];
       total.x += own.x, total.y += own.y, total.z += own.z, total.w += own.w;
     }
     if (part == 2) total.z = total.w = 0.f;  // padding
-    reinterpret_cast<float4*>(slots + int64_t(slot_ids[entry]) * kSlotSize)[part] = total;
+    reinterpret_cast<float4*>(gradients + int64_t(gradient_ids[splat]) * kGradientStride)[part] = total;
   }
 }
 
 template <int kWarps>
-__device__ __forceinline__ void clear_slots(const TileLists& lists, const TileRange& range, float* slots) {
+__device__ __forceinline__ void clear_gradients(const TileLists& lists, const TileRange& range,
+                                                float* gradients) {
   for (int e = range.processed + threadIdx.x; e < range.count; e += kWarps * kWarp) {
-    float4* slot = reinterpret_cast<float4*>(slots + int64_t(lists.slot_ids[range.begin + e]) * kSlotSize);
-    for (int part = 0; part < 3; ++part) slot[part] = {0.f, 0.f, 0.f, 0.f};
+    float4* row =
+        reinterpret_cast<float4*>(gradients + int64_t(lists.gradient_ids[range.begin + e]) * kGradientStride);
+    for (int part = 0; part < 3; ++part) row[part] = {0.f, 0.f, 0.f, 0.f};
   }
 }
 
@@ -248,7 +251,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, 24 / kWarps) moments_backward(R
   const WarpPixels pixels = warp_pixels<1>(job.forward.raster);
   Pixel pixel = load_pixel<kFeatures>(job, pixels.x, pixels.y);
   const Bases bases = load_bases(pixel, shared.h[warp]);
-  ListWalk walk(lists.entries + range.begin, range.processed, job.forward.splats, shared.stages[warp]);
+  ListWalk walk(lists.gaussians + range.begin, range.processed, job.forward.splats, shared.stages[warp]);
   while (walk.end() < range.processed) {
     const int begin = walk.end();
     unsigned reached = walk.advance(pixels, kWarpHeight);
@@ -257,10 +260,11 @@ __global__ void __launch_bounds__(kWarps* kWarp, 24 / kWarps) moments_backward(R
                            shared.w[warp], pixel);
     if (threadIdx.x % kWarp == 0) shared.reached[warp] = reached;
     __syncthreads();
-    write_slots(walk, shared, lists.slot_ids + range.begin + begin, walk.end() - begin, job.slots);
+    write_gradients(walk, shared, lists.gradient_ids + range.begin + begin, walk.end() - begin,
+                    job.gradients);
     __syncthreads();  // the next batch takes the place of the sums
   }
-  clear_slots<kWarps>(lists, range, job.slots);
+  clear_gradients<kWarps>(lists, range, job.gradients);
 }
 
 template <int kWarps, bool kFeatures>
@@ -282,8 +286,8 @@ void render_backward_moments(const RenderBackwardJob& job, cudaStream_t stream) 
 }
 
 void render_backward(const RenderBackwardJob& job, cudaStream_t stream) {
-  if (job.slots) render_backward_moments(job, stream);
-  if (job.feature_slots) render_backward_features(job, stream);
+  if (job.gradients) render_backward_moments(job, stream);
+  if (job.feature_gradients) render_backward_features(job, stream);
 }
 
 }  // namespace splat::cuda

@@ -44,7 +44,7 @@ __device__ __forceinline__ WarpPixels warp_pixels(const TiledRaster& raster) {
 
 // --- splats ---
 
-// What a warp keeps of a splat: alpha = min(2^e, 0.99), e = lift + (xx dx + xy dy) dx + yy dy^2, with
+// A splat as a warp stores it: alpha = min(2^e, 0.99), e = lift + (xx dx + xy dy) dx + yy dy^2, with
 // dx, dy = pixel minus mean. The powers of two and the logarithm of the opacity are taken once per warp and
 // splat instead of once per pixel.
 struct alignas(16) WarpSplat {
@@ -52,10 +52,10 @@ struct alignas(16) WarpSplat {
   float yy, lift, depth, red;
   float green, blue;
   uint32_t gaussian;
-  int32_t entry;  // in the tile's list
+  int32_t position;  // in the tile's list
 };
 
-__device__ __forceinline__ WarpSplat warp_splat(const Splat<float>& s, uint32_t gaussian, int entry) {
+__device__ __forceinline__ WarpSplat warp_splat(const Splat<float>& s, uint32_t gaussian, int position) {
   const float log2_e = 1.44269504f;
   return {s.x,
           s.y,
@@ -68,7 +68,7 @@ __device__ __forceinline__ WarpSplat warp_splat(const Splat<float>& s, uint32_t 
           s.green,
           s.blue,
           gaussian,
-          entry};
+          position};
 }
 
 // The part of the exponent that the pixels of a column share. Fused by hand: every kernel rounds alike.
@@ -92,9 +92,9 @@ __device__ __forceinline__ float clamped(float a, float low, float high) {
 }
 
 // Whether alpha is 1/255 or more anywhere in the rectangle of the warp's pixel centres. The exponent is
-// concave: its maximum is at the mean or on one of the two sides that face the mean, and along a side where
-// the slope says (or at that side's end). For a side that does not face it this is some point of the
-// rectangle, and does no harm.
+// concave: its maximum is at the mean or on one of the two sides that face the mean, there at dx = slope_x dy
+// (dy = slope_y dx) or at an end of the side. For a side that does not face the mean this is another point of
+// the rectangle, which changes nothing.
 __device__ __forceinline__ bool reaches(const WarpSplat& s, float slope_x, float slope_y, const WarpPixels& p,
                                         int height) {
   const float left = float(p.left) + 0.5f - s.x, right = left + float(kWarpWidth - 1);
@@ -137,14 +137,14 @@ struct WarpStage {
 };
 static_assert(sizeof(Splat<float>) == 4 * sizeof(float4) && sizeof(WarpSplat) <= sizeof(Splat<float>));
 
-// One warp's walk through the list of its tile, front to back, 32 entries at a time and ahead of itself:
+// One warp's walk through the list of its tile, front to back, 32 splats at a time and ahead of itself:
 // while a batch is blended the splats of the next one are being copied, and the indices of the one after are
 // being loaded. No barrier of the block is involved: every warp goes at its own speed.
 class ListWalk {
  public:
-  __device__ __forceinline__ ListWalk(const uint32_t* entries, int count, const Splat<float>* splats,
+  __device__ __forceinline__ ListWalk(const uint32_t* gaussians, int count, const Splat<float>* splats,
                                       WarpStage& stage)
-      : entries_(entries), splats_(splats), stage_(stage), count_(count), lane_(threadIdx.x % kWarp) {
+      : gaussians_(gaussians), splats_(splats), stage_(stage), count_(count), lane_(threadIdx.x % kWarp) {
     next_ = load(0);
     copy(0);
     after_ = load(kWarp);
@@ -153,7 +153,7 @@ class ListWalk {
   // Shared memory must not be given to another block while copies are under way.
   __device__ __forceinline__ ~ListWalk() { finish_copies(); }
 
-  // Goes to the next batch, of entries [begin, end), and returns those whose splats reach the warp's pixels,
+  // Goes to the next batch, splats [begin, end) of the list, and returns those that reach the warp's pixels,
   // a bit each. They are then in survivors(), in order. Call while end() < count.
   __device__ __forceinline__ unsigned advance(const WarpPixels& pixels, int height) {
     finish_copies();
@@ -176,18 +176,18 @@ class ListWalk {
     return mask;
   }
 
-  __device__ __forceinline__ int end() const { return end_; }  // entries looked at so far
+  __device__ __forceinline__ int end() const { return end_; }  // splats visited so far
   __device__ __forceinline__ WarpSplat* survivors() const {
     return reinterpret_cast<WarpSplat*>(stage_.quarters[buffer_]);
   }
-  // Those of another warp that has come as far in the same list.
+  // The survivors of another warp that is at the same batch of the same list.
   __device__ __forceinline__ const WarpSplat* survivors_of(const WarpStage& other) const {
     return reinterpret_cast<const WarpSplat*>(other.quarters[buffer_]);
   }
 
  private:
   __device__ __forceinline__ uint32_t load(int first) const {
-    return first + lane_ < count_ ? entries_[first + lane_] : 0;
+    return first + lane_ < count_ ? gaussians_[first + lane_] : 0;
   }
 
   // Quarter q of splat s, placed such that neither copies nor reads meet in a bank.
@@ -214,7 +214,7 @@ class ListWalk {
     return {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y, c.z, c.w, d.x, d.y, d.z, d.w};
   }
 
-  const uint32_t* entries_;
+  const uint32_t* gaussians_;
   const Splat<float>* splats_;
   WarpStage& stage_;
   int count_, lane_;

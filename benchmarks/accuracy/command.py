@@ -1,0 +1,181 @@
+"""Every scene mapped and localized, one chain of stages after another, beside a sparse baseline.
+
+For each scene: `train.py --preset cpu`, the baseline, our chains, one after the other, so that they are timed
+on the same machine within minutes of each other. The baseline is a stand-alone script that reads posed
+folders (train/, test/ with rgb/, poses/, calibration/); other layouts are written out for it as undistorted
+copies of exactly the images that we read. NAME:first60 is the scene NAME with only the first 60 % of its
+training images mapped. Results are written after every scene: a run that was stopped continues there.
+"""
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks.accuracy import measure
+from benchmarks.accuracy.report import publish_accuracy
+from benchmarks.accuracy.scenes import (
+    SCENES,
+    SceneVariant,
+    check_unseen,
+    foreign_queries,
+    has_split,
+    path_extent,
+    prepare_for_baseline,
+)
+from benchmarks.harness import DATA, OUTPUT, RESULTS
+from benchmarks.harness.child import run
+from benchmarks.harness.machine import command_line, commit
+from benchmarks.harness.record import Keep, Record
+from gsplatloc.localization.localizer import LocalizerOptions
+from gsplatloc.localization.queries import query_from_view
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.export import saved_iterations
+from gsplatloc.scene.map_config import read_config
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
+
+BASELINES = {"mutual": (), "lighterglue": ("--matcher", "lighterglue", "--views", "5")}
+
+
+@dataclass(frozen=True)
+class AccuracyArguments:
+    """Which scenes to run, and where results go."""
+
+    scenes: tuple[str, ...] = (*SCENES, f"{SCENES[0]}:first60")
+    """folders of the scenes in --data; NAME:first60 maps the first 60 % of the training images only"""
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
+    chains: tuple[str, ...] = ("initial+lm", "initial+fine", "initial+fine+warp", "initial+warp")
+    """chains of stages to localize with"""
+    baselines: tuple[str, ...] = ("mutual",)
+    """settings of the sparse baseline: mutual, lighterglue; none = leave it out"""
+    baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
+    ablation: tuple[str, ...] = SCENES[:1]
+    """scenes where numbers of landmarks and keypoints of the initial pose are varied"""
+    foreign: int = 64  # images of other scenes that must be rejected
+    queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
+    iterations: int | None = None  # of training, for a trial; unset = the preset's
+    maps: Path | None = None
+    """folder of finished maps, MAPS/SCENE or MAPS/SCENE/map, which are used instead of making new ones"""
+    keep: Keep = "commit"
+    """scenes in --results that are not measured again: those of this commit, all, or none"""
+    output: Path = OUTPUT / "accuracy"  # folder for maps, copies of scenes, poses of every query, and logs
+    results: Path = RESULTS / "accuracy.json"  # file of results
+    publish: bool = True  # write the tables and plots of the documentation at the end
+
+
+def main() -> None:
+    arguments = tyro.cli(AccuracyArguments, description=__doc__)
+    script = checked_script(arguments)
+    record, failures = Record(arguments.results, arguments.keep), []
+    for text in arguments.scenes:
+        slug = SceneVariant.parse(text).slug
+        if record.find(scene=slug) is not None:
+            log(f"{slug}: measured before")
+            continue
+        try:
+            record.put({"scene": slug}, measure_scene(text, arguments, script))
+        except GSplatLocError as error:  # the other scenes are measured nevertheless
+            log(f"{slug}: {error}")
+            failures.append(f"{slug}: {error}")
+    if failures:
+        raise GSplatLocError(
+            f"expected every scene to be measured, found {len(failures)} failed: {failures[0]}"
+        )
+    if arguments.publish:
+        publish_accuracy(record.rows)
+
+
+def checked_script(arguments: AccuracyArguments) -> Path:
+    """The baseline's script; arguments that would fail after hours are checked now."""
+    for chain in arguments.chains:
+        LocalizerOptions(stages=measure.stages_of(chain)).chain()
+    unknown = [kind for kind in arguments.baselines if kind not in BASELINES]
+    if unknown:
+        raise GSplatLocError(f"expected baselines out of {', '.join(BASELINES)}, found {unknown[0]}")
+    names = [SceneVariant.parse(text).name for text in arguments.scenes]
+    missing = [name for name in names if not (arguments.data / name).is_dir()]
+    if missing:
+        raise GSplatLocError(f"expected the scene {missing[0]} in {arguments.data}, found none: see --data")
+    script = arguments.baseline or arguments.data.parent / "tools" / "sparse_baseline.py"
+    if arguments.baselines and not script.is_file():
+        raise GSplatLocError(f"expected the sparse baseline at {script}, found none: give --baseline")
+    return script.resolve()
+
+
+def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict[str, Any]:
+    """Map, run the baseline, localize: the row of one scene."""
+    variant = SceneVariant.parse(text)
+    work = arguments.output / variant.slug
+    source = variant.source(arguments.data, work / "scene")
+    log(f"{variant.slug}: mapping")
+    map_folder = make_map(variant, source, work, arguments)
+    options = replace(read_config(map_folder).scene, eval=not has_split(source))
+    scene = read_scene(source, options)
+    check_unseen(scene, map_folder)
+    views = scene.test
+    if arguments.queries is not None:
+        views = views[:: max(1, len(views) // arguments.queries)][: arguments.queries]
+    queries = [query_from_view(view) for view in views]
+    log(f"{variant.slug}: sparse baseline")
+    copy = prepare_for_baseline(source, SceneOptions(eval=options.eval), work / "baseline_scene")
+    baselines = {kind: run_baseline(kind, copy, work, script) for kind in arguments.baselines}
+    log(f"{variant.slug}: localization")
+    return {
+        "command": command_line(),
+        "metric": variant.metric,
+        "extent": path_extent([*scene.train, *scene.test]),
+        "mapping": measure.mapping_summary(map_folder),
+        "decode_median_ms": measure.decode_ms(queries),
+        "chains": [
+            measure.chain_figures(map_folder, queries, chain, work, calibrated=chain == arguments.chains[0])
+            for chain in arguments.chains
+        ],
+        "ablation": measure.ablations(map_folder, queries) if text in arguments.ablation else [],
+        "rejection": measure.rejection(
+            map_folder, foreign_queries(arguments.data, variant.name, arguments.foreign)
+        ),
+        "baselines": baselines,
+    }
+
+
+def make_map(variant: SceneVariant, source: Path, work: Path, arguments: AccuracyArguments) -> Path:
+    """The scene's map: one of `--maps`, one that this commit made before, or a new one."""
+    maps = arguments.maps
+    for folder in [] if maps is None else [maps / variant.slug / "map", maps / variant.slug]:
+        if saved_iterations(folder):
+            return folder
+    made, cost_file = work / "map", work / "mapping.json"
+    cost = read_json(cost_file) if cost_file.is_file() and saved_iterations(made) else {}
+    if (
+        arguments.keep == "none"
+        or cost.get("commit") != commit()
+        or cost.get("iterations") != arguments.iterations
+    ):
+        command = [
+            sys.executable,
+            "train.py",
+            "-s",
+            str(source),
+            "-m",
+            str(made),
+            "--preset",
+            "cpu",
+            "--quiet",
+        ]
+        command += [] if has_split(source) else ["--eval"]
+        command += [] if arguments.iterations is None else ["--iterations", str(arguments.iterations)]
+        taken = run(command, work / "train.log")
+        write_json(cost_file, asdict(taken) | {"commit": commit(), "iterations": arguments.iterations})
+    return made
+
+
+def run_baseline(kind: str, scene: Path, work: Path, script: Path) -> dict[str, Any]:
+    """Figures of the baseline's script, with the error of every query."""
+    output = work / f"baseline-{kind}.json"
+    command = [sys.executable, "-m", "benchmarks.accuracy.baseline", str(script), str(scene)]
+    run([*command, "--json", str(output), *BASELINES[kind]], work / f"baseline-{kind}.log")
+    return read_json(output)

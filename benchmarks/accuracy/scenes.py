@@ -1,0 +1,136 @@
+"""Scenes of the accuracy benchmark: parts of them, copies for the baseline, and images of other places."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+
+from gsplatloc.datasets.layout import format_pose
+from gsplatloc.localization.queries import QueryImage, query_from_view
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_text
+
+SCENES = ("pgt_7scenes_redkitchen", "colmap_south_building", "nerf_fox")
+METRIC_SCENES = ("pgt_7scenes_redkitchen", "hololens_office")  # errors elsewhere are relative only
+_SAME_POSE = 1e-6  # difference of two poses, positions relative to the extent of the path
+
+
+@dataclass(frozen=True)
+class SceneVariant:
+    """A scene, or the part of it that is mapped."""
+
+    name: str  # folder of the data set
+    first: int = 100  # percent of its training images, in order of their names, that are mapped
+
+    @classmethod
+    def parse(cls, text: str) -> "SceneVariant":
+        """`NAME`, or `NAME:first60` for the first 60 % of its training images."""
+        match = re.fullmatch(r"([^:]+)(?::first(\d+))?", text)
+        if match is None or not 1 <= int(match[2] or 100) <= 100:
+            raise GSplatLocError(f"expected a scene like NAME or NAME:first60, found {text}: see --scenes")
+        return cls(match[1], int(match[2] or 100))
+
+    @property
+    def slug(self) -> str:
+        """The name as that of a folder."""
+        return self.name if self.first == 100 else f"{self.name}-first{self.first}"
+
+    @property
+    def metric(self) -> bool:
+        return self.name in METRIC_SCENES
+
+    def source(self, data: Path, work: Path) -> Path:
+        """The scene's folder; for a part of a scene, a folder of links in `work`."""
+        return data / self.name if self.first == 100 else link_part(data / self.name, self.first, work)
+
+
+def has_split(source: Path) -> bool:
+    """Whether the layout has test images of its own."""
+    return (source / "train").is_dir()
+
+
+def link_part(source: Path, percent: int, target: Path) -> Path:
+    """Posed folders of links to the test images and to the first `percent` % of the training images."""
+    if not (source / "train" / "rgb").is_dir():
+        raise GSplatLocError(
+            f"expected posed folders (train/rgb) in {source}, found none: give the NAME only"
+        )
+    images = sorted((source / "train" / "rgb").iterdir())
+    stems = {_stem(path) for path in images[: max(1, len(images) * percent // 100)]}
+    for file in sorted(source.glob("*/*/*")):
+        link = target / file.relative_to(source)
+        wanted = file.parent.parent.name == "test" or _stem(file) in stems
+        if wanted and not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file.resolve())
+    return target
+
+
+def _stem(path: Path) -> str:
+    """`frame-000001` of `frame-000001.color.jpg`."""
+    return path.name.split(".")[0]
+
+
+def path_extent(views: Sequence[View]) -> float:
+    """Diagonal of the bounding box of the camera centres, in scene units."""
+    centers = torch.stack([se3.camera_center(view.cam_from_world) for view in views])
+    return torch.linalg.norm(centers.amax(0) - centers.amin(0)).item()
+
+
+def check_unseen(scene: Scene, map_folder: Path) -> None:
+    """Raise if a test view was among the images that the map was made from: it would flatter the map."""
+    unit = path_extent([*scene.train, *scene.test])
+
+    def flat(pose: torch.Tensor) -> torch.Tensor:
+        world_from_cam = se3.inverse(pose.double())
+        return torch.cat([world_from_cam[:3, 3] / unit, world_from_cam[:3, :3].flatten()])
+
+    mapped = torch.stack([flat(camera.cam_from_world) for camera in read_cameras(map_folder)])
+    tested = torch.stack([flat(view.cam_from_world) for view in scene.test])
+    distances = torch.cdist(tested, mapped, compute_mode="donot_use_mm_for_euclid_dist")
+    seen = (distances.amin(1) < _SAME_POSE).nonzero()[:, 0].tolist()
+    if seen:
+        raise GSplatLocError(
+            f"expected a map without the test images, found {scene.test[seen[0]].name} in {map_folder}:"
+            " map this scene again"
+        )
+
+
+def prepare_for_baseline(source: Path, options: SceneOptions, copy: Path) -> Path:
+    """The scene itself where it has posed folders, else an undistorted copy of the views that we read."""
+    if (source / "train" / "rgb").is_dir():
+        return source
+    if not (copy / "done").exists():
+        scene = read_scene(source, options)
+        for split, views in (("train", scene.train), ("test", scene.test)):
+            _write_posed_folders(copy / split, views)
+        write_text(copy / "done", "complete\n")
+    return copy
+
+
+def _write_posed_folders(folder: Path, views: Sequence[View]) -> None:
+    """Write views as `rgb/N.color.png`, `poses/N.pose.txt` and `calibration/N.calibration.txt` (a 3x3 K)."""
+    (folder / "rgb").mkdir(parents=True, exist_ok=True)
+    for index, view in enumerate(views):
+        stem, rows = f"frame-{index:06d}", view.camera.matrix().tolist()
+        matrix = "".join(" ".join(f"{value:.12g}" for value in row) + "\n" for row in rows)
+        pose = format_pose(se3.inverse(view.cam_from_world).numpy())
+        write_text(folder / "poses" / f"{stem}.pose.txt", pose)
+        write_text(folder / "calibration" / f"{stem}.calibration.txt", matrix)
+        cv2.imwrite(str(folder / "rgb" / f"{stem}.color.png"), view.load_image()[..., ::-1])
+
+
+def foreign_queries(data: Path, home: str, count: int) -> list[QueryImage]:
+    """`count` images drawn from the other scenes in `SCENES`, the same ones every time."""
+    others = [name for name in SCENES if name != home and (data / name).is_dir()]
+    scenes = [read_scene(data / name, SceneOptions()) for name in others]
+    views = [view for scene in scenes for view in [*scene.train, *scene.test]]
+    order = torch.randperm(len(views), generator=torch.Generator().manual_seed(0)).tolist()
+    return [query_from_view(views[index]) for index in order[:count]]

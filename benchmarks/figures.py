@@ -1,0 +1,47 @@
+"""Writes every table and plot of the documentation from the recorded results, which it does not change.
+
+Each table goes between its marks, `<!-- NAME: begin -->` and `<!-- NAME: end -->`, on whatever page has them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tyro
+
+from benchmarks.accuracy.report import publish_accuracy
+from benchmarks.harness import RESULTS
+from benchmarks.harness.record import read_rows
+from benchmarks.performance.gate import BASELINE
+from benchmarks.performance.report import publish_performance
+from benchmarks.systems.convergence_report import publish_convergence
+from benchmarks.systems.refinement import publish_refinement
+from benchmarks.systems.rgbd_report import publish_rgbd
+from gsplatloc.utils.io import read_json
+
+Name = Literal["accuracy", "convergence", "refinement", "rgbd", "performance"]
+PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
+    "accuracy": publish_accuracy,
+    "convergence": publish_convergence,
+    "refinement": publish_refinement,
+    "rgbd": publish_rgbd,
+}
+
+
+@dataclass(frozen=True)
+class FiguresArguments:
+    """What is written."""
+
+    names: tuple[Name, ...] = get_args(Name)  # results whose tables and plots are written
+    results: Path = RESULTS  # folder of the results
+
+
+def main() -> None:
+    arguments = tyro.cli(FiguresArguments, description=__doc__)
+    for name in arguments.names:
+        if name == "performance":
+            pages = publish_performance(read_json(BASELINE)["full"])
+        else:
+            pages = PUBLISHERS[name](read_rows(arguments.results / f"{name}.json"))
+        print(f"{name}: {', '.join(dict.fromkeys(map(str, pages)))}")

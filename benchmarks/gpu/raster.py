@@ -1,0 +1,252 @@
+"""How fast the rasterizer is on a GPU, beside gsplat in the same process and beside what the machine can do.
+
+Times are medians in milliseconds over several copies of the input, so that a cache does not hold it. Feature
+splatting is given as a share of the machine's roofline. On a CPU it runs too, as a check of this script.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+import gsplatloc_kernels as native
+from benchmarks.gpu import peer_gsplat
+from benchmarks.gpu.splatting_work import count_work
+from benchmarks.harness.machine import describe
+from benchmarks.performance.rasterizer import (
+    MAP_GRADIENTS,
+    Case,
+    RasterScene,
+    backward,
+    load_scene,
+    rasterize,
+    settings_for,
+)
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import write_json
+
+_ALL = ("rgb", "depth", "features")
+CASES = (
+    Case("rgb", ("rgb",)),
+    Case("rgb + depth", ("rgb", "depth")),
+    Case("rgb + 64 features at 1/8", ("rgb", "features"), 8),
+    Case("rgb + 64 features, full size", ("rgb", "features"), 1),
+    Case("rgb + 64 features, full size, tf32", ("rgb", "features"), 1, precision="tf32"),
+    Case("rgb + depth + 64 features", _ALL, 1, moves_geometry=True),
+    Case("rgb + depth + 64 features, tf32", _ALL, 1, moves_geometry=True, precision="tf32"),
+    Case("rgb, pose only", ("rgb",), None, ("cam_from_world",)),
+    Case("rgb + depth + features at 1/8, pose only", _ALL, 8, ("cam_from_world",)),
+)
+_COPIES_BYTES, _MOST_COPIES = 200_000_000, 8  # of the inputs: together more than the cache of any GPU
+_MATRIX = {"cpu": 1024, "cuda": 8192}  # size of square matrices
+_COPIED_BYTES = {"cpu": 1 << 28, "cuda": 1 << 32}  # well beyond any cache
+_WARM_UP = 2
+
+Milliseconds = dict[str, float]
+
+
+@dataclass(frozen=True)
+class RasterArguments:
+    """What is rendered."""
+
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    scenes: tuple[str, ...] = ("cube-100k", "cube-1M")  # cube-N, or folders of maps
+    sizes: tuple[str, ...] = ("640x480", "1920x1080")  # WIDTHxHEIGHT
+    repeats: int = 7  # measurements of each time
+    json: Path | None = None  # file for the figures
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The ceilings of any program on a machine."""
+
+    copy_gb_per_s: float  # of memory, read and written bytes counted
+    sgemm_gflops: float  # torch.matmul in float32
+    tf32_gflops: float | None = None  # likewise on tensor cores; None on a CPU
+
+    def floor_ms(self, flops: float, moved_bytes: float) -> float:
+        """The least time for so many operations and bytes."""
+        rate = self.tf32_gflops or self.sgemm_gflops
+        return max(flops / (rate * 1e6), moved_bytes / (self.copy_gb_per_s * 1e6))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all rows of one table share."""
+
+    scene: RasterScene
+    device: torch.device
+    repeats: int
+    roofline: Roofline
+
+    def copies(self, case: Case) -> list[dict[str, Tensor]]:
+        """Inputs of a case, in so many copies that a cache cannot hold those that come next."""
+        size = sum(tensor.nbytes for tensor in self.scene.inputs.values())
+        number = min(_COPIES_BYTES // size + 2, _MOST_COPIES) if self.device.type == "cuda" else 1
+        return [self.scene.leaves(case, self.device) for _ in range(number)]
+
+
+def main() -> None:
+    arguments = tyro.cli(RasterArguments, description=__doc__)
+    device = rendering_device(arguments.device)
+    roofline = measure_roofline(device, arguments.repeats)
+    machine, peer = describe(device) | {"isa": native.isa()}, peer_gsplat.problem()
+    print(f"{machine['name']}, {roofline}; {f'without gsplat: {peer}' if peer else 'with gsplat'}")
+    results = []
+    for name in arguments.scenes:
+        for width, height in map(parse_size, arguments.sizes):
+            scene = load_scene(name, width, height)
+            results.append(measure_scene(Setting(scene, device, arguments.repeats, roofline)))
+    if arguments.json:
+        peer = peer or f"gsplat {peer_gsplat.VERSION}"
+        figures = {"machine": machine, "peer": peer, "roofline": asdict(roofline), "results": results}
+        write_json(arguments.json, figures)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    try:
+        width, height = map(int, text.split("x"))
+    except ValueError:
+        raise GSplatLocError(f"expected a size like 640x480, found '{text}'") from None
+    return width, height
+
+
+@contextmanager
+def stopwatch(device: torch.device, laps: list[float]) -> Iterator[None]:
+    """Appends the milliseconds of its body; on a GPU between two of its events, the host's waits included."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        yield
+        laps.append((time.perf_counter() - start) * 1e3)
+        return
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    begin.record()
+    yield
+    end.record()
+    torch.cuda.synchronize(device)
+    laps.append(begin.elapsed_time(end))
+
+
+def median_ms(device: torch.device, repeats: int, action: Callable[[], object]) -> float:
+    laps: list[float] = []
+    for _ in range(repeats + _WARM_UP):
+        with stopwatch(device, laps):
+            action()
+    return median(laps[_WARM_UP:])
+
+
+def measure_roofline(device: torch.device, repeats: int) -> Roofline:
+    """Measure all ceilings on random numbers: a GPU computes faster on zeros."""
+    size = _MATRIX[device.type]
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    source = torch.rand(_COPIED_BYTES[device.type] // 8, device=device)
+    target = torch.empty_like(source)
+    copy = 2 * source.nbytes / (median_ms(device, repeats, lambda: target.copy_(source)) * 1e6)
+
+    def rate(tf32: bool) -> float:
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        try:
+            return 2 * size**3 / (median_ms(device, repeats, lambda: a @ b) * 1e6)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
+    return Roofline(copy, rate(False), rate(True) if device.type == "cuda" else None)
+
+
+def run_passes(
+    setting: Setting, case: Case, forward: Callable[[dict[str, Tensor]], list[Tensor]]
+) -> Milliseconds:
+    """Median milliseconds of `forward` and of its backward pass, over rotating copies of the input."""
+    copies, laps = setting.copies(case), ([], [])
+    for repeat in range(setting.repeats + _WARM_UP):
+        inputs = copies[repeat % len(copies)]
+        with stopwatch(setting.device, laps[0]):
+            outputs = forward(inputs)
+        grads = [torch.full_like(output, 1e-3) for output in outputs]
+        with stopwatch(setting.device, laps[1]):
+            backward(case, inputs, outputs, grads)
+        del outputs
+    times = [median(found[_WARM_UP:]) for found in laps]
+    return {"forward_ms": times[0], "backward_ms": times[1], "total_ms": sum(times)}
+
+
+def measure_ours(setting: Setting, case: Case) -> Milliseconds:
+    settings = settings_for(case, setting.scene.camera, torch.get_num_threads())
+    return run_passes(setting, case, lambda inputs: rasterize(case, inputs, settings))
+
+
+def measure_peer(setting: Setting, case: Case) -> dict[str, Any] | None:
+    """The same of gsplat, the faster of its two modes; None where it has no such case."""
+    if case.gradients != MAP_GRADIENTS or case.precision != "float32" or peer_gsplat.problem():
+        return None
+
+    def render(inputs: dict[str, Tensor], packed: bool) -> list[Tensor]:
+        return peer_gsplat.render(inputs, setting.scene.camera, case.outputs, case.feature_scale, packed)
+
+    modes = [
+        run_passes(setting, case, lambda inputs, packed=packed: render(inputs, packed)) | {"packed": packed}
+        for packed in (False, True)
+    ]
+    return min(modes, key=lambda mode: mode["total_ms"])
+
+
+def measure_scene(setting: Setting) -> dict[str, Any]:
+    """Every case of one scene at one size, printed as it is measured."""
+    on_gpu, table = setting.device.type == "cuda", dict[str, Any]()
+    print(f"\n{setting.scene.title}, {len(setting.scene.inputs['means'])} Gaussians")
+    for case in CASES:
+        if case.precision != "float32" and not on_gpu:
+            continue
+        ours, peer = measure_ours(setting, case), measure_peer(setting, case)
+        shared = () if peer is None else ours
+        faster = {f"speedup_{key.removesuffix('_ms')}": peer[key] / ours[key] for key in shared}
+        table[case.name] = {"ours": ours, "peer": peer, **faster}
+        beside = (
+            f"gsplat / ours {faster['speedup_forward']:.2f} {faster['speedup_total']:.2f}" if faster else ""
+        )
+        print(
+            f"{case.name:42}{ours['forward_ms']:9.2f} ms{ours['backward_ms']:9.2f} ms   {beside}", flush=True
+        )
+    camera = setting.scene.camera
+    result = {"scene": setting.scene.name, "size": f"{camera.width}x{camera.height}", "cases": table}
+    result["feature_splatting"] = feature_share(setting, table)
+    if not peer_gsplat.problem():
+        result["agreement_with_gsplat"] = agreement(setting)
+    return result
+
+
+def feature_share(setting: Setting, table: dict[str, Any]) -> dict[str, Any]:
+    """What feature splatting costs on top of colour, beside the least that the machine could take for it."""
+    inputs = {name: tensor.to(setting.device) for name, tensor in setting.scene.inputs.items()}
+    work = count_work(inputs, setting.scene.camera)
+    floor, shares = setting.roofline.floor_ms(work.flops, work.bytes), dict[str, Any]()
+    for name in ("rgb + 64 features, full size", "rgb + 64 features, full size, tf32"):
+        for part in ("forward", "backward") if name in table else ():
+            whole = table[name]["ours"][f"{part}_ms"]
+            extra = whole - table["rgb"]["ours"][f"{part}_ms"]
+            share = floor / extra if extra > 0 else None
+            shares[f"{name}, {part}"] = {"extra_ms": extra, "floor_ms": floor, "share": share,
+                                         "share_of_whole_pass": floor / whole}  # fmt: skip
+            print(f"roofline   {name}, {part}: least {floor:.3f} ms, share {share}")
+    return {"gflop": work.flops / 1e9, "megabytes": work.bytes / 1e6, "pairs": work.pairs, **shares}
+
+
+@torch.no_grad()
+def agreement(setting: Setting) -> dict[str, float]:
+    """Differences of our colours from gsplat's: only the same work can be compared."""
+    case, camera = CASES[0], setting.scene.camera
+    inputs = setting.scene.leaves(case, setting.device)
+    (ours,) = rasterize(case, inputs, settings_for(case, camera, torch.get_num_threads()))
+    peer = peer_gsplat.render(inputs, camera, ("rgb",), None, packed=False)[0]
+    difference = (ours - peer.permute(2, 0, 1)).abs()
+    return {"mean_difference": difference.mean().item(), "largest_difference": difference.max().item()}

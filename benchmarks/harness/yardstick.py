@@ -1,0 +1,126 @@
+"""Times beside the time of a matrix product, which makes them comparable between machines.
+
+torch.matmul runs right before and right after every measurement, and each round measures all probes in turn:
+other load on the machine slows both, and no probe is measured in one bad second only.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+_SIZE = {1: 512}  # of the square matrices, by threads: some milliseconds
+_LARGE_SIZE = 1024  # with more threads
+_WARM_UP = 2  # rounds that do not count
+
+Lap = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Something to time: `run(lap)` does its work within `with lap(name):`, and prepares it outside."""
+
+    name: str
+    run: Callable[[Lap], None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to measure."""
+
+    threads: int = 1  # of torch, for the products; probes have their own
+    rounds: int = 9  # measurements of each lap
+    cpu_time: bool = False  # of the process, instead of wall time: other processes hardly change it
+    seconds: float = float("inf")  # stop after so long, but not before a third of the rounds
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a lap took. GFLOP are those of torch.matmul in the same time; smaller is faster."""
+
+    median_ms: float
+    least_ms: float
+    paired_gflop: float  # the median over measurements, each against its two neighbouring products
+    least_gflop: float  # the shortest measurement against the shortest product
+    rounds: int
+
+
+class Yardstick:
+    """The matrix product, and the shortest time it took."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        size = _SIZE.get(protocol.threads, _LARGE_SIZE)
+        generator = torch.Generator().manual_seed(0)
+        self._a, self._b = (torch.randn(size, size, generator=generator) for _ in range(2))
+        self._now = time.process_time if protocol.cpu_time else time.perf_counter
+        self.gflop = 2 * size**3 / 1e9
+        self.least = float("inf")  # seconds
+
+    def product(self) -> float:
+        """Seconds of one product."""
+        start = self._now()
+        torch.matmul(self._a, self._b)
+        seconds = self._now() - start
+        self.least = min(self.least, seconds)
+        return seconds
+
+    def laps(self, probe: Probe) -> dict[str, tuple[float, float]]:
+        """One run of a probe between two products: (seconds of a lap, mean seconds of the products)."""
+        seconds: dict[str, float] = {}
+
+        @contextmanager
+        def lap(name: str) -> Iterator[None]:
+            start = self._now()
+            yield
+            seconds[name] = seconds.get(name, 0.0) + self._now() - start
+
+        before = self.product()
+        probe.run(lap)
+        product = (before + self.product()) / 2
+        return {name: (value, product) for name, value in seconds.items()}
+
+    def figure(self, samples: Sequence[tuple[float, float]]) -> Figure:
+        seconds = [sample[0] for sample in samples]
+        return Figure(
+            median_ms=median(seconds) * 1e3,
+            least_ms=min(seconds) * 1e3,
+            paired_gflop=median(lap / product for lap, product in samples) * self.gflop,
+            least_gflop=min(seconds) / self.least * self.gflop,
+            rounds=len(samples),
+        )
+
+
+def measure(probes: Sequence[Probe], protocol: Protocol) -> dict[str, Figure]:
+    """Figures of all laps, by "probe: lap"."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(protocol.threads)
+    try:
+        yardstick = Yardstick(protocol)
+        samples: dict[str, list[tuple[float, float]]] = {}
+        start = time.perf_counter()
+        for index in range(_WARM_UP + protocol.rounds):
+            for probe in probes:
+                for name, sample in yardstick.laps(probe).items():
+                    if index >= _WARM_UP:
+                        samples.setdefault(f"{probe.name}: {name}", []).append(sample)
+            late = time.perf_counter() - start > protocol.seconds
+            if late and 3 * (index + 1 - _WARM_UP) >= protocol.rounds:
+                break
+        return {name: yardstick.figure(found) for name, found in samples.items()}
+    finally:
+        torch.set_num_threads(before)
+
+
+def timed(owner: object, method: str, lap: Lap, label: str) -> Callable[..., Any]:
+    """The method `owner.method`, which runs within a lap."""
+    original = getattr(owner, method)
+
+    def wrapper(*arguments: Any, **named: Any) -> Any:
+        with lap(label):
+            return original(*arguments, **named)
+
+    return wrapper

@@ -1,0 +1,219 @@
+"""Success (5 cm, 5 degrees) of each refinement, by the overlap of the pose that it starts from.
+
+Poses are drawn around test images so that the 3D intersection over union with the image's view falls on ten
+levels from 0.05 to 0.65, as in Fig. 3 of GSLoc (Botashev et al. 2024). Every method refines the same poses,
+which state no covariance; the initial pose from landmarks, which needs none, is measured on the same images.
+In a second part methods start from retrieved views, of every 8th mapping view, without and with rendered
+virtual views. It takes hours: results are written after every image and method.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from benchmarks.harness import OUTPUT, RESULTS
+from benchmarks.harness.record import Keep, Record, Row
+from benchmarks.systems.convergence_report import publish_convergence
+from benchmarks.systems.sampled_poses import PoseSampler
+from gsplatloc.localization.features import Extractor
+from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.initial.retrieval import RetrievedPose
+from gsplatloc.localization.initial.view_index import ViewIndexOptions, build_index
+from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
+from gsplatloc.localization.result import PoseEstimate, Status, pose_errors
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.scene.map_config import read_config
+from gsplatloc.utils.console import progress
+from gsplatloc.utils.errors import GSplatLocError
+
+# name -> (refinement, options that differ from its defaults)
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (name, {}) for name in ("gsloc", "warp", "fine", "lm")
+}
+ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gsloc, full size": ("gsloc", {"scale": 1.0}),
+    "gsloc, 1/4 size": ("gsloc", {"scale": 0.25}),
+    "gsloc, quaternion": ("gsloc", {"parametrization": "quaternion"}),
+}
+FROM_LANDMARKS = "initial pose from landmarks"
+
+
+@dataclass(frozen=True)
+class ConvergenceArguments:
+    """What to measure."""
+
+    maps: tuple[Path, ...] = (OUTPUT / "demo" / "map", OUTPUT / "accuracy" / "pgt_7scenes_redkitchen" / "map")
+    """folders of maps, each of a metric scene with test images"""
+    queries: int = 6  # test images of each scene; more of them are spread more finely
+    methods: tuple[str, ...] = tuple(METHODS)  # refinements, each from all poses
+    ablations: tuple[str, ...] = tuple(ABLATIONS)  # variants, on fewer images
+    ablation_queries: int = 2  # test images of each scene for the variants
+    thinned: int = 8  # one mapping view in so many is kept for retrieval
+    virtual_views: tuple[int, ...] = (0, 200)  # virtual views added to them; none = leave retrieval out
+    retrieval_queries: int = 30  # test images of each scene for retrieval
+    threads: int = 1  # threads of torch and of the rasterizer
+    seed: int = 0  # of the poses
+    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
+    results: Path = RESULTS / "convergence.json"  # file of results
+    publish: bool = True  # write the documentation's tables and plot at the end
+
+
+def main() -> None:
+    arguments = tyro.cli(ConvergenceArguments, description=__doc__)
+    known = METHODS | ABLATIONS
+    if unknown := [name for name in (*arguments.methods, *arguments.ablations) if name not in known]:
+        raise GSplatLocError(f"expected methods out of {', '.join(known)}, found {unknown[0]!r}")
+    for folder in arguments.maps:
+        read_config(folder)  # a map that is missing is an error now, not after hours
+    torch.set_num_threads(arguments.threads)
+    record = Record(arguments.results, arguments.keep)
+    for folder in arguments.maps:
+        bench = SceneBench(folder, arguments, record)
+        bench.refine_poses()
+        bench.retrieve()
+    if arguments.publish:
+        publish_convergence(record.rows)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A test image with what was extracted from it."""
+
+    name: str
+    query: Query
+    truth: torch.Tensor  # [4, 4] float64
+    number: int  # among the test images
+
+
+class FirstView:
+    """`InitialPose`: the best one of the retrieved views, as in the paper."""
+
+    name = "retrieval"
+
+    def __init__(self, views: InitialPose):
+        self._views = views
+
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        return list(self._views.hypotheses(query))[:1]
+
+
+class SceneBench:
+    """One map, and the test images that are refined in it."""
+
+    def __init__(self, folder: Path, arguments: ConvergenceArguments, record: Record):
+        config = read_config(folder)
+        self.scene = read_scene(config.source_path, config.scene)
+        if not self.scene.test:
+            raise GSplatLocError(f"expected test images in {self.scene.root}, found none: map it with --eval")
+        self.arguments, self.record = arguments, record
+        self.localizer = Localizer.load(folder, LocalizerOptions(stages=("lm",), device="cpu"))
+        self.splat_map = self.localizer.splat_map
+        context = StageContext(self.splat_map, self.localizer.extractor)
+        self.refiners = {name: refiner(name, context) for name in METHODS | ABLATIONS}
+
+    def photos(self, count: int) -> Iterator[Photo]:
+        """The first of the test images, in an order whose every beginning is spread over all of them."""
+        for number in progress(spread(len(self.scene.test))[:count], desc=self.scene.name):
+            yield photo_of(self.scene.test[number], number, self.localizer.extractor)
+
+    def refine_poses(self) -> None:
+        """Every method from poses at every overlap."""
+        arguments, gaussians = self.arguments, self.splat_map.gaussians
+        for place, photo in enumerate(self.photos(arguments.queries)):
+            key = {"scene": self.scene.name, "part": "initial", "photo": photo.name}
+            if not self.record.find(**key):
+                self.record.put(key, self._timed(photo, [self._from_landmarks]) | {"method": FROM_LANDMARKS})
+            chosen = (
+                *arguments.methods,
+                *arguments.ablations[: None if place < arguments.ablation_queries else 0],
+            )
+            keys = [key | {"part": "poses", "method": name} for name in chosen]
+            missing = [key for key in keys if not self.record.find(**key)]
+            sampler = PoseSampler(gaussians, photo.query.camera, photo.truth, arguments.seed + photo.number)
+            poses = list(sampler.poses()) if missing else []
+            for key in missing:
+                refine = self.refiners[key["method"]].refine
+                given = [PoseEstimate(Status.OK, photo.query.camera, sampled.pose) for sampled in poses]
+                runs = [
+                    lambda photo, pose=pose, r=refine: r(photo.query, self.splat_map, pose) for pose in given
+                ]
+                levels = {"level": [sampled.level for sampled in poses]}
+                self.record.put(key, levels | self._timed(photo, runs))
+
+    def retrieve(self) -> None:
+        """Every method from retrieved views: of every `thinned`-th mapping view, and of more virtual ones."""
+        arguments, localizer = self.arguments, self.localizer
+        if not arguments.virtual_views:
+            return
+        posed = self.splat_map.views[:: arguments.thinned]
+        providers: list[FirstView] = []
+        for count in arguments.virtual_views:
+            options = ViewIndexOptions(virtual_views=count)
+            index = build_index(self.splat_map.gaussians, posed, localizer.extractor, options)
+            providers.append(FirstView(RetrievedPose(index, self.splat_map.gaussians)))
+        for photo in self.photos(arguments.retrieval_queries):
+            for name in arguments.methods:
+                key = {"scene": self.scene.name, "part": "retrieval", "photo": photo.name, "method": name}
+                if self.record.find(**key):
+                    continue
+                refiners = (self.refiners[name],)
+                chains = [
+                    Localizer(views, localizer.extractor, self.splat_map, refiners, localizer.max_side)
+                    for views in providers
+                ]
+                runs = [
+                    lambda photo, chain=chain: chain.localize(photo.query.image, photo.query.camera).final
+                    for chain in chains
+                ]
+                facts = {"mapping_views": len(posed), "virtual_views": arguments.virtual_views,
+                         "overlap": [self._overlap(views, photo) for views in providers]}  # fmt: skip
+                self.record.put(key, facts | self._timed(photo, runs))
+
+    def _from_landmarks(self, photo: Photo) -> PoseEstimate:
+        return next(iter(self.localizer.initial.hypotheses(photo.query)))
+
+    def _overlap(self, views: FirstView, photo: Photo) -> float:
+        """Overlap of the retrieved view with the image's."""
+        sampler = PoseSampler(self.splat_map.gaussians, photo.query.camera, photo.truth)
+        return sampler.overlap(views.hypotheses(photo.query)[0].pose())
+
+    def _timed(self, photo: Photo, runs: Sequence[Callable[[Photo], PoseEstimate]]) -> Row:
+        """Errors and processor time of every run."""
+        figures: Row = {"error_m": [], "error_deg": [], "cpu_ms": []}
+        for run in runs:
+            begin = time.process_time()
+            estimate = run(photo)
+            figures["cpu_ms"].append(1000 * (time.process_time() - begin))
+            metres, degrees = pose_errors(estimate.cam_from_world, photo.truth)
+            figures["error_m"].append(metres)
+            figures["error_deg"].append(degrees)
+        return figures
+
+
+def refiner(name: str, context: StageContext) -> Refiner:
+    """A method of this benchmark."""
+    stage, changed = (METHODS | ABLATIONS)[name]
+    entry = REFINERS[stage]
+    return entry.make(entry.options(**changed), context)
+
+
+def spread(count: int) -> list[int]:
+    """The numbers below `count` in an order whose first ones are far apart: by their bits reversed."""
+    bits = max(count - 1, 1).bit_length()
+    turned = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits)]
+    return list(dict.fromkeys(int((number + 0.5) / (1 << bits) * count) for number in turned))
+
+
+def photo_of(view: View, number: int, extractor: Extractor) -> Photo:
+    image = view.load_image()
+    features = extractor.extract(image)
+    query = Query(image, view.camera, features.keypoints, features.dense)
+    return Photo(view.name, query, view.cam_from_world.double(), number)

@@ -1,0 +1,88 @@
+"""Steps that extractors share: the image that a network sees, local maxima of a heat map, values in between.
+
+Half-pixel traps. A network sees the image resized to multiples of its stride. The pixel with *index* i there
+is centred at x = (i + 0.5) * W / W' in our convention (the first pixel is centred at 0.5).
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gsplatloc.utils.errors import GSplatLocError
+
+_RADIUS = 2  # pixels; the suppression window is 5 x 5
+_MIN_CURVATURE = 1e-6  # of a heat map; flatter maxima stay at their pixel's centre
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise `GSplatLocError` unless `image` is [H, W, 3] uint8."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise GSplatLocError(f"expected an image [H, W, 3] uint8, found {list(image.shape)} {image.dtype}")
+
+
+def check_top_k(top_k: int) -> None:
+    """Raise `GSplatLocError` unless at least one keypoint is asked for."""
+    if top_k < 1:
+        raise GSplatLocError(f"expected at least one keypoint per image, found top_k = {top_k}")
+
+
+def network_size(width: int, height: int, stride: int) -> tuple[int, int]:
+    """(width, height) of the image that a network sees: rounded down to multiples of `stride`."""
+    return max(stride, width // stride * stride), max(stride, height // stride * stride)
+
+
+def resized(planes: Tensor, stride: int) -> Tensor:
+    """Planes [1, C, H, W] at the size that a network sees."""
+    height, width = planes.shape[2:]
+    network_width, network_height = network_size(width, height, stride)
+    if (network_width, network_height) == (width, height):
+        return planes
+    return F.interpolate(planes, (network_height, network_width), mode="bilinear", align_corners=False)
+
+
+def local_maxima(heat: Tensor, minimum: float) -> Tensor:
+    """Indices (x, y) [N, 2] of the pixels of heat [H, W] above `minimum` and all others of their window.
+
+    Few pixels exceed `minimum` and their four neighbours: only these are compared with the rest.
+    """
+    center = heat[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    likely = center > minimum
+    for down, right in ((0, -1), (0, 1), (-1, 0), (1, 0)):
+        likely &= center > _shifted(heat, down, right)
+    y, x = likely.nonzero(as_tuple=True)
+    row, column = y + _RADIUS, x + _RADIUS
+    steps = torch.arange(-_RADIUS, _RADIUS + 1, device=heat.device)
+    offsets = (steps[:, None] * heat.shape[1] + steps).flatten()
+    place = row * heat.shape[1] + column
+    window = heat.flatten()[place[:, None] + offsets]
+    alone = (window >= heat[row, column][:, None]).sum(1) == 1
+    return torch.stack([column[alone], row[alone]], 1)
+
+
+def peak_offsets(heat: Tensor, index: Tensor) -> Tensor:
+    """Where heat [H, W] peaks around local maxima at `index` [N, 2]: offsets (x, y) [N, 2] in pixels.
+
+    The vertex of the parabola through three neighbours along each axis, at most half a pixel away. Local
+    maxima are never at the border, because the suppression window must fit.
+    """
+    x, y = index.unbind(1)
+    center = heat[y, x]
+    offsets = []
+    for before, after in ((heat[y, x - 1], heat[y, x + 1]), (heat[y - 1, x], heat[y + 1, x])):
+        curvature = (before + after - 2 * center).clamp(max=-_MIN_CURVATURE)
+        offsets.append((before - after) / (2 * curvature))
+    return torch.stack(offsets, 1).clamp(-0.5, 0.5)
+
+
+def sample(maps: Tensor, xy: Tensor, mode: str) -> Tensor:
+    """Values [N, C] of maps [1, C, h, w] at `xy` [N, 2], in cells of the map, the first centred at 0.5."""
+    size = torch.tensor([maps.shape[3], maps.shape[2]], device=maps.device)
+    grid = (2 * xy / size - 1)[None, :, None]
+    return F.grid_sample(maps, grid, mode=mode, align_corners=False)[0, :, :, 0].T
+
+
+def _shifted(heat: Tensor, down: int, right: int) -> Tensor:
+    """The values `down` and `right` of each pixel of heat [H, W] whose suppression window fits."""
+    height, width = heat.shape
+    return heat[_RADIUS + down : height - _RADIUS + down, _RADIUS + right : width - _RADIUS + right]

@@ -1,0 +1,54 @@
+"""Every probe runs, once or a few times."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness.yardstick import Protocol, measure
+from benchmarks.performance import pipeline, training
+from benchmarks.performance.command import PerformanceArguments, measured
+from benchmarks.performance.rasterizer import load_scene
+from gsplatloc.scene import SceneOptions, read_scene
+
+ONCE = Protocol(rounds=1)
+
+
+def test_a_map_and_random_gaussians_are_rendered_by_every_case(room_map: Path) -> None:
+    arguments = PerformanceArguments(("rasterizer",), ("cube-100",), room_map, threads=1, rounds=1)
+    figures = measured(arguments)["figures"]
+    assert len(figures) == 2 * 2 * 5
+    assert all(row["median_ms"] > 0 for row in figures.values())
+
+
+def test_a_query_is_timed_stage_by_stage(room_map: Path) -> None:
+    laps = {
+        name.rpartition(": ")[2]: row for name, row in measure([pipeline.query_probe(room_map)], ONCE).items()
+    }
+    assert set(laps) == {"features", "initial", "lm", pipeline.QUERY}
+    parts = sum(laps[name].median_ms for name in ("features", "initial", "lm"))
+    assert parts <= laps[pipeline.QUERY].median_ms
+
+
+def test_an_iteration_that_changes_nothing_is_timed_with_its_parts(tmp_path: Path) -> None:
+    trainer = training.static_trainer(200, load_scene("cube-200", 64, 48).camera, tmp_path)
+    before = trainer.gaussians.means.detach().clone()
+    figures = measure([trainer.probe("cube"), training.loss_probe(32, 24), training.adam_probe(50)], ONCE)
+    assert {"cube: iteration", "cube: Adam", "cube: rasterizer, backward"} <= set(figures)
+    assert bool((trainer.gaussians.means == before).all())
+
+
+@pytest.mark.parametrize("kind", training.KINDS, ids=lambda kind: kind.label)
+def test_iterations_of_one_kind_never_end(kind: training.Kind) -> None:
+    options = training.options_of(kind)
+    assert options.stopping.early_stop == 0 and options.schedule.holdout == 0
+    assert options.descriptors.descriptors == kind.descriptors
+
+
+def test_iterations_of_a_real_scene_are_timed(
+    room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_WARM_UP", 2)
+    kind = training.Kind("features", pixels=5_000, gaussians=500, descriptors="distilled")
+    with training.SceneTraining(read_scene(room_scene, SceneOptions()), tmp_path, kind) as probe:
+        figures = measure([probe], ONCE)
+    assert any(name.endswith("feature loss") for name in figures)

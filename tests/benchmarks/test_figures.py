@@ -1,0 +1,38 @@
+"""The tables of the documentation are those of the recorded results."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as entry
+from benchmarks import figures
+from benchmarks.harness import RESULTS
+from benchmarks.harness.record import read_rows
+from benchmarks.performance.gate import BASELINE
+from gsplatloc.utils.io import read_json
+
+
+@pytest.mark.parametrize("name", figures.PUBLISHERS)
+def test_recorded_results_can_be_written_into_pages(name: str, pages: Path) -> None:
+    figures.PUBLISHERS[name](read_rows(RESULTS / f"{name}.json"), pages)  # type: ignore[call-arg]
+    assert "| --- |" in (pages / "docs" / "page.md").read_text()
+
+
+def test_recorded_times_can_be_written_into_pages(pages: Path) -> None:
+    figures.publish_performance(read_json(BASELINE)["full"], pages)
+    assert "Whole mapping of" in (pages / "docs" / "page.md").read_text()
+
+
+def test_recorded_results_are_small() -> None:
+    for path in RESULTS.glob("*.json"):
+        assert path.stat().st_size < 64_000, f"{path.name}: keep what tables and plots need"
+
+
+def test_an_unknown_benchmark_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "magic"])
+    with pytest.raises(SystemExit) as stop:
+        entry.main()
+    assert stop.value.code == 2 and "accuracy" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""The console command: help, version, and words that are no command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gsplatloc.cli import COMMANDS, main
+from gsplatloc.cli.setup import COMMANDS as DATA_SETS
+from gsplatloc.utils.version import version
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def exit_code(*words: str) -> object:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    return stopped.value.code
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_every_command(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(flag) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name} " in said for name in COMMANDS)
+
+
+def test_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--version") == 0
+    assert capsys.readouterr().out == f"gsplatloc {version()}\n"
+
+
+@pytest.mark.parametrize(("words", "found"), [((), "found none"), (("trian",), "found 'trian'")])
+def test_an_unknown_command_is_a_usage_error(
+    words: tuple[str, ...], found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*words) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("error: expected a command") and found in said.err
+    assert not said.out
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_under_its_own_name(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gsplatloc"])
+    assert exit_code(command, "--help") == 0
+    assert f"usage: gsplatloc {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(DATA_SETS))
+def test_every_data_set_has_help(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gsplatloc"])
+    assert exit_code("setup", name, "--help") == 0
+    assert f"usage: gsplatloc setup {name}" in capsys.readouterr().out
+
+
+def test_a_flag_that_no_command_knows_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gsplatloc"])
+    assert exit_code("train", "--no_such_flag") == 2
+
+
+def test_the_module_runs_in_a_checkout() -> None:
+    command = [sys.executable, "-m", "gsplatloc", "--version"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout == f"gsplatloc {version()}\n"

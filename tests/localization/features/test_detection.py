@@ -1,0 +1,33 @@
+"""The steps that extractors share."""
+
+import torch
+from kornia.geometry.subpix import nms2d
+
+from gsplatloc.localization.features import detection
+
+
+def test_local_maxima_are_kornias() -> None:
+    heat = torch.rand(60, 80, generator=torch.Generator().manual_seed(0))
+    heat[20:40, 20:40] = (8 * heat[20:40, 20:40]).round() / 8  # with equals, which are no maxima
+    y, x = (nms2d(heat[None, None], (5, 5), mask_only=True)[0, 0] & (heat > 0.05)).nonzero(as_tuple=True)
+    assert torch.equal(detection.local_maxima(heat, 0.05), torch.stack([x, y], 1))
+
+
+def test_the_peak_of_a_parabola_is_found_between_pixels() -> None:
+    rows, columns = torch.meshgrid(torch.arange(9.0), torch.arange(11.0), indexing="ij")
+    heat = -((columns - 5.3) ** 2) - (rows - 3.8) ** 2
+    index = detection.local_maxima(heat, -1.0)
+    assert index.tolist() == [[5, 4]]
+    assert torch.allclose(detection.peak_offsets(heat, index), torch.tensor([[0.3, -0.2]]), atol=1e-5)
+
+
+def test_values_are_sampled_at_cell_centres() -> None:
+    maps = torch.arange(12.0).reshape(1, 1, 3, 4)
+    xy = torch.tensor([[0.5, 0.5], [3.5, 2.5], [1.0, 0.5]])
+    values = detection.sample(maps, xy, "bilinear")[:, 0]
+    assert torch.allclose(values, torch.tensor([0.0, 11.0, 0.5]), atol=1e-5)
+
+
+def test_an_image_is_resized_to_multiples_of_the_stride() -> None:
+    assert detection.resized(torch.rand(1, 3, 50, 70), 16).shape == (1, 3, 48, 64)
+    assert detection.network_size(10, 33, 32) == (32, 32)

@@ -1,0 +1,113 @@
+"""The cascade: when further hypotheses are tried, which of them wins, and the status of the result."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.localization.fallback import FALLBACK, Fallback
+from gsplatloc.localization.initial.given import GivenPose
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.scene.splat_map import SplatMap
+from gsplatloc.utils import se3
+from tests.localization.rendered_room import CAMERA, Room
+from tests.localization.world import FakeExtractor, make_world
+
+
+class Moves:
+    """A refiner that answers with fixed poses, one a call; None rejects."""
+
+    name, verifies = "moves", False
+
+    def __init__(self, *poses: torch.Tensor | None, verifies: bool = False) -> None:
+        self.poses, self.verifies, self.calls = list(poses), verifies, 0
+
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        pose = self.poses[min(self.calls, len(self.poses) - 1)]
+        self.calls += 1
+        if pose is None:
+            return replace(initial, accepted=False)
+        return replace(initial, cam_from_world=pose, accepted=True)
+
+
+class Views:
+    """Retrieval that returns fixed poses."""
+
+    name = "views"
+
+    def __init__(self, *poses: torch.Tensor) -> None:
+        self.poses = poses
+
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        return [PoseEstimate(Status.OK, query.camera, pose, accepted=False) for pose in self.poses]
+
+
+def far(room: Room) -> torch.Tensor:
+    return se3.se3_exp(torch.tensor([0.5, 0.2, 0, 0, 0.4, 0], dtype=torch.float64)) @ room.truth
+
+
+def localizer(room: Room, first: Moves, second: Moves | None, *views: torch.Tensor) -> Localizer:
+    fallback = None if second is None else Fallback(room.splat_map, [second], lambda: Views(*views))
+    extractor = FakeExtractor(make_world().features)
+    return Localizer(GivenPose(), extractor, room.splat_map, [first], None, True, fallback)
+
+
+def test_a_pose_that_a_comparison_with_the_map_accepted_costs_nothing_more(room: Room) -> None:
+    second = Moves(room.truth)
+    found = localizer(room, Moves(room.truth, verifies=True), second).localize(
+        room.query.image, CAMERA, room.truth
+    )
+    assert found.status is Status.OK and found.score is None and second.calls == 0
+    assert list(found.stages) == ["initial", "moves"]
+
+
+def test_a_rejected_pose_is_refined_by_the_fallback(room: Room) -> None:
+    found = localizer(room, Moves(None), Moves(room.truth)).localize(room.query.image, CAMERA, far(room))
+    assert found.status is Status.OK and found.score is not None and found.score > 0.9
+    assert torch.equal(found.stages[FALLBACK].pose(), room.truth)
+
+
+def test_similar_views_are_tried_until_one_is_verified(room: Room) -> None:
+    wrong, second = far(room), Moves(None, far(room), room.truth)
+    found = localizer(room, Moves(None), second, wrong, wrong, wrong).localize(
+        room.query.image, CAMERA, wrong
+    )
+    assert second.calls == 3
+    assert found.status is Status.OK and torch.equal(found.final.pose(), room.truth)
+
+
+def test_without_a_verified_pose_the_first_one_is_returned_as_unverified(room: Room) -> None:
+    wrong = far(room)
+    found = localizer(room, Moves(None), Moves(wrong), wrong).localize(room.query.image, CAMERA, wrong)
+    assert found.status is Status.UNVERIFIED and found.final.ok
+    assert found.score is not None and found.score < 0.25
+    torch.testing.assert_close(found.final.pose(), wrong)
+
+
+def test_a_failed_query_is_found_by_its_similar_views(room: Room) -> None:
+    found = localizer(room, Moves(None), Moves(room.truth), far(room)).localize(room.query.image, CAMERA)
+    assert found.stages["initial"].status is Status.NOT_GIVEN
+    assert found.status is Status.OK and torch.equal(found.final.pose(), room.truth)
+
+
+def test_a_failed_query_without_a_verified_view_has_failed(room: Room) -> None:
+    found = localizer(room, Moves(None), Moves(far(room)), far(room)).localize(room.query.image, CAMERA)
+    assert found.status is Status.NOT_GIVEN and found.final.cam_from_world is None
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_without_a_fallback_the_pose_is_verified_all_the_same(room: Room, right: bool) -> None:
+    pose = room.truth if right else far(room)
+    found = localizer(room, Moves(pose), None).localize(room.query.image, CAMERA, pose)
+    assert found.status is (Status.OK if right else Status.UNVERIFIED)
+    assert list(found.stages) == ["initial", "moves"]
+
+
+def test_the_time_of_the_fallback_is_part_of_the_total(room: Room) -> None:
+    found = localizer(room, Moves(None), Moves(room.truth)).localize(
+        np.ascontiguousarray(room.query.image), CAMERA, far(room)
+    )
+    assert found.total_ms > found.stages[FALLBACK].elapsed_ms > 0
