@@ -1,7 +1,7 @@
 """The command line of loc_inference.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +59,8 @@ class LocalizeArguments:
     stages: tuple[str, ...] = DEFAULT_STAGES
     refine: str | None = None
     """the one refinement to run, short for --stages NAME"""
+    fallback: bool = LocalizerOptions.fallback
+    """search further hypotheses for queries whose pose was not verified"""
     pictures: bool = True
     """draw the five queries with the largest errors and three typical ones: query image, rendering,
     difference, matched keypoints"""
@@ -69,7 +71,8 @@ class LocalizeArguments:
         """The options of the localizer."""
         initial = LocalizerOptions.initial if self.initial == "prior" else self.initial
         stages = self.stages if self.refine is None else (self.refine,)
-        return localizer_options(initial, stages, self.computation, method_options(self))
+        options = localizer_options(initial, stages, self.computation, method_options(self))
+        return replace(options, fallback=self.fallback)
 
 
 def localizer_options(

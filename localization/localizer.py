@@ -42,7 +42,7 @@ class LocalizerOptions:
     top_k: int = 2048  # keypoints per query image
     max_side: int | None = None  # pixels of larger images, shrunk; None = the longest side of mapping images
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
-    fallback: bool = True  # search further hypotheses for queries whose pose was not verified
+    fallback: bool = True  # after `landmarks`: search further where no refined pose was verified
     quiet: bool = True  # do not print which device `auto` chose
 
     def refinements(self) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ class Localizer:
 
     >>> localizer = Localizer.load("output/kitchen")
     >>> found = localizer.localize(image, camera)  # image [H, W, 3] uint8 RGB
-    >>> found.final.status, found.final.cam_from_world, found.final.expected_translation_m
+    >>> found.status, found.final.cam_from_world, found.final.expected_translation_m
     >>> found.stages["initial"].inliers
     """
 

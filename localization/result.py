@@ -48,7 +48,8 @@ class PoseEstimate:
     matches: Matches | None = None
     elapsed_ms: float = 0.0
     distortion: float = 0.0  # radial k of an unknown camera (`pose.distortion`); `camera` is a pinhole
-    accepted: bool = True  # False: a refinement was rejected, and this is the initial pose again
+    # False: a refinement was rejected and this is the pose before it, or nothing supports this pose yet.
+    accepted: bool = True
 
     @property
     def ok(self) -> bool:
@@ -90,7 +91,8 @@ class Localization:
 
     stages: dict[str, PoseEstimate]  # by name, the initial pose first
     features_ms: float = 0.0  # time of the feature extraction (network, keypoints, descriptors)
-    verified: bool = True  # whether the query agrees with the map at the final pose (`verification`)
+    # Whether the query agrees with the map at the final pose; without refinements: whether there is a pose.
+    verified: bool = True
     score: float | None = None  # verification score in [-1, 1]; None where it was not needed
 
     @property

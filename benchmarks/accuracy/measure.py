@@ -15,7 +15,7 @@ from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.io.results import localize_queries, write_results
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_landmarks
-from gsplatloc.localization.localizer import INITIAL, Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.localizer import DEFAULT_STAGES, INITIAL, Localizer, LocalizerOptions, map_bytes
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.scene.export import find_ply, map_files, read_ply
 from gsplatloc.utils.io import read_json
@@ -69,8 +69,12 @@ def localize(localizer: Localizer, queries: Sequence[QueryImage]) -> list[QueryR
 def chain_figures(
     map_folder: Path, queries: Sequence[QueryImage], chain: str, work: Path, calibrated: bool = True
 ) -> Figures:
-    """Accuracy, cost and calibration of a chain of stages; poses of every query go into `work`."""
+    """Accuracy, cost and calibration of a chain of stages; poses of every query go into `work`.
+
+    The fallback belongs to the default chain: the others are measured without it.
+    """
     options = LocalizerOptions(stages=stages_of(chain))
+    options = replace(options, fallback=options.refinements() == DEFAULT_STAGES)
     localizer = Localizer.load(map_folder, options)
     results, stages = localize(localizer, queries), options.chain()
     ends = dict.fromkeys((stages[0], stages[-1]))
@@ -146,7 +150,7 @@ def _ablation(label: str, localizer: Localizer, queries: Sequence[QueryImage], l
 
 def rejection(map_folder: Path, foreign: Sequence[QueryImage]) -> Figures:
     """How many images of other places got a pose, with known and with unknown focal length."""
-    localizer = Localizer.load(map_folder, LocalizerOptions(stages=(INITIAL,)))
+    localizer = Localizer.load(map_folder)
     unknown = [replace(query, load_camera=lambda: None) for query in foreign]
     accepted = [
         sum(result.localization.final.ok for result in localize_queries(localizer, images, quiet=True))

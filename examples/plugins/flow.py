@@ -31,6 +31,7 @@ class FlowRefiner:
     """`Refiner` by optical flow between a rendering and the query image."""
 
     name = "flow"
+    verifies = False
 
     def __init__(self, options: FlowOptions):
         self.options = options

@@ -40,6 +40,9 @@ class Refiner(Protocol):
     """
 
     name: str
+    # True if its acceptance test compares the query with the map: an accepted pose then needs no further
+    # verification. Without the attribute it is False.
+    verifies: bool
 
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate: ...
 

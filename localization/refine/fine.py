@@ -55,6 +55,7 @@ class FineRefiner:
     """`Refiner` by matching with the rendered map."""
 
     name = "fine"
+    verifies = False
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ class GscprRefiner:
     """`Refiner` by render, match, lift and PnP."""
 
     name = "gscpr"
+    verifies = False
 
     def __init__(
         self,

@@ -66,6 +66,7 @@ class GslocRefiner:
     """`Refiner` by dense photometric descent."""
 
     name = "gsloc"
+    verifies = False
 
     def __init__(self, options: GslocOptions | None = None, render_options: RenderOptions | None = None):
         self.options = options or GslocOptions()

@@ -50,6 +50,7 @@ class WarpRefiner:
     """`Refiner` by photometric and feature alignment, Adam."""
 
     name = "warp"
+    verifies = False
 
     def __init__(self, options: WarpOptions | None = None, render_options: RenderOptions | None = None):
         self.options = options or WarpOptions()

@@ -70,6 +70,21 @@ def test_a_rejected_pose_is_refined_by_the_fallback(room: Room) -> None:
     assert torch.equal(found.stages[FALLBACK].pose(), room.truth)
 
 
+def test_an_estimated_focal_length_is_enough_for_similar_views(room: Room) -> None:
+    """A found pose comes with its camera: retrieval, which needs a focal length, may use it."""
+
+    class Careful(Views):
+        def hypotheses(self, query: Query) -> list[PoseEstimate]:
+            assert query.focal_known and query.camera == CAMERA
+            return super().hypotheses(query)
+
+    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], lambda: Careful(far(room)))
+    unknown = replace(room.query, focal_known=False, camera=replace(CAMERA, fx=1.0, fy=1.0))
+    found = PoseEstimate(Status.OK, CAMERA, far(room))
+    best, score = fallback.search(unknown, found, 0.0)
+    assert torch.equal(best.pose(), room.truth) and score is not None and score > 0.9
+
+
 def test_similar_views_are_tried_until_one_is_verified(room: Room) -> None:
     wrong, second = far(room), Moves(None, far(room), room.truth)
     found = localizer(room, Moves(None), second, wrong, wrong, wrong).localize(
