@@ -20,23 +20,9 @@ from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 # Photos that OpenCV does not read: phones' own format, and raw files of cameras.
-_UNREAD_SUFFIXES = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".gif",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".raf",
-        ".orf",
-        ".rw2",
-    }
-)
+_UNREAD_SUFFIXES = frozenset({
+    ".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+})  # fmt: skip
 # EXIF's orientations 2 to 8: whether to transpose, then flip top to bottom, then left to right.
 _UPRIGHT = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
