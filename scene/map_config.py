@@ -17,6 +17,7 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.version import version
 
+CAMERAS_NAME = "cameras.json"
 _INTRINSICS = ("fx", "fy", "cx", "cy")
 _ENTRY_ERRORS = (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError)
 _LARGEST = 10**9  # of a whole number in config.json; more is a damaged file
@@ -104,7 +105,7 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
                 **asdict(camera),
             }
         )
-    write_json(Path(map_dir) / "cameras.json", entries)
+    write_json(Path(map_dir) / CAMERAS_NAME, entries)
 
 
 def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
@@ -112,7 +113,7 @@ def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
 
     3D Gaussian splatting's own files have no principal point: it is the image's centre.
     """
-    path = Path(map_dir) / "cameras.json"
+    path = Path(map_dir) / CAMERAS_NAME
     try:
         return [_posed_camera(entry) for entry in _entries(path)]
     except _ENTRY_ERRORS as error:
@@ -149,7 +150,7 @@ def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
 
 def longest_side(map_dir: Path | str) -> int | None:
     """The longest side in pixels of the mapping images; None without a cameras.json."""
-    path = Path(map_dir) / "cameras.json"
+    path = Path(map_dir) / CAMERAS_NAME
     if not path.is_file():
         return None
     try:
