@@ -17,7 +17,7 @@ OBJECTS := --config-settings build-dir=$(CURDIR)/build/{wheel_tag}
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
-	@echo "make demo      build a textured room, map it, localize in it, write a report (under 6 minutes, 2 cores)"
+	@echo "make demo      build a textured room, map it, localize in it, write a report (3 minutes on 2 cores, after setup)"
 	@echo "make test      lint, and run every test"
 	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
 	@echo "make gate      fail if a kernel has become 25 % slower relative to this machine's matrix rate"

@@ -54,6 +54,7 @@ class Fallback:
             query = replace(query, camera=found.camera, focal_known=True)
         if query.focal_known:
             for hypothesis in self._hypotheses(query):
+                hypothesis = replace(hypothesis, distortion=found.distortion)
                 refined, refined_score = self._refined(query, hypothesis)
                 if refined is not None and refined_score >= MIN_SCORE:
                     return refined, refined_score
@@ -65,11 +66,13 @@ class Fallback:
         return [] if self._initial is None else list(self._initial.hypotheses(query))
 
     def _refined(self, query: Query, estimate: PoseEstimate) -> tuple[PoseEstimate | None, float]:
-        """The estimate refined, with its score; None where no refinement was accepted."""
-        accepted = False
+        """The estimate refined, with its score; None if the first refinement rejects it."""
+        found = None
         for refiner in self._refiners:
-            estimate = refiner.refine(query, self._splat_map, estimate)
-            accepted = accepted or estimate.accepted
-        if not accepted:
+            refined = refiner.refine(query, self._splat_map, found or estimate)
+            if not refined.accepted:
+                break
+            found = refined
+        if found is None:
             return None, -1.0
-        return estimate, verification_score(query, self._splat_map, estimate.pose())
+        return found, verification_score(query, self._splat_map, found.pose())

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
-from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.pose.distortion import undistort_image
+from gsplatloc.localization.quarter_turns import turn_camera, turn_estimate, turn_image
 from gsplatloc.localization.queries import Query, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
@@ -30,6 +31,7 @@ from gsplatloc.utils.registry import check_settings
 
 INITIAL = "initial"  # the first stage, whatever finds the initial pose
 DEFAULT_STAGES = ("lm",)
+_QUARTERS = (1, 3, 2)  # counterclockwise, by which an image without a verified pose is turned
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,50 @@ class Localizer:
         centre. `cam_from_world` [4, 4] is the pose of another estimator, for the initial pose "given".
 
         Refinements are skipped if the initial pose fails: its status is the reason. Of several hypotheses the
-        first is returned of which a stage is accepted. An image larger than `max_side` is shrunk to the scale
+        first is returned of which a stage is accepted. With a fallback, an image without a verified pose is
+        also tried turned by 90, 180 and 270 degrees. An image larger than `max_side` is shrunk to the scale
         of the map's descriptors; estimates are for the image as given.
 
         Raises `GSplatLocError` for an image or a pose of another shape or type, and for an image of another
         size than its camera.
         """
         _check(image, cam_from_world)
+        result, query = self._attempt(image, camera, cam_from_world)
+        if self.fallback is not None and self.verify and not result.verified:
+            # A turned image has no initial pose, which costs little to find out; an upright one often has.
+            searches = [partial(self._turned, image, camera), partial(self._searched, self.fallback, query)]
+            for search in searches if not result.final.ok else reversed(searches):
+                result = search(result)
+                if result.verified:
+                    break
         height, width = image.shape[:2]
+        stages = {name: stage.resized(width, height) for name, stage in result.stages.items()}
+        return replace(result, stages=stages)
+
+    def _turned(self, image: np.ndarray, camera: Camera | None, upright: Localization) -> Localization:
+        """The verified pose of the image turned by quarter turns, turned back; else the result `upright`."""
+        given_up_ms = upright.total_ms
+        for quarters in _QUARTERS:
+            turned_camera = None if camera is None else turn_camera(camera, quarters)
+            found, _ = self._attempt(turn_image(image, quarters), turned_camera)
+            if found.verified:
+                stages = {name: turn_estimate(stage, 4 - quarters) for name, stage in found.stages.items()}
+                return replace(found, stages=stages, search_ms=found.search_ms + given_up_ms)
+            given_up_ms += found.total_ms
+        return replace(upright, search_ms=upright.search_ms + given_up_ms - upright.total_ms)
+
+    def _searched(self, fallback: Fallback, query: Query, found: Localization) -> Localization:
+        """The result with one more stage: the best estimate of the fallback."""
+        start = time.perf_counter()
+        best, score = fallback.search(query, found.final, found.score)
+        stage = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
+        verified = score is not None and score >= MIN_SCORE
+        return replace(found, stages={**found.stages, FALLBACK: stage}, verified=verified, score=score)
+
+    def _attempt(
+        self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None = None
+    ) -> tuple[Localization, Query]:
+        """Hypotheses, refinements and verification of an image as it is, and the query that was refined."""
         query, features_ms = self._query(image, camera, cam_from_world)
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
@@ -154,29 +192,26 @@ class Localizer:
                 stages = found
                 break
             stages = stages or _rejected(found)
-        verified, score = self._verified(prepared, stages)
-        stages = {name: stage.resized(width, height) for name, stage in stages.items()}
-        return Localization(stages, features_ms, verified, score)
+        if not stages:
+            raise GSplatLocError(
+                f"expected at least one hypothesis of the initial pose {self.initial.name}, found none"
+            )
+        return self._verified(prepared, Localization(stages, features_ms)), prepared
 
-    def _verified(self, query: Query, stages: dict[str, PoseEstimate]) -> tuple[bool, float | None]:
-        """Whether the last estimate is verified, and its score if one was computed.
+    def _verified(self, query: Query, found: Localization) -> Localization:
+        """The result with its verification.
 
         The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
-        was not refined, or is not verified, goes to the fallback, where there is one: its best estimate is
-        one more stage.
+        was not refined counts as verified only where there is no fallback to refine it.
         """
-        final = list(stages.values())[-1]
-        last = self.refiners[-1] if self.refiners and len(stages) > 1 else None
-        if not self.verify or (final.ok and final.accepted and getattr(last, "verifies", False)):
-            return final.ok, None
+        final = found.final
+        last = self.refiners[-1] if self.refiners and len(found.stages) > 1 else None
+        if not self.verify or not final.ok or (final.accepted and getattr(last, "verifies", False)):
+            return replace(found, verified=final.ok)
         start = time.perf_counter()
-        score = verification_score(query, self.splat_map, final.pose()) if final.ok else None
-        verified = score is not None and score >= MIN_SCORE
-        if self.fallback is not None and not (verified and final.accepted):
-            best, score = self.fallback.search(query, final, score)
-            stages[FALLBACK] = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
-            verified = score is not None and score >= MIN_SCORE
-        return verified, score
+        score = verification_score(query, self.splat_map, final.pose())
+        verified = score >= MIN_SCORE and (final.accepted or self.fallback is None)
+        return replace(found, verified=verified, score=score, search_ms=1000 * (time.perf_counter() - start))
 
     def _query(
         self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
@@ -251,8 +286,4 @@ def _rejected(stages: dict[str, PoseEstimate]) -> dict[str, PoseEstimate]:
 
 def map_bytes(localizer: Localizer) -> int:
     """Size of the files of the map that the localizer's stages have read."""
-    splat_map = localizer.splat_map
-    size = splat_map.bytes_read()
-    if splat_map.folder is not None and localizer.initial.name == "landmarks":
-        size += (splat_map.folder / LANDMARKS_NAME).stat().st_size
-    return size
+    return localizer.splat_map.bytes_read()

@@ -94,6 +94,7 @@ class Localization:
     # Whether the query agrees with the map at the final pose; without refinements: whether there is a pose.
     verified: bool = True
     score: float | None = None  # verification score in [-1, 1]; None where it was not needed
+    search_ms: float = 0.0  # time of verification, and of hypotheses that were given up
 
     @property
     def final(self) -> PoseEstimate:
@@ -106,7 +107,8 @@ class Localization:
 
     @property
     def total_ms(self) -> float:
-        return self.features_ms + sum(stage.elapsed_ms for stage in self.stages.values())
+        stages_ms = sum(stage.elapsed_ms for stage in self.stages.values())
+        return self.features_ms + stages_ms + self.search_ms
 
 
 def pose_errors(estimate: Tensor | None, truth: Tensor) -> tuple[float, float]:

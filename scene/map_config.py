@@ -14,6 +14,7 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.version import version
 
+CAMERAS_NAME = "cameras.json"
 _INTRINSICS = ("fx", "fy", "cx", "cy")
 _FORMAT = 1  # raised whenever older files can no longer be read
 
@@ -81,12 +82,12 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
                 **asdict(camera),
             }
         )
-    write_json(Path(map_dir) / "cameras.json", entries)
+    write_json(Path(map_dir) / CAMERAS_NAME, entries)
 
 
 def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
     """The mapping views that `write_cameras` wrote; raises GSplatLocError if there are none."""
-    path = Path(map_dir) / "cameras.json"
+    path = Path(map_dir) / CAMERAS_NAME
     try:
         return [_posed_camera(entry) for entry in read_json(path)]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -104,7 +105,7 @@ def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
 
 def longest_side(map_dir: Path | str) -> int | None:
     """The longest side in pixels of the mapping images; None without a cameras.json."""
-    path = Path(map_dir) / "cameras.json"
+    path = Path(map_dir) / CAMERAS_NAME
     if not path.is_file():
         return None
     try:

@@ -8,7 +8,7 @@ import torch
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply, map_files, read_ply, with_descriptors
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.scene.map_config import CAMERAS_NAME, read_cameras
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -29,6 +29,7 @@ class SplatMap:
         self.folder = None if folder is None else Path(folder)
         self.device = torch.device(device)
         self._iteration = iteration
+        self._files: set[Path] = set()
         if gaussians is not None:
             self.gaussians = self.described = gaussians  # in place of the cached properties
 
@@ -48,18 +49,28 @@ class SplatMap:
     @cached_property
     def views(self) -> list[PosedCamera]:
         """The mapping views."""
-        return [] if self.folder is None else read_cameras(self.folder)
+        if self.folder is None:
+            return []
+        self.file(CAMERAS_NAME)
+        return read_cameras(self.folder)
+
+    def file(self, name: str) -> Path:
+        """The path of a file in the map's folder, counted by `bytes_read`. Raises for a map in memory."""
+        if self.folder is None:
+            raise GSplatLocError(f"expected a map's folder with {name}, found a map in memory")
+        self._files.add(self.folder / name)
+        return self.folder / name
 
     def bytes_read(self) -> int:
-        """Size of the files that were read for the Gaussians so far."""
-        if "_ply" not in self.__dict__:
-            return 0
-        files = map_files(self._ply, descriptors="described" in self.__dict__)
-        return sum(path.stat().st_size for path in files)
+        """Size of the files of the map that were read so far."""
+        files = set(self._files)
+        if "_ply" in self.__dict__:
+            files |= set(map_files(self._ply, descriptors="described" in self.__dict__))
+        return sum(path.stat().st_size for path in files if path.is_file())
 
     def has_views(self) -> bool:
         """Whether the map's folder lists its mapping views."""
-        return self.folder is not None and (self.folder / "cameras.json").is_file()
+        return self.folder is not None and (self.folder / CAMERAS_NAME).is_file()
 
     @cached_property
     def _ply(self) -> Path:

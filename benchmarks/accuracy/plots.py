@@ -22,7 +22,7 @@ def write_plots(scenes: Sequence[Row], folder: Path) -> dict[str, str]:
         "accuracy-cdf": (draw_cdf, "Share of queries below an error"),
         "accuracy-size": (draw_size, "Median error against map size"),
         "accuracy-time": (draw_time, "Median error against time per query"),
-        "accuracy-calibration": (draw_calibration, "Found against stated errors"),
+        "accuracy-calibration": (draw_calibration, "Found against expected errors"),
     }
     for name, (draw, _) in plots.items():
 
@@ -79,7 +79,7 @@ def _draw_cost(axes: Axes, scene: Row, cost: str, varied: str, total: tuple[str,
 
 
 def draw_calibration(axes: Axes, scene: Row) -> None:
-    """Found against stated error of every query after the first chain's initial pose and last stage."""
+    """Found against expected error of every query after the first chain's initial pose and last stage."""
     chain = scene["chains"][0] if scene["chains"] else {"errors_m": {}}
     for index, (stage, errors) in enumerate(chain["errors_m"].items()):
         both = zip(chain["stated_m"][stage], errors)
@@ -100,7 +100,7 @@ def draw_calibration(axes: Axes, scene: Row) -> None:
     axes.set(
         xscale="log",
         yscale="log",
-        xlabel=f"stated error, {unit(scene)}",
+        xlabel=f"expected error, {unit(scene)}",
         ylabel=f"found error, {unit(scene)}",
     )
     plain_log(axes.xaxis)

@@ -22,7 +22,7 @@ def publish_accuracy(scenes: Sequence[Row], root: Path = ROOT) -> list[Path]:
         "stages": ("Time and effect of each stage", stage_table(scenes)),
         "rejection": ("Images of other places", rejection_table(scenes)),
         "ablation": ("The initial pose, one choice changed at a time", ablation_table(scenes)),
-        "calibration": ("Stated and found errors", calibration_table(scenes)),
+        "calibration": ("Expected and found errors", calibration_table(scenes)),
         "plots": ("Plots", "\n\n".join(f"![{title}](images/{name}.png)" for name, title in plots.items())),
     }
     head = "\n\n".join(_heads(scenes))
@@ -81,9 +81,7 @@ def map_table(scenes: Sequence[Row]) -> str:
                      number(made["psnr"], 1, unit=" dB"), _depth(scene)])  # fmt: skip
     header = ["scene", "landmarks", "whole map", "Gaussians", "mapping", "at commit", "PSNR", "depth error"]
     text = table(header, rows)
-    return (
-        text and text + "\n\nPSNR and depth error: of training views that were held out from the Gaussians."
-    )
+    return text and text + "\n\nPSNR and depth error: of validation views."
 
 
 def _depth(scene: Row) -> str:
@@ -141,7 +139,7 @@ def calibration_table(scenes: Sequence[Row]) -> str:
         )]
         for scene in scenes for stage, part in _calibration_bins(scene)
     ]  # fmt: skip
-    text = table(["scene", "stage", "queries", "stated", "found"], rows)
+    text = table(["scene", "stage", "queries", "expected", "found"], rows)
     return text and text + "\n\nFound: median of the bin, times 1.126, as for the length of a normal vector."
 
 

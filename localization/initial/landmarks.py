@@ -136,11 +136,6 @@ def check_extractor(landmarks: Landmarks, extractor: Extractor) -> None:
 
 @INITIAL_POSES.register("landmarks", LandmarkMatchingOptions, "matches with the map's landmarks, RANSAC")
 def make(options: LandmarkMatchingOptions, context: StageContext) -> InitialPose:
-    folder = context.splat_map.folder
-    if folder is None:
-        raise GSplatLocError(
-            "expected a map's folder with landmarks, found a map in memory: pass LandmarkPose(landmarks)"
-        )
-    landmarks = load_landmarks(folder / FILE_NAME).to(context.splat_map.device)
+    landmarks = load_landmarks(context.splat_map.file(FILE_NAME)).to(context.splat_map.device)
     check_extractor(landmarks, context.extractor)
     return LandmarkPose(landmarks, options)

@@ -12,7 +12,7 @@ from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import normalised_contrast
 from gsplatloc.localization.alignment.rendered_view import photo_grey, render_map
 from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
-from gsplatloc.localization.initial.view_index import ViewIndex, ViewIndexOptions, cached_index
+from gsplatloc.localization.initial.view_index import FILE_NAME, ViewIndex, ViewIndexOptions, cached_index
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate, Status
@@ -31,6 +31,13 @@ class RetrievalOptions:
     views: int = 0  # rendered virtual views beside the mapping views
     candidates: int = 10  # views nearest by pooled descriptors, compared by a small rendering
     kept: int = 3  # best of the candidates by that comparison, which are refined
+
+    def __post_init__(self) -> None:
+        if min(self.candidates, self.kept) < 1 or self.views < 0:
+            raise GSplatLocError(
+                "expected at least one candidate and one kept view, and no negative number of rendered views,"
+                f" found {self.candidates}, {self.kept} and {self.views}: see --retrieval.candidates"
+            )
 
 
 class RetrievedPose:
@@ -75,10 +82,7 @@ class RetrievedPose:
 @INITIAL_POSES.register("retrieval", RetrievalOptions, "most similar views of the map")
 def make(options: RetrievalOptions, context: StageContext) -> InitialPose:
     splat_map = context.splat_map
-    if splat_map.folder is None:
-        raise GSplatLocError(
-            "expected a map's folder to keep the index of views in, found a map in memory: pass RetrievedPose"
-        )
     settings = ViewIndexOptions(virtual_views=options.views)
-    index = cached_index(splat_map.folder, splat_map.gaussians, splat_map.views, context.extractor, settings)
+    path = splat_map.file(FILE_NAME)
+    index = cached_index(path, splat_map.gaussians, splat_map.views, context.extractor, settings)
     return RetrievedPose(index, splat_map.gaussians, options)

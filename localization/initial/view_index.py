@@ -8,6 +8,7 @@ differences between a view's descriptors and the words of a small vocabulary of 
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.initial.virtual_views import virtual_views
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
 
@@ -89,20 +91,28 @@ def build_index(
 
 
 def cached_index(
-    folder: Path | str,
+    path: Path,
     gaussians: Gaussians,
     views: Sequence[PosedCamera],
     extractor: Extractor,
     options: ViewIndexOptions | None = None,
 ) -> ViewIndex:
-    """The index in a map's folder; made and saved there if it is missing, or if its key differs."""
+    """The index in the file `path`; made and saved there if it is missing, or if its key differs.
+
+    Where the file cannot be written, as in a read-only map, the index is made for every process anew.
+    """
     options = options or ViewIndexOptions()
-    path = Path(folder) / FILE_NAME
     index = load_index(path) if path.is_file() else None
     if index is not None and index.key == index_key(gaussians, views, extractor.version, options):
         return index
     index = build_index(gaussians, views, extractor, options)
-    save_index(index, path)
+    try:
+        save_index(index, path)
+    except OSError as error:
+        log(
+            f"{path}: not saved ({error.strerror}); retrieval indexes this map in every run",
+            stream=sys.stderr,
+        )
     return index
 
 
@@ -112,7 +122,8 @@ def index_key(
     """A hash of everything that the index of a map depends on."""
     poses = torch.stack([view.cam_from_world.double().cpu() for view in views])
     digest = hashlib.sha256(repr((extractor, astuple(options), [view.camera for view in views])).encode())
-    for tensor in (poses, gaussians.means, gaussians.sh[:, 0], gaussians.opacity_logits):
+    shown = [tensor for name, tensor in gaussians.per_gaussian().items() if name != "features"]
+    for tensor in (poses, *shown):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
 

@@ -53,7 +53,7 @@ class Landmarks:
 
 
 def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
-    """Write `landmarks` as safetensors, atomically: 26 + D bytes each, 90 with XFeat's descriptors.
+    """Write `landmarks` as safetensors, atomically: 24 + D bytes each, 88 with XFeat's descriptors.
 
     The components of a descriptor are rounded to 127 levels of the largest. No scale is stored, because
     descriptors have unit length.

@@ -173,7 +173,8 @@ def _lowers_cost(refined: PoseEstimate, last: PoseEstimate) -> bool:
 
 @REFINERS.register("gscpr", GscprOptions, "GS-CPR: match with a rendering, lift by its depth, PnP")
 def make(options: GscprOptions, context: StageContext) -> Refiner:
-    folder, matcher = context.splat_map.folder, make_matcher(options.matcher, context.extractor)
-    if options.exposure != "act" or folder is None:
+    matcher = make_matcher(options.matcher, context.extractor)
+    if options.exposure != "act" or context.splat_map.folder is None:
         return GscprRefiner(options, matcher=matcher)
-    return GscprRefiner(options, matcher=matcher, exposure=load_exposure(folder / EXPOSURE_NAME))
+    exposure = load_exposure(context.splat_map.file(EXPOSURE_NAME))
+    return GscprRefiner(options, matcher=matcher, exposure=exposure)

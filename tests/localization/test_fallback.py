@@ -13,6 +13,7 @@ from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.rendered_room import CAMERA, Room
 from tests.localization.world import FakeExtractor, make_world
 
@@ -126,3 +127,22 @@ def test_the_time_of_the_fallback_is_part_of_the_total(room: Room) -> None:
         np.ascontiguousarray(room.query.image), CAMERA, far(room)
     )
     assert found.total_ms > found.stages[FALLBACK].elapsed_ms > 0
+
+
+def test_verification_without_fallback_counts_into_the_total(room: Room) -> None:
+    found = localizer(room, Moves(room.truth), None).localize(room.query.image, CAMERA, room.truth)
+    stages = sum(stage.elapsed_ms for stage in found.stages.values())
+    assert found.total_ms == found.features_ms + stages + found.search_ms > stages
+
+
+def test_distortion_of_an_unknown_camera_is_kept(room: Room) -> None:
+    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], lambda: Views(far(room)))
+    found = PoseEstimate(Status.OK, CAMERA, far(room), distortion=0.1)
+    best, _ = fallback.search(room.query, found, 0.0)
+    assert best.distortion == 0.1 and best.accepted
+
+
+def test_an_initial_pose_without_a_hypothesis_is_one_line(room: Room) -> None:
+    silent = Localizer(Views(), FakeExtractor(make_world().features), room.splat_map, [Moves(room.truth)])
+    with pytest.raises(GSplatLocError, match="expected at least one hypothesis of the initial pose views"):
+        silent.localize(room.query.image, CAMERA)

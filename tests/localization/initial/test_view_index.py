@@ -17,6 +17,7 @@ from gsplatloc.localization.initial.view_index import (
     ViewIndexOptions,
     build_index,
     cached_index,
+    index_key,
     load_index,
     pool,
     save_index,
@@ -158,9 +159,9 @@ def test_an_index_is_made_once_and_again_for_other_options(gaussians: Gaussians,
 
     extractor = Counting()
     for _ in range(2):
-        cached_index(tmp_path, gaussians, VIEWS, extractor, OPTIONS)  # type: ignore[arg-type]
+        cached_index(tmp_path / FILE_NAME, gaussians, VIEWS, extractor, OPTIONS)  # type: ignore[arg-type]
     assert extractor.calls == 5
-    cached_index(tmp_path, gaussians, VIEWS, extractor, replace(OPTIONS, words=4))  # type: ignore[arg-type]
+    cached_index(tmp_path / FILE_NAME, gaussians, VIEWS, extractor, replace(OPTIONS, words=4))  # type: ignore[arg-type]
     assert extractor.calls == 10
 
 
@@ -223,3 +224,27 @@ def test_retrieval_needs_a_camera(gaussians: Gaussians, index: ViewIndex) -> Non
     localizer = _localizer(gaussians, index, _Judge())
     with pytest.raises(GSplatLocError, match="--focal"):
         localizer.localize(_photo(gaussians, VIEWS[1]).image)
+
+
+def test_a_folder_that_cannot_be_written_only_costs_time(
+    gaussians: Gaussians, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("gsplatloc.localization.initial.view_index.save_index", refuse)
+    index = cached_index(tmp_path / FILE_NAME, gaussians, VIEWS, PatchExtractor(), OPTIONS)  # type: ignore[arg-type]
+    assert len(index) == len(VIEWS)
+    assert "not saved (Permission denied)" in capsys.readouterr().err
+
+
+def test_the_key_depends_on_the_shape_of_gaussians(gaussians: Gaussians) -> None:
+    grown = replace(gaussians, log_scales=gaussians.log_scales + 1)
+    keys = {index_key(each, VIEWS, "x-1", OPTIONS) for each in (gaussians, grown)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("values", [{"candidates": 0}, {"kept": 0}, {"views": -1}])
+def test_retrieval_of_nothing_is_a_user_error(values: dict[str, int]) -> None:
+    with pytest.raises(GSplatLocError, match="--retrieval"):
+        RetrievalOptions(**values)
