@@ -76,7 +76,9 @@ def with_help(
         if item.name in help_texts
     ]
     extended = make_dataclass(options.__name__, [*members, *more], bases=(options,), frozen=True)
-    extended.__doc__ = options.__doc__
+    for name in ("__doc__", "__module__", "__qualname__", "__firstlineno__"):
+        if name in vars(options):  # by the last three tyro finds the comments that are the help of the others
+            setattr(extended, name, vars(options)[name])
     return extended
 
 
@@ -114,7 +116,7 @@ def _with_matchers(options: type[Any]) -> type[Any]:
     """Options whose field `matcher`, where they have one, lists the image matchers in its help."""
     if getattr(options(), "matcher", None) not in IMAGE_MATCHERS.names():
         return options
-    text = f"method that matches the query image with a rendering: {listed(IMAGE_MATCHERS)}"
+    text = f"method that matches the query image with the rendering: {listed(IMAGE_MATCHERS)}"
     return with_help(options, {"matcher": text})
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -84,10 +85,11 @@ class Registry(Generic[Member]):
         return add
 
     def _check(self, name: str, options: type[Any], make: Callable[..., Member]) -> None:
-        if not name.isidentifier() or name in self._reserved:
+        if not name.isidentifier() or iskeyword(name) or name in self._reserved:
+            other = f" other than {', '.join(self._reserved)}" if self._reserved else ""
             raise GSplatLocError(
-                f"expected an identifier other than {', '.join(self._reserved) or 'a keyword'} as the name of"
-                f" a {self.family}, found {name!r} of {_origin(make)}: rename it"
+                f"expected an identifier{other} as the name of a {self.family}, found {name!r} of"
+                f" {_origin(make)}: rename it"
             )
         known = self._entries.get(name)
         if known is not None and _origin(known.make) != _origin(make):

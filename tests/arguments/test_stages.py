@@ -45,6 +45,7 @@ def test_the_matchers_are_listed_and_the_options_are_of_their_own_type(help_of: 
     text = help_of(parse_localize_arguments)
     for entry in IMAGE_MATCHERS.entries():
         assert f"{entry.name} ({entry.help})" in text
+    assert "renderings, each at the pose of the last one" in text  # of another option
     settings = parse_localize_arguments(["-m", "map", "--gscpr.matcher", "roma"]).options().settings
     assert [type(item) for item in settings if isinstance(item, GscprOptions)] == [GscprOptions]
     assert GscprOptions(matcher="roma") in settings

@@ -167,6 +167,7 @@ def test_help_lists_the_extractors(
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for entry in EXTRACTORS.entries():
         assert f"{entry.name} ({entry.help})" in text
+    assert "keypoints per training image, for tracks and landmarks" in text  # of another option
 
 
 def test_the_descriptors_options_are_those_of_the_library() -> None:

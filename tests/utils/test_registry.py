@@ -111,7 +111,7 @@ def test_settings_of_no_member_are_refused(toys: Registry[str]) -> None:
             check_settings((unknown,), toys)
 
 
-@pytest.mark.parametrize("name", ["my-ball", "", "2nd", "final"])
+@pytest.mark.parametrize("name", ["my-ball", "", "2nd", "lambda", "final"])
 def test_names_are_identifiers_and_not_reserved(name: str) -> None:
     family = Registry[str]("toy", "toys", reserved=("initial", "final"))
     with pytest.raises(GSplatLocError, match="other than initial, final .* found '.*' of .*make_it: rename"):
