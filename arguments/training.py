@@ -11,6 +11,8 @@ from tyro.conf import OmitArgPrefixes
 
 from gsplatloc.arguments.command_line import parse, peek
 from gsplatloc.arguments.presets import Preset, mapping_preset
+from gsplatloc.arguments.stages import listed, with_help, without_help
+from gsplatloc.localization.features import EXTRACTORS
 from gsplatloc.mapping.frames import FrameCacheOptions
 from gsplatloc.mapping.initialization import InitializationOptions
 from gsplatloc.mapping.losses import LossOptions
@@ -112,9 +114,15 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
     wanted = peek("preset", argv, "paper")
     preset: Preset = wanted if wanted in get_args(Preset) else "paper"  # type: ignore[assignment]
     groups = mapping_preset(preset)
-    default = TrainArguments(
+    described = with_help(DescriptorOptions, {"extractor": f"feature extractor: {listed(EXTRACTORS)}"})
+    group = OmitArgPrefixes[described]  # type: ignore[valid-type]
+    kind = with_help(TrainArguments, {}, [("descriptors", group, field(default_factory=described))])
+    chosen = {name: getattr(groups, name) for name in _GROUPS}
+    default = kind(
         scene=SceneArguments(tyro.MISSING, tyro.MISSING),
         preset=preset,
-        **{name: getattr(groups, name) for name in _GROUPS},
+        **chosen | {"descriptors": described(**vars(groups.descriptors))},
     )
-    return parse(TrainArguments, DESCRIPTION, argv, default)
+    parsed: TrainArguments = parse(kind, DESCRIPTION, argv, default)
+    descriptors = without_help(parsed.descriptors, DescriptorOptions)
+    return TrainArguments(**vars(parsed) | {"descriptors": descriptors})

@@ -88,7 +88,7 @@ def map_extractor(map_dir: Path | str) -> str | None:
     """The name of the extractor that made a map's descriptors; None if config.json has none."""
     if not config_path(map_dir).is_file():
         return None
-    return read_config(map_dir).extractor.split("-")[0] or None
+    return read_config(map_dir).extractor.partition("-")[0] or None  # names are identifiers
 
 
 def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:

@@ -29,7 +29,7 @@ class Reader(Protocol):
 # Factories (the readers' classes) take no argument; the help line says what a folder of the layout holds.
 # If several readers match a folder, the one with the highest priority reads it. The built-in readers have
 # priorities 10 to 50, so that a plugin (0 by default) reads only what they do not match, unless it sets more.
-READERS = Registry[Reader]("scene reader", __name__)
+READERS = Registry[Reader]("scene reader", __name__, has_options=False)
 
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:

@@ -11,7 +11,9 @@ from gsplatloc.arguments.refinement import SHORT_FLAGS as REFINE_FLAGS
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.stages import expanded
 from gsplatloc.localization.initial import INITIAL_POSES
+from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 Help = Callable[[Callable[[list[str]], object]], str]
@@ -37,6 +39,16 @@ def test_help_names_every_refinement_and_every_option_of_it(parse, help_of: Help
         assert f"{entry.name} ({entry.help})" in text
         for item in fields(entry.options):
             assert f"--{entry.name}.{item.name}" in text
+
+
+def test_the_matchers_are_listed_and_the_options_are_of_their_own_type(help_of: Help) -> None:
+    text = help_of(parse_localize_arguments)
+    for entry in IMAGE_MATCHERS.entries():
+        assert f"{entry.name} ({entry.help})" in text
+    assert "renderings, each at the pose of the last one" in text  # of another option
+    settings = parse_localize_arguments(["-m", "map", "--gscpr.matcher", "roma"]).options().settings
+    assert [type(item) for item in settings if isinstance(item, GscprOptions)] == [GscprOptions]
+    assert GscprOptions(matcher="roma") in settings
 
 
 def test_initial_poses_are_named_with_what_they_do(help_of: Help) -> None:
