@@ -257,14 +257,11 @@ def _make_fallback(context: StageContext, settings: Sequence[Any]) -> Fallback:
 
     A map without mapping views (cameras.json) has nothing to retrieve.
     """
-    names = cascade.REFINEMENTS
-    refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
+    refiners = [REFINERS.make(name, settings, context) for name in cascade.REFINEMENTS]
     if not context.splat_map.has_views():
         return Fallback(context.splat_map, refiners)
-    options = INITIAL_POSES.options_of(cascade.INITIAL, settings)
-    return Fallback(
-        context.splat_map, refiners, lambda: INITIAL_POSES[cascade.INITIAL].make(options, context)
-    )
+    retrieval = partial(INITIAL_POSES.make, cascade.INITIAL, settings, context)
+    return Fallback(context.splat_map, refiners, retrieval)
 
 
 def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:
