@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from gsplatloc.localization.initial import INITIAL_POSES
+from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.registry import Entry, NoOptions, Registry
@@ -45,29 +46,37 @@ def with_method_options(
     The help of a method names those of `short_flags` (`--flag` -> `--NAME.FIELD`) that concern it;
     `help_texts` gives the help of fields of `arguments`.
     """
-    hints = get_type_hints(arguments, include_extras=True)
-    members: list[tuple[str, Any, Any]] = [
-        (item.name, Annotated[hints[item.name], tyro.conf.arg(help=help_texts[item.name])], item.default)
-        for item in fields(arguments)
-        if item.name in help_texts
-    ]
-    taken = set(hints)
+    members: list[tuple[str, Any, Any]] = []
+    taken = {item.name for item in fields(arguments)}
     for entry in _entries():
-        if not entry.name.isidentifier() or entry.name in taken:
+        if entry.name in taken:
             raise GSplatLocError(
-                f"expected a method's name that is an identifier and no other option, found {entry.name!r}:"
-                " rename the method"
+                f"expected a method's name that is no other option, found {entry.name!r}: rename the method"
             )
         taken.add(entry.name)
         short = [
             f"{flag} = {long}" for flag, long in short_flags.items() if long.startswith(f"--{entry.name}.")
         ]
         text = f"{entry.help}. Short flags: {', '.join(short)}" if short else entry.help
-        members.append(
-            (entry.name, entry.options, field(default_factory=entry.options, metadata={"help": text}))
-        )
-    extended = make_dataclass(arguments.__name__, members, bases=(arguments,), frozen=True)
-    extended.__doc__ = arguments.__doc__
+        options = _with_matchers(entry.options)
+        members.append((entry.name, options, field(default_factory=options, metadata={"help": text})))
+    return with_help(arguments, help_texts, members)
+
+
+def with_help(
+    options: type[Any], help_texts: Mapping[str, str], more: Sequence[tuple[str, Any, Any]] = ()
+) -> type[Any]:
+    """The dataclass `options` with other help of some fields, and `more` fields (name, type, default)."""
+    hints = get_type_hints(options, include_extras=True)
+    members = [
+        (item.name, Annotated[hints[item.name], tyro.conf.arg(help=help_texts[item.name])], item.default)
+        for item in fields(options)
+        if item.name in help_texts
+    ]
+    extended = make_dataclass(options.__name__, [*members, *more], bases=(options,), frozen=True)
+    for name in ("__doc__", "__module__", "__qualname__", "__firstlineno__"):
+        if name in vars(options):  # by the last three tyro finds the comments that are the help of the others
+            setattr(extended, name, vars(options)[name])
     return extended
 
 
@@ -84,12 +93,29 @@ def expanded(argv: Sequence[str] | None, short_flags: Mapping[str, str]) -> list
 
 def method_options(arguments: Any) -> tuple[Any, ...]:
     """The options objects of the methods in parsed `arguments`; none in those that were not extended."""
-    return tuple(getattr(arguments, entry.name) for entry in _entries() if hasattr(arguments, entry.name))
+    return tuple(
+        without_help(getattr(arguments, entry.name), entry.options)
+        for entry in _entries()
+        if hasattr(arguments, entry.name)
+    )
+
+
+def without_help(parsed: Any, options: type[Any]) -> Any:
+    """The object of the dataclass `options` with the values of an object of `with_help(options, ...)`."""
+    return options(**{item.name: getattr(parsed, item.name) for item in fields(options) if item.init})
 
 
 def listed(registry: Registry[Any], without: str = "") -> str:
     """The registered methods for a help text: `name (what it does), ...`."""
     return ", ".join(f"{entry.name} ({entry.help})" for entry in registry.entries() if entry.name != without)
+
+
+def _with_matchers(options: type[Any]) -> type[Any]:
+    """Options whose field `matcher`, where they have one, lists the image matchers in its help."""
+    if getattr(options(), "matcher", None) not in IMAGE_MATCHERS.names():
+        return options
+    text = f"method that matches the query image with the rendering: {listed(IMAGE_MATCHERS)} (paper: MASt3R)"
+    return with_help(options, {"matcher": text})
 
 
 def _entries() -> list[Entry[Any]]:

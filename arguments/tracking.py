@@ -33,6 +33,8 @@ class TrackingArguments:
     """index of the first frame, counted from 0"""
     last: int | None = None
     """index of the last frame, inclusive; unset = the end"""
+    depth_units: float | None = None
+    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
     side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = _DEFAULTS.frames.side
     """pixels; images are halved while their longer side is at least twice this"""
     max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = _DEFAULTS.frames.max_depth
@@ -60,7 +62,8 @@ class TrackingArguments:
         )
 
     def scene(self) -> SceneOptions:
-        return SceneOptions(resolution=1)  # frames are shrunk when they are prepared, depth with care
+        # Frames are shrunk when they are prepared, depth with care.
+        return SceneOptions(resolution=1, depth_units=self.depth_units)
 
     def range(self) -> slice:
         """The frames as a slice."""

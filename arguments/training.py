@@ -11,6 +11,8 @@ from tyro.conf import OmitArgPrefixes
 
 from gsplatloc.arguments.command_line import parse, peek
 from gsplatloc.arguments.presets import Preset, mapping_preset
+from gsplatloc.arguments.stages import listed, with_help, without_help
+from gsplatloc.localization.features import EXTRACTORS
 from gsplatloc.mapping.frames import FrameCacheOptions
 from gsplatloc.mapping.initialization import InitializationOptions
 from gsplatloc.mapping.losses import LossOptions
@@ -51,11 +53,17 @@ class SceneArguments:
     most 1600 pixels wide"""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """white instead of black behind the map and transparent images"""
+    strict: bool = False
+    """stop at the first image that is cut or damaged; otherwise such images are left out, with a count"""
+    depth_units: float | None = None
+    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
 
     def options(self) -> SceneOptions:
         """How the scene is read. Resolution 0 only concerns training: features need full-size images."""
         resolution = None if self.resolution == 0 else self.resolution
-        return SceneOptions(self.images, self.eval, resolution, self.white_background)
+        return SceneOptions(
+            self.images, self.eval, resolution, self.white_background, self.strict, self.depth_units
+        )
 
 
 @dataclass(frozen=True)
@@ -106,9 +114,15 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
     wanted = peek("preset", argv, "paper")
     preset: Preset = wanted if wanted in get_args(Preset) else "paper"  # type: ignore[assignment]
     groups = mapping_preset(preset)
-    default = TrainArguments(
+    described = with_help(DescriptorOptions, {"extractor": f"feature extractor: {listed(EXTRACTORS)}"})
+    group = OmitArgPrefixes[described]  # type: ignore[valid-type]
+    kind = with_help(TrainArguments, {}, [("descriptors", group, field(default_factory=described))])
+    chosen = {name: getattr(groups, name) for name in _GROUPS}
+    default = kind(
         scene=SceneArguments(tyro.MISSING, tyro.MISSING),
         preset=preset,
-        **{name: getattr(groups, name) for name in _GROUPS},
+        **chosen | {"descriptors": described(**vars(groups.descriptors))},
     )
-    return parse(TrainArguments, DESCRIPTION, argv, default)
+    parsed: TrainArguments = parse(kind, DESCRIPTION, argv, default)
+    descriptors = without_help(parsed.descriptors, DescriptorOptions)
+    return TrainArguments(**vars(parsed) | {"descriptors": descriptors})

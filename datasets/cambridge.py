@@ -19,7 +19,7 @@ from gsplatloc.scene.images import decode_rgb, resize_rgb
 from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 SHORT_SIDE = 480  # pixels of the images as written
 POSE_LIMIT = 10_000.0  # metres from the origin; farther poses are failures of the reconstruction
@@ -62,7 +62,7 @@ def read_dataset_file(path: Path) -> list[DatasetLine]:
         return [_parse_line(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise GSplatLocError(
-            f"expected lines 'name X Y Z W P Q R' in {path}, found {error}: delete the archive"
+            f"expected lines 'name X Y Z W P Q R' in {path}, found {quoted(error)}: delete the archive"
         ) from None
 
 

@@ -1,14 +1,16 @@
 """Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from gsplatloc.datasets.parallel import for_each
-from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files
-from gsplatloc.utils.console import progress
+from gsplatloc.scene.image_header import PILLOW_ERRORS, check_complete, damaged, open_image
+from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files, unread_files
+from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
@@ -39,6 +41,9 @@ def _collect_photos(source: Path, target: Path, max_side: int) -> int:
             f"expected photos ({kinds}) in {source}, found none: convert them or check --input"
         )
 
+    if unread := unread_files(source):
+        log(f"{source}: left out {unread} files, formats that are not read: convert them", stream=sys.stderr)
+
     def copy(photo: Path) -> None:
         name = photo.relative_to(source).as_posix()
         kept = photo.suffix.lower() in _KEPT_FORMATS
@@ -52,12 +57,15 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
     """Write the photo upright, with its EXIF data, from which COLMAP takes the initial focal length."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Image.open(photo) as opened:
+        with open_image(photo) as opened:
+            check_complete(photo)
             upright = ImageOps.exif_transpose(opened)
             upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
             upright.convert("RGB").save(target, quality=_JPEG_QUALITY, exif=upright.getexif())
-    except (OSError, UnidentifiedImageError) as error:
-        raise GSplatLocError(f"expected a photo in {photo}, found {error}: remove or convert it") from None
+    except GSplatLocError:
+        raise
+    except PILLOW_ERRORS as error:
+        raise damaged(photo, str(error)) from None
 
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int:

@@ -11,7 +11,7 @@ from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download_text
 from gsplatloc.datasets.upstream import PSEUDO_GROUND_TRUTH
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 _FIELDS = 9  # name, quaternion wxyz, translation, focal length
 
@@ -45,10 +45,10 @@ def _parse(text: str, source: str) -> Iterator[tuple[str, PosedName]]:
             values = [float(word) for word in words[1:]]
         except ValueError:
             values = []
-        if len(words) != _FIELDS or len(values) != _FIELDS - 1:
+        if len(values) != len(words) - 1 or len(words) != _FIELDS or not np.isfinite(values).all():
             raise GSplatLocError(
-                f"expected 'name qw qx qy qz tx ty tz f' on line {number} of {source}, found {line!r}:"
-                " delete the downloaded copy and run again"
+                f"expected 'name qw qx qy qz tx ty tz f' on line {number} of {source}, found"
+                f" {quoted(repr(line))}: delete the downloaded copy and run again"
             )
         numbers = torch.tensor(values, dtype=torch.float64)
         cam_from_world = se3.from_rotation_translation(

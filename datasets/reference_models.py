@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import pycolmap
-
 from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.upstream import REFERENCE_MODELS, REFERENCE_MODELS_FILE, REFERENCE_MODELS_ID
 from gsplatloc.scene.cameras import SparsePoints
-from gsplatloc.scene.readers.colmap import sparse_points
+from gsplatloc.scene.colmap_model import read_model_points
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -26,7 +24,7 @@ def fetch_points(options: SetupOptions, scene: str, poses: str, scratch: Path) -
         model = next((scratch / "models").glob(f"**/{folder}points3D.bin"), None)
         if model is None:
             raise GSplatLocError(f"expected {folder}points3D.bin in {archive}, found none")
-        return sparse_points(pycolmap.Reconstruction(str(model.parent)))
+        return read_model_points(model.parent)
     except (GSplatLocError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         log(f"{scene}: no SfM points ({reason}); mapping will triangulate points")

@@ -20,7 +20,7 @@ from gsplatloc.datasets.upstream import SEVEN_SCENES
 from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 Poses = Literal["original", "calibrated", "pgt"]
 Depth = Literal["none", "calibrated"]
@@ -75,14 +75,14 @@ def read_split(path: Path) -> list[str]:
     """The sequences of a split file, `sequence1` -> `seq-01`."""
     try:
         words = path.read_text(encoding="utf-8").split()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise GSplatLocError(
-            f"expected {path.name} in the archive, found {error}: delete it and run again"
+            f"expected {path.name} in the archive, found {quoted(error)}: delete it and run again"
         ) from None
     numbers = [re.fullmatch(r"sequence(\d+)", word) for word in words]
     if not words or None in numbers:
         raise GSplatLocError(
-            f"expected lines like sequence1 in {path}, found {words[:3]}: delete it and run again"
+            f"expected lines like sequence1 in {path}, found {quoted(words[:3])}: delete it and run again"
         )
     return [f"seq-{int(number[1]):02d}" for number in numbers if number]
 

@@ -16,7 +16,7 @@ from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_groun
 from gsplatloc.datasets.upstream import TWELVE_SCENES
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 Poses = Literal["original", "pgt"]
 
@@ -66,15 +66,20 @@ def read_focal_length(info: Path) -> float:
         matrix = np.array(line.partition("=")[2].split(), dtype=np.float64).reshape(4, 4)
     except (OSError, IndexError, ValueError) as error:
         raise GSplatLocError(
-            f"expected 'key = 16 numbers' on line {_INTRINSICS_LINE} of {info}, found {error}:"
+            f"expected 'key = 16 numbers' on line {_INTRINSICS_LINE} of {info}, found {quoted(error)}:"
             " delete the archive"
         ) from None
-    return float(matrix[0, 0] + matrix[1, 1]) / 2
+    focal_length = float(matrix[0, 0] + matrix[1, 1]) / 2
+    if not 0 < focal_length < 1e6:
+        raise GSplatLocError(
+            f"expected a focal length in pixels in {info}, found {focal_length}: delete the archive"
+        )
+    return focal_length
 
 
 def read_test_range(split: Path) -> FrameRange:
     """The first sequence of split.txt, `sequence0 [frames=350]  [start=0 ; end=349]`: it is the test set."""
-    text = split.read_text(encoding="utf-8") if split.is_file() else ""
+    text = split.read_text(encoding="utf-8", errors="replace") if split.is_file() else ""
     found = re.search(r"start\s*=\s*(\d+)\s*;\s*end\s*=\s*(\d+)", text)
     if found is None:
         raise GSplatLocError(

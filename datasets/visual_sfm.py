@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from gsplatloc.scene.cameras import SparsePoints
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def read_nvm(path: Path) -> Reconstruction:
                 raise ValueError("no NVM_V3 in the first line")
             focal_lengths = dict(_read_camera(next(lines)) for _ in range(int(next(lines))))
             points = _read_points(lines, int(next(lines)))
-    except (OSError, ValueError, StopIteration, RuntimeError) as error:
-        reason = str(error) or "that it ends early"
+    except (OSError, ValueError, StopIteration, RuntimeError, OverflowError) as error:
+        reason = quoted(error) if str(error) else "that it ends early"
         raise GSplatLocError(
             f"expected a VisualSfM file in {path}, found {reason}: delete the archive"
         ) from None
@@ -54,10 +54,10 @@ def _read_camera(line: str) -> tuple[str, float]:
 
 
 def _read_points(lines: Iterator[str], count: int) -> SparsePoints:
-    numbers = np.empty((count, 6))
-    for index in range(count):
-        numbers[index] = [float(word) for word in next(lines).split(maxsplit=6)[:6]]
-    return SparsePoints(numbers[:, :3].copy(), numbers[:, 3:].astype(np.uint8))
+    # A list, because the count in a damaged file may be more than memory holds.
+    rows = [[float(word) for word in next(lines).split(maxsplit=6)[:6]] for _ in range(count)]
+    numbers = np.array(rows, np.float64).reshape(count, 6)
+    return SparsePoints(numbers[:, :3].copy(), numbers[:, 3:].clip(0, 255).astype(np.uint8))
 
 
 def _without_suffix(name: str) -> str:

@@ -27,6 +27,7 @@ from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.registry import check_settings
 
 INITIAL = "initial"  # the first stage, whatever finds the initial pose
 DEFAULT_STAGES = ("lm",)
@@ -104,17 +105,18 @@ class Localizer:
         """The localizer of a map that train.py wrote, by default in its latest `iteration`.
 
         Only those parts of the map are read that the chosen stages need. Raises `GSplatLocError` for unknown
-        stages and where the map lacks what they need.
+        stages, settings of no method, and where the map lacks what the stages need.
         """
         options = options or LocalizerOptions()
-        entry, names = INITIAL_POSES[options.initial], options.refinements()
+        names = options.refinements()
+        check_settings(options.settings, INITIAL_POSES, REFINERS)
         device = rendering_device(options.device, quiet=options.quiet)
         splat_map = SplatMap(map_dir, iteration, device)
         extractor = make_extractor(map_extractor(map_dir) or DEFAULT_EXTRACTOR, device, options.top_k)
         context = StageContext(splat_map, extractor)
         settings = options.settings
-        initial = entry.make(INITIAL_POSES.options_of(options.initial, settings), context)
-        refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
+        initial = INITIAL_POSES.make(options.initial, settings, context)
+        refiners = [REFINERS.make(name, settings, context) for name in names]
         if refiners:
             _ = splat_map.gaussians  # read now: an unreadable map is an error before the first query
         fallback = None
@@ -255,14 +257,11 @@ def _make_fallback(context: StageContext, settings: Sequence[Any]) -> Fallback:
 
     A map without mapping views (cameras.json) has nothing to retrieve.
     """
-    names = cascade.REFINEMENTS
-    refiners = [REFINERS[name].make(REFINERS.options_of(name, settings), context) for name in names]
+    refiners = [REFINERS.make(name, settings, context) for name in cascade.REFINEMENTS]
     if not context.splat_map.has_views():
         return Fallback(context.splat_map, refiners)
-    options = INITIAL_POSES.options_of(cascade.INITIAL, settings)
-    return Fallback(
-        context.splat_map, refiners, lambda: INITIAL_POSES[cascade.INITIAL].make(options, context)
-    )
+    retrieval = partial(INITIAL_POSES.make, cascade.INITIAL, settings, context)
+    return Fallback(context.splat_map, refiners, retrieval)
 
 
 def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:

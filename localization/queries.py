@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
-from gsplatloc.scene.images import decode_upright, image_files, upright_size
+from gsplatloc.scene.images import decode_upright, image_files, unread_files, upright_size
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import utf8_path
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
         raise GSplatLocError(f"expected a folder of images at {folder}, found none: check the path")
     paths = image_files(folder)
     if not paths:
-        raise GSplatLocError(f"expected images in {folder}, found none: check the path")
+        found = unread_files(folder) or "none"
+        raise GSplatLocError(f"expected images in {folder}, found {found}: check the path, or convert them")
     for path in paths:
         upright_size(path)
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]
@@ -91,7 +93,8 @@ def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera |
 def exif_focal(path: Path) -> float | None:
     """The focal length in an image's EXIF data, pixels; None if it has none."""
     try:
-        camera = pycolmap.infer_camera_from_image(str(path))
+        with utf8_path(path) as readable:
+            camera = pycolmap.infer_camera_from_image(readable)
     except (RuntimeError, ValueError):  # pycolmap reads fewer formats than OpenCV, and none of them has EXIF
         return None
     return camera.mean_focal_length() if camera.has_prior_focal_length else None

@@ -15,6 +15,9 @@ from gsplatloc.scene.cameras import View
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import atomic_path
 
+# Type and number of axes of the tensors of an entry.
+_KINDS = {"xy": ("F32", 2), "descriptors": ("F16", 2), "scores": ("F32", 1), "dense": ("F16", 3)}
+
 
 class FeatureCache:
     """Features by view. An entry's name is a hash of the image's pixels and of the extractor's version.
@@ -111,6 +114,9 @@ def _readable(path: Path) -> bool:
     """Whether an entry is there and complete; damaged entries are computed again."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {"xy", "descriptors", "scores", "dense"} <= set(file.keys())
-    except (OSError, SafetensorError):
+            entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            kinds = {name: (entry.get_dtype(), len(entry.get_shape())) for name, entry in entries.items()}
+            counts = {tuple(entries[name].get_shape())[0] for name in ("xy", "descriptors", "scores")}
+            return kinds == _KINDS and len(counts) == 1
+    except (OSError, SafetensorError, KeyError, IndexError, ValueError):
         return False

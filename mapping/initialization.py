@@ -1,6 +1,7 @@
 """Initial Gaussians: from a sparse model, measured depth, triangulated tracks, or random."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,9 @@ from torch import Tensor
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, DepthLoader
 from gsplatloc.utils import se3
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 SH_C0 = 0.5 / math.sqrt(math.pi)  # Y_00: rgb = 0.5 + SH_C0 * sh_0
@@ -23,6 +26,10 @@ _DEPTH_SAMPLES = 4_000_000  # depth pixels used, over all views
 _RANDOM_POINTS = 20_000  # spread over the views' frustums where no other points are known
 _MAX_DEPTH_STEP = 0.05  # relative, to a neighbouring pixel; more is an occlusion edge, where depths mix
 
+_SCALE_VIEWS = 20  # in which measured depth is compared with tracks
+_SCALE_OBSERVATIONS = 30  # least number of comparisons
+_SCALE_TOLERANCE = 1.5  # factor; sensors are off by a few percent, other units by 4 and more
+
 InitKind = Literal["auto", "points", "depth", "tracks", "random"]
 
 
@@ -30,7 +37,7 @@ InitKind = Literal["auto", "points", "depth", "tracks", "random"]
 class InitializationOptions:
     """Where the initial Gaussians come from."""
 
-    init: InitKind = "auto"  # auto: depth and sparse points where there are any, else tracks, else random
+    init: InitKind = "auto"  # auto: depth with sparse points; else more of points and tracks; else random
     init_max_points: int = 100_000  # denser clouds are averaged over voxels until this many are left
 
 
@@ -52,7 +59,7 @@ def initial_points(
     make_tracks: Callable[[], Tracks],
     generator: torch.Generator,
 ) -> SparsePoints:
-    """The points to start from; `make_tracks` is called only if tracks are needed.
+    """The points to start from. Without depth, those of the sparse model or the tracks, whichever are more.
 
     Raises GSplatLocError if the scene lacks the requested kind; `auto` always finds some.
     """
@@ -64,13 +71,15 @@ def initial_points(
         raise GSplatLocError("expected depth images for --init depth, found none: use --init auto")
     clouds = []
     if kind in ("auto", "depth") and has_depth:
+        report_depth_scale(scene.train, make_tracks())
         clouds.append(points_from_depth(views))
     if kind in ("auto", "points") and scene.points is not None:
         clouds.append(scene.points)
     found = _merged(clouds)
-    if kind == "tracks" or (kind == "auto" and len(found) == 0):
-        tracks = make_tracks()
-        found = SparsePoints(tracks.positions, tracks.colors)
+    if kind == "tracks" or (kind == "auto" and not has_depth):
+        tracks = make_tracks()  # landmarks need them, too
+        if kind == "tracks" or len(tracks) > len(found):
+            found = SparsePoints(tracks.positions, tracks.colors)
     if len(found) == 0:
         found = random_points(views, min(_RANDOM_POINTS, options.init_max_points), generator)
     return thinned(found, options.init_max_points)
@@ -112,6 +121,44 @@ def points_from_depth(views: Sequence[View]) -> SparsePoints:
     pixels = sum(view.camera.width * view.camera.height for view in with_depth)
     step = max(2, math.ceil(math.sqrt(pixels / _DEPTH_SAMPLES)))
     return _merged([_back_projected(view, step) for view in with_depth])
+
+
+def depth_scale(views: Sequence[View], tracks: Tracks) -> float | None:
+    """Measured depth relative to the depth of triangulated points: 1 if depth and poses have the same unit.
+
+    The median over the observations of `tracks` in up to `_SCALE_VIEWS` of `views`; None if there are few.
+    """
+    with_depth = [index for index, view in enumerate(views) if view.load_depth is not None]
+    ratios = []
+    for index in with_depth[:: max(1, math.ceil(len(with_depth) / _SCALE_VIEWS))]:
+        view = views[index]
+        seen = torch.from_numpy(tracks.positions[tracks.observed_track[tracks.observed_view == index]])
+        in_camera = seen @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
+        in_camera = in_camera[in_camera[:, 2] > 0]
+        if not len(in_camera) or view.load_depth is None:
+            continue
+        columns, rows = view.camera.project(in_camera).long().T.numpy()
+        inside = (columns >= 0) & (columns < view.camera.width) & (rows >= 0) & (rows < view.camera.height)
+        measured = view.load_depth()[rows[inside], columns[inside]]
+        known = measured > 0
+        ratios.append(measured[known] / in_camera[:, 2].numpy()[inside][known])
+    together = np.concatenate([np.zeros(0), *ratios])
+    return float(np.median(together)) if len(together) >= _SCALE_OBSERVATIONS else None
+
+
+def report_depth_scale(views: Sequence[View], tracks: Tracks) -> None:
+    """Warn on stderr if the depth images and the poses have different units."""
+    scale = depth_scale(views, tracks)
+    if scale is None or 1 / _SCALE_TOLERANCE < scale < _SCALE_TOLERANCE:
+        return
+    loaders = (view.load_depth for view in views if isinstance(view.load_depth, DepthLoader))
+    used = next((loader.units_per_metre for loader in loaders), DEPTH_UNITS_PER_METRE)
+    log(
+        f"warning: measured depth is {scale:.3g} times the depth of points triangulated from the poses: the"
+        f" depth images seem to have {used * scale:.3g} units per unit of the poses, not {used:.4g}; see"
+        " --depth_units",
+        stream=sys.stderr,
+    )
 
 
 def random_points(views: Sequence[View], count: int, generator: torch.Generator) -> SparsePoints:

@@ -14,7 +14,8 @@ class TrainingLog:
     def __init__(self, map_dir: Path, after: int = 0) -> None:
         """`after`: the iteration that the run resumes from, 0 for a new one."""
         self._path = map_dir / "training.jsonl"
-        lines = self._path.read_text(encoding="utf-8").splitlines() if after and self._path.is_file() else []
+        known = after and self._path.is_file()
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines() if known else []
         write_text(self._path, "".join(line + "\n" for line in lines if _iteration(line) <= after))
 
     def write(self, kind: str, iteration: int, **figures: Any) -> None:
@@ -29,5 +30,5 @@ def _iteration(line: str) -> float:
     """The iteration of a line; infinite for a truncated line."""
     try:
         return float(json.loads(line)["iteration"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return math.inf

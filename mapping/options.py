@@ -50,7 +50,7 @@ class RenderingOptions:
 class DescriptorOptions:
     """The descriptors of the map: by which extractor, of Gaussians and of landmarks."""
 
-    extractor: str = DEFAULT_EXTRACTOR  # feature extractor: xfeat (64 channels) or disk (128 channels)
+    extractor: str = DEFAULT_EXTRACTOR  # feature extractor, a name in `EXTRACTORS`
     descriptors: Literal["distilled", "aggregated", "none"] = "distilled"  # by gradient, or in closed form
     descriptor_steps: int = 0  # gradient steps after aggregation, one training view each
     speedup: bool = False  # train 16 channels and a 1x1 decoder instead of all of the extractor's channels

@@ -20,6 +20,7 @@ from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame
 from gsplatloc.mapping.log import TrainingLog
 from gsplatloc.mapping.optimizer import MapOptimizer
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
+from gsplatloc.mapping.resuming import STATE_ERRORS, check_state
 from gsplatloc.mapping.schedule import ViewOrder
 from gsplatloc.mapping.stopping import EarlyStop
 from gsplatloc.scene.cameras import View
@@ -28,7 +29,7 @@ from gsplatloc.scene.densification import Observation, make_densification
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import InterruptRequest, ProgressBar, log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.memory import trim_heap
 
@@ -148,6 +149,21 @@ class Trainer:
                 f"expected a checkpoint of this run, found one with other {', '.join(others)}:"
                 " resume with the scene and the options that it was started with"
             )
+        types = {name: tensor.dtype for name, tensor in self.checkpoint().tensors.items()}
+        try:
+            for name, tensor in checkpoint.tensors.items():
+                if types.get(name, tensor.dtype) != tensor.dtype:
+                    raise TypeError(f"{name} of {tensor.dtype}")
+            self._load(checkpoint)
+            degree = self._options.schedule.sh_degree
+            check_state(self.gaussians, self.checkpoint().tensors, len(self._data.train), degree)
+        except STATE_ERRORS as error:
+            raise GSplatLocError(
+                f"expected the state of a run in the checkpoint of iteration {checkpoint.iteration}, found"
+                f" {quoted(repr(error))}: pass another"
+            ) from None
+
+    def _load(self, checkpoint: Checkpoint) -> None:
         self.iteration = checkpoint.iteration
         self._optimizer = MapOptimizer.from_state(
             checkpoint.group("optimizer"), self._options.optimizer, self._data.extent, self._device

@@ -70,10 +70,11 @@ def triangulate(
         output = Path(folder) / "points"
         output.mkdir()
         pipeline = _pipeline_options(_pixel_scale(views))
-        with _quiet():
-            reconstruction = pycolmap.triangulate_points(
-                reconstruction, database_path, folder, output, options=pipeline
-            )
+        if len(views) > 1:  # of one view pycolmap raises an error
+            with _quiet():
+                reconstruction = pycolmap.triangulate_points(
+                    reconstruction, database_path, folder, output, options=pipeline
+                )
     return _collect(reconstruction, views, keypoints)
 
 

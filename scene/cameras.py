@@ -90,3 +90,4 @@ class Scene:
     train: list[View]
     test: list[View]
     points: SparsePoints | None = None
+    report: str = ""  # one line: what the reader found, used and left out, and why

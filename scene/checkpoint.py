@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
 
 FORMAT = 1  # increased whenever older files can no longer be resumed
@@ -49,13 +49,32 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("gsplatloc", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        found = metadata.get("format", "none")
+        if found == FORMAT:
+            return Checkpoint(_iteration(metadata), tensors, dict(metadata["facts"]))
     except FileNotFoundError:
         raise GSplatLocError(
             f"expected a checkpoint at {path}, found none: check --start_checkpoint"
         ) from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise GSplatLocError(f"expected a checkpoint at {path}, found {error}: pass another") from None
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "none")
-        raise GSplatLocError(f"expected a checkpoint of format {FORMAT} at {path}, found {found}: train anew")
-    return Checkpoint(metadata["iteration"], tensors, metadata["facts"])
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise GSplatLocError(
+            f"expected a checkpoint at {path}, found {quoted(error)}: pass another"
+        ) from None
+    raise GSplatLocError(
+        f"expected a checkpoint of format {FORMAT} at {path}, found {quoted(found)}: train anew"
+    )
+
+
+def _iteration(metadata: dict[str, Any]) -> int:
+    iteration = metadata["iteration"]
+    if not isinstance(iteration, int) or iteration < 0:
+        raise ValueError(f"iteration {iteration}")
+    return iteration

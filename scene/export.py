@@ -14,11 +14,12 @@ from gsplatloc.scene.feature_file import FEATURES_NAME, check_decoder, read_feat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.ply import read_vertices, write_vertices
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 _PLY_NAME = "point_cloud.ply"
 _REQUIRED = ("x", "y", "z", *(f"f_dc_{i}" for i in range(3)), "opacity")
 _REQUIRED += (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
+_OPAQUE = 30.0  # logit: the opacity is 1 in single precision
 _SH_REST_COUNTS = (0, 9, 24, 45, 72)  # of f_rest_* properties, degree 0 to 4
 # Maps of versions up to 0.1 hold descriptors in the .ply, and the decoder of --speedup in a file beside it.
 _OLD_FEATURE_PREFIX = "semantic_"
@@ -102,8 +103,8 @@ def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
         return read_features(beside[0], gaussians)
     vertices = read_vertices(ply, lambda name: name.startswith(_OLD_FEATURE_PREFIX))
     features = _columns(vertices, _OLD_FEATURE_PREFIX)
-    if not bool(features.isfinite().all()):
-        raise GSplatLocError(f"expected finite descriptors in {ply}, found NaN or infinity: train anew")
+    if len(features) != len(gaussians) or not bool(features.isfinite().all()):
+        raise GSplatLocError(f"expected finite Gaussians in {ply}, found NaN or infinity: train anew")
     decoder = _read_old_decoder(beside[0], features.shape[1]).to(gaussians.device) if beside else None
     return replace(gaussians, features=features.to(gaussians.device), feature_decoder=decoder)
 
@@ -111,8 +112,10 @@ def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
 def _read_old_decoder(path: Path, channels: int) -> torch.Tensor:
     try:
         decoder = load_file(path)["feature_decoder"]
-    except (SafetensorError, OSError, KeyError) as error:
-        raise GSplatLocError(f"expected a feature decoder in {path}, found {error}: train anew") from None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise GSplatLocError(
+            f"expected a feature decoder in {path}, found {quoted(error)}: train anew"
+        ) from None
     return check_decoder(decoder, channels, path)
 
 
@@ -160,17 +163,37 @@ def read_ply(path: Path | str) -> Gaussians:
         sh=torch.cat([base[:, None], rest], 1).contiguous(),
         features=torch.zeros(count, 0),
     )
-    for name, tensor in gaussians.per_gaussian().items():
-        if not bool(tensor.isfinite().all()):
-            raise GSplatLocError(f"expected finite {name} in {path}, found NaN or infinity: train anew")
-    return gaussians
+    return _without_broken_rows(gaussians, Path(path))
+
+
+def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
+    """Leave out, with a count on stderr, Gaussians that other tools write with NaN or infinite values.
+
+    A scale of -inf has no size, an opacity of -inf cannot be seen, one of +inf is opaque: that is kept.
+    """
+    logits = gaussians.opacity_logits
+    gaussians = replace(gaussians, opacity_logits=torch.where(logits.isposinf(), _OPAQUE, logits))
+    usable = gaussians.quaternions.norm(dim=1) > 0
+    for tensor in gaussians.per_gaussian().values():
+        usable &= tensor.reshape(len(tensor), tensor[:1].numel()).isfinite().all(1)
+    if bool(usable.all()):
+        return gaussians
+    if not bool(usable.any()):
+        raise GSplatLocError(f"expected finite Gaussians in {path}, found NaN or infinity in all: train anew")
+    if path.name == _PLY_NAME and path.with_name(FEATURES_NAME).is_file():
+        raise GSplatLocError(
+            f"expected finite Gaussians in {path}, found NaN or infinity in {int((~usable).sum())}, which"
+            f" {FEATURES_NAME} describes: train anew"
+        )
+    log(f"{path}: left out {int((~usable).sum())} of {len(usable)} Gaussians: not finite", stream=sys.stderr)
+    return gaussians.select(usable)
 
 
 def _columns(vertices: np.ndarray, prefix: str) -> torch.Tensor:
     """The properties prefix0, prefix1, ... of vertices [N] in the order of their numbers, [N, C] float32."""
     names = vertices.dtype.names or ()
     found = [name for name in names if re.fullmatch(rf"{prefix}\d+", name)]
-    found.sort(key=lambda name: int(name.removeprefix(prefix)))
+    found.sort(key=lambda name: (len(name), name))
     table = np.zeros((len(vertices), len(found)), np.float32)
     for column, name in enumerate(found):
         table[:, column] = vertices[name]

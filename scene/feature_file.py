@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
 
 FEATURES_NAME = "features.safetensors"
 _FEATURES, _DECODER = "features", "feature_decoder"  # tensors: float16 [N, C], float32 [D, C]
-_COUNT, _HASH = "gaussians", "means_blake2b"  # metadata
+_GAUSSIANS = "gaussians"  # metadata: number of Gaussians and hash of their means
+_OLD_HASH = "means_blake2b"  # where the first files have the hash
 
 
 def write_features(path: Path, gaussians: Gaussians) -> None:
@@ -28,7 +29,8 @@ def write_features(path: Path, gaussians: Gaussians) -> None:
     if gaussians.feature_decoder is not None:
         tensors[_DECODER] = gaussians.feature_decoder.detach().cpu().float().contiguous()
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {_COUNT: str(len(gaussians)), _HASH: _hash_of_means(gaussians)})
+        # A single entry: safetensors writes several in random order, and equal maps shall be equal files.
+        save_file(tensors, temporary, {_GAUSSIANS: f"{len(gaussians)} {_hash_of_means(gaussians)}"})
 
 
 def read_features(path: Path, gaussians: Gaussians) -> Gaussians:
@@ -40,10 +42,11 @@ def read_features(path: Path, gaussians: Gaussians) -> Gaussians:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        features, count = tensors[_FEATURES], int(metadata[_COUNT])
+        count_text, _, digest = metadata[_GAUSSIANS].partition(" ")
+        features, count = tensors[_FEATURES], int(count_text)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise GSplatLocError(f"expected descriptors in {path}, found {error}: train anew") from None
-    if count != len(gaussians) or metadata.get(_HASH) != _hash_of_means(gaussians):
+        raise GSplatLocError(f"expected descriptors in {path}, found {quoted(error)}: train anew") from None
+    if count != len(gaussians) or (digest or metadata.get(_OLD_HASH)) != _hash_of_means(gaussians):
         other = "" if count != len(gaussians) else " at other positions or in another order"
         raise GSplatLocError(
             f"expected descriptors of the .ply's {len(gaussians)} Gaussians in {path}, found descriptors of"

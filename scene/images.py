@@ -3,6 +3,8 @@
 Every resampling keeps image corners on image corners (docs/conventions.md), so `Camera.resized` describes it.
 """
 
+import io
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,19 +12,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pycolmap
-from PIL import Image, UnidentifiedImageError
 
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.image_header import damaged, exif_orientation, is_complete, open_image
+from gsplatloc.scene.image_header import image_size as image_size
 from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
-_ORIENTATION = 0x0112  # EXIF's tag
+# Photos that OpenCV does not read: phones' own format, and raw files of cameras.
+_UNREAD_SUFFIXES = frozenset({
+    ".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+})  # fmt: skip
 # EXIF's orientations 2 to 8: whether to transpose, then flip top to bottom, then left to right.
 _UPRIGHT = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
     6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
 }  # fmt: skip
 DEPTH_UNITS_PER_METRE = 1000.0  # 16-bit depth in millimetres, as Kinect and 7-Scenes store it
+ASPECT_TOLERANCE = 0.01  # relative; rounding of images_4 changes it by less, rotation by far more
+_TINY_COEFFICIENT = 1e-7  # moves no pixel, and is not zero
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
 _ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
@@ -51,7 +59,8 @@ class CameraModel:
 
     @property
     def distorted(self) -> bool:
-        return not self.colmap().is_undistorted()
+        """Whether straight lines are bent: of a fisheye lens they are, also if all its coefficients are 0."""
+        return "FISHEYE" in self.name or not self.colmap().is_undistorted()
 
     def colmap(self) -> pycolmap.Camera:
         return pycolmap.Camera(
@@ -70,9 +79,18 @@ def undistorted_camera(camera_model: CameraModel) -> Camera:
     """The pinhole camera of the undistorted image: no pixel is outside the stored image, same resolution."""
     camera = camera_model.colmap()
     if camera_model.distorted:
+        if camera.is_undistorted():  # a fisheye model, which pycolmap would take for a pinhole
+            camera = _nearly_equidistant(camera)
         camera = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
     center = camera.principal_point_x, camera.principal_point_y
     return Camera(camera.width, camera.height, camera.focal_length_x, camera.focal_length_y, *center)
+
+
+def _nearly_equidistant(camera: pycolmap.Camera) -> pycolmap.Camera:
+    """The equidistant fisheye r = f theta, which fisheye models are without coefficients, with a tiny k1."""
+    focal, center = camera.focal_length_x, (camera.principal_point_x, camera.principal_point_y)
+    params = [focal, camera.focal_length_y, *center, _TINY_COEFFICIENT, 0.0, 0.0, 0.0]
+    return pycolmap.Camera(model="OPENCV_FISHEYE", width=camera.width, height=camera.height, params=params)
 
 
 @lru_cache(maxsize=_MAPS_KEPT)
@@ -125,29 +143,34 @@ class DepthLoader:
     units_per_metre: float = DEPTH_UNITS_PER_METRE
 
     def __call__(self) -> np.ndarray:
+        model = self._model_of(*image_size(self.path))
         depth = decode_depth(self.path, self.units_per_metre)
-        if self.camera_model.distorted:
-            _check_size(depth, self.camera_model, self.path)
-            depth = cv2.remap(depth, _distortion_map(self.camera_model), _NO_SECOND_MAP, cv2.INTER_NEAREST)
+        if model.distorted:
+            depth = cv2.remap(depth, _distortion_map(model), _NO_SECOND_MAP, cv2.INTER_NEAREST)
         if depth.shape == (self.height, self.width):
             return depth
         # Nearest neighbour, because a mean across an edge is the depth of no surface.
         return cv2.resize(depth, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
 
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) as stored, from the header alone. EXIF rotation is ignored, as calibrations do."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise GSplatLocError(f"expected an image at {path}, found {error}: restore or remove it") from None
+    def _model_of(self, width: int, height: int) -> CameraModel:
+        """The camera model of a depth map of this size, which may be smaller than its image."""
+        model = self.camera_model
+        if (width, height) == (model.width, model.height):
+            return model
+        if abs(width * model.height / (height * model.width) - 1) > ASPECT_TOLERANCE:
+            raise GSplatLocError(
+                f"expected depth of {model.width}x{model.height} pixels or that shape in {self.path}, found"
+                f" {width}x{height}: register the depth to the image"
+            )
+        return model.resized(width, height)
 
 
 def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     """The image at `path` as stored, [H, W, 3] uint8 RGB, over a black or white background."""
     if path.suffix.lower() not in (".jpg", ".jpeg") and _has_alpha(path):
         stored = _read(path, cv2.IMREAD_UNCHANGED)
+        if stored.ndim != 3 or stored.shape[2] not in (2, 4) or stored.dtype not in (np.uint8, np.uint16):
+            raise damaged(path, f"{stored.dtype} of shape {stored.shape}, no colours with transparency")
         if stored.dtype == np.uint16:
             stored = (stored // 257).astype(np.uint8)
         alpha = stored[..., -1:].astype(np.float32) / 255
@@ -161,6 +184,12 @@ def image_files(folder: Path) -> list[Path]:
     """Every image under `folder`, sorted, without hidden files (macOS writes `._name.jpg`, no images)."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def unread_files(folder: Path) -> str:
+    """Photos under `folder` in formats that are not read, for a message: `3 .heic, 1 .dng`; empty if none."""
+    suffixes = Counter(path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
+    return ", ".join(f"{suffixes[kind]} {kind}" for kind in sorted(_UNREAD_SUFFIXES) if suffixes[kind])
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -199,28 +228,29 @@ def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _upright_steps(path: Path) -> tuple[bool, bool, bool]:
     """The row of `_UPRIGHT` for the EXIF orientation of an image; no step if it has none."""
-    try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError):  # damaged EXIF is ignored
-        orientation = 1
-    return _UPRIGHT.get(orientation, (False, False, False))
+    return _UPRIGHT.get(exif_orientation(path), (False, False, False))
 
 
 def _has_alpha(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.mode in _ALPHA_MODES
-    except (OSError, UnidentifiedImageError):
-        return False
+    with open_image(path) as image:
+        return image.mode in _ALPHA_MODES
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
-    image = cv2.imread(str(path), flags)
+    """Decode from memory: OpenCV opens no file whose name is not UTF-8, and fills cut files with grey."""
+    image_size(path)  # refuses sizes that the file cannot hold, before memory is allocated
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise damaged(path, str(error)) from None
+    if not is_complete(io.BytesIO(data)):
+        raise damaged(path, "a file that was cut short")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise damaged(path, error.err or "one that OpenCV cannot decode") from None
     if image is None:
-        raise GSplatLocError(
-            f"expected an image at {path}, found none that can be decoded: restore or remove it"
-        )
+        raise damaged(path, "none that can be decoded")
     return image
 
 

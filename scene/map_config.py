@@ -1,21 +1,27 @@
 """config.json and cameras.json of a map: how it was made, and its mapping views."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
 from gsplatloc.scene.cameras import Camera, PosedCamera, View
 from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.version import version
 
 CAMERAS_NAME = "cameras.json"
 _INTRINSICS = ("fx", "fy", "cx", "cy")
+_ENTRY_ERRORS = (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError)
+_LARGEST = 10**9  # of a whole number in config.json; more is a damaged file
+_LARGEST_SIDE = 100_000  # pixels of a camera
 _FORMAT = 1  # raised whenever older files can no longer be read
 
 
@@ -49,23 +55,40 @@ def read_config(map_dir: Path | str) -> MapConfig:
     values = read_json(path)
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != _FORMAT:
-        raise GSplatLocError(f"expected format {_FORMAT} in {path}, found {found}: train this map anew")
+        raise GSplatLocError(
+            f"expected format {_FORMAT} in {path}, found {quoted(found)}: train this map anew"
+        )
     try:
         config = MapConfig(**(values | {"scene": SceneOptions(**values["scene"])}))
-        if not isinstance(config.source_path, str) or not isinstance(config.scene.resolution, int | None):
-            raise TypeError("a source_path that is no string, or a resolution that is no integer")
+        _check_types(config)
+        _check_types(config.scene)
         return config
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise GSplatLocError(
-            f"expected a map's settings in {path}, found {error}: train this map anew"
+            f"expected a map's settings in {path}, found {quoted(error)}: train this map anew"
         ) from None
+
+
+def _check_types(options: MapConfig | SceneOptions) -> None:
+    """Raise TypeError where a value of a file is of another type than its field."""
+    kinds = get_type_hints(type(options))
+    for name, kind in kinds.items():
+        value = getattr(options, name)
+        plain = [
+            get_origin(part) or part for part in (get_args(kind) if isinstance(kind, UnionType) else [kind])
+        ]
+        number = float in plain and isinstance(value, int)
+        if not number and (type(value) not in plain):
+            raise TypeError(f"{name} = {value!r}")
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError(f"{name} = {quoted(value)}")
 
 
 def map_extractor(map_dir: Path | str) -> str | None:
     """The name of the extractor that made a map's descriptors; None if config.json has none."""
     if not config_path(map_dir).is_file():
         return None
-    return read_config(map_dir).extractor.split("-")[0] or None
+    return read_config(map_dir).extractor.partition("-")[0] or None  # names are identifiers
 
 
 def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
@@ -86,21 +109,43 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
 
 
 def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
-    """The mapping views that `write_cameras` wrote; raises GSplatLocError if there are none."""
+    """The mapping views that `write_cameras` wrote; raises GSplatLocError if there are none.
+
+    3D Gaussian splatting's own files have no principal point: it is the image's centre.
+    """
     path = Path(map_dir) / CAMERAS_NAME
     try:
-        return [_posed_camera(entry) for entry in read_json(path)]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise GSplatLocError(f"expected cameras in {path}, found {error!r}: train this map anew") from None
+        return [_posed_camera(entry) for entry in _entries(path)]
+    except _ENTRY_ERRORS as error:
+        raise _no_cameras(path, error) from None
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    entries = read_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("no list of cameras")
+    return entries
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    width, height = (int(entry[key]) for key in ("width", "height"))
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
+        raise ValueError(f"{quoted(width)} x {quoted(height)} pixels")
+    return width, height
 
 
 def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
-    size = (int(entry[key]) for key in ("width", "height"))
-    intrinsics = (float(entry[key]) for key in _INTRINSICS)
+    width, height = _size(entry)
+    center = {"cx": width / 2, "cy": height / 2}
+    fx, fy, cx, cy = (float((center | entry)[key]) for key in _INTRINSICS)
     rotation, position = (torch.tensor(entry[key], dtype=torch.float64) for key in ("rotation", "position"))
-    world_from_cam = se3.from_rotation_translation(rotation.reshape(3, 3), position.reshape(3))
-    camera = Camera(*size, *intrinsics)
-    return PosedCamera(camera, se3.inverse(world_from_cam), entry["img_name"])
+    matrix = torch.cat([rotation.reshape(3, 3), position.reshape(3, 1)], 1)
+    world_from_cam = rigid_from_matrix(matrix.numpy(), f"the camera {quoted(entry['img_name'])}")
+    if world_from_cam is None or not (min(fx, fy) > 0 and math.isfinite(fx + fy + cx + cy)):
+        raise ValueError(f"a camera that is not finite: {quoted(entry['img_name'])}")
+    if not isinstance(entry["img_name"], str):
+        raise TypeError(f"img_name = {entry['img_name']!r}")
+    return PosedCamera(Camera(width, height, fx, fy, cx, cy), se3.inverse(world_from_cam), entry["img_name"])
 
 
 def longest_side(map_dir: Path | str) -> int | None:
@@ -109,7 +154,10 @@ def longest_side(map_dir: Path | str) -> int | None:
     if not path.is_file():
         return None
     try:
-        sides = [int(entry[side]) for entry in read_json(path) for side in ("width", "height")]
-        return max(sides, default=None)
-    except (KeyError, TypeError, ValueError) as error:
-        raise GSplatLocError(f"expected cameras in {path}, found {error!r}: train this map anew") from None
+        return max((side for entry in _entries(path) for side in _size(entry)), default=None)
+    except _ENTRY_ERRORS as error:
+        raise _no_cameras(path, error) from None
+
+
+def _no_cameras(path: Path, error: Exception) -> GSplatLocError:
+    return GSplatLocError(f"expected cameras in {path}, found {quoted(repr(error))}: train this map anew")

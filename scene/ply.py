@@ -1,13 +1,16 @@
 """The vertices of a PLY file as a numpy structured array, through plyfile, with one-line errors."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from plyfile import PlyData, PlyElement, PlyParseError
 
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
+
+_MAX_HEADER = 1_000_000  # bytes
 
 
 def write_vertices(path: Path | str, vertices: np.ndarray) -> None:
@@ -22,21 +25,45 @@ def read_vertices(path: Path | str, wanted: Callable[[str], bool] = lambda name:
     Returns a structured array [N] in the byte order of the file. Raises GSplatLocError if the file is
     missing, cut short or not a PLY file of scalar vertex properties.
     """
+    _check_counts(Path(path))
     try:
         # plyfile reads value by value (minutes for a large map) unless it maps the file into memory.
         mapped = PlyData.read(Path(path), mmap="r")["vertex"].data
     except FileNotFoundError:
         raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
-    except (PlyParseError, KeyError, ValueError, UnicodeDecodeError) as error:
-        raise GSplatLocError(
-            f"expected a PLY file with vertices, found {error} in {path}: restore it"
-        ) from None
+    except (PlyParseError, KeyError, ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
+        raise _broken(path, error) from None
     names = [name for name in mapped.dtype.names or () if wanted(name)]
     lists = [name for name in names if mapped.dtype[name].hasobject]
     if lists:
-        raise GSplatLocError(f"expected scalar vertex properties in {path}, found a list '{lists[0]}'")
+        raise GSplatLocError(
+            f"expected scalar vertex properties in {path}, found a list '{quoted(lists[0])}'"
+        )
     # Copied, because a mapped array changes, or fails, when the file is written again.
     vertices = np.empty(len(mapped), [(name, mapped.dtype[name]) for name in names])
     for name in names:
         vertices[name] = mapped[name]
     return vertices
+
+
+def _check_counts(path: Path) -> None:
+    """Raise if the header promises more entries than the file has bytes: memory is allocated for them."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = file.read(_MAX_HEADER)
+    except FileNotFoundError:
+        raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
+    except OSError as error:
+        raise _broken(path, error) from None
+    if not header.startswith(b"ply"):
+        raise _broken(path, "another kind of file")
+    for name, count in re.findall(
+        rb"^element +(\S+) +(\d+)", header.partition(b"end_header")[0], re.MULTILINE
+    ):
+        if len(count) > 18 or int(count) > size:
+            raise _broken(path, f"{count.decode()} of {name.decode(errors='replace')} in {size} bytes")
+
+
+def _broken(path: Path | str, found: object) -> GSplatLocError:
+    return GSplatLocError(f"expected a PLY file with vertices, found {quoted(found)} in {path}: restore it")

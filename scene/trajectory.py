@@ -5,6 +5,7 @@ tz qx qy qz qw`: seconds, then the pose of the camera in the world in metres (`w
 poses are `cam_from_world`.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import write_text
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_text, write_text
 
 _COLUMNS = "timestamp tx ty tz qx qy qz qw"
 _HEADER = f"# camera in the world\n# {_COLUMNS}\n"
@@ -88,22 +89,29 @@ def associate(first: np.ndarray, second: np.ndarray, tolerance: float) -> tuple[
 
 def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
     """The words of every line of a TUM file that is no comment, with `FILE, line N` for error messages."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise GSplatLocError(f"expected a text file {path}, found {error}: check the path") from None
+    lines = read_text(path).splitlines()
     split = [(line.replace(",", " ").split(), f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
     return [(words, where) for words, where in split if words and not words[0].startswith("#")]
+
+
+def finite_number(word: str) -> float:
+    """The number in `word`; ValueError if it is none, or not finite."""
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word} is not finite")
+    return number
 
 
 def _numbers(words: list[str], where: str) -> list[float]:
     try:
         numbers = [float(word) for word in words[:8]]
     except ValueError as error:
-        raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {error}: correct the line") from None
+        raise GSplatLocError(
+            f"expected `{_COLUMNS}` in {where}, found {quoted(error)}: correct the line"
+        ) from None
     if len(numbers) < 8:
         raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: correct it")
-    if not np.isfinite(numbers).all() or not any(numbers[4:]):
+    if not np.isfinite(numbers).all() or not 1e-6 < math.hypot(*numbers[4:]) < 1e6:
         raise GSplatLocError(
             f"expected finite numbers and a non-zero quaternion in {where}, found others: correct it"
         )

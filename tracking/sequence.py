@@ -1,5 +1,6 @@
 """RGB-D sequences of any layout, in the order of time, with the ground truth where there is one."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import View
+from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
-from gsplatloc.scene.readers.views import report_skipped
 from gsplatloc.scene.trajectory import Trajectory, associate
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 Split = Literal["all", "train", "test"]
@@ -30,6 +32,7 @@ class RgbdSequence:
     views: list[View]  # all with depth, in the order of time
     timestamps: np.ndarray  # [N] float64 seconds
     truth: Trajectory | None
+    report: str = ""  # one line: what the reader found, used and left out, and why
 
     def first_pose(self) -> Tensor:
         """The pose [4, 4] that fixes the world frame: the first image's ground truth, or the identity."""
@@ -52,10 +55,13 @@ def read_sequence(
     path = Path(path).expanduser()
     options = options or SceneOptions()
     if TumRgbdReader().matches(path):
-        views, truth = read_frames(path, options), read_truth(path)
+        tally = Tally()
+        views, truth = read_frames(path, options, tally), read_truth(path)
+        report = tally.scene(path, views, []).report
         name = path.resolve().name
     else:
         scene = read_scene(path, options)
+        report = scene.report
         views, truth, name = _stamped(scene.train, scene.test, split), None, scene.name
     views = [view for view in views if view.load_depth is not None][frames]
     if truth is not None:
@@ -68,14 +74,15 @@ def read_sequence(
     stamps = np.array([view.timestamp for view in views])
     if truth is None and not TumRgbdReader().matches(path):
         truth = Trajectory(stamps, torch.stack([view.cam_from_world for view in views]))
-    return RgbdSequence(name, views, stamps, truth)
+    return RgbdSequence(name, views, stamps, truth, report)
 
 
 def _from_first_truth(path: Path, views: list[View], truth: Trajectory) -> list[View]:
     """Without the views before the first that has a ground-truth pose; all of them where none has."""
     known, _ = associate(np.array([view.timestamp for view in views]), truth.timestamps, TOLERANCE)
     first = int(known[0]) if len(known) else 0
-    report_skipped(path, first, "before the first ground-truth pose")
+    if first:
+        log(f"{path}: skipped {first} images: before the first ground-truth pose", stream=sys.stderr)
     return views[first:]
 
 

@@ -82,8 +82,8 @@ class ProgressBar:
 
 
 def log(message: str, quiet: bool = False, stream: TextIO | None = None) -> None:
-    """Print a line above the progress bar, if one is on the screen."""
-    if not quiet:
+    """Print a line above the progress bar, if one is on the screen; nothing if there is no message."""
+    if message and not quiet:
         tqdm.write(message, file=stream or sys.stdout)
 
 

@@ -1,14 +1,46 @@
 """Files are written under a temporary name and renamed when complete, so that none is ever incomplete."""
 
+import codecs
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')  # in a file name on one system or another
+_NAME_BYTES = 120  # of each part of a name: file systems allow 255, and temporary names are longer
+_MAX_PARTS = 8  # folders of a name, the file included
+_IMAGE_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")  # .png, but not the decimals of a time
+
+
+def output_path(folder: Path | str, name: str, ending: str, taken: set[Path] | None = None) -> Path:
+    """Where to write the file that belongs to `name`, always inside `folder`, with `ending` for its suffix.
+
+    Every name that comes from a file (a pose file, a map, a model) passes through here: `..`, drives,
+    absolute paths, control characters and endless names lose their effect. A path in `taken` is not given
+    twice.
+    """
+    parts = [_safe_part(part) for part in re.split(r"[/\\]", _IMAGE_ENDING.sub("", name))]
+    kept = [part for part in parts if part][-_MAX_PARTS:] or ["unnamed"]
+    folder = Path(folder).joinpath(*kept[:-1])
+    path, number = folder / (kept[-1] + ending), 1
+    while taken is not None and path in taken:
+        number += 1
+        path = folder / f"{kept[-1]}-{number}{ending}"
+    if taken is not None:
+        taken.add(path)
+    return path
+
+
+def _safe_part(part: str) -> str:
+    part = _FORBIDDEN.sub("_", part).strip(" ")
+    part = part.encode()[:_NAME_BYTES].decode(errors="ignore")
+    return "" if set(part) <= {"."} else part
 
 
 @contextmanager
@@ -27,10 +59,25 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def utf8_path(path: Path) -> Iterator[str]:
+    """`path` for libraries that crash at a name that is not UTF-8: a link replaces such a path."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / f"link{path.suffix.encode(errors='ignore').decode()}"
+            link.symlink_to(path.resolve())
+            yield str(link)
+        return
+    yield str(path)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # File names that are not UTF-8 are in `text` as lone surrogates.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -39,13 +86,32 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; a missing or broken one is a `GSplatLocError` that names it."""
+    """Read a JSON file; a missing or broken one is a `GSplatLocError` that names it.
+
+    A byte order mark is skipped. Numbers too long for Python, and lists too deep for it, are errors.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path, "a JSON file"))
+    except RecursionError:
+        raise _no_json(path, "lists or objects nested too deeply") from None
+    except ValueError as error:
+        raise _no_json(path, error) from None
+
+
+def read_text(path: Path | str, expected: str = "a text file", action: str = "check the path") -> str:
+    """Read UTF-8, or UTF-16 with a byte order mark; a missing or other file is a `GSplatLocError`."""
+    try:
+        data = Path(path).read_bytes()
+        utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
     except FileNotFoundError:
-        raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise GSplatLocError(f"expected JSON in {path}, found {error}: restore or rewrite the file") from None
+        raise GSplatLocError(f"expected {expected} {path}, found none: {action}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GSplatLocError(f"expected {expected} {path}, found {quoted(error)}: {action}") from None
+
+
+def _no_json(path: Path | str, found: object) -> GSplatLocError:
+    return GSplatLocError(f"expected JSON in {path}, found {quoted(found)}: restore or rewrite the file")
 
 
 def _finite(value: Any) -> Any:

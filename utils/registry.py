@@ -11,11 +11,14 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +27,8 @@ from gsplatloc.utils.errors import GSplatLocError
 Member = TypeVar("Member")
 PLUGIN_GROUP = "gsplatloc.plugins"  # entry points: modules that register members when they are imported
 PLUGIN_VARIABLE = "GSPLATLOC_PLUGINS"
+_LOCK = threading.RLock()  # held while modules are imported; a module may ask for members meanwhile
+_OWNERS: dict[type[Any], tuple[str, str]] = {}  # options: (family, name) of the member that has them
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,15 @@ class Registry(Generic[Member]):
     ... def make(options: LmOptions, context: StageContext) -> Refiner: ...
     """
 
-    def __init__(self, family: str, package: str):
-        """`family` is what errors call a member; the modules of `package` register members when imported."""
+    def __init__(self, family: str, package: str, has_options: bool = True, reserved: Collection[str] = ()):
+        """`family` is what errors call a member; the modules of `package` register members when imported.
+
+        With `has_options=False` members have no options: nothing sets them. `reserved` names are refused.
+        """
         self.family, self._package = family, package
+        self._has_options, self._reserved = has_options, reserved
         self._entries: dict[str, Entry[Member]] = {}
-        self._loaded = False
+        self._loading = self._loaded = False
 
     def register(
         self, name: str, options: type[Any] = NoOptions, help: str = "", priority: int = 0
@@ -62,20 +71,43 @@ class Registry(Generic[Member]):
         """Decorator of the function or class that makes the member.
 
         The same function may be registered again, which replaces it (a module that is reloaded, a notebook
-        cell that is run twice). Raises `GSplatLocError` if another one has the name.
+        cell that is run twice). Raises `GSplatLocError` if another one has the name or the options, for a
+        reserved name, and for a name that is no identifier: flags and versions contain it.
         """
 
         def add(make: Callable[..., Member]) -> Callable[..., Member]:
-            known = self._entries.get(name)
-            if known is not None and _origin(known.make) != _origin(make):
-                raise GSplatLocError(
-                    f"expected one {self.family} called {name!r}, found two, {_origin(known.make)} and"
-                    f" {_origin(make)}: rename one"
-                )
+            self._check(name, options, make)
+            if options is not NoOptions:
+                _OWNERS[options] = (self.family, name)
             self._entries[name] = Entry(name, help, options, make, priority)
             return make
 
         return add
+
+    def _check(self, name: str, options: type[Any], make: Callable[..., Member]) -> None:
+        if not name.isidentifier() or iskeyword(name) or name in self._reserved:
+            other = f" other than {', '.join(self._reserved)}" if self._reserved else ""
+            raise GSplatLocError(
+                f"expected an identifier{other} as the name of a {self.family}, found {name!r} of"
+                f" {_origin(make)}: rename it"
+            )
+        known = self._entries.get(name)
+        if known is not None and _origin(known.make) != _origin(make):
+            raise GSplatLocError(
+                f"expected one {self.family} called {name!r}, found two, {_origin(known.make)} and"
+                f" {_origin(make)}: rename one"
+            )
+        if not self._has_options and options is not NoOptions:
+            raise GSplatLocError(
+                f"expected the {self.family} {name!r} without options, which nothing could set, found"
+                f" {options.__name__}: make constants of them"
+            )
+        owner = _OWNERS.get(options, (self.family, name))
+        if owner != (self.family, name):
+            raise GSplatLocError(
+                f"expected options of its own for the {self.family} {name!r}, found {options.__name__} of the"
+                f" {' '.join(owner)}: derive a dataclass from it"
+            )
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
@@ -100,41 +132,87 @@ class Registry(Generic[Member]):
         options = self[name].options
         return next((item for item in settings if type(item) is options), None) or options()
 
+    def make(self, name: str, settings: Iterable[Any], *arguments: Any) -> Member:
+        """Member `name` with its options in `settings`, or its default ones; the family fixes `arguments`.
+
+        Raises `GSplatLocError` if the member's attribute `name` differs: results are kept by that name.
+        """
+        member = self[name].make(self.options_of(name, settings), *arguments)
+        found = getattr(member, "name", None)
+        if found != name:
+            raise GSplatLocError(
+                f"expected the attribute name={name!r} of the {self.family} that is registered as {name!r},"
+                f" found {found!r}: correct {_origin(self[name].make)}"
+            )
+        return member
+
     def _load(self) -> None:
+        """Import all members once. Other threads wait; the imported modules see what is there so far."""
         if self._loaded:
             return
-        self._loaded = True  # before the imports, which may ask for members themselves
-        try:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
-            load_plugins()
-        except BaseException:
-            self._loaded = False  # the next call reports the same failure instead of a part of the members
-            raise
+        with _LOCK:
+            if self._loading or self._loaded:
+                return
+            self._loading = True
+            try:
+                package = importlib.import_module(self._package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{self._package}.{module.name}")
+                _load_plugins()
+                self._loaded = True  # not after a failure, which the next call reports again
+            finally:
+                self._loading = False
+
+
+def check_settings(settings: Iterable[Any], *families: Registry[Any]) -> None:
+    """Raise `GSplatLocError` for an object in `settings` that is not the options of a member."""
+    known = {entry.options for family in families for entry in family.entries()} - {NoOptions}
+    for item in settings:
+        if type(item) not in known:
+            names = ", ".join(sorted(options.__name__ for options in known))
+            raise GSplatLocError(
+                f"expected settings out of {names}, found {item!r:.80}: remove it, or register its method"
+            )
 
 
 @cache
-def load_plugins() -> None:
+def _load_plugins() -> None:
     """Import the modules of other people: entry points, and the files and modules of GSPLATLOC_PLUGINS."""
     for point in metadata.entry_points(group=PLUGIN_GROUP):
-        point.load()
+        distribution = point.dist.name if point.dist else "a distribution"
+        with _import_of(f"{point.value} of {distribution}", "repair or uninstall it"):
+            point.load()
     for text in filter(None, map(str.strip, os.environ.get(PLUGIN_VARIABLE, "").split(","))):
         import_plugin(text)
 
 
 def import_plugin(text: str) -> None:
-    """Import a module by its name or a .py file by its path; raises `GSplatLocError` if there is none."""
-    if text.endswith(".py"):
-        _import_file(Path(text).expanduser().resolve())
-        return
+    """Import a module by its name or a .py file by its path.
+
+    Raises `GSplatLocError` if there is none, and if it imports something that there is not.
+    """
+    with _import_of(text, f"install what it needs, or remove it from {PLUGIN_VARIABLE}"):
+        if text.endswith(".py"):
+            _import_file(Path(text).expanduser().resolve())
+            return
+        try:
+            importlib.import_module(text)
+        except ModuleNotFoundError as error:
+            if not f"{text}.".startswith(f"{error.name}."):
+                raise  # a module that the plugin imports
+            raise GSplatLocError(
+                f"expected a module or a .py file for the plugin {text!r}, found none ({error}): correct"
+                f" {PLUGIN_VARIABLE} or install it"
+            ) from None
+
+
+@contextmanager
+def _import_of(plugin: str, remedy: str) -> Iterator[None]:
+    """Turn an ImportError into a user's error that names the plugin: it is met by every command."""
     try:
-        importlib.import_module(text)
-    except ModuleNotFoundError as error:
-        raise GSplatLocError(
-            f"expected a module or a .py file for the plugin {text!r}, found none ({error}): correct"
-            f" {PLUGIN_VARIABLE} or install it"
-        ) from None
+        yield
+    except ImportError as error:
+        raise GSplatLocError(f"expected to import the plugin {plugin}, found {error}: {remedy}") from error
 
 
 def _import_file(path: Path) -> None:

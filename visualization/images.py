@@ -94,14 +94,21 @@ def draw_text(
     image: Image, text: str, origin: tuple[int, int], size: int, color: RGB, weight: int = 400
 ) -> int:
     """Write `text` with its baseline's left end at `origin`, in place; returns the x where it ends."""
-    end, _ = cv2.putText(image, text, origin, color, cv2.FontFace("sans"), size, weight)
+    end, _ = cv2.putText(image, _drawable(text), origin, color, cv2.FontFace("sans"), size, weight)
     return int(end[0])
 
 
 def text_width(text: str, size: int, weight: int = 400) -> int:
     """Pixels that `draw_text` covers from left to right."""
-    left, _, width, _ = cv2.getTextSize((4096, 256), text, (0, 128), cv2.FontFace("sans"), size, weight)
+    left, _, width, _ = cv2.getTextSize(
+        (4096, 256), _drawable(text), (0, 128), cv2.FontFace("sans"), size, weight
+    )
     return int(left + width)
+
+
+def _drawable(text: str) -> str:
+    """`text` without what crashes OpenCV: bytes of file names that are not UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def encode_jpeg(image: Image, quality: int = 82) -> bytes:

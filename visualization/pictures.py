@@ -14,7 +14,7 @@ from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path, output_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
 
@@ -83,8 +83,8 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
         old.unlink()
     paths = []
     for index, picture in enumerate(pictures, start=1):
-        name = re.sub(r"[^\w.-]+", "_", Path(picture.name).with_suffix("").as_posix())
-        paths.append(folder / f"{index:02d}_{picture.kind}_{name}.png")
+        name = re.sub(r"[^\w.-]+", "_", picture.name)
+        paths.append(output_path(folder, f"{index:02d}_{picture.kind}_{name}", ".png"))
         with atomic_path(paths[-1]) as temporary:
             temporary.write_bytes(images.encode_png(draw_picture(picture)))
     return paths
@@ -169,7 +169,7 @@ def _caption_bar(picture: QueryPicture, width: int) -> Image:
 
 def _shortened(name: str, width: int) -> str:
     """The end of a name that fits into `width` pixels: frames differ there."""
-    shown = name
+    shown = name if len(name) < 200 else "…" + name[-200:]
     while len(shown) > 4 and images.text_width(shown, 17, 500) > width:
         shown = "…" + shown[2:]
     return shown

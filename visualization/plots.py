@@ -11,6 +11,7 @@ import numpy as np
 from gsplatloc.utils.errors import GSplatLocError
 
 _TEXT = "#010203"  # replaced by the page's text colour
+_LARGEST_FIGURE = 1e15
 _PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
 
 
@@ -69,12 +70,13 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
     """The entries of a training.jsonl; a line that was cut short is skipped, a missing file has none."""
     path = Path(path)
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
         try:
             entries.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-    return entries
+    return [entry for entry in entries if isinstance(entry, dict) and _number(entry.get("iteration")) >= 0]
 
 
 def _figure() -> tuple[Any, Any]:
@@ -123,5 +125,7 @@ def _svg(figure: Any) -> str:
     return svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _number(value: Any) -> float:
+    """A figure of a log that may be damaged; NaN if it is none that can be drawn."""
+    known = isinstance(value, int | float) and abs(value) < _LARGEST_FIGURE
+    return float(value) if known else float("nan")

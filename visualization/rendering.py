@@ -13,7 +13,7 @@ from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path, output_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
 
@@ -61,9 +61,10 @@ def write_images(folder: Path | str, shown: Iterable[Renderings], total: int, op
     """Write rgb/, depth/ and features/ into `folder`, and a film of them if OpenCV can encode one."""
     folder = Path(folder)
     film = Film(folder / "film.mp4", options.fps) if options.video else None
+    taken: set[Path] = set()
     for rendered in progress(shown, total, "rendering"):
         for kind, image in rendered.images.items():
-            path = (folder / kind / rendered.name).with_suffix(".png")
+            path = output_path(folder / kind, rendered.name, ".png", taken)
             with atomic_path(path) as temporary:
                 temporary.write_bytes(images.encode_png(image))
         if film:

@@ -1,5 +1,6 @@
 """Localize images in a map: `gsplatloc localize -m OUT [--queries FOLDER]`."""
 
+import sys
 from pathlib import Path
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
@@ -9,6 +10,7 @@ from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
+from gsplatloc.scene.images import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -35,8 +37,17 @@ def main() -> None:
 def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:
     """The images to localize: those of a folder, or the scene's test images."""
     if arguments.queries is not None:
-        return queries_in_folder(arguments.queries, arguments.camera.known())
+        queries = queries_in_folder(arguments.queries, arguments.camera.known())
+        left_out = unread_files(Path(arguments.queries))
+        report = f"{arguments.queries}: found {len(queries)} images"
+        log(
+            report + (f", left out {left_out} (not read)" if left_out else ""),
+            arguments.computation.quiet,
+            sys.stderr,
+        )
+        return queries
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
+    log(scene.report, arguments.computation.quiet, sys.stderr)
     if not scene.test:
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"

@@ -1,5 +1,6 @@
 """Refine the poses of any estimator in a map: `gsplatloc refine -m OUT --poses poses.txt`."""
 
+import sys
 from pathlib import Path
 
 from gsplatloc.arguments.refinement import RefineArguments, parse_refine_arguments
@@ -47,6 +48,7 @@ def find_queries(arguments: RefineArguments, config: MapConfig) -> list[QueryIma
         poses = read_pose_file(arguments.poses, names, arguments.format)
         return queries_of_folder(arguments.images, poses, arguments.camera.known())
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
+    log(scene.report, arguments.computation.quiet, sys.stderr)
     views = scene.test if arguments.split == "test" else scene.train
     if not views:
         raise GSplatLocError(

@@ -1,5 +1,7 @@
 """Track an RGB-D sequence and map it: `gsplatloc track -s SCENE -m OUT [--method lm|gsplatloc]`."""
 
+import sys
+
 from gsplatloc.arguments.tracking import TrackingArguments, parse_tracking_arguments
 from gsplatloc.tracking.run import TrackingResult, track, write_result
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
@@ -11,6 +13,7 @@ def main() -> None:
     arguments = parse_tracking_arguments()
     options = arguments.tracking()
     sequence = read_sequence(arguments.source_path, arguments.scene(), arguments.split, arguments.range())
+    log(sequence.report, arguments.quiet, sys.stderr)
     with ProgressBar(len(sequence.views), "tracking", quiet=arguments.quiet) as bar:
         result = track(sequence, options, bar.advance)
     write_result(arguments.model_path, sequence, options, result)

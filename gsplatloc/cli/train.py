@@ -1,5 +1,6 @@
 """Make a feature splat map of a scene: `gsplatloc train -s SCENE -m OUT [--preset cpu]`."""
 
+import sys
 from shlex import quote
 
 from gsplatloc.arguments.training import ViewerArguments, parse_train_arguments
@@ -7,12 +8,15 @@ from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils.console import log
 
 
 def main() -> None:
     arguments = parse_train_arguments()
     scene = read_scene(arguments.scene.source_path, arguments.scene.options())
+    scene = without_damaged(scene, arguments.scene.strict)
+    log(scene.report, arguments.output.quiet, sys.stderr)
     quiet = arguments.output.quiet
     log(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views (not used)", quiet)
     report = train(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.registry import Registry
 
 DEFAULT_EXTRACTOR = "xfeat"
@@ -43,7 +44,7 @@ class Features:
 class Extractor(Protocol):
     """Extracts features. It holds a network and no state: the same image gives the same features."""
 
-    name: str  # in the registry
+    name: str  # the registered name
     version: str  # "NAME-..."; differs whenever the same image gives other features, except for rounding
     channels: int  # D
     device: torch.device
@@ -58,8 +59,8 @@ class Extractor(Protocol):
         ...
 
 
-# Factories take (options, device, top_k).
-EXTRACTORS = Registry[Extractor]("feature extractor", __name__)
+# Factories take (options: NoOptions, device, top_k).
+EXTRACTORS = Registry[Extractor]("feature extractor", __name__, has_options=False)
 
 
 def make_extractor(
@@ -67,7 +68,12 @@ def make_extractor(
 ) -> Extractor:
     """The extractor called `name`, its network on `device`, with at most `top_k` keypoints per image.
 
-    Raises `GSplatLocError` for an unknown name or missing weights.
+    Raises `GSplatLocError` for an unknown name, missing weights, and a version without the name.
     """
-    entry = EXTRACTORS[name]
-    return entry.make(entry.options(), device, top_k)
+    extractor = EXTRACTORS.make(name, (), device, top_k)
+    if not extractor.version.startswith(f"{name}-"):
+        raise GSplatLocError(
+            f"expected a version of the feature extractor that starts with {name}-, found"
+            f" {extractor.version!r}: maps could not be queried with it, correct its version"
+        )
+    return extractor

@@ -17,7 +17,7 @@ DEFAULT_INITIAL = "landmarks"
 class InitialPose(Protocol):
     """Proposes poses of a query."""
 
-    name: str
+    name: str  # the registered name
 
     def hypotheses(self, query: Query) -> Iterable[PoseEstimate]:
         """At least one estimate, the most promising first.

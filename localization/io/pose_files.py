@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pycolmap
 from torch import Tensor
 
 from gsplatloc.localization.io.poses import read_poses
+from gsplatloc.scene.colmap_model import IMAGE_FILES, read_model
 from gsplatloc.scene.images import CameraModel
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_text
 
 PoseFormat = Literal["auto", "pgt", "tum", "colmap"]
-_COLMAP_FILES = ("images.bin", "images.txt")
 _STAMP_TOLERANCE = 0.02  # seconds between an image and its pose (TUM's own association)
 _UNIT_TOLERANCE = 0.01  # of a quaternion's norm; files have few decimals
 _CHECKED_LINES = 20  # whose quaternions are checked to detect a format
@@ -83,12 +83,9 @@ def detect_format(path: Path) -> PoseFormat:
 
 
 def _first_rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            kept = (line.replace(",", " ").split() for line in file)
-            rows = [words for words in kept if words and not words[0].startswith("#")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise GSplatLocError(f"expected poses in {path}, found {error}: check --poses") from None
+    text = read_text(path, "a pose file", "check --poses")
+    kept = (line.replace(",", " ").split() for line in text.splitlines())
+    rows = [words for words in kept if words and not words[0].startswith("#")]
     return rows[:_CHECKED_LINES]
 
 
@@ -114,28 +111,21 @@ def _read_pgt(path: Path) -> dict[str, ExternalPose]:
 
 def _colmap_folder(path: Path) -> Path | None:
     """The folder of a COLMAP model: its own path, or that of one of its files; None for other paths."""
-    folder = path.parent if path.name in _COLMAP_FILES else path
-    return folder if any((folder / name).is_file() for name in _COLMAP_FILES) else None
+    folder = path.parent if path.name in IMAGE_FILES else path
+    return folder if any((folder / name).is_file() for name in IMAGE_FILES) else None
 
 
 def _read_colmap(path: Path) -> dict[str, ExternalPose]:
     folder = _colmap_folder(path)
-    try:
-        if folder is None:
-            raise ValueError(f"neither {' nor '.join(_COLMAP_FILES)}")
-        model = pycolmap.Reconstruction(str(folder))
-    except (ValueError, RuntimeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise GSplatLocError(f"expected a COLMAP model in {path}, found {reason}: export it again") from None
+    if folder is None:
+        names = " nor ".join(IMAGE_FILES)
+        raise GSplatLocError(f"expected a COLMAP model in {path}, found neither {names}: export it again")
+    model = read_model(folder)
     poses = {}
-    for image in model.images.values():
-        if image.has_pose:
-            matrix = image.cam_from_world().matrix()
-            pose = rigid_from_matrix(matrix, f"the pose of {image.name} in {path}")
-            if pose is not None:
-                poses[image.name] = ExternalPose(
-                    pose, camera_model=CameraModel.from_colmap(model.cameras[image.camera_id])
-                )
+    for image in model.images:
+        pose = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name} in {path}")
+        if pose is not None:
+            poses[image.name] = ExternalPose(pose, camera_model=model.camera_models[image.camera_id])
     return poses
 
 
@@ -149,13 +139,12 @@ def _of_named_images(
         bare = [other for other in last.get(_last(name), []) if "/" not in name or "/" not in other]
         alike = [name] if name in poses else plain.get(_plain(name), bare)
         if len(alike) > 1:
-            raise GSplatLocError(
-                f"expected one pose of {name} in {path}, found {' and '.join(alike[:2])}: remove one"
-            )
+            both = quoted(" and ".join(alike[:2]))
+            raise GSplatLocError(f"expected one pose of {name} in {path}, found {both}: remove one")
         if alike:
             found[name] = poses[alike[0]]
     if names and not found:
-        listed = next(iter(poses), "nothing")
+        listed = quoted(next(iter(poses), "nothing"))
         raise GSplatLocError(
             f"expected poses of images like {names[0]} in {path}, found {listed}: pass poses of this scene"
         )

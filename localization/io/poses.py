@@ -4,18 +4,20 @@ Ground Truth", ICCV 2021): one line per image, `name qw qx qy qz tx ty tz [focal
 Columns are separated by spaces, so a space in a name is written as %20.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import write_text
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_text, write_text
 
 _POSE_NUMBERS = 7  # four of the quaternion, three of the translation
 
@@ -35,19 +37,27 @@ def read_poses(path: Path | str) -> dict[str, PoseRecord]:
     The ninth column is a focal length only if it is the last column: some published estimates have error
     figures there, which are not read. Blank lines and lines that start with # are skipped.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise GSplatLocError(f"expected a pose file {path}, found {error}: check the path") from None
+    lines = read_text(path, "a pose file").splitlines()
     numbered = [(number, line.split()) for number, line in enumerate(lines, start=1)]
     kept = [(number, words) for number, words in numbered if words and not words[0].startswith("#")]
     numbers = [_numbers(words, f"{path}, line {number}") for number, words in kept]
     poses = _matrices(torch.tensor([row[:_POSE_NUMBERS] for row in numbers], dtype=torch.float64))
     records = [
-        PoseRecord(unquote(words[0]), pose, row[-1] if len(row) == _POSE_NUMBERS + 1 else None)
+        PoseRecord(
+            unquote(words[0], errors="surrogateescape"),
+            pose,
+            row[-1] if len(row) == _POSE_NUMBERS + 1 else None,
+        )
         for (_, words), pose, row in zip(kept, poses, numbers)
     ]
-    return {record.name: record for record in records}
+    found: dict[str, PoseRecord] = {}
+    for record in records:
+        known = found.setdefault(record.name, record)
+        if not torch.equal(known.cam_from_world, record.cam_from_world):
+            raise GSplatLocError(
+                f"expected one pose of {quoted(record.name)} in {path}, found two that differ: remove one"
+            )
+    return found
 
 
 def write_poses(path: Path | str, records: Iterable[PoseRecord]) -> None:
@@ -60,10 +70,16 @@ def _numbers(words: list[str], where: str) -> list[float]:
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError as error:
-        raise GSplatLocError(f"expected numbers in {where}, found {error}: correct the line") from None
+        raise GSplatLocError(
+            f"expected numbers in {where}, found {quoted(error)}: correct the line"
+        ) from None
     if len(numbers) < _POSE_NUMBERS:
         raise GSplatLocError(
             f"expected `name qw qx qy qz tx ty tz [focal]` in {where}, found {len(words)} columns"
+        )
+    if not np.isfinite(numbers[:_POSE_NUMBERS]).all() or not 1e-6 < math.hypot(*numbers[:4]) < 1e6:
+        raise GSplatLocError(
+            f"expected finite numbers and a non-zero quaternion in {where}, found others: remove the line"
         )
     return numbers
 
@@ -75,7 +91,10 @@ def _matrices(numbers: Tensor) -> Tensor:
 
 
 def _format(record: PoseRecord) -> str:
-    name = re.sub(r"[\s%]|^#", lambda match: quote(match[0], safe=""), record.name)
+    # Bytes of a file name that are not UTF-8 are lone surrogates in Python.
+    name = re.sub(
+        r"[\s%\udc80-\udcff]|^#", lambda match: quote(match[0], "", errors="surrogateescape"), record.name
+    )
     quaternion = se3.quaternion_from_rotation(record.cam_from_world[:3, :3])
     numbers = torch.cat([quaternion, record.cam_from_world[:3, 3]]).tolist()
     if record.focal is not None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
 
 FILE_NAME = "landmarks.safetensors"
@@ -80,21 +80,46 @@ def load_landmarks(path: Path | str) -> Landmarks:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except safetensors.SafetensorError as error:
-        raise GSplatLocError(f"expected landmarks in {path}, found {error}: train this map anew") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise GSplatLocError(
+            f"expected landmarks in {path}, found {quoted(error)}: train this map anew"
+        ) from None
     if metadata.get("format") == "gsplatloc-landmarks-1":  # written before distances were kept
-        tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(len(tensors["positions"]), 1)
+        count = len(tensors.get("lengths", torch.zeros(1)).flatten())
+        tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(count, 1)
     elif metadata.get("format") != _FORMAT:
-        found = metadata.get("format", "no format name")
+        found = quoted(metadata.get("format", "no format name"))
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
     try:
-        return Landmarks(
+        return _checked(Landmarks(
             positions=tensors["positions"],
             descriptors=torch.nn.functional.normalize(tensors["descriptors"].float(), dim=1),
             directions=tensors["directions"].float(),
             distances=tensors["distances"].float(),
             lengths=tensors["lengths"].int(),
             extractor=metadata["extractor"],
-        )
+        ))  # fmt: skip
     except KeyError as error:
         raise GSplatLocError(f"expected {error} in {path}, found none: train this map anew") from None
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise GSplatLocError(
+            f"expected landmarks in {path}, found {quoted(error)}: train this map anew"
+        ) from None
+
+
+def _checked(landmarks: Landmarks) -> Landmarks:
+    """The landmarks; ValueError if a tensor has another shape than a landmark needs, or is not finite."""
+    if landmarks.lengths.ndim != 1:
+        raise ValueError(f"lengths of shape {tuple(landmarks.lengths.shape)}")
+    count, columns = len(landmarks.lengths), {"positions": 3, "directions": 3, "distances": 2}
+    for name, width in columns.items():
+        tensor = getattr(landmarks, name)
+        if tensor.shape != (count, width):
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)} for {count} landmarks")
+    if landmarks.descriptors.ndim != 2 or len(landmarks.descriptors) != count:
+        raise ValueError(f"descriptors of shape {tuple(landmarks.descriptors.shape)} for {count} landmarks")
+    if landmarks.positions.dtype != torch.float32 or not bool(landmarks.positions.isfinite().all()):
+        raise ValueError("positions that are not finite numbers in single precision")
+    if not bool(landmarks.directions.isfinite().all() & landmarks.descriptors.isfinite().all()):
+        raise ValueError("directions or descriptors that are not finite")
+    return landmarks

@@ -39,7 +39,7 @@ class Refiner(Protocol):
     - The same inputs give the same bits.
     """
 
-    name: str
+    name: str  # the registered name
     # True if its acceptance test compares the query with the map: an accepted pose then needs no further
     # verification. Without the attribute it is False.
     verifies: bool
@@ -47,5 +47,5 @@ class Refiner(Protocol):
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate: ...
 
 
-# Factories take (options, context: StageContext).
-REFINERS = Registry[Refiner]("refinement", __name__)
+# Factories take (options, context: StageContext). Other stages and summaries have the reserved names.
+REFINERS = Registry[Refiner]("refinement", __name__, reserved=("initial", "prior", "fallback", "final"))

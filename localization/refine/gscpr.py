@@ -59,9 +59,7 @@ class GscprOptions:
     """How the query is matched with a rendering, and the pose solved."""
 
     rounds: int = 2  # renderings, each at the pose of the last one (paper: 1)
-    # method that matches the query image with the rendering: mutual, lighterglue, lightglue,
-    # mast3r, roma or a plugin's (paper: MASt3R)
-    matcher: str = "mutual"
+    matcher: str = "mutual"  # method that matches the query image with the rendering (paper: MASt3R)
     relative: bool = False  # relative pose from the matches, its scale from the rendered depth (GS-CPR_rel)
     # exposure compensation of the rendering: none, act (the map's network), affine (fitted per query)
     exposure: Exposure = "none"

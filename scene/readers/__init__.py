@@ -4,12 +4,13 @@ A reader is one file of this folder (or a plugin) whose class registers itself i
 of this folder are what readers share: options.py, poses.py, views.py and point_cloud.py.
 """
 
+import os
 from pathlib import Path
 from typing import Protocol
 
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.registry import Registry
 
 
@@ -28,14 +29,14 @@ class Reader(Protocol):
 # Factories (the readers' classes) take no argument; the help line says what a folder of the layout holds.
 # If several readers match a folder, the one with the highest priority reads it. The built-in readers have
 # priorities 10 to 50, so that a plugin (0 by default) reads only what they do not match, unless it sets more.
-READERS = Registry[Reader]("scene reader", __name__)
+READERS = Registry[Reader]("scene reader", __name__, has_options=False)
 
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     """Read the scene in the folder `path` with the first of `READERS` that matches it."""
     path = Path(path).expanduser()
-    if not path.is_dir():
-        raise GSplatLocError(f"expected a scene folder at {path}, found none: check --source_path")
+    if not os.path.isdir(path):
+        raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
     for entry in READERS.entries():
         reader = entry.make()
         if reader.matches(path):

@@ -1,22 +1,21 @@
 """Layout 2: a COLMAP model (`sparse/0`, `sparse` or the folder itself) beside `images/`.
 
-pycolmap reads it: binary or text, with COLMAP 4's rigs and frames or without, and any camera model.
+Binary or text, with COLMAP 4's rigs and frames or without, and any camera model. Of several models the one
+with the most images is read.
 """
 
+import os
 from pathlib import Path
 
-import numpy as np
-import pycolmap
-
-from gsplatloc.scene.cameras import Scene, SparsePoints, View
-from gsplatloc.scene.images import CameraModel
+from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
+from gsplatloc.scene.images import image_files, unread_files
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
+from gsplatloc.scene.readers.tally import Tally
+from gsplatloc.scene.readers.views import make_view, split_test_views
 from gsplatloc.utils.errors import GSplatLocError
-
-_MODEL_FILES = ("images.bin", "images.txt")
 
 
 @READERS.register(
@@ -29,62 +28,73 @@ class ColmapReader:
     """Reads layout 2. The scale of the scene is that of the model."""
 
     def matches(self, path: Path) -> bool:
-        return find_model(path) is not None
+        return bool(model_folders(path))
 
     def read(self, path: Path, options: SceneOptions) -> Scene:
-        model = find_model(path)
-        if model is None:
+        folders = model_folders(path)
+        if not folders:
             raise GSplatLocError(
                 f"expected a COLMAP model in {path / 'sparse' / '0'}, found none: run COLMAP"
             )
-        reconstruction = _load(model)
-        views = _read_views(path, reconstruction, options)
-        train, test = split_test_views(views, options)
-        return Scene(path.resolve().name, path, train, test, sparse_points(reconstruction))
+        tally = Tally()
+        model = read_model(_largest(path, folders, tally))
+        views = _read_views(path, model, options, tally)
+        return tally.scene(path, *split_test_views(views, options), model.points)
 
 
-def find_model(path: Path) -> Path | None:
-    """The folder of the model: `sparse/0` first, then the other places where COLMAP's tools write it."""
+def model_folders(path: Path) -> list[Path]:
+    """Folders with a model: `sparse/0` first, then the other places where COLMAP's tools write it."""
     sparse = path / "sparse"
     numbered = sorted(sparse.iterdir()) if sparse.is_dir() else []
-    for folder in (sparse / "0", sparse, *numbered, path):
-        if any((folder / name).is_file() for name in _MODEL_FILES):
-            return folder
-    return None
+    folders = dict.fromkeys((sparse / "0", sparse, *numbered, path))
+    return [folder for folder in folders if any((folder / name).is_file() for name in IMAGE_FILES)]
 
 
-def sparse_points(reconstruction: pycolmap.Reconstruction) -> SparsePoints | None:
-    """The 3D points of the model; None if it has none."""
-    points = reconstruction.points3D.values()
-    if not points:
-        return None
-    colors = np.array([point.color for point in points])
-    return SparsePoints(np.array([point.xyz for point in points]), colors)
+def _largest(path: Path, folders: list[Path], tally: Tally) -> Path:
+    """The model with the most images; the first of several that are equal."""
+    if len(folders) == 1:
+        return folders[0]
+    counts = {}
+    for folder in folders:
+        try:
+            counts[folder] = len(read_images(folder))
+        except GSplatLocError:
+            counts[folder] = 0
+    chosen = max(folders, key=lambda folder: counts[folder])
+    listed = ", ".join(f"{folder.relative_to(path)} ({count} images)" for folder, count in counts.items())
+    tally.note(f"took the largest COLMAP model, {chosen.relative_to(path)}, of {listed}")
+    return chosen
 
 
-def _load(model: Path) -> pycolmap.Reconstruction:
-    try:
-        return pycolmap.Reconstruction(str(model))
-    except (ValueError, RuntimeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise GSplatLocError(f"expected a COLMAP model in {model}, found {reason}: export it again") from None
-
-
-def _read_views(path: Path, reconstruction: pycolmap.Reconstruction, options: SceneOptions) -> list[View]:
+def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Tally) -> list[View]:
     folder = path / (options.images or "images")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise GSplatLocError(f"expected the images in {folder}, found no such folder: name it with --images")
-    camera_models = {key: CameraModel.from_colmap(camera) for key, camera in reconstruction.cameras.items()}
-    posed = [image for image in reconstruction.images.values() if image.has_pose]
+    tally.found += len(model.images)
     views = []
-    for image in posed:
-        image_path = folder / image.name
-        cam_from_world = rigid_from_matrix(image.cam_from_world().matrix(), f"the pose of {image.name}")
-        if cam_from_world is not None and image_path.is_file():
-            name = Path(image.name).as_posix()
-            views.append(make_view(name, image_path, camera_models[image.camera_id], cam_from_world, options))
+    for image in model.images:
+        name = image.name.replace("\\", "/")  # of COLMAP for Windows
+        image_path = folder / name
+        cam_from_world = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name}")
+        if cam_from_world is None:
+            tally.leave_out("their poses are not finite")
+        elif not os.path.isfile(image_path):
+            tally.leave_out(f"not in {folder}")
+        else:
+            with tally.damaged(image_path, options):
+                camera_model = model.camera_models[image.camera_id]
+                views.append(make_view(name, image_path, camera_model, cam_from_world, options))
+    _note_unposed(folder, {image.name.replace("\\", "/") for image in model.images}, tally)
     if not views:
-        listed = posed[0].name if posed else "the images of the model"
-        raise GSplatLocError(f"expected images like {listed} in {folder}, found none: name it with --images")
-    report_skipped(path, len(posed) - len(views), f"not in {folder}")
+        listed = model.images[0].name if model.images else "the images of the model"
+        raise tally.nothing_left(f"images like {listed} in {folder}", "name it with --images")
     return views
+
+
+def _note_unposed(folder: Path, names: set[str], tally: Tally) -> None:
+    """Say how many photos COLMAP gave no pose, or could not read."""
+    unposed = [file for file in image_files(folder) if file.relative_to(folder).as_posix() not in names]
+    if unposed:
+        tally.note(f"{len(unposed)} images in {folder} are not in the model, for example {unposed[0].name}")
+    if unread := unread_files(folder):
+        tally.note(f"{unread} files in {folder} are in formats that are not read")

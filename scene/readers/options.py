@@ -1,5 +1,6 @@
 """Options of every reader, and the image sizes that follow from them."""
 
+import math
 from dataclasses import dataclass
 
 from gsplatloc.utils.errors import GSplatLocError
@@ -21,6 +22,13 @@ class SceneOptions:
         None  # 1 2 4 8 divide; 0 = the feature map's size; else width; None = cap at 1600
     )
     white_background: bool = False  # background of transparent images: white, otherwise black
+    strict: bool = False  # stop at an image that cannot be decoded; otherwise it is left out, with a count
+    depth_units: float | None = None  # values of depth images per metre; None = the layout's own
+
+    def __post_init__(self) -> None:
+        units = self.depth_units
+        if units is not None and not 0 < units < math.inf:
+            raise GSplatLocError(f"expected positive depth units per metre, found {units}: see --depth_units")
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) in pixels at which an image of `width` x `height` is loaded."""

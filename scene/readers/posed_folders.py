@@ -6,6 +6,7 @@
 stored image. A sparse point cloud may lie beside the splits, in `points3D.ply`.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import read_numbers, read_pose
-from gsplatloc.scene.readers.views import make_view, report_skipped
+from gsplatloc.scene.readers.tally import Tally
+from gsplatloc.scene.readers.views import make_view
 from gsplatloc.utils.errors import GSplatLocError
 
 POINTS_FILE = "points3D.ply"
@@ -37,35 +39,37 @@ class PosedFoldersReader:
         return (path / "train" / "poses").is_dir()
 
     def read(self, path: Path, options: SceneOptions) -> Scene:
-        train, test = (_read_split(path / split, options) for split in _SPLITS)
+        tally = Tally()
+        train, test = (_read_split(path / split, options, tally) for split in _SPLITS)
         if not train:
-            raise GSplatLocError(
-                f"expected images with poses in {path / 'train'}, found none: prepare the scene again"
-            )
+            raise tally.nothing_left(f"images with poses in {path / 'train'}", "prepare the scene again")
         train, test = _with_unique_names(train, test)
         points_path = path / POINTS_FILE
         points = read_points(points_path) if points_path.is_file() else None
-        return Scene(path.resolve().name, path, train, test, points)
+        return tally.scene(path, train, test, points)
 
 
-def _read_split(folder: Path, options: SceneOptions) -> list[View]:
-    if not folder.is_dir():
+def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]:
+    if not os.path.isdir(folder):
         return []
     images = _by_stem(folder / (options.images or "rgb"), ".color", IMAGE_SUFFIXES)
     poses = _by_stem(folder / "poses", ".pose", {".txt"})
     calibrations = _by_stem(folder / "calibration", ".calibration", {".txt"})
     depths = _by_stem(folder / "depth", ".depth", {".png"}) if (folder / "depth").is_dir() else {}
     views = []
+    tally.found += len(images)
     for stem, image in sorted(images.items()):
         pose_path = _partner(poses, stem, image, folder / "poses")
         calibration_path = _partner(calibrations, stem, image, folder / "calibration")
         cam_from_world = read_pose(pose_path)
-        if cam_from_world is not None:
+        if cam_from_world is None:
+            tally.leave_out("their poses are not finite")
+            continue
+        with tally.damaged(image, options):
             camera_model = read_calibration(calibration_path, image)
             views.append(
                 make_view(image.name, image, camera_model, cam_from_world, options, depths.get(stem))
             )
-    report_skipped(folder, len(images) - len(views), "their poses are not finite")
     return views
 
 
@@ -88,7 +92,7 @@ def read_calibration(path: Path, image_path: Path) -> CameraModel:
 
 def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str]) -> dict[str, Path]:
     """Files by the name that pairs them, X for `X.color.png` and for `X.png`."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise GSplatLocError(f"expected a folder {folder}, found none: prepare the scene again")
     files = (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
     return {file.stem.removesuffix(infix): file for file in files}

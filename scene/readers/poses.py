@@ -1,5 +1,6 @@
 """Poses of scene files, checked when they are read."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import torch
 from torch import Tensor
 
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_text
 
 # Largest entry of |R^T R - I| of a stored pose. KinectFusion's poses and files with few decimals have up to
 # 1e-2; a scaled or sheared matrix has far more.
 _ORTHOGONALITY_TOLERANCE = 0.02
+_WINDOWS_NOT_FINITE = re.compile(r"[-+]?\d+(\.\d*)?#(INF|IND|NAN|QNAN|SNAN)\w*", re.IGNORECASE)
 
 
 def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
@@ -24,6 +27,8 @@ def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
     if not np.isfinite(matrix).all():
         return None
     rotation = matrix[:3, :3]
+    if np.abs(rotation).max() > 1e6:  # squares of larger numbers overflow
+        raise GSplatLocError(f"expected a rotation in {source}, found entries above 1e6: rewrite the pose")
     if np.linalg.det(rotation) < 0:
         raise GSplatLocError(
             f"expected a rotation in {source}, found a reflection (determinant < 0): correct the axes"
@@ -39,11 +44,15 @@ def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """The numbers of a text file, whitespace or comma separated, flat [N] float64."""
+    """The numbers of a text file, whitespace or comma separated, flat [N] float64.
+
+    Windows' old runtime wrote what is not finite as -1.#INF, 1.#QNAN and so on, as in 12-Scenes.
+    """
+    words = _WINDOWS_NOT_FINITE.sub("nan", read_text(path)).replace(",", " ").split()
     try:
-        return np.array(path.read_text(encoding="utf-8").replace(",", " ").split(), dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise GSplatLocError(f"expected numbers in {path}, found {error}: restore the file") from None
+        return np.array(words, dtype=np.float64)
+    except ValueError as error:
+        raise GSplatLocError(f"expected numbers in {path}, found {quoted(error)}: restore the file") from None
 
 
 def read_pose(path: Path) -> Tensor | None:

@@ -5,6 +5,7 @@
 The principal point is counted from the centre of the first pixel.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from gsplatloc.scene.images import CameraModel
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers, rigid_from_matrix
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
+from gsplatloc.scene.readers.tally import Tally
+from gsplatloc.scene.readers.views import make_view, split_test_views
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json
 
 PARAMETERS_FILE = "cam_params.json"
+_LARGEST_SIDE = 1_000_000  # pixels; more is a damaged file
 
 
 @READERS.register(
@@ -44,10 +47,14 @@ class ReplicaReader:
                 f"expected a pose for each image, found {len(images)} images in {folder} and {len(poses)}"
                 f" lines in {path / 'traj.txt'}: the files are of different scenes"
             )
-        views = []
+        tally, views = Tally(), []
+        tally.found = len(images)
         for number, image in sorted(images.items()):
             world_from_cam = rigid_from_matrix(poses[number], f"{path / 'traj.txt'}, line {number + 1}")
-            if world_from_cam is not None:
+            if world_from_cam is None:
+                tally.leave_out("their poses are not finite")
+                continue
+            with tally.damaged(image, options):
                 views.append(
                     make_view(
                         image.name,
@@ -59,10 +66,9 @@ class ReplicaReader:
                         units_per_metre=units_per_metre,
                     )
                 )
-        report_skipped(path, len(images) - len(views), "their poses are not finite")
         if not views:
-            raise GSplatLocError(f"expected finite poses in {path / 'traj.txt'}, found none: restore it")
-        return Scene(path.resolve().name, path, *split_test_views(views, options))
+            raise tally.nothing_left(f"images with finite poses in {path / 'traj.txt'}", "restore them")
+        return tally.scene(path, *split_test_views(views, options))
 
 
 def read_parameters(path: Path) -> tuple[CameraModel, float]:
@@ -78,20 +84,21 @@ def read_parameters(path: Path) -> tuple[CameraModel, float]:
         values = content.get("camera", content)
         width, height = int(values["w"]), int(values["h"])
         numbers = [float(values[key]) for key in ("fx", "fy", "cx", "cy", "scale")]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise GSplatLocError(
-            f"expected w h fx fy cx cy scale in {file}, found {error!r}: restore the file"
+            f"expected w h fx fy cx cy scale in {file}, found {quoted(repr(error))}: restore the file"
         ) from None
     fx, fy, cx, cy, scale = numbers
-    if not (np.isfinite(numbers).all() and min(width, height, fx, fy, scale) > 0):
-        given = [width, height, *numbers]
+    sides = min(width, height) > 0 and max(width, height) < _LARGEST_SIDE
+    if not (sides and np.isfinite(numbers).all() and min(fx, fy, scale) > 0):
+        given = quoted([width, height, *numbers])
         raise GSplatLocError(f"expected positive w h fx fy scale in {file}, found {given}: restore the file")
     return CameraModel("PINHOLE", width, height, (fx, fy, cx + 0.5, cy + 0.5)), scale
 
 
 def _numbered(folder: Path, kind: str) -> dict[int, Path]:
     """Files called kind000123.* by their number."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = sorted(folder.iterdir()) if os.path.isdir(folder) else []
     found = ((re.fullmatch(rf"{kind}(\d+)\.(?:jpe?g|png)", file.name), file) for file in files)
     return {int(match[1]): file for match, file in found if match}
 

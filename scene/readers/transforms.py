@@ -5,8 +5,9 @@ which takes precedence; they are for an image of `w` x `h`. Scale, `aabb_scale` 
 """
 
 import math
+import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,22 @@ from torch import Tensor
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
+from gsplatloc.scene.readers.image_finder import ImageFinder
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import rigid_from_matrix
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
+from gsplatloc.scene.readers.tally import Tally
+from gsplatloc.scene.readers.views import make_view, split_test_views
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json
 
 _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without suffix
 _PERSPECTIVE_MODELS = frozenset(
     {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
 )
+
+_LARGEST = 1e9  # of a number in pixels or radians; more is a damaged file
 
 Record = Mapping[str, Any]  # parsed JSON
 
@@ -45,22 +49,34 @@ class TransformsReader:
         return (path / "transforms.json").is_file() or (path / "transforms_train.json").is_file()
 
     def read(self, path: Path, options: SceneOptions) -> Scene:
-        single = path / "transforms.json"
+        single, tally = path / "transforms.json", Tally()
         if single.is_file():
-            document = read_json(single)
-            train, test = _read_single(path, document, options)
+            document = read_document(single)
+            train, test = _read_single(path, document, options, tally)
         else:
-            document = read_json(path / "transforms_train.json")
-            train = _read_frames(path, document, _frames(document, "frames", path), options)
-            train, test = _by_name(train), _by_name(_read_test_file(path, options))
+            document = read_document(path / "transforms_train.json")
+            train = _read_frames(path, document, "frames", options, tally)
+            train, test = _by_name(train), _by_name(_read_test_file(path, options, tally))
         if not train:
-            raise GSplatLocError(f"expected listed images in {path}, found none of them: check file_path")
-        return Scene(path.resolve().name, path, train, test, _points(path, document))
+            raise tally.nothing_left(f"the images listed in the transforms file of {path}", "check file_path")
+        return tally.scene(path, train, test, _points(path, document))
+
+
+def read_document(file: Path) -> Record:
+    """The JSON object in a transforms file."""
+    document = read_json(file)
+    if not isinstance(document, dict):
+        raise GSplatLocError(f"expected a JSON object in {file}, found a list or value: export it again")
+    return document
 
 
 def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
     """The camera model of a frame's intrinsics; `size` (width, height) is the default of w and h."""
     width, height = round(_number(record, "w", size[0])), round(_number(record, "h", size[1]))
+    if width < 1 or height < 1:
+        raise GSplatLocError(
+            f"expected positive w and h in the transforms file, found {width} and {height}: correct them"
+        )
     fx, fy = _focal_lengths(record, width, height)
     params = [fx, fy, _number(record, "cx", width / 2), _number(record, "cy", height / 2)]
     k1, k2, k3, k4 = (_number(record, f"k{order}", 0.0) for order in (1, 2, 3, 4))
@@ -71,7 +87,7 @@ def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
     if model not in _PERSPECTIVE_MODELS or k4:
         found = f"{model} with k4" if k4 else model
         raise GSplatLocError(
-            f"expected a perspective or OPENCV_FISHEYE camera, found {found}: undistort the images"
+            f"expected a perspective or OPENCV_FISHEYE camera, found {quoted(found)}: undistort the images"
         )
     if k3:
         return CameraModel("FULL_OPENCV", width, height, (*params, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
@@ -95,36 +111,57 @@ def _focal_lengths(record: Record, width: int, height: int) -> tuple[float, floa
 
 def _number(record: Record, key: str, default: float) -> float:
     value = record.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
         raise GSplatLocError(
-            f"expected a number for {key} in the transforms file, found {value!r}: correct it"
+            f"expected a number for {key} in the transforms file, found {quoted(repr(value))}: correct it"
         )
     return float(value)
 
 
-def _read_single(path: Path, document: Record, options: SceneOptions) -> tuple[list[View], list[View]]:
+def _read_single(
+    path: Path, document: Record, options: SceneOptions, tally: Tally
+) -> tuple[list[View], list[View]]:
     """(train, test) of one file, which may hold a split in either of nerfstudio's forms."""
-    views = _read_frames(path, document, _frames(document, "frames", path), options)
+    views = _read_frames(path, document, "frames", options, tally)
     if "test_frames" in document:
-        test = _read_frames(path, document, _frames(document, "test_frames", path), options)
-        return _by_name(views), _by_name(test)
-    if "test_filenames" in document:
-        test_names = {Path(name).as_posix() for name in document["test_filenames"]}
-        train = [view for view in views if view.name not in test_names]
-        return _by_name(train), _by_name([view for view in views if view.name in test_names])
-    return split_test_views(views, options)
+        return _by_name(views), _by_name(_read_frames(path, document, "test_frames", options, tally))
+    train_names, test_names = (_listed_names(document, f"{split}_filenames") for split in ("train", "test"))
+    if train_names is None and test_names is None:
+        return split_test_views(views, options)
+    listed = {view.name: view for view in views}
+    if test_names is None:  # what is no training image is a test image, unless it is for validation
+        test_names = (
+            set(listed) - (train_names or set()) - (_listed_names(document, "val_filenames") or set())
+        )
+    train_names = set(listed) - test_names if train_names is None else train_names - test_names
+    tally.leave_out(
+        "in neither train_filenames nor test_filenames", len(set(listed) - train_names - test_names)
+    )
+    train, test = (
+        [view for name, view in listed.items() if name in names] for names in (train_names, test_names)
+    )
+    return _by_name(train), _by_name(test)
 
 
-def _read_test_file(path: Path, options: SceneOptions) -> list[View]:
+def _listed_names(document: Record, key: str) -> set[str] | None:
+    """The images of a split as `_name` has them; None if the document has no such list."""
+    names = document.get(key)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise GSplatLocError(f"expected a list of file names for {key} in the transforms file: correct it")
+    return {PurePosixPath(name.replace("\\", "/")).as_posix() for name in names}
+
+
+def _read_test_file(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
     test_file = path / "transforms_test.json"
     if not test_file.is_file():
         return []
-    document = read_json(test_file)
-    return _read_frames(path, document, _frames(document, "frames", path), options)
+    return _read_frames(path, read_document(test_file), "frames", options, tally)
 
 
 def _frames(document: Record, key: str, path: Path) -> list[Record]:
-    frames = document.get(key) if isinstance(document, dict) else None
+    frames = document.get(key)
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise GSplatLocError(
             f"expected a list {key!r} in the transforms file of {path}, found none: export it again"
@@ -132,32 +169,65 @@ def _frames(document: Record, key: str, path: Path) -> list[Record]:
     return frames
 
 
-def _read_frames(path: Path, document: Record, frames: list[Record], options: SceneOptions) -> list[View]:
-    views, missing, lost = [], 0, 0
+def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, tally: Tally) -> list[View]:
+    frames = _frames(document, key, path)
     shared = {key: value for key, value in document.items() if key not in ("frames", "test_frames")}
+    files = ImageFinder(path, [_listed(frame) for frame in frames], options.images)
+    tally.found += len(frames)
+    views: dict[str, View] = {}
     for frame in frames:
-        image_path = _image_path(path, str(frame.get("file_path", "")), options)
+        image_path = files.find(_listed(frame))
         if image_path is None:
-            missing += 1
+            tally.leave_out("listed in the transforms file but not on disk")
             continue
         cam_from_world = _pose(frame, image_path)
         if cam_from_world is None:
-            lost += 1
+            tally.leave_out("their poses are not finite")
             continue
-        camera_model = camera_model_of(shared | dict(frame), image_size(image_path))
-        depth_path = path / str(frame["depth_file_path"]) if "depth_file_path" in frame else None
-        name = image_path.relative_to(path).as_posix()
-        views.append(make_view(name, image_path, camera_model, cam_from_world, options, depth_path))
-    report_skipped(path, missing, "listed in the transforms file but not on disk")
-    report_skipped(path, lost, "their poses are not finite")
-    return views
+        with tally.damaged(image_path, options):
+            camera_model = camera_model_of(shared | dict(frame), image_size(image_path))
+            depth_path = _file_of(path, frame, "depth_file_path", tally)
+            name = files.name(_listed(frame), image_path)
+            if name in views:
+                raise GSplatLocError(
+                    f"expected each image once in the transforms file of {path}, found {quoted(name)} twice:"
+                    " remove one"
+                )
+            views[name] = make_view(name, image_path, camera_model, cam_from_world, options, depth_path)
+    for key, what in (("mask_path", "masks"), ("depth_path", "depth maps (depth_file_path is read)")):
+        if count := sum(key in frame for frame in frames):
+            tally.note(f"{count} {what} in {key} are not used")
+    return list(views.values())
+
+
+def _listed(frame: Record) -> str:
+    """The image that a frame names, with forward slashes."""
+    listed = frame.get("file_path")
+    if not isinstance(listed, str) or not listed.strip("./\\"):
+        raise GSplatLocError(
+            f"expected the name of an image for file_path in the transforms file, found"
+            f" {quoted(repr(listed))}: export it again"
+        )
+    return listed.replace("\\", "/")
+
+
+def _file_of(path: Path, frame: Record, key: str, tally: Tally) -> Path | None:
+    """The file that a frame has beside its image; None if there is none."""
+    listed = frame.get(key)
+    if not isinstance(listed, str) or not listed:
+        return None
+    for candidate in (path / listed.replace("\\", "/"), path / "depth" / PurePosixPath(listed).name):
+        if os.path.isfile(candidate):
+            return candidate
+    tally.note(f"some files of {key} are not on disk, for example {quoted(listed)}")
+    return None
 
 
 def _pose(frame: Record, image_path: Path) -> Tensor | None:
     source = f"transform_matrix of {image_path.name}"
     try:
         world_from_camera_gl = np.array(frame["transform_matrix"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise GSplatLocError(
             f"expected a 4x4 {source}, found none: export the transforms file again"
         ) from None
@@ -167,18 +237,12 @@ def _pose(frame: Record, image_path: Path) -> Tensor | None:
     return se3.inverse(world_from_cam @ _OPENGL_FROM_OPENCV)
 
 
-def _image_path(path: Path, listed: str, options: SceneOptions) -> Path | None:
-    base = path / (Path(options.images) / Path(listed).name if options.images else Path(listed))
-    for suffix in _IMPLIED_SUFFIXES:
-        candidate = base.with_name(base.name + suffix) if suffix else base
-        if candidate.is_file():
-            return candidate
-    return None
-
-
 def _points(path: Path, document: Record) -> SparsePoints | None:
     listed = document.get("ply_file_path")
-    return read_points(path / str(listed)) if listed and (path / str(listed)).is_file() else None
+    if not isinstance(listed, str) or not listed:
+        return None
+    file = path / listed.replace("\\", "/")
+    return read_points(file) if os.path.isfile(file) else None
 
 
 def _by_name(views: list[View]) -> list[View]:

@@ -6,6 +6,7 @@ fy cx cy [k1 k2 p1 p2 [k3]] in pixels, counted from the centre of the first pixe
 benchmark. The benchmark's own sequences do not have it: their camera follows from the folder's name.
 """
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,16 @@ from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers
-from gsplatloc.scene.readers.views import make_view, report_skipped, split_test_views
-from gsplatloc.scene.trajectory import Trajectory, associate, read_stamped_lines, read_tum_trajectory
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.scene.readers.tally import Tally
+from gsplatloc.scene.readers.views import make_view, split_test_views
+from gsplatloc.scene.trajectory import (
+    Trajectory,
+    associate,
+    finite_number,
+    read_stamped_lines,
+    read_tum_trajectory,
+)
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 TOLERANCE = 0.02  # seconds between associated timestamps, as in the benchmark's associate.py
 UNITS_PER_METRE = 5000.0  # 16-bit depth values per metre
@@ -51,17 +59,18 @@ class TumRgbdReader:
                 f"expected {TRUTH_FILE} in {path}, found none: estimate a trajectory with"
                 " gsplatloc track and copy it there"
             )
-        views = read_frames(path, options)
+        tally = Tally()
+        views = read_frames(path, options, tally)
         stamps = np.array([view.timestamp for view in views])
         kept, partners = associate(stamps, truth.timestamps, TOLERANCE)
-        report_skipped(path, len(views) - len(kept), f"no pose within {TOLERANCE} s")
+        tally.leave_out(f"no pose within {TOLERANCE} s", len(views) - len(kept))
         if not len(kept):
             raise GSplatLocError(
                 f"expected poses at the times of the images in {path / TRUTH_FILE}, found other times:"
                 " copy the file of this sequence"
             )
         posed = [views[i].with_pose(truth.cam_from_world[j]) for i, j in zip(kept, partners)]
-        return Scene(path.resolve().name, path, *split_test_views(posed, options))
+        return tally.scene(path, *split_test_views(posed, options))
 
 
 def read_truth(path: Path) -> Trajectory | None:
@@ -70,31 +79,40 @@ def read_truth(path: Path) -> Trajectory | None:
     return read_tum_trajectory(file) if file.is_file() else None
 
 
-def read_frames(path: Path, options: SceneOptions) -> list[View]:
+def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
     """The images that have depth, in order of time, without poses (all are the identity)."""
     images, depths = (_read_list(path / name) for name in ("rgb.txt", "depth.txt"))
     image_stamps, depth_stamps = (np.array([stamp for stamp, _ in files]) for files in (images, depths))
     kept, partners = associate(image_stamps, depth_stamps, TOLERANCE)
-    report_skipped(path, len(images) - len(kept), f"no depth within {TOLERANCE} s")
+    tally.found += len(images)
+    tally.leave_out(f"no depth within {TOLERANCE} s", len(images) - len(kept))
     if not len(kept):
         raise GSplatLocError(
             f"expected images and depth at the same times in {path}, found no pair within {TOLERANCE} s:"
             " correct rgb.txt and depth.txt"
         )
-    camera_model = read_calibration(path, path / images[kept[0]][1])
-    views = []
+    views: list[View] = []
+    camera_model = None
+    pose, rate = torch.eye(4, dtype=torch.float64), UNITS_PER_METRE
     for i, j in zip(kept.tolist(), partners.tolist()):
         (stamp, name), (_, depth) = images[i], depths[j]
-        pose, rate = torch.eye(4, dtype=torch.float64), UNITS_PER_METRE
-        view = make_view(name, path / name, camera_model, pose, options, path / depth, units_per_metre=rate)
-        views.append(replace(view, timestamp=stamp))
+        image = path / name
+        if not os.path.isfile(image):
+            tally.leave_out("listed in rgb.txt but not on disk")
+            continue
+        with tally.damaged(image, options):
+            camera_model = camera_model or read_calibration(path, image)
+            view = make_view(name, image, camera_model, pose, options, path / depth, units_per_metre=rate)
+            views.append(replace(view, timestamp=stamp))
+    if not views:
+        raise tally.nothing_left(f"images of rgb.txt in {path}", "copy them there")
     return views
 
 
 def read_calibration(path: Path, image: Path) -> CameraModel:
     """The camera model of a sequence, from its calibration.txt or from the benchmark's own cameras."""
     file = path / "calibration.txt"
-    numbers = read_numbers(file) if file.is_file() else np.array(_known_camera(path))
+    numbers = read_numbers(file) if file.is_file() else np.array(_known_camera(path), np.float64)
     if numbers.size not in (4, 8, 9) or not (np.isfinite(numbers).all() and (numbers[:2] > 0).all()):
         raise GSplatLocError(
             f"expected `fx fy cx cy [k1 k2 p1 p2 [k3]]` in {file}, found {numbers.size} numbers:"
@@ -124,9 +142,10 @@ def _read_list(path: Path) -> list[tuple[float, str]]:
     files = []
     for words, where in read_stamped_lines(path):
         try:
-            files.append((float(words[0]), words[1]))
+            files.append((finite_number(words[0]), words[1].replace("\\", "/")))
         except (ValueError, IndexError):
+            found = quoted(" ".join(words))
             raise GSplatLocError(
-                f"expected `timestamp filename` in {where}, found '{' '.join(words)}': correct the line"
+                f"expected `timestamp filename` in {where}, found '{found}': correct the line"
             ) from None
     return sorted(files)

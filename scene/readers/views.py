@@ -1,12 +1,14 @@
 """Views from an image, its camera model and its pose, and their division into training and test views."""
 
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.cameras import Camera, Scene, View
+from gsplatloc.scene.image_header import DamagedImageError, check_complete
 from gsplatloc.scene.images import (
+    ASPECT_TOLERANCE,
     DEPTH_UNITS_PER_METRE,
     CameraModel,
     DepthLoader,
@@ -15,10 +17,7 @@ from gsplatloc.scene.images import (
     undistorted_camera,
 )
 from gsplatloc.scene.readers.options import TEST_STRIDE, SceneOptions
-from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-
-_ASPECT_TOLERANCE = 0.01  # relative; rounding of images_4 changes it by less, rotation by far more
 
 
 def make_view(
@@ -43,7 +42,7 @@ def make_view(
         load_image=ImageLoader(image_path, camera_model, width, height, options.white_background),
         load_depth=None
         if depth_path is None
-        else DepthLoader(depth_path, camera_model, width, height, units_per_metre),
+        else DepthLoader(depth_path, camera_model, width, height, options.depth_units or units_per_metre),
     )
 
 
@@ -52,7 +51,7 @@ def fit_camera_model(camera_model: CameraModel, image_path: Path) -> CameraModel
     width, height = image_size(image_path)
     if (width, height) == (camera_model.width, camera_model.height):
         return camera_model
-    if abs(width * camera_model.height / (height * camera_model.width) - 1) > _ASPECT_TOLERANCE:
+    if abs(width * camera_model.height / (height * camera_model.width) - 1) > ASPECT_TOLERANCE:
         raise GSplatLocError(
             f"expected {camera_model.width}x{camera_model.height} pixels or that shape in {image_path}, found"
             f" {width}x{height}: the calibration is of another image, or the image was rotated since"
@@ -69,8 +68,22 @@ def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[Vie
     return train, ordered[::TEST_STRIDE]
 
 
-def report_skipped(root: Path, count: int, why: str) -> None:
-    """Print to stderr how many images of a scene were left out, if any were."""
-    if count:
-        plural = "s" if count > 1 else ""
-        log(f"{root}: skipped {count} image{plural}: {why}", stream=sys.stderr)
+def without_damaged(scene: Scene, strict: bool = False) -> Scene:
+    """The scene without training images that were cut short, which its report counts; raises if `strict`.
+
+    This is for mapping. Localization reads the same scene and does not look at training images.
+    """
+    whole: list[View] = []
+    damaged: list[str] = []
+    for view in scene.train:
+        try:
+            check_complete(view.image_path)
+            whole.append(view)
+        except DamagedImageError:
+            if strict or len(damaged) == len(scene.train) - 1:
+                raise
+            damaged.append(view.image_path.name)
+    if not damaged:
+        return scene
+    left_out = f"left out {len(damaged)} training images that are damaged, for example {damaged[0]}"
+    return replace(scene, train=whole, report=f"{scene.report}; {left_out}")

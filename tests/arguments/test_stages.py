@@ -13,6 +13,7 @@ from gsplatloc.arguments.stages import expanded
 from gsplatloc.localization.initial import INITIAL_POSES
 from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.localization.refine.gscpr import GscprOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 Help = Callable[[Callable[[list[str]], object]], str]
@@ -40,16 +41,24 @@ def test_help_names_every_refinement_and_every_option_of_it(parse, help_of: Help
             assert f"--{entry.name}.{item.name}" in text
 
 
+def test_the_matchers_are_listed_and_the_options_are_of_their_own_type(help_of: Help) -> None:
+    text = help_of(parse_localize_arguments)
+    for entry in IMAGE_MATCHERS.entries():
+        assert f"{entry.name} ({entry.help})" in text
+    assert "renderings, each at the pose of the last one" in text  # of another option
+    settings = parse_localize_arguments(["-m", "map", "--gscpr.matcher", "roma"]).options().settings
+    assert [type(item) for item in settings if isinstance(item, GscprOptions)] == [GscprOptions]
+    assert GscprOptions(matcher="roma") in settings
+
+
 def test_initial_poses_are_named_with_what_they_do(help_of: Help) -> None:
     text = help_of(parse_localize_arguments)
     assert f"landmarks ({INITIAL_POSES['landmarks'].help})" in text
     assert "given (" not in text  # loc_inference.py has no flag that gives poses
 
 
-def test_matchers_are_named_and_initial_is_before_its_short_form(help_of: Help) -> None:
+def test_initial_is_before_its_short_form(help_of: Help) -> None:
     text = help_of(parse_localize_arguments)
-    matchers = text[text.index("method that matches the query image") :].split("MASt3R")[0]
-    assert all(name in matchers for name in IMAGE_MATCHERS.names())
     assert text.index("--initial") < text.index("--start")
 
 

@@ -1,11 +1,14 @@
 """train.py's command line: names, short forms, defaults, presets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.arguments.training import TrainArguments, parse_train_arguments
+from gsplatloc.localization.features import EXTRACTORS
 
 REQUIRED = ["-s", "scene", "-m", "map"]
 
@@ -153,3 +156,20 @@ def test_the_record_of_a_run_is_complete() -> None:
     assert config.preset == "cpu" and config.scene.resolution == 4 and config.scene.eval
     assert Path(config.source_path).is_absolute()
     assert config.training["schedule"]["sh_degree"] == 1
+
+
+def test_help_lists_the_extractors(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        parse_train_arguments(["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for entry in EXTRACTORS.entries():
+        assert f"{entry.name} ({entry.help})" in text
+    assert "keypoints per training image, for tracks and landmarks" in text  # of another option
+
+
+def test_the_descriptors_options_are_those_of_the_library() -> None:
+    parsed = parse_train_arguments([*REQUIRED, "--preset", "cpu", "--extractor", "disk"])
+    assert parsed.mapping().descriptors == replace(mapping_preset("cpu").descriptors, extractor="disk")

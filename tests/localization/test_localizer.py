@@ -16,6 +16,7 @@ from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, La
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
 from gsplatloc.localization.localizer import Localizer, LocalizerOptions, map_bytes
 from gsplatloc.localization.queries import Query
+from gsplatloc.localization.refine import REFINERS
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
@@ -208,6 +209,28 @@ def test_the_initial_pose_may_be_named_among_the_stages(first: tuple[str, ...]) 
 def test_an_unknown_initial_pose_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="given, landmarks, retrieval, found 'luck'"):
         Localizer.load(tmp_path, LocalizerOptions(initial="luck"))
+
+
+def test_settings_of_no_method_are_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match=r"LmOptions, .* found LocalizerOptions\("):
+        Localizer.load(tmp_path, LocalizerOptions(settings=(LocalizerOptions(),)))
+
+
+def test_a_refiner_that_names_itself_otherwise_is_a_user_error(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results are kept by its name, and read by the registered one."""
+    save_landmarks(replace(world.landmarks, extractor=XFeatExtractor().version), tmp_path / FILE_NAME)
+    other = replace(REFINERS["lm"], make=lambda options, context: CountingRefiner("ml"))
+    monkeypatch.setitem(REFINERS._entries, "lm", other)
+    with pytest.raises(GSplatLocError, match="name='lm' .* found 'ml'"):
+        Localizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["initial", "prior", "fallback", "final"])
+def test_a_refiner_may_not_be_called_like_another_stage(name: str) -> None:
+    with pytest.raises(GSplatLocError, match=f"found '{name}' of .*: rename it"):
+        REFINERS.register(name)(lambda options, context: CountingRefiner(name))
 
 
 def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:

@@ -196,6 +196,41 @@ def test_older_checkpoints_are_all_of_xfeat(tmp_path: Path, tiny_scene: Scene, e
     trainer.resume(replace(checkpoint, facts=facts))
 
 
+DAMAGES = {
+    "missing": lambda tensor: None,
+    "empty": lambda tensor: tensor.flatten()[:0],
+    "flat": lambda tensor: tensor.flatten(),
+    "longer": lambda tensor: torch.cat(
+        [tensor.reshape(-1, *tensor.shape[1:]), tensor.reshape(-1, *tensor.shape[1:])]
+    ),
+    "deeper": lambda tensor: tensor[None],
+    "bytes": lambda tensor: torch.zeros(tensor.shape, dtype=torch.uint8),
+    "not finite": lambda tensor: torch.full(tensor.shape, torch.nan),
+    "huge": lambda tensor: torch.full(tensor.shape, 2**40, dtype=torch.int64),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_a_users_error_or_does_no_harm(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any, damage: str
+) -> None:
+    settings = options(12, output=OutputOptions(test_iterations=(), save_iterations=(), quiet=True))
+    trainer = make_trainer(tiny_scene, tmp_path, settings, extractor)
+    trainer.iteration = 9
+    whole = trainer.checkpoint()
+    for name, tensor in whole.tensors.items():
+        changed = DAMAGES[damage](tensor)
+        tensors = {key: value for key, value in whole.tensors.items() if key != name}
+        tensors |= {} if changed is None else {name: changed}
+        resumed = make_trainer(tiny_scene, tmp_path, settings, extractor)
+        try:
+            resumed.resume(replace(whole, tensors=tensors))
+        except GSplatLocError as error:
+            assert "pass another" in str(error) and len(str(error)) < 500, name
+        else:
+            resumed.run()
+
+
 def test_every_image_is_decoded_once_an_epoch(
     tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

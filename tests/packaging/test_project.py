@@ -1,5 +1,6 @@
 """What the project says of itself in more than one file is the same, and what pip is told in a checkout."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -35,6 +36,18 @@ def test_every_dependency_is_pinned_within_its_range() -> None:
     ranges = {each.name: each.specifier for each in required if each.name != "gsplatloc-kernels"}
     lines = [line.split("#")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()]
     pins = dict(line.strip().split("==") for line in lines if line.strip())
+    assert pins.keys() == ranges.keys()
+    assert [name for name, version in pins.items() if version not in ranges[name]] == []
+
+
+def test_extras_install_every_pinned_tool_of_a_developer() -> None:
+    extras = project(ROOT)["optional-dependencies"]
+    assert all(extras.values())  # none is empty
+    required = [Requirement(line) for lines in extras.values() for line in lines]
+    ranges = {each.name: each.specifier for each in required}
+    lines = [re.split("[;#]", line)[0] for line in (ROOT / "requirements-dev.txt").read_text().splitlines()]
+    pins = dict(line.strip().split("==") for line in lines if "==" in line)
+    del pins["small_gicp"]  # peer of a benchmark
     assert pins.keys() == ranges.keys()
     assert [name for name, version in pins.items() if version not in ranges[name]] == []
 

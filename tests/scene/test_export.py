@@ -71,7 +71,7 @@ def test_a_broken_decoder_of_an_old_map_is_a_users_error(
 def test_parameters_that_are_not_finite_are_a_users_error(tmp_path: Path) -> None:
     gaussians = make_gaussians()
     gaussians.log_scales[2, 1] = torch.nan
-    with pytest.raises(GSplatLocError, match="log_scales"):
+    with pytest.raises(GSplatLocError, match="expected finite Gaussians"):
         export.read_ply(export.save_gaussians(tmp_path, 7, gaussians))
 
 

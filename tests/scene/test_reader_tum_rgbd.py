@@ -9,6 +9,7 @@ import torch
 
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.images import undistorted_camera
+from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.tum_rgbd import read_calibration, read_frames
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -51,16 +52,15 @@ def test_principal_point_is_counted_from_the_corner(tmp_path: Path) -> None:
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (50, 51, 20, 16)
 
 
-def test_frames_without_a_pose_are_left_out_with_a_count(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    assert len(read_scene(write(tmp_path, poses=2)).train) == 2
-    assert "skipped 1 image: no pose within 0.02 s" in capsys.readouterr().err
+def test_frames_without_a_pose_are_left_out_with_a_count(tmp_path: Path) -> None:
+    scene = read_scene(write(tmp_path, poses=2))
+    assert len(scene.train) == 2
+    assert "left out 1 (no pose within 0.02 s)" in scene.report
 
 
 def test_frames_are_read_without_a_truth(tmp_path: Path) -> None:
     (write(tmp_path) / "groundtruth.txt").unlink()
-    frames = read_frames(tmp_path, SceneOptions())
+    frames = read_frames(tmp_path, SceneOptions(), Tally())
     assert len(frames) == 3 and torch.equal(frames[1].cam_from_world, torch.eye(4, dtype=torch.float64))
 
 

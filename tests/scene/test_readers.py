@@ -46,10 +46,11 @@ class ToyReader:
 def toy_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of a reader that GSPLATLOC_PLUGINS names; the test writes it."""
     path = tmp_path / "toy_reader.py"
+    built_in = {entry.name: entry for entry in READERS.entries()}
     monkeypatch.setenv("GSPLATLOC_PLUGINS", str(path))
-    monkeypatch.setattr(READERS, "_entries", dict(READERS._entries))
+    monkeypatch.setattr(READERS, "_entries", built_in)
     monkeypatch.setattr(READERS, "_loaded", False)
-    monkeypatch.setattr(registry, "load_plugins", registry.load_plugins.__wrapped__)  # not cached
+    monkeypatch.setattr(registry, "_load_plugins", registry._load_plugins.__wrapped__)  # not cached
     return path
 
 

@@ -1,16 +1,18 @@
 """Families of members: a toy family in a package of its own, and plugins of other people."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gsplatloc.utils import registry
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.registry import NoOptions, Registry, import_plugin
+from gsplatloc.utils.registry import NoOptions, Registry, check_settings, import_plugin
 
 PLUGIN = (
     'from toys import TOYS\n\n@TOYS.register("{name}", help="of a plugin")\ndef make(options):\n    pass\n'
@@ -33,11 +35,11 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[s
     package.joinpath("car.py").write_text(PLUGIN.format(name="car"))
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
-    registry.load_plugins.cache_clear()
+    registry._load_plugins.cache_clear()
     import toys
 
     yield toys.TOYS
-    registry.load_plugins.cache_clear()
+    registry._load_plugins.cache_clear()
     for name in set(sys.modules) - before:
         del sys.modules[name]
 
@@ -75,6 +77,71 @@ def test_options_are_found_by_their_type(toys: Registry[str]) -> None:
     toys.register("ball", BallOptions)(build("ball"))
     assert toys.options_of("ball", (NoOptions(), BallOptions(3.0))) == BallOptions(3.0)
     assert toys.options_of("ball", (NoOptions(),)) == BallOptions()
+
+
+def test_a_member_is_made_of_its_options_and_the_familys_arguments(toys: Registry[str]) -> None:
+    def make(options: BallOptions, place: str) -> SimpleNamespace:
+        return SimpleNamespace(name="ball", options=options, place=place)
+
+    toys.register("ball", BallOptions)(make)  # type: ignore[arg-type]
+    made = toys.make("ball", (BallOptions(3.0),), "garden")
+    assert (made.options, made.place) == (BallOptions(3.0), "garden")  # type: ignore[attr-defined]
+
+
+def test_a_member_that_names_itself_otherwise_is_refused(toys: Registry[str]) -> None:
+    toys.register("ball")(lambda options: SimpleNamespace(name="bull"))  # type: ignore[arg-type,return-value]
+    with pytest.raises(GSplatLocError, match="name='ball' of the toy .* found 'bull': correct"):
+        toys.make("ball", ())
+
+
+def test_options_belong_to_one_member_of_all_families(toys: Registry[str]) -> None:
+    """Settings are found by their type: two members of one type could not be set apart."""
+    toys.register("ball", BallOptions)(build("ball"))
+    for family in (toys, Registry[str]("tool", "toys")):
+        with pytest.raises(GSplatLocError, match="'bat', found BallOptions of the toy ball: derive"):
+            family.register("bat", BallOptions)(build("bat"))
+    toys.register("ball", BallOptions)(build("ball"))
+
+
+def test_settings_of_no_member_are_refused(toys: Registry[str]) -> None:
+    toys.register("ball", BallOptions)(build("ball"))
+    check_settings((BallOptions(2.0),), toys)
+    for unknown in (BallOptions, NoOptions(), 5):
+        with pytest.raises(GSplatLocError, match="settings out of BallOptions, found"):
+            check_settings((unknown,), toys)
+
+
+@pytest.mark.parametrize("name", ["my-ball", "", "2nd", "lambda", "final"])
+def test_names_are_identifiers_and_not_reserved(name: str) -> None:
+    family = Registry[str]("toy", "toys", reserved=("initial", "final"))
+    with pytest.raises(GSplatLocError, match="other than initial, final .* found '.*' of .*make_it: rename"):
+        family.register(name)(build("it"))
+
+
+def test_a_family_whose_options_nothing_sets_refuses_them() -> None:
+    family = Registry[str]("toy", "toys", has_options=False)
+    with pytest.raises(GSplatLocError, match="toy 'ball' without options, .* found BallOptions: make const"):
+        family.register("ball", BallOptions)(build("ball"))
+    family.register("ball")(build("ball"))
+
+
+def test_another_thread_waits_until_all_members_are_imported(toys: Registry[str], tmp_path: Path) -> None:
+    slow = "import threading, time\nimport toys\n\ntoys.STARTED.set()\ntime.sleep(0.2)\n"
+    (tmp_path / "toys" / "slow.py").write_text(slow + PLUGIN.format(name="slow"))
+    started = threading.Event()
+    vars(sys.modules["toys"])["STARTED"] = started
+    thread = threading.Thread(target=toys.names)
+    thread.start()
+    assert started.wait(10)
+    assert toys.names() == ("car", "slow")
+    thread.join()
+
+
+def test_a_module_sees_the_members_so_far_while_it_is_imported(toys: Registry[str], tmp_path: Path) -> None:
+    curious = PLUGIN.format(name="curious") + "\nSEEN = TOYS.names()\n"
+    (tmp_path / "toys" / "curious.py").write_text(curious)
+    assert toys.names() == ("car", "curious")
+    assert sys.modules["toys.curious"].SEEN == ("car", "curious")
 
 
 def test_an_unknown_name_is_a_users_error_that_lists_the_known_ones(toys: Registry[str]) -> None:
@@ -152,3 +219,27 @@ def test_a_plugin_that_fails_is_not_taken_for_imported(toys: Registry[str], tmp_
 def test_a_missing_plugin_is_a_users_error(text: str) -> None:
     with pytest.raises(GSplatLocError, match="GSPLATLOC_PLUGINS"):
         import_plugin(text)
+
+
+@pytest.mark.parametrize("plugin", ["broken_toy", "broken_toy.py"])
+def test_a_plugin_that_lacks_a_package_is_named(
+    plugin: str, toys: Registry[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_toy.py").write_text("import no_such_package\n")
+    monkeypatch.setenv("GSPLATLOC_PLUGINS", plugin)
+    monkeypatch.chdir(tmp_path)
+    expected = rf"import the plugin {plugin}, found No module named 'no_such_package': install what it needs"
+    with pytest.raises(GSplatLocError, match=expected):
+        toys.names()
+
+
+def test_an_installed_plugin_that_lacks_a_package_is_named_with_its_distribution(
+    toys: Registry[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_toy.py").write_text("import no_such_package\n")
+    information = tmp_path / "toy_box-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-box\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[gsplatloc.plugins]\ntoy = broken_toy\n")
+    with pytest.raises(GSplatLocError, match="plugin broken_toy of toy-box, found No module .*uninstall it"):
+        toys.names()

@@ -43,8 +43,8 @@ class ImageMatcher(Protocol):
     def match(self, image_a: np.ndarray, image_b: np.ndarray) -> ImageMatches: ...
 
 
-# Factories take (options, extractor: Extractor). Dense matchers use the extractor's device only.
-IMAGE_MATCHERS = Registry[ImageMatcher]("matcher", __name__)
+# Factories take (options: NoOptions, extractor: Extractor). Dense matchers use the extractor's device only.
+IMAGE_MATCHERS = Registry[ImageMatcher]("matcher", __name__, has_options=False)
 
 
 def make_matcher(name: str, extractor: Extractor) -> ImageMatcher:
@@ -53,8 +53,7 @@ def make_matcher(name: str, extractor: Extractor) -> ImageMatcher:
     Raises `GSplatLocError` for an unknown name, an extractor that the matcher was not trained for, and a
     package that has to be installed first.
     """
-    entry = IMAGE_MATCHERS[name]
-    return entry.make(entry.options(), extractor)
+    return IMAGE_MATCHERS.make(name, (), extractor)
 
 
 def no_matches() -> ImageMatches:

@@ -1,0 +1,279 @@
+"""COLMAP models, binary or text: cameras, posed images and points, without the tracks.
+
+Files are read here and not by pycolmap, which believes every count in them: a cut file makes it allocate
+without limit, or return other intrinsics. rigs and frames are not needed, because images hold their poses.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pycolmap
+
+from gsplatloc.scene.cameras import SparsePoints
+from gsplatloc.scene.images import CameraModel
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_text
+
+IMAGE_FILES = ("images.bin", "images.txt")
+Number = TypeVar("Number", int, float)
+_MAX_SIDE = 1_000_000  # pixels of an image; more is a damaged file
+_POINT2D_BYTES, _TRACK_BYTES, _POINT_BYTES = 24, 8, 51  # an observation; an element of a track; a point
+_IMAGE_WORDS = 10  # of an image's line in images.txt
+_POINT_WORDS = 7  # at least, of a line in points3D.txt
+
+
+@dataclass(frozen=True)
+class ColmapImage:
+    """An image of a model."""
+
+    name: str
+    camera_id: int
+    cam_from_world: np.ndarray  # [3, 4] float64, not finite if the model has no valid pose
+
+
+@dataclass(frozen=True)
+class ColmapModel:
+    """What a scene needs of a model."""
+
+    camera_models: dict[int, CameraModel]
+    images: list[ColmapImage]
+    points: SparsePoints | None  # None if the model has none
+
+
+def read_model(folder: Path) -> ColmapModel:
+    """Read the model in `folder`; raises `GSplatLocError` if a file is missing, cut short or damaged."""
+    suffix = ".bin" if (folder / "images.bin").is_file() else ".txt"
+    binary = suffix == ".bin"
+    cameras, images = folder / f"cameras{suffix}", folder / f"images{suffix}"
+    camera_models = _binary_cameras(cameras) if binary else _text_cameras(cameras)
+    found = read_images(folder)
+    for image in found:
+        if image.camera_id not in camera_models:
+            raise _broken(
+                images, f"image {image.name} of camera {image.camera_id}, which {cameras.name} lacks"
+            )
+    return ColmapModel(camera_models, found, read_model_points(folder))
+
+
+def read_images(folder: Path) -> list[ColmapImage]:
+    """The images of the model in `folder`."""
+    binary, text = (folder / name for name in IMAGE_FILES)
+    found = _binary_images(binary) if binary.is_file() else _text_images(text)
+    names = [image.name for image in found]
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise _broken(binary if binary.is_file() else text, f"image {twice} twice")
+    return found
+
+
+def read_model_points(folder: Path) -> SparsePoints | None:
+    """The finite 3D points of the model in `folder`; None if it has none, or no file of them."""
+    binary, text = folder / "points3D.bin", folder / "points3D.txt"
+    if binary.is_file():
+        positions, colors = _binary_points(binary)
+    elif text.is_file():
+        positions, colors = _text_points(text)
+    else:
+        return None
+    finite = np.isfinite(positions).all(1)
+    return SparsePoints(positions[finite], colors[finite]) if finite.any() else None
+
+
+class _Reader:
+    """Takes values from the bytes of a file; every count is checked against the bytes that are left."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.at = path, 0
+        try:
+            self.data = path.read_bytes()
+        except OSError as error:
+            raise _broken(path, str(error)) from None
+
+    def take(self, layout: str) -> tuple:
+        size = struct.calcsize(layout)
+        self.skip(size)
+        return struct.unpack_from(layout, self.data, self.at - size)
+
+    def skip(self, size: int) -> None:
+        if size > len(self.data) - self.at:
+            raise _broken(self.path, f"the end of the file after {len(self.data)} bytes")
+        self.at += size
+
+    def count(self, least: int) -> int:
+        """A number of entries of at least `least` bytes each."""
+        (count,) = self.take("<Q")
+        if count * least > len(self.data) - self.at:
+            raise _broken(self.path, f"{count} entries in {len(self.data)} bytes")
+        return count
+
+    def name(self) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise _broken(self.path, "a name without an end")
+        name = self.data[self.at : end].decode(errors="surrogateescape")
+        self.at = end + 1
+        return name
+
+    def finish(self) -> None:
+        if self.at != len(self.data):
+            raise _broken(self.path, f"{len(self.data) - self.at} more bytes than its entries have")
+
+
+def _binary_cameras(path: Path) -> dict[int, CameraModel]:
+    reader = _Reader(path)
+    found = {}
+    for _ in range(reader.count(24)):
+        camera_id, model, width, height = reader.take("<IiQQ")
+        name = _model_name(model, path)
+        params = reader.take(f"<{_param_count(name)}d")
+        found[camera_id] = _camera_model(name, width, height, params, path)
+    reader.finish()
+    return found
+
+
+def _binary_images(path: Path) -> list[ColmapImage]:
+    reader = _Reader(path)
+    found = []
+    for _ in range(reader.count(73)):
+        _, *pose, camera_id = reader.take("<I7dI")
+        name = reader.name()
+        reader.skip(reader.count(_POINT2D_BYTES) * _POINT2D_BYTES)
+        found.append(ColmapImage(name, camera_id, _matrix(pose)))
+    reader.finish()
+    return found
+
+
+def _binary_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    reader = _Reader(path)
+    count = reader.count(_POINT_BYTES)
+    positions, colors = np.empty((count, 3)), np.empty((count, 3), np.uint8)
+    for index in range(count):
+        _, x, y, z, red, green, blue, _ = reader.take("<Q3d3Bd")
+        positions[index], colors[index] = (x, y, z), (red, green, blue)
+        reader.skip(reader.count(_TRACK_BYTES) * _TRACK_BYTES)
+    reader.finish()
+    return positions, colors
+
+
+def _text_cameras(path: Path) -> dict[int, CameraModel]:
+    found = {}
+    for words, where in _lines(path):
+        if not words:
+            continue
+        name = words[1] if len(words) > 1 else "nothing"
+        if name not in _model_names().values() or len(words) != 4 + _param_count(name):
+            raise _broken(path, f"{' '.join(words)} in {where}")
+        camera_id, width, height = (_parsed(int, words[i], where) for i in (0, 2, 3))
+        params = [_parsed(float, word, where) for word in words[4:]]
+        found[camera_id] = _camera_model(name, width, height, params, path)
+    return found
+
+
+def _text_images(path: Path) -> list[ColmapImage]:
+    """An image has a line, and a second one with its keypoints, which some programs leave out if empty."""
+    found: list[ColmapImage] = []
+    keypoints_expected = False
+    for words, where in _lines(path):
+        if _is_image(words):
+            pose = [_parsed(float, word, where) for word in words[1:8]]
+            name = " ".join(words[_IMAGE_WORDS - 1 :])
+            found.append(ColmapImage(name, _parsed(int, words[8], where), _matrix(pose)))
+            keypoints_expected = True
+        elif words and not (keypoints_expected and len(words) % 3 == 0):
+            raise _broken(path, f"{' '.join(words)} in {where}")
+        else:
+            keypoints_expected = False
+    return found
+
+
+def _is_image(words: Sequence[str]) -> bool:
+    """Whether a line of images.txt is an image's. A line of keypoints holds triples of numbers."""
+    return len(words) >= _IMAGE_WORDS and (len(words) % 3 != 0 or not _is_number(words[_IMAGE_WORDS - 1]))
+
+
+def _text_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    positions, colors = [], []
+    for words, where in _lines(path):
+        if not words:
+            continue
+        if len(words) < _POINT_WORDS:
+            raise _broken(path, f"{' '.join(words)} in {where}")
+        positions.append([_parsed(float, word, where) for word in words[1:4]])
+        colors.append([_parsed(float, word, where) for word in words[4:7]])
+    rounded = np.nan_to_num(np.array(colors)).clip(0, 255).astype(np.uint8)
+    return np.array(positions).reshape(-1, 3), rounded.reshape(-1, 3)
+
+
+def _lines(path: Path) -> Iterator[tuple[list[str], str]]:
+    """The words of every line that is no comment, blank ones included, with `FILE, line N`."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.split()
+        if not (words and words[0].startswith("#")):
+            yield words, f"line {number}"
+
+
+def _parsed(convert: Callable[[str], Number], word: str, where: str) -> Number:
+    try:
+        return convert(word)
+    except (ValueError, OverflowError):
+        raise GSplatLocError(
+            f"expected a number in {where} of a COLMAP model, found {quoted(word)}: export the model again"
+        ) from None
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _model_name(number: int, path: Path) -> str:
+    if number not in _model_names():
+        raise _broken(path, f"the unknown camera model {number}")
+    return _model_names()[number]
+
+
+def _model_names() -> dict[int, str]:
+    """COLMAP's camera models by their numbers in cameras.bin."""
+    members = pycolmap.CameraModelId.__members__.items()
+    return {int(number): name for name, number in members if name != "INVALID"}
+
+
+def _param_count(model: str) -> int:
+    return len(pycolmap.Camera.create_from_model_name(1, model, 1.0, 2, 2).params)
+
+
+def _camera_model(name: str, width: int, height: int, params: Sequence[float], path: Path) -> CameraModel:
+    model = CameraModel(name, width, height, tuple(params))
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and np.isfinite(params).all()):
+        raise _broken(path, f"a camera of {width}x{height} pixels with parameters {list(params)}")
+    focal_lengths = [params[index] for index in model.colmap().focal_length_idxs()]
+    if not focal_lengths or min(focal_lengths) <= 0:  # an equirectangular image has none
+        raise _broken(path, f"{name} with parameters {list(params)}")
+    return model
+
+
+def _matrix(numbers: Sequence[float]) -> np.ndarray:
+    """qw qx qy qz tx ty tz -> [3, 4]; NaN if the quaternion has no direction."""
+    quaternion, translation = np.array(numbers[:4]), np.array(numbers[4:])
+    norm = np.linalg.norm(quaternion)
+    if not (np.isfinite(numbers).all() and np.isfinite(norm) and norm > 1e-6):
+        return np.full((3, 4), np.nan)
+    w, x, y, z = quaternion / norm
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y), translation[0]],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x), translation[1]],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y), translation[2]],
+    ])  # fmt: skip
+
+
+def _broken(path: Path, found: str) -> GSplatLocError:
+    return GSplatLocError(
+        f"expected a COLMAP model in {path.parent}, found {quoted(found)} in {path.name}: export it again"
+    )

@@ -1,0 +1,140 @@
+"""Image files before they are decoded: size, orientation, and whether the file is complete."""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from PIL import Image
+
+from gsplatloc.utils.errors import GSplatLocError, quoted
+
+MAX_PIXELS = 2**30  # OpenCV decodes no larger image
+_PLAUSIBLE_PIXELS = 2**24  # smaller images are decoded however few bytes the file has
+_MAX_COMPRESSION = 1032  # decoded bytes per stored byte: deflate cannot reach more
+_LOSSLESS_RATIO_FORMATS = frozenset({"PNG", "TIFF", "JPEG", "BMP"})  # none of them compresses further
+_ORIENTATION = 0x0112  # EXIF's tag
+# What Pillow raises for damaged files, which depends on the format.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
+                  EOFError, struct.error, RuntimeError, AttributeError)  # fmt: skip
+_TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
+_pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
+
+
+class DamagedImageError(GSplatLocError):
+    """An image file that cannot be decoded, or only in part."""
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Pillow's image of which only the header is read; raises `DamagedImageError` if there is none.
+
+    A header that promises far more pixels than the bytes of the file can hold is refused, because decoders
+    allocate memory for them first.
+    """
+    try:
+        with _pillow_limit, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF data, which has no effect
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(path)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except PILLOW_ERRORS as error:
+        raise damaged(path, str(error)) from None
+    with image:
+        _check_plausible(path, image)
+        yield image
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) as stored, from the header alone. EXIF rotation is ignored, as calibrations do."""
+    with open_image(path) as image:
+        return image.size
+
+
+def exif_orientation(path: Path) -> int:
+    """EXIF's orientation, 1 to 8; 1 if the image has none or a damaged one."""
+    with open_image(path) as image:
+        try:
+            return int(image.getexif().get(_ORIENTATION, 1))
+        except PILLOW_ERRORS:
+            return 1
+
+
+def damaged(path: Path, found: str) -> DamagedImageError:
+    return DamagedImageError(
+        f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file"
+    )
+
+
+def check_complete(path: Path) -> None:
+    """Raise `DamagedImageError` if the file ends before its image does; pixels are not decoded."""
+    try:
+        with path.open("rb") as file:
+            complete = is_complete(file)
+    except OSError as error:
+        raise damaged(path, str(error)) from None
+    if not complete:
+        raise damaged(path, "a file that was cut short")
+
+
+def is_complete(file: BinaryIO) -> bool:
+    """Whether a JPEG, PNG, WebP or BMP has its end; True for other formats, whose decoders check it."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    start = file.read(12)
+    if start[:3] == b"\xff\xd8\xff":
+        return _jpeg_has_end(file, size)
+    if start[:8] == b"\x89PNG\r\n\x1a\n":
+        file.seek(max(0, size - _TAIL))
+        return b"IEND" in file.read() or _contains(file, 8, b"IEND")
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return size >= 8 + int.from_bytes(start[4:8], "little")
+    if start[:2] == b"BM":
+        return size >= int.from_bytes(start[2:6], "little")
+    return size > 0
+
+
+def _jpeg_has_end(file: BinaryIO, size: int) -> bool:
+    """Whether an end marker follows the first scan. A marker before it belongs to a thumbnail."""
+    position = 2
+    while position + 4 <= size:
+        file.seek(position)
+        marker = file.read(4)
+        if marker[0] != 0xFF:
+            return False
+        if marker[1] == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker[1] == 0xDA:
+            break
+        position += 2 + int.from_bytes(marker[2:], "big")
+    else:
+        return False
+    tail = max(position, size - _TAIL)
+    file.seek(tail)
+    return b"\xff\xd9" in file.read() or _contains(file, position, b"\xff\xd9")
+
+
+def _contains(file: BinaryIO, start: int, marker: bytes) -> bool:
+    """Whether the file holds `marker` after `start`: files may have other data after the image's end."""
+    file.seek(start)
+    return marker in file.read()
+
+
+def _check_plausible(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    pixels = width * height
+    if pixels == 0 or pixels > MAX_PIXELS:
+        raise damaged(path, f"one of {width}x{height} pixels, of at most {MAX_PIXELS}")
+    # A pixel takes at least one bit; 16 bits where the header says so.
+    bits = {"1": 1, "L": 2, "P": 1, "I;16": 16, "I;16B": 16, "RGB": 24, "RGBA": 32}.get(image.mode, 8)
+    if image.format in _LOSSLESS_RATIO_FORMATS and pixels > _PLAUSIBLE_PIXELS:
+        stored = path.stat().st_size
+        if pixels * bits / 8 > _MAX_COMPRESSION * stored:
+            raise damaged(path, f"{width}x{height} pixels in {stored} bytes, a header that cannot be true")

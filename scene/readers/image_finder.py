@@ -1,0 +1,55 @@
+"""The image files that a transforms file names, wherever the scene was copied to."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without suffix
+
+
+class ImageFinder:
+    """Finds the image files that a transforms file names.
+
+    With `--images images_2` the first folder of a name is replaced: images/left/1.jpg becomes
+    images_2/left/1.jpg. A flat copy, images_2/1.jpg, is taken only if no two names end in 1.jpg.
+    An image that is not where its name says, as after copying a scene from another machine, is searched
+    for below the scene's folder by ever shorter ends of its name.
+    """
+
+    def __init__(self, path: Path, listed: list[str], images: str | None) -> None:
+        self._path, self._images = path, images
+        self._ends = Counter(PurePosixPath(name).name for name in listed)
+
+    def find(self, listed: str) -> Path | None:
+        """The file of an image; None if it is not on disk."""
+        for candidate in self._candidates(PurePosixPath(listed)):
+            for suffix in _IMPLIED_SUFFIXES:
+                file = Path(f"{candidate}{suffix}")
+                if os.path.isfile(file):
+                    return file
+        return None
+
+    def name(self, listed: str, file: Path) -> str:
+        """The image's name in the scene: below the scene's folder, or as it is listed."""
+        resolved = Path(os.path.normpath(file))
+        root = Path(os.path.normpath(self._path))
+        if resolved.is_relative_to(root):
+            return resolved.relative_to(root).as_posix()
+        return "/".join(part for part in PurePosixPath(listed).parts if part not in ("/", "..", "."))
+
+    def _candidates(self, listed: PurePosixPath) -> Iterator[Path]:
+        parts = [part for part in listed.parts if part not in ("/", ".")]
+        flat_is_unique = self._ends[listed.name] == 1
+        if self._images is None:
+            yield self._path / listed
+            ends = [parts[start:] for start in range(1, len(parts))]
+            folder = self._path
+        else:
+            ends = [parts[start:] for start in range(min(1, len(parts) - 1), len(parts))]
+            folder = self._path / self._images
+        for end in ends:
+            if len(end) > 1 or flat_is_unique:
+                yield folder.joinpath(*end)
+        if self._images is None and flat_is_unique:
+            yield self._path / "images" / listed.name

@@ -1,0 +1,62 @@
+"""What a reader found in a scene, what it used, and what it left out and why."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.scene.image_header import DamagedImageError
+from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.utils.errors import GSplatLocError, quoted
+
+
+class Tally:
+    """Counts images while a scene is read; `scene` attaches the line that commands print."""
+
+    def __init__(self) -> None:
+        self.found = 0  # images that the scene lists
+        self._left_out: Counter[str] = Counter()  # by reason
+        self._damaged: list[str] = []  # names of images
+        self._notes: list[str] = []
+
+    def leave_out(self, why: str, count: int = 1) -> None:
+        """Count images that are not used."""
+        if count:
+            self._left_out[why] += count
+
+    def note(self, text: str) -> None:
+        """Add what else a user should know of how the scene was read."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    @contextmanager
+    def damaged(self, image: Path, options: SceneOptions) -> Iterator[None]:
+        """Leave out an image whose header cannot be read; raise if `options.strict`."""
+        try:
+            yield
+        except DamagedImageError:
+            if options.strict:
+                raise
+            self._damaged.append(image.name)
+
+    def nothing_left(self, expected: str, action: str) -> GSplatLocError:
+        """The error of a scene without any image that can be used."""
+        reasons = quoted(self._reasons() or "none")
+        return GSplatLocError(f"expected {expected}, found {reasons}: {action}")
+
+    def scene(
+        self, path: Path, train: list[View], test: list[View], points: SparsePoints | None = None
+    ) -> Scene:
+        """The scene with its report: one line of what was found, used and left out, and why."""
+        used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
+        report = f"{path}: found {self.found} images, used {used}"
+        left_out = self._reasons()
+        parts = [report, *([f"left out {left_out}"] if left_out else []), *self._notes]
+        return Scene(path.resolve().name, path, train, test, points, "; ".join(parts))
+
+    def _reasons(self) -> str:
+        reasons = [f"{count} ({why})" for why, count in self._left_out.items()]
+        if self._damaged:
+            reasons.append(f"{len(self._damaged)} (damaged, for example {self._damaged[0]})")
+        return ", ".join(reasons)

@@ -1,0 +1,179 @@
+"""COLMAP models as people have them: cut, without points, without blank lines, in several parts."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+import torch
+
+from gsplatloc.localization.io.pose_files import read_pose_file
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.colmap_model import read_model
+from gsplatloc.scene.images import CameraModel, undistorted_camera
+from gsplatloc.utils.errors import GSplatLocError
+
+WIDTH, HEIGHT = 80, 60
+FILES = ["cameras.bin", "images.bin", "points3D.bin", "frames.bin", "rigs.bin"]
+
+
+def write_model(root: Path, count: int = 4, folder: str = "sparse/0", binary: bool = True) -> Path:
+    model = pycolmap.Reconstruction()
+    camera = pycolmap.Camera(
+        model="OPENCV", width=WIDTH, height=HEIGHT, params=[70, 71, 40, 30, -0.02, 0.01, 0, 0], camera_id=1
+    )
+    model.add_camera_with_trivial_rig(camera)
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "images").mkdir(exist_ok=True)
+    for index in range(count):
+        image = pycolmap.Image(name=f"{index}.png", camera_id=1, image_id=index + 1)
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(), np.array([index, 0.1, 2.0]))
+        model.add_image_with_trivial_frame(image, pose)
+        cv2.imwrite(str(root / "images" / f"{index}.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    for index in range(3):
+        model.add_point3D(np.array([index, 2.0, 3.0]), pycolmap.Track(), np.array([1, 2, 3], np.uint8))
+    (model.write_binary if binary else model.write_text)(str(root / folder))
+    return root / folder
+
+
+def test_what_is_read_is_what_pycolmap_reads(tmp_path: Path) -> None:
+    for binary in (True, False):
+        folder = write_model(tmp_path / str(binary), binary=binary)
+        expected, found = pycolmap.Reconstruction(str(folder)), read_model(folder)
+        assert found.camera_models == {1: CameraModel.from_colmap(expected.cameras[1])}
+        for image in found.images:
+            other = expected.find_image_with_name(image.name)
+            np.testing.assert_allclose(image.cam_from_world, other.cam_from_world().matrix(), atol=1e-12)
+        assert found.points is not None and len(found.points) == 3
+
+
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin", "points3D.bin"])
+def test_every_cut_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_model(tmp_path) / name
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(GSplatLocError, match="sparse/0") as error:
+            read_scene(tmp_path)
+        assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("name", ["frames.bin", "rigs.bin"])
+def test_files_that_are_not_needed_do_no_harm(tmp_path: Path, name: str) -> None:
+    path = write_model(tmp_path) / name
+    for data in (b"", path.read_bytes()[:7], b"\xff" * 64):
+        path.write_bytes(data)
+        assert len(read_scene(tmp_path).train) == 4
+
+
+@pytest.mark.parametrize("name", ["cameras.bin", "images.bin", "points3D.bin"])
+@pytest.mark.parametrize("count", [2**63, 2**40, 2**32 - 1, 100])
+def test_counts_are_checked_against_the_size_of_the_file(tmp_path: Path, name: str, count: int) -> None:
+    path = write_model(tmp_path) / name
+    path.write_bytes(struct.pack("<Q", count) + path.read_bytes()[8:])
+    with pytest.raises(GSplatLocError, match=name):
+        read_scene(tmp_path)
+
+
+def test_the_largest_of_several_models_is_read_and_said(tmp_path: Path) -> None:
+    write_model(tmp_path, 3)
+    write_model(tmp_path, 2, "sparse/2")
+    write_model(tmp_path, 9, "sparse/1", binary=False)
+    scene = read_scene(tmp_path)
+    assert len(scene.train) == 9
+    assert "took the largest COLMAP model, sparse/1, of sparse/0 (3 images), sparse/1 (9" in scene.report
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_model_without_points_is_read(tmp_path: Path, binary: bool) -> None:
+    folder = write_model(tmp_path, binary=binary)
+    for path in folder.glob("points3D.*"):
+        path.unlink()
+    scene = read_scene(tmp_path)
+    assert len(scene.train) == 4 and scene.points is None
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_images_without_blank_lines_between_them_are_all_read(
+    tmp_path: Path, newline: str, mark: str
+) -> None:
+    path = write_model(tmp_path, 6, binary=False) / "images.txt"
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    lines.insert(6, "1.5 2.5 -1 3.5 4.5 7")  # keypoints of one image
+    path.write_bytes((mark + newline.join(lines)).encode())
+    assert len(read_scene(tmp_path).train) == 6
+
+
+@pytest.mark.parametrize("pose", ["0 0 0 0 1 2 3", "nan 0 0 0 1 2 3", "1 0 0 0 inf 2 3", "1e999 0 0 0 0 0 0"])
+def test_a_pose_without_a_rotation_is_left_out_with_a_count(tmp_path: Path, pose: str) -> None:
+    folder = write_model(tmp_path, 3, binary=False)
+    path = folder / "images.txt"
+    path.write_text(f"1 {pose} 1 0.png\n\n2 1 0 0 0 1 2 3 1 1.png\n\n")
+    scene = read_scene(tmp_path)
+    assert [view.name for view in scene.train] == ["1.png"]
+    assert "left out 1 (their poses are not finite)" in scene.report
+    assert list(read_pose_file(folder, ["0.png", "1.png"])) == ["1.png"]
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        "1 PINHOLE 0 60 70 70 40 30",
+        "1 PINHOLE 80 60 0 0 40 30",
+        "1 PINHOLE 80 60 nan 70 40 30",
+        "1 PINHOLE 80 60",
+        "1 PINHOLE 80 60 70 70 40 30 5",
+        "1 NONE 80 60 70",
+        "1 INVALID 80 60",
+        "x",
+        "1 EQUIRECTANGULAR 80 60 80 60",
+        "1 PINHOLE 99999999999999999999999 60 70 70 40 30",
+        "2 PINHOLE 80 60 70 70 40 30",
+        "1 PINHOLE " + "9" * 5000,
+    ],
+)
+def test_a_camera_that_cannot_be_is_one_line(tmp_path: Path, camera: str) -> None:
+    (write_model(tmp_path, binary=False) / "cameras.txt").write_text(camera + "\n")
+    with pytest.raises(GSplatLocError, match="sparse/0|COLMAP model") as error:
+        read_scene(tmp_path)
+    assert len(str(error.value)) < 600
+
+
+FISHEYES = {
+    "FISHEYE": [50.0, 50.0, 40.0, 30.0],
+    "SIMPLE_FISHEYE": [50.0, 40.0, 30.0],
+    "RADIAL_FISHEYE": [50.0, 40.0, 30.0, 0.0, 0.0],
+    "SIMPLE_RADIAL_FISHEYE": [50.0, 40.0, 30.0, 0.0],
+    "OPENCV_FISHEYE": [50.0, 50.0, 40.0, 30.0, 0.0, 0.0, 0.0, 0.0],
+    "THIN_PRISM_FISHEYE": [50.0, 50.0, 40.0, 30.0, *[0.0] * 8],
+    "RAD_TAN_THIN_PRISM_FISHEYE": [50.0, 50.0, 40.0, 30.0, *[0.0] * 12],
+}
+
+
+@pytest.mark.parametrize("name", FISHEYES)
+def test_a_fisheye_without_coefficients_is_a_fisheye(name: str) -> None:
+    """r = f theta: an undistorted pixel at angle theta is read at f theta from the principal point."""
+    model = CameraModel(name, WIDTH, HEIGHT, tuple(FISHEYES[name]))
+    camera = undistorted_camera(model)
+    assert model.distorted
+    corner = torch.tensor([[camera.width - 0.5, camera.height - 0.5]], dtype=torch.float64)
+    ray = camera.unproject(corner, torch.ones(1, dtype=torch.float64)).numpy()
+    stored = model.colmap().img_from_cam(ray)[0] - (40, 30)
+    assert np.hypot(*stored) == pytest.approx(50 * np.arctan(np.hypot(*ray[0, :2])), abs=1e-3)
+    other = undistorted_camera(
+        CameraModel("OPENCV_FISHEYE", WIDTH, HEIGHT, (50.0, 50, 40, 30, 1e-7, 0, 0, 0))
+    )
+    assert (camera.width, camera.height) == (other.width, other.height)
+    assert camera.fx == pytest.approx(other.fx)
+
+
+def test_photos_without_a_pose_are_said(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    cv2.imwrite(str(tmp_path / "images" / "portrait.jpg"), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
+    (tmp_path / "images" / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    report = read_scene(tmp_path).report
+    assert "1 images in" in report and "not in the model, for example portrait.jpg" in report
+    assert "1 .heic files in" in report

@@ -1,0 +1,58 @@
+"""A scene with damaged photos is read without them, with a count, or not at all if that was asked for."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.readers.views import without_damaged
+from gsplatloc.utils.errors import GSplatLocError
+
+DAMAGES = {"cut": lambda data: data[: len(data) // 2], "empty": lambda data: b"", "text": lambda data: b"404"}
+
+
+def write_scene(root: Path) -> Path:
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    for split in ("train", "test"):
+        for stem in ("a", "b", "c"):
+            for folder, name in (("rgb", f"{stem}.color.jpg"), ("poses", f"{stem}.pose.txt"),
+                                 ("calibration", f"{stem}.calibration.txt")):  # fmt: skip
+                (root / split / folder).mkdir(parents=True, exist_ok=True)
+                path = root / split / folder / name
+                if folder == "rgb":
+                    cv2.imwrite(str(path), image)
+                else:
+                    path.write_text("50" if folder == "calibration" else "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1")
+    return root
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_training_photo_is_left_out_with_a_count(tmp_path: Path, damage: str) -> None:
+    path = write_scene(tmp_path) / "train" / "rgb" / "b.color.jpg"
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    scene = without_damaged(read_scene(tmp_path))
+    assert [view.image_path.name for view in scene.train] == ["a.color.jpg", "c.color.jpg"]
+    assert len(scene.test) == 3
+    assert "found 6 images, used" in scene.report
+    assert "left out 1 " in scene.report and "damaged, for example b.color.jpg" in scene.report
+    with pytest.raises(GSplatLocError, match=r"b\.color\.jpg"):
+        without_damaged(read_scene(tmp_path, SceneOptions(strict=True)), strict=True)
+
+
+def test_a_cut_test_photo_remains_a_query(tmp_path: Path) -> None:
+    path = write_scene(tmp_path) / "test" / "rgb" / "b.color.jpg"
+    path.write_bytes(DAMAGES["cut"](path.read_bytes()))
+    scene = read_scene(tmp_path)
+    assert len(scene.test) == 3
+    with pytest.raises(GSplatLocError, match="cut short"):
+        scene.test[1].load_image()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_scene_of_damaged_photos_is_one_line(tmp_path: Path, damage: str) -> None:
+    for path in (write_scene(tmp_path) / "train" / "rgb").iterdir():
+        path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(GSplatLocError, match=r".\.color\.jpg"):
+        without_damaged(read_scene(tmp_path))

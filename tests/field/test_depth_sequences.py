@@ -1,0 +1,169 @@
+"""RGB-D sequences and posed folders: lists from Windows, poses that were lost, depth of other units."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.mapping.initialization import (
+    InitializationOptions,
+    depth_scale,
+    initial_points,
+    report_depth_scale,
+)
+from gsplatloc.mapping.triangulation import Tracks
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Camera, Scene, SparsePoints, View
+from gsplatloc.utils.errors import GSplatLocError
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def write_tum(root: Path, mark: str = "", newline: str = "\n", slash: str = "/", units: int = 5000) -> Path:
+    lists: dict[str, list[str]] = {"rgb": [], "depth": [], "groundtruth": []}
+    for index in range(4):
+        for kind, image in (
+            ("rgb", np.zeros((48, 64, 3), np.uint8)),
+            ("depth", np.full((48, 64), 2 * units, "u2")),
+        ):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / kind / f"{index}.png"), image)
+            lists[kind].append(f"{index}.5 {kind}{slash}{index}.png")
+        lists["groundtruth"].append(f"{index}.5 {index} 0 0 0 0 0 1")
+    for name, lines in lists.items():
+        (root / f"{name}.txt").write_bytes((mark + newline.join(["# list", *lines])).encode())
+    (root / "calibration.txt").write_text(mark + "50 50 31.5 23.5")
+    return root
+
+
+@pytest.mark.parametrize("mark", ["", BYTE_ORDER_MARK])
+@pytest.mark.parametrize(("newline", "slash"), [("\n", "/"), ("\r\n", "\\")])
+def test_tum_lists_of_windows_are_read(tmp_path: Path, mark: str, newline: str, slash: str) -> None:
+    scene = read_scene(write_tum(tmp_path, mark, newline, slash))
+    assert len(scene.train) == 4
+    assert scene.train[0].load_depth is not None
+    assert scene.train[0].load_depth()[20, 20] == pytest.approx(2.0)
+
+
+def test_a_list_that_begins_with_a_mark_and_no_comment_loses_no_line(tmp_path: Path) -> None:
+    path = write_tum(tmp_path) / "rgb.txt"
+    path.write_text(BYTE_ORDER_MARK + path.read_text().removeprefix("# list\n"))
+    assert len(read_scene(tmp_path).train) == 4
+
+
+def test_missing_images_of_a_list_are_left_out_with_a_count(tmp_path: Path) -> None:
+    write_tum(tmp_path)
+    (tmp_path / "rgb" / "0.png").unlink()
+    scene = read_scene(tmp_path)
+    assert len(scene.train) == 3
+    assert "left out 1 (listed in rgb.txt but not on disk)" in scene.report
+
+
+def test_depth_units_can_be_given(tmp_path: Path) -> None:
+    view = read_scene(write_tum(tmp_path, units=1000), SceneOptions(depth_units=1000)).train[0]
+    assert view.load_depth is not None and view.load_depth()[20, 20] == pytest.approx(2.0)
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(GSplatLocError, match="depth units"):
+            SceneOptions(depth_units=wrong)
+
+
+@pytest.mark.parametrize("word", ["-1.#INF", "1.#QNAN", "-1.#IND", "-1.#IND00", "inf", "nan"])
+def test_poses_that_windows_wrote_as_lost_are_left_out_with_a_count(tmp_path: Path, word: str) -> None:
+    identity = "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+    for index, pose in enumerate([identity, " ".join([word] * 16), identity]):
+        for folder, text in (("poses", pose), ("calibration", "50")):
+            path = tmp_path / "train" / folder / f"{index}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (tmp_path / "train" / "rgb").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "train" / "rgb" / f"{index}.png"), np.zeros((48, 64, 3), np.uint8))
+    scene = read_scene(tmp_path)
+    assert len(scene.train) == 2
+    assert "left out 1 (their poses are not finite)" in scene.report
+
+
+CAMERA = Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
+
+
+def views_with_depth(scale: float) -> list[View]:
+    depth = np.full((48, 64), 2 * scale, np.float32)
+    image = np.zeros((48, 64, 3), np.uint8)
+    poses = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    return [View(str(i), CAMERA, pose, Path(), lambda: image, lambda: depth) for i, pose in enumerate(poses)]
+
+
+def tracks_at(depth: float, count: int) -> Tracks:
+    positions = np.random.default_rng(0).uniform(-0.5, 0.5, (count, 3))
+    positions[:, 2] = depth
+    observed = np.tile(np.arange(count), 3)
+    seen_by = np.repeat(np.arange(3), count)
+    colors = np.full((count, 3), 9, np.uint8)
+    lengths, errors = np.full(count, 3), np.zeros(count)
+    return Tracks(positions, colors, torch.zeros(count, 64), lengths, errors, observed, seen_by, observed)
+
+
+@pytest.mark.parametrize("scale", [0.2, 5.0, 0.001])
+def test_depth_of_another_unit_than_the_poses_is_said(
+    scale: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views, tracks = views_with_depth(scale), tracks_at(2.0, 50)
+    assert depth_scale(views, tracks) == pytest.approx(scale, rel=1e-4)
+    report_depth_scale(views, tracks)
+    assert f"have {1000 * scale:.3g} units" in capsys.readouterr().err
+
+
+def test_depth_of_the_same_unit_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
+    report_depth_scale(views_with_depth(1.1), tracks_at(2.0, 50))
+    report_depth_scale(views_with_depth(5.0), tracks_at(2.0, 3))  # too few to tell
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("points", "tracks", "expected"), [(3, 50, 50), (50, 3, 50), (0, 50, 50), (5, 0, 5)])
+def test_initial_points_are_taken_from_where_there_are_more(points: int, tracks: int, expected: int) -> None:
+    views = [
+        View(view.name, CAMERA, view.cam_from_world, Path(), view.load_image) for view in views_with_depth(1)
+    ]
+    cloud = SparsePoints(np.random.default_rng(1).normal(size=(points, 3)), np.zeros((points, 3), np.uint8))
+    scene = Scene("scene", Path(), views, [], cloud if points else None)
+    generator = torch.Generator().manual_seed(0)
+    found = initial_points(scene, views, InitializationOptions(), lambda: tracks_at(2.0, tracks), generator)
+    assert len(found) == expected
+    if points:
+        only = initial_points(
+            scene, views, InitializationOptions(init="points"), lambda: sys.exit(), generator
+        )
+        assert len(only) == points
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "9" * 5000, "[]", "5", '{"camera": 5}', '{"camera": {}}',
+     *(f'{{"camera": {{"w": {w}, "h": 48, "fx": {fx}, "fy": 50, "cx": 32, "cy": 24, "scale": {scale}}}}}'
+       for w, fx, scale in ((HUGE, 50, 1), (0, 50, 1), (64, HUGE, 1), (64, "NaN", 1), (64, 50, 0),
+                            (64, 50, "[]"), (1e300, 50, 1), ('"x"', 50, 1), (64, 50, "1e999"),
+                            ("9" * 30, 50, 1)))],
+    ids=range(16),
+)  # fmt: skip
+def test_broken_parameters_of_replica_are_one_short_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results").mkdir()
+    cv2.imwrite(str(tmp_path / "results" / "frame000000.jpg"), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "traj.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n")
+    (tmp_path / "cam_params.json").write_text(content)
+    with pytest.raises(GSplatLocError) as error:
+        read_scene(tmp_path)
+    assert len(str(error.value)) < 500 + 2 * len(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\x00b", "nowhere"])
+def test_names_that_cannot_be_files_are_one_line(tmp_path: Path, name: str) -> None:
+    write_tum(tmp_path / "tum")
+    (tmp_path / "tum" / "rgb.txt").write_text(f"0.5 rgb/{name}.png\n")
+    for folder, options in ((tmp_path / name, None), (tmp_path / "tum", SceneOptions(images=name))):
+        with pytest.raises(GSplatLocError):
+            read_scene(folder, options)

@@ -1,0 +1,124 @@
+"""Image files as people have them: odd names, cut, larger than libraries allow, or with false headers."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
+from gsplatloc.localization.queries import queries_in_folder
+from gsplatloc.scene.image_header import check_complete
+from gsplatloc.scene.images import (
+    CameraModel,
+    DepthLoader,
+    decode_depth,
+    decode_rgb,
+    decode_upright,
+    image_size,
+    unread_files,
+)
+from gsplatloc.utils.errors import GSplatLocError
+
+
+def photo(height: int = 120, width: int = 160) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 2)
+
+
+def encoded(ending: str, image: np.ndarray) -> bytes:
+    return cv2.imencode(ending, image)[1].tobytes()
+
+
+def png_header(width: int, height: int, bits: int, color: int) -> bytes:
+    """A PNG without image data."""
+    content = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
+    header = struct.pack(">I", 13) + content + struct.pack(">I", zlib.crc32(content))
+    return b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IDAT"
+
+
+def test_a_file_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"K\xfcche.png")
+    path.write_bytes(encoded(".png", photo()))
+    assert decode_rgb(path).shape == (120, 160, 3)
+    (query,) = queries_in_folder(tmp_path)
+    assert query.load_image().shape == (120, 160, 3)
+    query.load_camera()
+    write_poses(tmp_path / "poses.txt", [PoseRecord(query.name, torch.eye(4, dtype=torch.float64))])
+    assert list(read_poses(tmp_path / "poses.txt")) == [query.name]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.7, 0.97])
+def test_a_cut_image_is_refused_in_one_line_that_names_it(tmp_path: Path, ending: str, share: float) -> None:
+    data = encoded(ending, photo())
+    path = tmp_path / f"cut{ending}"
+    path.write_bytes(data[: int(share * len(data))])
+    for read in (decode_rgb, decode_upright):
+        with pytest.raises(GSplatLocError, match=f"cut{ending}") as raised:
+            read(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_cut_photo_with_a_thumbnail_is_refused(tmp_path: Path) -> None:
+    data = encoded(".jpg", photo())
+    thumbnail = b"Exif\0\0" + encoded(".jpg", photo(12, 16))
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    whole = data[:2] + segment + data[2:]
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(whole + b"data of a motion photo" * 500)
+    check_complete(path)
+    assert decode_rgb(path).shape == (120, 160, 3)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(GSplatLocError, match="cut short"):
+        check_complete(path)
+
+
+def test_a_file_that_was_filled_with_zeros_is_refused(tmp_path: Path) -> None:
+    data = encoded(".jpg", photo())
+    path = tmp_path / "download.jpg"
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    with pytest.raises(GSplatLocError, match=r"download\.jpg"):
+        decode_rgb(path)
+
+
+def test_more_than_179_megapixels_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "panorama.png"
+    path.write_bytes(encoded(".png", np.full((10_000, 18_000), 7, np.uint8)))
+    assert image_size(path) == (18_000, 10_000)
+    assert decode_rgb(path).shape == (10_000, 18_000, 3)
+
+
+@pytest.mark.parametrize(("bits", "color"), [(16, 0), (8, 0), (8, 2), (16, 6), (1, 0)])
+@pytest.mark.parametrize("side", [20_000, 32_000, 1_000_000])
+def test_a_header_that_claims_gigapixels_costs_no_memory(
+    tmp_path: Path, bits: int, color: int, side: int
+) -> None:
+    path = tmp_path / "depth.png"
+    path.write_bytes(png_header(side, side, bits, color))
+    model = CameraModel("PINHOLE", 160, 120, (100.0, 100.0, 80.0, 60.0))
+    for read in (image_size, decode_rgb, decode_depth, lambda path: DepthLoader(path, model, 160, 120)()):
+        with pytest.raises(GSplatLocError, match=r"depth\.png"):
+            read(path)
+
+
+def test_a_smaller_depth_map_of_a_distorted_camera_is_undistorted_at_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "depth.png"
+    path.write_bytes(encoded(".png", np.full((60, 80), 1500, np.uint16)))
+    model = CameraModel("SIMPLE_RADIAL", 160, 120, (100.0, 80.0, 60.0, -0.05))
+    assert np.median(DepthLoader(path, model, 160, 120)()) == pytest.approx(1.5)
+    path.write_bytes(encoded(".png", np.full((80, 60), 1500, np.uint16)))
+    with pytest.raises(GSplatLocError, match="60x80"):
+        DepthLoader(path, model, 160, 120)()
+
+
+def test_photos_in_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("a.HEIC", "b.heic", "c.dng", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert unread_files(tmp_path) == "1 .dng, 2 .heic"
+    with pytest.raises(GSplatLocError, match=r"found 1 \.dng, 2 \.heic"):
+        queries_in_folder(tmp_path)

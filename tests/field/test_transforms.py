@@ -1,0 +1,161 @@
+"""transforms.json as people have it: copied from elsewhere, written on Windows, with splits, or damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.images import CameraModel, undistorted_camera
+from gsplatloc.utils.errors import GSplatLocError
+
+TOP = {"fl_x": 50.0, "w": 64, "h": 48}
+POSE = np.eye(4).tolist()
+
+
+def save(path: Path, value: int, scale: int = 1) -> None:
+    """An image of one grey value, by which it is recognised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((48 // scale, 64 // scale, 3), value, np.uint8))
+
+
+def write(root: Path, names: list[str], encoding: str = "utf-8", **top: Any) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    frames = [{"file_path": name, "transform_matrix": POSE} for name in names]
+    text = json.dumps({**TOP, "frames": frames, **top})
+    (root / "transforms.json").write_text(text, encoding=encoding)
+    return root
+
+
+def greys(scene: Scene) -> dict[str, int]:
+    return {view.name: int(view.load_image()[0, 0, 0]) for view in scene.train}
+
+
+def test_absolute_names_of_this_machine_are_read(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "a.png"
+    save(elsewhere, 7)
+    inside = tmp_path / "scene" / "images" / "b.png"
+    save(inside, 9)
+    scene = read_scene(write(tmp_path / "scene", [str(elsewhere), str(inside)]))
+    assert sorted(greys(scene).values()) == [7, 9]
+    assert all(not view.name.startswith("/") and ".." not in view.name for view in scene.train)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "/home/other/capture/images/{}",
+        "C:\\Users\\x\\capture\\images\\{}",
+        "images\\{}",
+        "./images/{}",
+        "../s/images/{}",
+    ],
+)
+def test_names_of_another_machine_are_found_below_the_scene(tmp_path: Path, listed: str) -> None:
+    for value, name in ((7, "a.png"), (9, "b.png")):
+        save(tmp_path / "s" / "images" / name, value)
+    scene = read_scene(write(tmp_path / "s", [listed.format("a.png"), listed.format("b.png")]))
+    assert greys(scene) == {"images/a.png": 7, "images/b.png": 9}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, encoding: str) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    assert len(read_scene(write(tmp_path, ["images/a.png"], encoding)).train) == 1
+
+
+def test_smaller_images_in_subfolders_keep_their_poses(tmp_path: Path) -> None:
+    names = ["images/left/0.png", "images/right/0.png"]
+    for value, name in enumerate(names, start=5):
+        save(tmp_path / name, 200)
+        save(tmp_path / name.replace("images", "images_2"), value, scale=2)
+    scene = read_scene(write(tmp_path, names), SceneOptions(images="images_2"))
+    assert greys(scene) == {"images_2/left/0.png": 5, "images_2/right/0.png": 6}
+
+
+def test_a_flat_copy_whose_names_are_ambiguous_pairs_nothing(tmp_path: Path) -> None:
+    names = ["images/left/0.png", "images/right/0.png", "images/left/1.png"]
+    for name in names:
+        save(tmp_path / name, 200)
+    for name in ("0.png", "1.png"):
+        save(tmp_path / "images_2" / name, 5, scale=2)
+    scene = read_scene(write(tmp_path, names), SceneOptions(images="images_2"))
+    assert greys(scene) == {"images_2/1.png": 5}
+    assert "left out 2 (listed in the transforms file but not on disk)" in scene.report
+
+
+@pytest.mark.parametrize(
+    ("splits", "train", "test"),
+    [
+        ({"train_filenames": ["images/0.png", "images/1.png"]}, {"0", "1"}, {"2", "3"}),
+        ({"test_filenames": ["images/3.png"]}, {"0", "1", "2"}, {"3"}),
+        ({"train_filenames": ["images\\0.png"], "test_filenames": ["images/3.png"]}, {"0"}, {"3"}),
+        ({"train_filenames": ["./images/0.png"], "val_filenames": ["images/3.png"]}, {"0"}, {"1", "2"}),
+    ],
+)
+def test_splits_by_file_names(tmp_path: Path, splits: dict, train: set[str], test: set[str]) -> None:
+    names = [f"images/{index}.png" for index in range(4)]
+    for name in names:
+        save(tmp_path / name, 7)
+    scene = read_scene(write(tmp_path, names, **splits))
+    assert {Path(view.name).stem for view in scene.train} == train
+    assert {Path(view.name).stem for view in scene.test} == test
+
+
+def test_what_is_not_used_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    frame = {
+        "file_path": "images/a.png",
+        "transform_matrix": POSE,
+        "mask_path": "m.png",
+        "depth_path": "d.png",
+    }
+    scene = read_scene(write(tmp_path, [], frames=[frame, frame | {"file_path": "images/b.png"}]))
+    assert "2 masks in mask_path are not used" in scene.report
+    assert "2 depth maps (depth_file_path is read) in depth_path are not used" in scene.report
+
+
+@pytest.mark.parametrize("fisheye", [{"camera_model": "OPENCV_FISHEYE"}, {"is_fisheye": True}])
+@pytest.mark.parametrize("coefficients", [{}, {"k1": 0.0, "k2": 0.0, "k3": 0, "k4": 0}])
+def test_a_fisheye_without_coefficients_is_a_fisheye(
+    tmp_path: Path, fisheye: dict, coefficients: dict
+) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    camera = read_scene(write(tmp_path, ["images/a.png"], **fisheye, **coefficients)).train[0].camera
+    other = undistorted_camera(CameraModel("OPENCV_FISHEYE", 64, 48, (50.0, 50.0, 32.0, 24.0, 1e-7, 0, 0, 0)))
+    assert (camera.width, camera.height) == (other.width, other.height)
+    assert camera.fx == pytest.approx(other.fx)
+
+
+HUGE = "9" * 400
+BROKEN = [
+    "[" * 100_000, '{"frames":' * 50_000, "9" * 5000, "[]", "5", "", "\x00", '{"frames": 5}',
+    '{"frames": [5]}',
+    *(f'{{"w": 64, "h": 48, {top}, "frames":'
+      f' [{{"file_path": "images/a.png", "transform_matrix": {matrix}}}]}}'
+      for top, matrix in (
+          ('"fl_x": 0', POSE), (f'"fl_x": {HUGE}', POSE), ('"fl_x": "a"', POSE), ('"fl_x": NaN', POSE),
+          ('"fl_x": 50, "w": 0', POSE), ('"fl_x": 50, "h": -5', POSE),
+          ('"fl_x": 50, "w": 1e300', POSE),
+          ('"fl_x": 50, "camera_model": 7', POSE), (f'"fl_x": 50, "k1": {HUGE}', POSE), ('"fl_x": 50', 5),
+          ('"fl_x": 50', "[[1, 2], [3]]"), ('"fl_x": 50', f"[[{HUGE}, 0, 0, 0]]"), ('"fl_x": 50', '"a"'),
+          ('"fl_x": 50', np.zeros((4, 4)).tolist()), ('"fl_x": 50', (np.eye(4) * 1e200).tolist()),
+          ('"fl_x": 50, "test_filenames": 5', POSE), ('"fl_x": 50, "train_filenames": [5]', POSE),
+          ('"camera_angle_x": 0', POSE), (f'"fl_x": 50, "camera_model": "{"x" * 10_000}"', POSE),
+      )),
+    *(f'{{"fl_x": 50, "frames": [{{"file_path": {name}, "transform_matrix": {POSE}}}]}}' for name in (
+        "5", "null", "[]", '""', '"."', '"\\u0000"', f'"{"x" * 100_000}"', '"images"')),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_file_is_one_short_line(tmp_path: Path, content: str) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    (tmp_path / "transforms.json").write_text(content)
+    with pytest.raises(GSplatLocError) as error:
+        read_scene(tmp_path)
+    assert len(str(error.value)) < 500 + 2 * len(str(tmp_path))
