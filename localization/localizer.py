@@ -102,12 +102,12 @@ class Localizer:
     def load(
         cls, map_dir: Path | str, options: LocalizerOptions | None = None, iteration: int | None = None
     ) -> "Localizer":
-        """The localizer of a map that train.py wrote, by default in its latest `iteration`.
+        """The localizer of a map that `gsplatloc train` wrote, by default in its latest `iteration`.
 
         Only those parts of the map are read that the chosen stages need. Raises `GSplatLocError` for unknown
         stages, settings of no method, and where the map lacks what the stages need.
         """
-        options = options or LocalizerOptions()
+        options, map_dir = options or LocalizerOptions(), Path(map_dir).expanduser()
         names = options.refinements()
         check_settings(options.settings, INITIAL_POSES, REFINERS)
         device = rendering_device(options.device, quiet=options.quiet)
