@@ -193,6 +193,7 @@ def train(
 
 def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     """Write the final map and its landmarks; returns the number of landmarks."""
+    trim_heap()  # what training freed: descriptors need memory of other sizes
     save_gaussians(mapper.output, trainer.iteration, mapper.final_gaussians(trainer.gaussians))
     report_later_iterations(mapper.output, trainer.iteration)
     exposure_path = mapper.output / EXPOSURE_NAME
