@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import build_meta, find_packages, setup
-from setuptools.build_meta import *  # noqa: F403  (the hooks that stay as they are)
+from setuptools.build_meta import (
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+)
+
+# The hooks of a build backend; those imported stay as they are.
+__all__ = [
+    "build_editable", "build_sdist", "build_wheel", "get_requires_for_build_editable",
+    "get_requires_for_build_sdist", "get_requires_for_build_wheel", "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "submodules" / "diff-gaussian-rasterization"
@@ -40,9 +52,8 @@ def build_wheel(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
     """PEP 517: the wheel, with the metadata of pyproject.toml."""
-    shutil.rmtree(
-        ROOT / "build" / "lib", ignore_errors=True
-    )  # else modules that were deleted are built again
+    # Else modules that were deleted are built again.
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     return build_meta.build_wheel(wheel_directory, config_settings)
 
 
