@@ -13,7 +13,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 OFFLINE := --no-deps --no-build-isolation
 OBJECTS := --config-settings build-dir=$(CURDIR)/build/{wheel_tag}
 
-.PHONY: help setup docs demo test test-cuda gate wheels lint format bench accuracy clean
+.PHONY: help setup docs demo test test-cuda gate wheels lint format lock licences bench accuracy clean
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
@@ -24,6 +24,8 @@ help:
 	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make format    let ruff and clang-format rewrite the sources"
+	@echo "make lock      requirements.lock: versions and hashes of all that requirements.txt brings (needs uv)"
+	@echo "make licences  the licence of everything that is installed with gsplatloc"
 	@echo "make docs      the documentation site, in build/site"
 	@echo "make bench     rasterizer timings as ratios to this machine's matrix rate"
 	@echo "make accuracy  the README's table, beside the sparse baseline (needs the data sets)"
@@ -85,6 +87,14 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(CPP_SOURCES)
+
+# One file for every system and Python from 3.11 on; `uv` is not part of the environment: pip install uv
+lock:
+	uv pip compile requirements.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+licences: setup
+	$(BIN)/python -m gsplatloc.utils.licences
 
 bench: setup
 	$(BIN)/python -m benchmarks performance --parts rasterizer --scenes cube-100k

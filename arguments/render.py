@@ -50,9 +50,11 @@ class ViewArguments:
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     ip: str = "127.0.0.1"
-    """address to serve at; 0.0.0.0 accepts connections from other machines"""
+    """address to serve at; 0.0.0.0 also serves other machines, without a password"""
     port: int = 8080
     """port to serve at; the next free one if it is in use"""
+    allowed_hosts: tuple[str, ...] = ()
+    """further names under which browsers reach this machine; localhost and its addresses need none"""
 
 
 def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:

@@ -74,6 +74,8 @@ class ViewerArguments:
     """address to serve the live view at"""
     port: int | None = None
     """port to serve the live view at; unset = no live view"""
+    allowed_hosts: tuple[str, ...] = ()
+    """further names under which browsers reach this machine; localhost and its addresses need none"""
 
 
 @dataclass(frozen=True)

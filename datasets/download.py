@@ -1,54 +1,93 @@
 """Downloads with a progress bar that resume after a lost connection; only complete files get their name."""
 
+import errno
 import http.client
+import json
+import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import write_json
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT_S = 60.0  # without receiving a byte
-_ATTEMPTS = 5  # in a row that received nothing before the download fails
+_ATTEMPTS = 5  # in a row that brought nothing new before the download fails
 _AGENT = "gsplatloc"  # some servers refuse urllib's own name
 _HTTP_PARTIAL = 206
 _HTTP_RANGE_NOT_SATISFIABLE = 416
 _HTTP_TRANSIENT = frozenset({429, 500, 502, 503, 504})  # busy or restarting: worth another try
+_MAX_BYTES = 64 << 30  # the largest archive of a public data set that is set up here has 16 GB
+# Failures of the disk, which are no reason to ask the server again.
+_DISK_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.EISDIR}
+)
 
 
-def download(address: str, path: Path, retry_wait_s: float = 2.0) -> Path:
+class _Refusal(Exception):
+    """The server's answer cannot be used, and asking again will not help."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What tells one version of a file on a server from another; kept beside a part as `.part.json`."""
+
+    address: str
+    tag: str | None  # ETag
+    modified: str | None  # Last-Modified
+    total: int | None  # bytes of the whole file
+
+    @classmethod
+    def of(cls, address: str, headers: Message, total: int | None) -> "_Version":
+        return cls(address, headers.get("ETag"), headers.get("Last-Modified"), total)
+
+    @property
+    def condition(self) -> str | None:
+        """The value of If-Range: a strong ETag, else the date; None if the server names neither."""
+        return self.tag if self.tag and not self.tag.startswith("W/") else self.modified
+
+
+def download(address: str, path: Path, retry_wait_s: float = 2.0, max_bytes: int = _MAX_BYTES) -> Path:
     """Download `address` to `path` and return it. A complete file is kept, an incomplete `.part` continued.
 
-    Raises `GSplatLocError` if the server refuses or the connection is lost repeatedly. The `.part` stays, and
-    the next call continues it.
+    A part is continued only if the server confirms that its file is still the same version; a server that
+    names no version (ETag or Last-Modified) sends the whole file again. Raises `GSplatLocError` if the
+    server refuses, the file is larger than `max_bytes` or than the disk's free space, or the connection is
+    lost repeatedly. The `.part` then stays, and the next call continues it.
     """
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    failures = 0
+    failures, most = 0, _size(part)
     while True:
-        before = _size(part)
         try:
-            _fetch(address, part)
+            _fetch(address, part, max_bytes)
             break
-        except ValueError as error:
-            raise _refused(address, str(error)) from None
+        except (ValueError, http.client.InvalidURL, _Refusal) as error:
+            raise _refused(address, error) from None
         except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
-            if isinstance(error, urllib.error.HTTPError) and error.code not in _HTTP_TRANSIENT:
-                raise _refused(address, f"HTTP status {error.code}") from None
-            failures = 1 if _size(part) > before else failures + 1
+            if _is_final(error):
+                raise _refused(address, error) from None
+            if isinstance(error, OSError) and error.errno in _DISK_ERRNOS:
+                raise
+            failures = 1 if _size(part) > most else failures + 1
+            most = max(most, _size(part))
             if failures >= _ATTEMPTS:
-                raise _refused(address, str(error) or type(error).__name__) from None
+                raise _refused(address, error) from None
             log(f"{path.name}: connection lost at {_size(part)} bytes, trying again")
             time.sleep(retry_wait_s * failures)
     part.replace(path)
+    _record(part).unlink(missing_ok=True)
     return path
 
 
@@ -57,54 +96,137 @@ def download_text(address: str, path: Path) -> str:
     return download(address, path).read_text(encoding="utf-8")
 
 
-def _fetch(address: str, part: Path) -> None:
-    """Append the missing bytes to `part`; raises ConnectionError if the server sends fewer."""
-    have = _size(part)
-    headers = {"User-Agent": _AGENT} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=_TIMEOUT_S
+def check_free_space(needed: int, folder: Path) -> None:
+    """Raise `GSplatLocError` if the disk of `folder` has less than `needed` bytes of free space."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise GSplatLocError(
+            f"expected {needed / 1e9:.1f} GB of free space in {folder}, found {free / 1e9:.1f} GB: free some,"
+            " or name another --output"
         )
+
+
+def _fetch(address: str, part: Path, max_bytes: int) -> None:
+    """Complete `part`; raises ConnectionError if the server sends fewer bytes or another version."""
+    known = _known_version(address, part)
+    if known is not None and known.total == _size(part):
+        return
+    have = 0 if known is None else _size(part)
+    try:
+        response = _OPENER.open(_request(address, known, have), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != _HTTP_RANGE_NOT_SATISFIABLE:
             raise
-        # The server has no bytes after ours: the file is complete, or it was replaced by a shorter one.
-        if have != _total_size(error.headers, 0):
-            part.unlink()
-            raise ConnectionError("the file on the server changed, downloading it again") from None
-        return
+        raise _start_over(part) from None
     with response:
         continued = response.status == _HTTP_PARTIAL
-        start = have if continued else 0  # a server without ranges sends everything again
-        total = _total_size(response.headers, start)
+        total = _total_size(response.headers, continued)
+        version = _Version.of(address, response.headers, total)
+        if continued and (version != known or _first_byte(response.headers) != have):
+            raise _start_over(part)
+        start = have if continued else 0  # the server has another version, or sends no ranges
+        _check_size(response, total, start, max_bytes, part.parent)
+        if not continued:
+            write_json(_record(part), asdict(version))
         with part.open("ab" if continued else "wb") as file:
-            _copy(response, file, start, total, part.stem)
+            _copy(response, file, start, total, max_bytes, part.stem)
     if total is not None and _size(part) != total:
         raise ConnectionError(f"received {_size(part)} of {total} bytes")
 
 
-def _copy(response: BinaryIO, file: BinaryIO, start: int, total: int | None, label: str) -> None:
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but none from https to an address that is not encrypted."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:"):
+            raise _Refusal(f"a redirection from https to {quoted(newurl)}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SecureRedirects)
+
+
+def _request(address: str, known: _Version | None, have: int) -> urllib.request.Request:
+    if not address.lower().startswith(("http://", "https://")):
+        raise _Refusal("an address that starts neither with https:// nor with http://")
+    headers = {"User-Agent": _AGENT}
+    if known is not None and known.condition and have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": known.condition}
+    return urllib.request.Request(address, headers=headers)
+
+
+def _known_version(address: str, part: Path) -> _Version | None:
+    """The version that `part` belongs to; None if that is unknown or cannot be asked for again."""
+    try:
+        found = _Version(**json.loads(_record(part).read_text(encoding="utf-8")))
+        usable = found.address == address and found.condition and _size(part) <= (found.total or 0)
+        return found if usable else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _start_over(part: Path) -> ConnectionError:
+    part.unlink(missing_ok=True)
+    return ConnectionError("the file on the server changed, downloading it again")
+
+
+def _check_size(
+    response: http.client.HTTPResponse, total: int | None, start: int, max_bytes: int, folder: Path
+) -> None:
+    """Refuse a file that is too large, and one that could be cut without a sign of it."""
+    if total is None and not response.chunked:
+        raise _Refusal("a server that does not state the size of the file")
+    if total is not None and total > max_bytes:
+        raise _Refusal(f"a file of {total} bytes where at most {max_bytes} were expected")
+    check_free_space((total or 0) - start, folder)
+
+
+def _copy(
+    response: http.client.HTTPResponse, file: IO[bytes], start: int, total: int | None, limit: int, label: str
+) -> None:
+    done = start
     with tqdm(total=total, initial=start, desc=label, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
         while chunk := response.read(_CHUNK):
+            done += len(chunk)
+            if done > limit:
+                raise _Refusal(f"more than the {limit} bytes that were expected at most")
             file.write(chunk)
             bar.update(len(chunk))
 
 
-def _total_size(headers: Message, start: int) -> int | None:
+def _total_size(headers: Message, partial: bool) -> int | None:
     """The size of the whole file by `Content-Range: bytes a-b/total` or `Content-Length`; None if unknown."""
-    total = headers.get("Content-Range", "").rpartition("/")[2]
-    if total.isdecimal():
-        return int(total)
-    length = headers.get("Content-Length", "")
-    return start + int(length) if length.isdecimal() else None
+    text = (
+        headers.get("Content-Range", "").rpartition("/")[2] if partial else headers.get("Content-Length", "")
+    )
+    return int(text) if text.isdecimal() else None
+
+
+def _first_byte(headers: Message) -> int | None:
+    text = headers.get("Content-Range", "").removeprefix("bytes").strip().partition("-")[0]
+    return int(text) if text.isdecimal() else None
+
+
+def _record(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _refused(address: str, reason: str) -> GSplatLocError:
+def _is_final(error: Exception) -> bool:
+    """Whether another try would end alike: the server refuses, or its certificate does not fit."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code not in _HTTP_TRANSIENT
+    return isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+
+
+def _refused(address: str, error: Exception) -> GSplatLocError:
+    reason = f"HTTP status {error.code}" if isinstance(error, urllib.error.HTTPError) else quoted(error)
     return GSplatLocError(
-        f"expected a file at {address}, found {reason}: check the connection and run the same command again,"
-        " which continues the download, or name a --mirror"
+        f"expected a file at {address}, found {reason or type(error).__name__}: check the connection and run"
+        " the same command again, which continues the download, or name a --mirror"
     )

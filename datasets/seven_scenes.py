@@ -60,7 +60,7 @@ def setup_scene(options: SetupOptions, scene: str, poses: Poses, depth: Depth) -
     address = SEVEN_SCENES.address(f"{scene}.zip", options.mirror_address)
     archive = download(address, options.archive_path(SEVEN_SCENES, f"{scene}.zip"))
     with building(target, settings) as (root, scratch):
-        extract(archive, scratch)
+        extract(archive, scratch, lambda name: name.endswith((".zip", ".txt")))
         for split in _SPLIT_FILES:
             pgt = fetch_pseudo_ground_truth(options, "7scenes", scene, split) if poses == "pgt" else {}
             _write_split(scratch / scene, _Job(root, split, poses, depth, pgt))
@@ -91,7 +91,8 @@ def _write_split(folder: Path, job: _Job) -> None:
     unlisted = 0
     for sequence in read_split(folder / _SPLIT_FILES[job.split]):
         # The archive holds SCENE/seq-01.zip, which holds seq-01/frame-*: unpacked one by one to save space.
-        extract(folder / f"{sequence}.zip", folder / "unpacked")
+        # Those published also hold a Thumbs.db, which is damaged in some of them.
+        extract(folder / f"{sequence}.zip", folder / "unpacked", lambda name: name.endswith((".png", ".txt")))
         (folder / f"{sequence}.zip").unlink()
         images = sorted((folder / "unpacked" / sequence).glob(f"*{_IMAGE_SUFFIX}"))
         written = for_each(lambda image: _write_image(image, job), images, f"{job.split} {sequence}")

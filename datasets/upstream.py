@@ -19,13 +19,13 @@ class Source:
 
 SEVEN_SCENES = Source(
     "7scenes",
-    "http://download.microsoft.com/download/2/8/5/28564B23-0828-408F-8631-23B1EFF1DAC8",
+    "https://download.microsoft.com/download/2/8/5/28564B23-0828-408F-8631-23B1EFF1DAC8",
     "https://www.microsoft.com/en-us/research/project/rgb-d-dataset-7-scenes/",
 )
 TWELVE_SCENES = Source(
     "12scenes",
-    "http://graphics.stanford.edu/projects/reloc/data",
-    "http://graphics.stanford.edu/projects/reloc/",
+    "https://graphics.stanford.edu/projects/reloc/data",
+    "https://graphics.stanford.edu/projects/reloc/",
 )
 CAMBRIDGE = Source(
     "cambridge",

@@ -27,6 +27,7 @@ from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.process import after_fork
 from gsplatloc.utils.registry import check_settings
 
 INITIAL = "initial"  # the first stage, whatever finds the initial pose
@@ -76,6 +77,10 @@ class Localizer:
     >>> found = localizer.localize(image, camera)  # image [H, W, 3] uint8 RGB
     >>> found.status, found.final.cam_from_world, found.final.expected_translation_m
     >>> found.stages["initial"].inliers
+
+    Threads may share a localizer: a query changes no state that another one reads, and draws its random
+    numbers from generators of its own, so that its result depends neither on other threads nor on the queries
+    before. Processes may be spawned or, on a CPU, forked; a forked one computes on a single thread.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class Localizer:
         names = options.refinements()
         check_settings(options.settings, INITIAL_POSES, REFINERS)
         device = rendering_device(options.device, quiet=options.quiet)
+        after_fork(device)
         splat_map = SplatMap(map_dir, iteration, device)
         extractor = make_extractor(map_extractor(map_dir) or DEFAULT_EXTRACTOR, device, options.top_k)
         context = StageContext(splat_map, extractor)
@@ -142,6 +148,7 @@ class Localizer:
         size than its camera.
         """
         _check(image, cam_from_world)
+        after_fork(self.splat_map.device)
         result, query = self._attempt(image, camera, cam_from_world)
         if self.fallback is not None and self.verify and not result.verified:
             # A turned image has no initial pose, which costs little to find out; an upright one often has.

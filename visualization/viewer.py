@@ -1,10 +1,8 @@
 """View of a map in the browser, during or after training. Needs viser, which is optional."""
 
-import io
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from gsplatloc.scene.cameras import PosedCamera, View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.visualization.viewer_server import start_server
 
 _SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
@@ -31,9 +29,15 @@ class LiveViewer:
     >>> viewer.close()
     """
 
-    def __init__(self, ip: str, port: int, cameras: Sequence[View | PosedCamera] = ()) -> None:
-        """`cameras` are drawn as frustums. Raises `GSplatLocError` if viser is missing."""
-        self._server = _start_server(ip, port)
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        cameras: Sequence[View | PosedCamera] = (),
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:
+        """`cameras` are drawn as frustums; address and hosts: see `start_server`, also for its errors."""
+        self._server = start_server(ip, port, allowed_hosts)
         self.port: int = self._server.get_port()  # the next free one if `port` is in use
         self._status = self._server.gui.add_markdown("waiting for the map")
         self._splats: Any = None
@@ -114,18 +118,6 @@ class LiveViewer:
             event.client.camera.wxyz = handle.wxyz
 
         return handle
-
-
-def _start_server(ip: str, port: int) -> Any:
-    try:
-        import viser
-    except ImportError:
-        raise GSplatLocError("expected viser for the live view, found none: pip install viser") from None
-    try:
-        with redirect_stdout(io.StringIO()):  # viser prints a banner, whatever `verbose` says
-            return viser.ViserServer(host=ip, port=port, label="GSplatLoc", verbose=False)
-    except OSError as error:
-        raise GSplatLocError(f"expected a free address {ip}:{port}, found {error}: choose another") from None
 
 
 @torch.no_grad()

@@ -37,4 +37,4 @@ def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:
         return None
     from gsplatloc.visualization.viewer import LiveViewer
 
-    return LiveViewer(arguments.ip, arguments.port, scene.train).update
+    return LiveViewer(arguments.ip, arguments.port, scene.train, arguments.allowed_hosts).update

@@ -14,7 +14,7 @@ def main() -> None:
     gaussians = load_gaussians(arguments.model_path, arguments.iteration)
     has_cameras = (arguments.model_path / "cameras.json").is_file()
     cameras = read_cameras(arguments.model_path) if has_cameras else []
-    viewer = LiveViewer(arguments.ip, arguments.port, cameras)
+    viewer = LiveViewer(arguments.ip, arguments.port, cameras, arguments.allowed_hosts)
     latest = max(saved_iterations(arguments.model_path), default=0)
     viewer.update(gaussians, arguments.iteration or latest, {})
     log("press Ctrl-C to stop")

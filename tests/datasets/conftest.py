@@ -1,5 +1,6 @@
-"""A mirror on this machine: it serves a folder over HTTP, with ranges, and can cut connections."""
+"""A mirror on this machine: it serves a folder over HTTP, with ranges and versions, and can misbehave."""
 
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ class Mirror:
     cut_after: int | None = None  # bytes after which the next response is cut, once
     failures: list[int] = field(default_factory=list)  # statuses of the next responses
     ranges: bool = True  # whether Range headers are honoured
+    if_range: bool = True  # whether If-Range headers are honoured
+    etag: bool = True  # whether responses have an ETag, the hash of the content
+    length: str | None = "true"  # Content-Length: true, another value, or None for none
+    redirect: str | None = None  # where every request is sent
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Range header)
 
     def put(self, path: str, content: bytes) -> None:
@@ -32,15 +37,23 @@ def make_handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:  # noqa: N802 - the name http.server looks for
             wanted = self.headers.get("Range")
             mirror.requests.append((self.path, wanted))
+            path = mirror.root / self.path.lstrip("/")
             if mirror.failures:
                 self.send_error(mirror.failures.pop(0))
-                return
-            path = mirror.root / self.path.lstrip("/")
-            if not path.is_file():
+            elif mirror.redirect:
+                self.send_response(302)
+                self.send_header("Location", mirror.redirect)
+                self.end_headers()
+            elif path.is_file():
+                self.send_content(path.read_bytes(), wanted)
+            else:
                 self.send_error(404)
-                return
-            content, start = path.read_bytes(), 0
-            if wanted and mirror.ranges:
+
+        def send_content(self, content: bytes, wanted: str | None) -> None:
+            tag = f'"{hashlib.md5(content).hexdigest()}"'
+            same = not mirror.if_range or self.headers.get("If-Range") in (None, tag)
+            start = 0
+            if wanted and mirror.ranges and same:
                 start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
                 if start >= len(content):
                     self.send_response(416)
@@ -52,7 +65,11 @@ def make_handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             else:
                 self.send_response(200)
-            self.send_header("Content-Length", str(len(content) - start))
+            if mirror.etag:
+                self.send_header("ETag", tag)
+            if mirror.length:
+                true = str(len(content) - start)
+                self.send_header("Content-Length", true if mirror.length == "true" else mirror.length)
             self.end_headers()
             cut, mirror.cut_after = mirror.cut_after, None
             self.wfile.write(content[start:] if cut is None else content[start : start + cut])

@@ -1,6 +1,8 @@
 """Unpacking: nothing leaves the folder, nothing half is left unsaid."""
 
+import io
 import stat
+import struct
 import zipfile
 from pathlib import Path
 
@@ -64,3 +66,78 @@ def test_something_else_than_an_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("<html>moved</html>")
     with pytest.raises(GSplatLocError, match=r"a\.zip"):
         extract(tmp_path / "a.zip", tmp_path / "out")
+
+
+def changed(archive: Path, offset_local: int, offset_central: int, value: bytes) -> None:
+    """Overwrite a field of the first entry in its local and its central header."""
+    content = bytearray(archive.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    content[offset_local : offset_local + len(value)] = value
+    content[central + offset_central : central + offset_central + len(value)] = value
+    archive.write_bytes(content)
+
+
+def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
+    archive = make(tmp_path / "a.zip", {"x.txt": b"x"})
+    changed(archive, 6, 8, struct.pack("<H", 1))
+    with pytest.raises(GSplatLocError, match="password"):
+        extract(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(93, "zstd"), (9, "deflate64"), (12, "bzip2"), (14, "lzma"), (95, "xz"), (77, "method 77")],
+)
+def test_other_compressions_are_named(tmp_path: Path, method: int, name: str) -> None:
+    archive = make(tmp_path / "a.zip", {"x.txt": b"x"})
+    changed(archive, 8, 10, struct.pack("<H", method))
+    with pytest.raises(GSplatLocError, match=rf"deflate.*{name}"):
+        extract(archive, tmp_path / "out")
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(8):
+            archive.writestr(f"{number}.bin", bytes(20 << 20))
+    with pytest.raises(GSplatLocError, match="to unpack"):
+        extract(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_claimed_size_is_not_believed(tmp_path: Path) -> None:
+    archive = make(tmp_path / "a.zip", {"x.txt": b"x"})
+    changed(archive, 22, 24, struct.pack("<I", 3 << 30))
+    with pytest.raises(GSplatLocError, match="to unpack"):
+        extract(archive, tmp_path / "out")
+
+
+def test_a_damaged_entry_that_is_not_wanted_does_no_harm(tmp_path: Path) -> None:
+    """The archives of 7-Scenes hold damaged thumbnails."""
+    archive = make(tmp_path / "a.zip", {"Thumbs.db": b"x" * 100, "a.png": b"image"})
+    content = bytearray(archive.read_bytes())
+    content[60:70] = b"\xff" * 10
+    archive.write_bytes(content)
+    extract(archive, tmp_path / "out", lambda name: name.endswith(".png"))
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"image"
+
+
+def test_every_cut_and_every_changed_byte_is_one_line(tmp_path: Path) -> None:
+    """Whatever is damaged, the outcome is success or a `GSplatLocError`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("s/x.txt", b"x" * 50)
+        made.writestr("\u00e9.txt", b"y")
+    whole, refused = buffer.getvalue(), 0
+    damaged = [whole[:size] for size in range(0, len(whole), 7)]
+    for place in range(len(whole)):
+        for value in (0, 0x80, 0xFF):
+            damaged.append(whole[:place] + bytes([value]) + whole[place + 1 :])
+    for content in damaged:
+        (tmp_path / "a.zip").write_bytes(content)
+        try:
+            extract(tmp_path / "a.zip", tmp_path / "out")
+        except GSplatLocError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > len(damaged) // 4

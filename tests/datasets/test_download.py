@@ -1,10 +1,17 @@
 """Downloads: resuming, refusing and never passing off a part as the whole."""
 
+import io
 import os
+import socket
+import urllib.request
+from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gsplatloc.datasets import download as download_module
+from gsplatloc.datasets import upstream
 from gsplatloc.datasets.download import download
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -29,29 +36,157 @@ def test_a_cut_connection_is_continued_where_it_was_cut(mirror, tmp_path: Path) 
     assert [wanted for _, wanted in mirror.requests] == [None, "bytes=100000-"]
 
 
+def cut_short(mirror, path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Leave what a run leaves that is killed after 1,234 bytes."""
+    mirror.cut_after, mirror.failures = 1234, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download_module, "_ATTEMPTS", 1)
+        with pytest.raises(GSplatLocError, match="received 1234 of"):
+            fetch(mirror, path)
+    mirror.requests.clear()
+
+
 def test_the_part_of_a_killed_run_is_continued(mirror, tmp_path: Path) -> None:
     mirror.put("big.bin", CONTENT)
-    (tmp_path / "big.bin.part").write_bytes(CONTENT[:1234])
+    cut_short(mirror, tmp_path / "big.bin")
     assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
-    assert mirror.requests[0][1] == "bytes=1234-"
+    assert [wanted for _, wanted in mirror.requests] == ["bytes=1234-"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["big.bin", "mirror"]
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), 300, 500_000], ids=["same", "shorter", "longer"])
+@pytest.mark.parametrize("if_range", [True, False])
+def test_a_part_is_not_completed_with_another_version(
+    mirror, tmp_path: Path, size: int, if_range: bool
+) -> None:
+    mirror.put("big.bin", CONTENT)
+    cut_short(mirror, tmp_path / "big.bin")
+    newer = os.urandom(size)
+    mirror.put("big.bin", newer)
+    mirror.if_range = if_range
+    assert fetch(mirror, tmp_path / "big.bin").read_bytes() == newer
+
+
+def test_a_file_that_changes_while_the_connection_is_lost_is_started_over(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    mirror.cut_after = 100_000
+    newer = os.urandom(300_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download_module.time, "sleep", lambda _: mirror.put("big.bin", newer))
+        assert fetch(mirror, tmp_path / "big.bin").read_bytes() == newer
+
+
+def test_a_server_that_names_no_version_sends_everything_again(mirror, tmp_path: Path) -> None:
+    mirror.etag = False
+    mirror.put("big.bin", CONTENT)
+    mirror.cut_after = 100_000
+    assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
+    assert [wanted for _, wanted in mirror.requests] == [None, None]
+
+
+@pytest.mark.parametrize("record", [None, "{", "[]", '{"address": 1}'])
+def test_a_part_of_unknown_version_is_started_over(mirror, tmp_path: Path, record: str | None) -> None:
+    mirror.put("big.bin", CONTENT)
+    (tmp_path / "big.bin.part").write_bytes(os.urandom(1234))
+    if record:
+        (tmp_path / "big.bin.part.json").write_text(record)
+    assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
+
+
+def test_a_part_of_another_mirror_is_started_over(mirror, tmp_path: Path) -> None:
+    mirror.put("other/big.bin", os.urandom(300_000))
+    mirror.put("big.bin", CONTENT)
+    mirror.cut_after = 1234
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download_module, "_ATTEMPTS", 1)
+        with pytest.raises(GSplatLocError):
+            download(f"{mirror.address}/other/big.bin", tmp_path / "big.bin")
+    assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
 
 
 def test_a_part_that_was_already_whole_is_taken(mirror, tmp_path: Path) -> None:
     mirror.put("big.bin", CONTENT)
+    cut_short(mirror, tmp_path / "big.bin")
     (tmp_path / "big.bin.part").write_bytes(CONTENT)
     assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
+    assert mirror.requests == []
 
 
 def test_a_part_longer_than_the_file_is_started_over(mirror, tmp_path: Path) -> None:
     mirror.put("big.bin", CONTENT)
+    cut_short(mirror, tmp_path / "big.bin")
     (tmp_path / "big.bin.part").write_bytes(CONTENT + b"of an older version")
     assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
+
+
+def test_a_length_that_is_never_reached_is_given_up_on(mirror, tmp_path: Path) -> None:
+    mirror.length = "400000"
+    mirror.put("big.bin", CONTENT)
+    with pytest.raises(GSplatLocError, match="received 300000 of 400000"):
+        fetch(mirror, tmp_path / "big.bin")
+    assert not (tmp_path / "big.bin").exists() and len(mirror.requests) == 5
+
+
+def test_an_answer_that_could_be_cut_unnoticed_is_refused(mirror, tmp_path: Path) -> None:
+    mirror.length = None
+    mirror.put("big.bin", CONTENT)
+    with pytest.raises(GSplatLocError, match="does not state the size"):
+        fetch(mirror, tmp_path / "big.bin")
+    assert len(mirror.requests) == 1
+
+
+def test_a_file_larger_than_expected_is_refused_before_it_is_read(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    with pytest.raises(GSplatLocError, match="300000 bytes where at most 1000"):
+        download(f"{mirror.address}/big.bin", tmp_path / "big.bin", max_bytes=1000)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mirror"]
+
+
+def test_free_space_is_checked_before_anything_is_written(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(GSplatLocError, match="free space"):
+            fetch(mirror, tmp_path / "big.bin")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mirror"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_no_lost_connection(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    (tmp_path / "big.bin.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        fetch(mirror, tmp_path / "big.bin")
+    assert len(mirror.requests) == 1
+
+
+def test_a_server_that_says_nothing_is_given_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download_module, "_TIMEOUT_S", 0.1)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        with pytest.raises(GSplatLocError, match="timed out"):
+            download(f"http://127.0.0.1:{deaf.getsockname()[1]}/x", tmp_path / "x", retry_wait_s=0.0)
+
+
+def test_a_redirection_is_followed_but_not_out_of_encryption(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    request = urllib.request.Request("https://example.org/big.bin")
+    follow = download_module._SecureRedirects().redirect_request
+    with pytest.raises(Exception, match="redirection from https"):
+        follow(request, io.BytesIO(), 302, "Found", Message(), f"{mirror.address}/big.bin")
+    assert follow(request, io.BytesIO(), 302, "Found", Message(), "https://example.org/b") is not None
+
+
+def test_upstream_addresses_are_encrypted() -> None:
+    sources = [value for value in vars(upstream).values() if isinstance(value, upstream.Source)]
+    assert len(sources) == 5 and all(source.base.startswith("https://") for source in sources)
 
 
 def test_a_server_without_ranges_starts_over(mirror, tmp_path: Path) -> None:
     mirror.put("big.bin", CONTENT)
     mirror.ranges = False
-    (tmp_path / "big.bin.part").write_bytes(CONTENT[:1234])
+    cut_short(mirror, tmp_path / "big.bin")
     assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
 
 
@@ -80,9 +215,12 @@ def test_a_server_that_stays_busy_is_given_up_on(mirror, tmp_path: Path) -> None
     assert len(mirror.requests) == 5
 
 
-def test_an_address_that_is_none_is_a_users_error(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match="unknown url type"):
-        download("my-mirror/big.bin", tmp_path / "big.bin")
+@pytest.mark.parametrize(
+    "address", ["my-mirror/big.bin", "file:///etc/hostname", "ftp://host/x", "http://", "http://a b/"]
+)
+def test_an_address_that_is_none_is_a_users_error(tmp_path: Path, address: str) -> None:
+    with pytest.raises(GSplatLocError, match="expected a file at"):
+        download(address, tmp_path / "big.bin", retry_wait_s=0.0)
 
 
 def test_a_server_that_is_not_there_is_given_up_on(tmp_path: Path) -> None:

@@ -55,7 +55,13 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert "FlowRefiner" in page and "CsvReader" in page
 
 
-OTHERS_OPTIONS = {"--version", "--force-reinstall", "--no-deps", "--help"}  # of pip and of every command
+OTHERS_OPTIONS = {
+    "--version",
+    "--force-reinstall",
+    "--no-deps",
+    "--require-hashes",
+    "--help",
+}  # of pip and of every command
 
 
 def test_every_option_on_a_page_exists(hook: ModuleType) -> None:
