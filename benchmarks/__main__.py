@@ -6,6 +6,7 @@ from gsplatloc.cli import dispatch
 
 COMMANDS = {
     "accuracy": ("benchmarks.accuracy.command", "map and localize the data sets, beside a sparse baseline"),
+    "hard": ("benchmarks.accuracy.hard", "localize hard cases made of held-out training images"),
     "quality": ("benchmarks.accuracy.quality", "PSNR, SSIM and depth error of a finished map"),
     "performance": ("benchmarks.performance.command", "time rasterizer, training, mapping, queries, growth"),
     "gate": ("benchmarks.performance.gate", "fail if a kernel takes 1.25 times its committed time"),

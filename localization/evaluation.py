@@ -3,6 +3,7 @@
 A query without an estimate has infinite error and stays in every denominator.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -16,6 +17,7 @@ from gsplatloc.utils import se3
 # Name -> (centimetres, degrees). A query counts when both errors are strictly below.
 RECALL_THRESHOLDS = {"10cm_5deg": (10, 5), "5cm_5deg": (5, 5), "2cm_2deg": (2, 2), "1cm_1deg": (1, 1)}
 
+_NEAR, _GROSS = (0.1, 5.0), (0.25, 5.0)  # metres and degrees of right and of wrong poses
 _RMS_PER_MEDIAN = 1.126  # RMS over median of the length of a normally distributed 3-vector
 
 
@@ -158,15 +160,41 @@ def _predicted_and_actual(result: QueryResult, stage: str | None) -> tuple[float
     return translation, error.translation_m, rotation, error.rotation_deg
 
 
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """What a threshold on the verification score accepts, for every threshold in turn."""
+
+    thresholds: list[float]  # ascending: the scores themselves
+    recall: list[float]  # share of all queries that are accepted and within 10 cm and 5 degrees
+    false: list[float]  # share of all queries that are accepted and off by more than 25 cm or 5 degrees
+
+
+def threshold_curve(errors: Sequence[PoseError], scores: Sequence[float]) -> ThresholdCurve:
+    """The curve of queries with these errors and scores; a query without a pose has the score -inf."""
+    translation = np.array([error.translation_m for error in errors])
+    rotation = np.array([error.rotation_deg for error in errors])
+    right = (translation < _NEAR[0]) & (rotation < _NEAR[1])
+    wrong = (translation > _GROSS[0]) | (rotation > _GROSS[1])
+    thresholds = sorted({score for score in scores if score > -np.inf})
+    accepted = [np.array(scores) >= threshold for threshold in thresholds]
+    return ThresholdCurve(
+        thresholds,
+        [float((right & some).mean()) for some in accepted],
+        [float((wrong & some).mean()) for some in accepted],
+    )
+
+
 def metrics(scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]) -> dict:
     """The content of metrics.json. `stages`: names of the chosen stages, in order."""
     localizations = [result.localization for result in results]
+    statuses = Counter(str(localization.status) for localization in localizations)
     totals = [localization.total_ms for localization in localizations]
     return {
         "scene": scene,
         "count": len(results),
         "failed": sum(not localization.final.ok for localization in localizations),
-        "unverified": sum(localization.status is Status.UNVERIFIED for localization in localizations),
+        "unverified": statuses[Status.UNVERIFIED],
+        "statuses": dict(statuses.most_common()),
         "stages": {stage: _stage_metrics(results, stage) for stage in stages},
         "final": _stage_metrics(results, None),
         "features_median_ms": _median([localization.features_ms for localization in localizations]),

@@ -13,6 +13,7 @@ by more than 25 cm or 5 degrees, where 3 of the first chain were.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import Refiner
@@ -23,6 +24,10 @@ from gsplatloc.scene.splat_map import SplatMap
 FALLBACK = "fallback"  # name of the stage
 REFINEMENTS = ("gscpr", "lm")
 INITIAL = "retrieval"
+# Factor on standard deviations of its poses: their matches are fewer, on one side of the image, or those of
+# a rendering far from the mapping views. Found on held-out training views (an office, RedKitchen), also
+# turned, cropped, darkened and occluded: 65 of 66 poses are off by at most 3 times the stated error.
+INFLATION = 1.5
 
 
 class Fallback:
@@ -33,9 +38,13 @@ class Fallback:
         splat_map: SplatMap,
         refiners: Sequence[Refiner],
         make_initial: Callable[[], InitialPose] | None = None,
+        support: Callable[[Keypoints], float] | None = None,
     ):
-        """`make_initial` makes the retrieval of similar views, at the first query that needs it."""
-        self._splat_map, self._refiners = splat_map, tuple(refiners)
+        """`make_initial` makes the retrieval of similar views, at the first query that needs it.
+
+        `support` compares turns of one image: how well keypoints match the map. Without it none is tried.
+        """
+        self._splat_map, self._refiners, self.support = splat_map, tuple(refiners), support
         self._make_initial = make_initial
         self._initial: InitialPose | None = None
 

@@ -16,6 +16,10 @@ from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
+from gsplatloc.localization.landmarks.file import load_landmarks
+from gsplatloc.localization.pose.covariance import with_pose_noise
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_camera, turn_estimate, turn_image
 from gsplatloc.localization.queries import Query, centered_camera
@@ -24,7 +28,7 @@ from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.localization.verification import MIN_SCORE, verification_score
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import resize_rgb
-from gsplatloc.scene.map_config import longest_side, map_extractor
+from gsplatloc.scene.map_config import longest_side, map_extractor, typical_focal
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.process import after_fork
@@ -32,7 +36,8 @@ from gsplatloc.utils.registry import check_settings
 
 INITIAL = "initial"  # the first stage, whatever finds the initial pose
 DEFAULT_STAGES = ("lm",)
-_QUARTERS = (1, 3, 2)  # counterclockwise, by which an image without a verified pose is turned
+_MAX_COARSER = 2.0  # times shorter a known focal length may be than that of the mapping images
+_QUARTERS = (1, 2, 3)  # counterclockwise, by which an image without a verified pose is turned
 
 
 @dataclass(frozen=True)
@@ -92,15 +97,19 @@ class Localizer:
         max_side: int | None = None,
         verify: bool = False,
         fallback: Fallback | None = None,
+        pose_noise: tuple[float, float] = (0.0, 0.0),
+        focal: float | None = None,
     ):
-        """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it.
+        """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it, and those
+        of a focal length less than half of `focal` pixels, that of the mapping images, enlarged to it.
 
         With `verify`, a pose that no refinement has verified is compared with the map rendered there; with
-        `fallback`, a query without a verified pose is searched for further.
+        `fallback`, a query without a verified pose is searched for further. Covariances include `pose_noise`,
+        the standard deviations per axis of the mapping poses.
         """
         self.initial, self.extractor, self.refiners = initial, extractor, tuple(refiners)
         self.splat_map = splat_map or SplatMap()
-        self.max_side = max_side
+        self.max_side, self.focal, self.pose_noise = max_side, focal, pose_noise
         self.verify, self.fallback = verify or fallback is not None, fallback
 
     @classmethod
@@ -126,10 +135,13 @@ class Localizer:
         if refiners:
             _ = splat_map.gaussians  # read now: an unreadable map is an error before the first query
         fallback = None
-        if refiners and options.fallback and options.initial == DEFAULT_INITIAL:
-            fallback = _make_fallback(context, settings)
+        if refiners and options.fallback and isinstance(initial, LandmarkPose):
+            fallback = _make_fallback(context, settings, initial)
         max_side = options.max_side or longest_side(map_dir)
-        return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback)
+        landmarks = map_dir / LANDMARKS
+        noise = load_landmarks(landmarks).pose_noise if landmarks.is_file() else (0.0, 0.0)
+        focal = typical_focal(map_dir)
+        return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback, noise, focal)
 
     def localize(
         self, image: np.ndarray, camera: Camera | None = None, cam_from_world: Tensor | None = None
@@ -141,51 +153,72 @@ class Localizer:
 
         Refinements are skipped if the initial pose fails: its status is the reason. Of several hypotheses the
         first is returned of which a stage is accepted. With a fallback, an image without a verified pose is
-        also tried turned by 90, 180 and 270 degrees. An image larger than `max_side` is shrunk to the scale
-        of the map's descriptors; estimates are for the image as given.
+        also tried in the quarter turn in which its keypoints match the map better, if there is one. An image
+        larger than `max_side` is shrunk to the scale of the map's descriptors; estimates are for the image
+        as given.
 
         Raises `GSplatLocError` for an image or a pose of another shape or type, and for an image of another
         size than its camera.
         """
         _check(image, cam_from_world)
         after_fork(self.splat_map.device)
-        result, query = self._attempt(image, camera, cam_from_world)
+        query, features_ms = self._query(image, camera, cam_from_world)
+        (result, prepared), quarters = self._attempt(query, features_ms), 0
         if self.fallback is not None and self.verify and not result.verified:
-            # A turned image has no initial pose, which costs little to find out; an upright one often has.
-            searches = [partial(self._turned, image, camera), partial(self._searched, self.fallback, query)]
-            for search in searches if not result.final.ok else reversed(searches):
-                result = search(result)
-                if result.verified:
-                    break
-        height, width = image.shape[:2]
-        stages = {name: stage.resized(width, height) for name, stage in result.stages.items()}
-        return replace(result, stages=stages)
+            result, prepared, quarters = self._turned(image, camera, query, result, prepared)
+            if not result.verified:
+                result = self._searched(self.fallback, prepared, result)
+        stages = {name: turn_estimate(stage, -quarters) for name, stage in result.stages.items()}
+        return replace(result, stages={name: self._stated(image, stage) for name, stage in stages.items()})
 
-    def _turned(self, image: np.ndarray, camera: Camera | None, upright: Localization) -> Localization:
-        """The verified pose of the image turned by quarter turns, turned back; else the result `upright`."""
-        given_up_ms = upright.total_ms
+    def _stated(self, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate for the image as given, its covariance with the noise of the mapping poses."""
+        estimate, covariance = estimate.resized(image.shape[1], image.shape[0]), estimate.covariance
+        if covariance is None:
+            return estimate
+        return replace(estimate, covariance=with_pose_noise(covariance, self.pose_noise))
+
+    def _turned(
+        self,
+        image: np.ndarray,
+        camera: Camera | None,
+        query: Query,
+        upright: Localization,
+        prepared: Query,
+    ) -> tuple[Localization, Query, int]:
+        """The attempt in the turn that matches the map best, its query, and the quarters of that turn.
+
+        The `upright` attempt and its `prepared` query where no quarter turn matches the map better, or where
+        only it has a pose.
+        """
+        support = None if self.fallback is None else self.fallback.support
+        if support is None:
+            return upright, prepared, 0
+        start, best, most, turned = time.perf_counter(), 0, support(query.keypoints), query
         for quarters in _QUARTERS:
             turned_camera = None if camera is None else turn_camera(camera, quarters)
-            found, _ = self._attempt(turn_image(image, quarters), turned_camera)
-            if found.verified:
-                stages = {name: turn_estimate(stage, 4 - quarters) for name, stage in found.stages.items()}
-                return replace(found, stages=stages, search_ms=found.search_ms + given_up_ms)
-            given_up_ms += found.total_ms
-        return replace(upright, search_ms=upright.search_ms + given_up_ms - upright.total_ms)
+            candidate, _ = self._query(turn_image(image, quarters), turned_camera)
+            if (found := support(candidate.keypoints)) > most:
+                best, most, turned = quarters, found, candidate
+        features_ms = 1000 * (time.perf_counter() - start)
+        if best == 0:
+            return replace(upright, search_ms=upright.search_ms + features_ms), prepared, 0
+        attempt, turned = self._attempt(turned, features_ms)
+        if upright.final.ok and not attempt.final.ok:
+            return replace(upright, search_ms=upright.search_ms + attempt.total_ms), prepared, 0
+        return replace(attempt, search_ms=attempt.search_ms + upright.total_ms), turned, best
 
     def _searched(self, fallback: Fallback, query: Query, found: Localization) -> Localization:
         """The result with one more stage: the best estimate of the fallback."""
         start = time.perf_counter()
         best, score = fallback.search(query, found.final, found.score)
-        stage = replace(best, elapsed_ms=1000 * (time.perf_counter() - start))
+        wide = None if best.covariance is None else cascade.INFLATION**2 * best.covariance
+        stage = replace(best, covariance=wide, elapsed_ms=1000 * (time.perf_counter() - start))
         verified = score is not None and score >= MIN_SCORE
         return replace(found, stages={**found.stages, FALLBACK: stage}, verified=verified, score=score)
 
-    def _attempt(
-        self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None = None
-    ) -> tuple[Localization, Query]:
-        """Hypotheses, refinements and verification of an image as it is, and the query that was refined."""
-        query, features_ms = self._query(image, camera, cam_from_world)
+    def _attempt(self, query: Query, features_ms: float) -> tuple[Localization, Query]:
+        """Hypotheses, refinements and verification of a query as it is, and the query that was refined."""
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
         prepared = query
@@ -221,7 +254,7 @@ class Localizer:
         return replace(found, verified=verified, score=score, search_ms=1000 * (time.perf_counter() - start))
 
     def _query(
-        self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None
+        self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None = None
     ) -> tuple[Query, float]:
         """The query with its features, and the milliseconds of their extraction."""
         height, width = image.shape[:2]
@@ -231,11 +264,25 @@ class Localizer:
             )
         start = time.perf_counter()
         guess = camera or centered_camera(width, height, float(max(width, height)))
-        guess = guess if self.max_side is None else shrunk(guess, self.max_side)
+        guess = self._in_map_scale(guess, camera is not None)
         image = resize_rgb(image, guess.width, guess.height)
         features = self.extractor.extract(image)
         query = Query(image, guess, features.keypoints, features.dense, camera is not None, cam_from_world)
         return query, 1000 * (time.perf_counter() - start)
+
+    def _in_map_scale(self, camera: Camera, focal_known: bool) -> Camera:
+        """The camera over an image whose details are about as large as in the mapping images.
+
+        Images larger than those are shrunk. Images of a much shorter known focal length in pixels, such as
+        thumbnails, are enlarged: descriptors match over a factor of about two in scale.
+        """
+        if self.max_side is None:
+            return camera
+        camera = shrunk(camera, self.max_side)
+        if not (focal_known and self.focal and self.focal > _MAX_COARSER * camera.fx):
+            return camera
+        factor = min(self.focal / camera.fx, self.max_side / max(camera.width, camera.height))
+        return camera.resized(round(factor * camera.width), round(factor * camera.height))
 
     def _undistorted(self, query: Query, estimate: PoseEstimate) -> tuple[Query, float]:
         """The query with the estimate's camera, undistorted; and the milliseconds of the extraction."""
@@ -259,16 +306,16 @@ class Localizer:
         return stages
 
 
-def _make_fallback(context: StageContext, settings: Sequence[Any]) -> Fallback:
+def _make_fallback(context: StageContext, settings: Sequence[Any], initial: LandmarkPose) -> Fallback:
     """The fallback of a map; its index of views is made, and kept in the map's folder, at first need.
 
     A map without mapping views (cameras.json) has nothing to retrieve.
     """
     refiners = [REFINERS.make(name, settings, context) for name in cascade.REFINEMENTS]
     if not context.splat_map.has_views():
-        return Fallback(context.splat_map, refiners)
+        return Fallback(context.splat_map, refiners, None, initial.support)
     retrieval = partial(INITIAL_POSES.make, cascade.INITIAL, settings, context)
-    return Fallback(context.splat_map, refiners, retrieval)
+    return Fallback(context.splat_map, refiners, retrieval, initial.support)
 
 
 def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:

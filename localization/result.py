@@ -1,5 +1,6 @@
 """The results of localization: one pose estimate per stage."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -17,6 +18,18 @@ class Status(StrEnum):
     UNVERIFIED = "unverified"  # there is a pose, but the query does not look like the map rendered there
     NO_CONSENSUS = "no_consensus"  # RANSAC found no pose with enough inliers
     NOT_GIVEN = "not_given"  # no pose of another estimator was given for this query
+
+
+# Why a query has no verified pose, and what would help.
+ADVICE: Mapping[Status, str] = {
+    Status.TOO_FEW_MATCHES: "too few keypoints match the map: give a sharper, larger or brighter image,"
+    " or map this place from more viewpoints",
+    Status.UNVERIFIED: "the image does not look like the map at its pose: check the pose otherwise,"
+    " or map this place from more viewpoints",
+    Status.NO_CONSENSUS: "its matches agree on no pose: check that the map shows this place and that"
+    " the focal length is right, or map it from viewpoints nearer to this one",
+    Status.NOT_GIVEN: "the file of given poses has none of this image: complete it, or use another --initial",
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,11 @@ class Localization:
     def status(self) -> Status:
         """OK for a verified pose, UNVERIFIED for another pose, else the reason why there is none."""
         return Status.UNVERIFIED if self.final.ok and not self.verified else self.final.status
+
+    @property
+    def advice(self) -> str:
+        """Why there is no verified pose, and what would help; empty where there is one."""
+        return ADVICE.get(self.status, "")
 
     @property
     def total_ms(self) -> float:

@@ -16,6 +16,7 @@ from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import normalised_contrast
 from gsplatloc.localization.alignment.rendered_view import photo_grey, render_map
 from gsplatloc.localization.queries import Query
+from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.splat_map import SplatMap
 
 MIN_SCORE = 0.25  # of a verified pose: between those of right and of wrong poses, see above
@@ -27,11 +28,16 @@ _MIN_COVERED = 0.5  # share of a block that the map must cover; other blocks cou
 _MIN_VARIANCE = 1e-12
 
 
-@torch.no_grad()
 def verification_score(query: Query, splat_map: SplatMap, cam_from_world: Tensor) -> float:
     """How well the query agrees with the map at a pose [4, 4], in [-1, 1]; see the module's docstring."""
-    view = render_map(splat_map.gaussians, query.camera, cam_from_world, RenderOptions(), _MAX_SIDE).to("cpu")
-    image = normalised_contrast(photo_grey(query.image, view.camera), _CONTRAST_SIGMA)
+    return image_score(query.image, query.camera, splat_map, cam_from_world)
+
+
+@torch.no_grad()
+def image_score(image: np.ndarray, camera: Camera, splat_map: SplatMap, cam_from_world: Tensor) -> float:
+    """`verification_score` of an undistorted image [H, W, 3] of a camera."""
+    view = render_map(splat_map.gaussians, camera, cam_from_world, RenderOptions(), _MAX_SIDE).to("cpu")
+    image = normalised_contrast(photo_grey(image, view.camera), _CONTRAST_SIGMA)
     rendering = normalised_contrast(view.grey.numpy(), _CONTRAST_SIGMA)
     return block_correlation(image, rendering, (view.alpha > _MIN_ALPHA).numpy())
 

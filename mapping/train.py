@@ -20,7 +20,7 @@ from gsplatloc.mapping.distillation import distill_descriptors
 from gsplatloc.mapping.evaluation import ImageQuality, quality_line
 from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
 from gsplatloc.mapping.frames import FrameLoader
-from gsplatloc.mapping.landmarks import build_landmarks
+from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
 from gsplatloc.mapping.triangulation import Tracks, triangulate
@@ -116,7 +116,9 @@ class Mapper:
     def landmarks(self) -> Landmarks:
         """Landmarks of all training views."""
         version, most = self.cache.extractor.version, self.options.descriptors.max_landmarks
-        return build_landmarks(self.scene.train, self.tracks, version, most)
+        views, tracks = self.scene.train, self.tracks
+        noise = pose_noise(views, tracks, CachedKeypoints(self.cache, views))
+        return build_landmarks(views, tracks, version, most, noise)
 
     def final_gaussians(self, gaussians: Gaussians) -> Gaussians:
         """The trained Gaussians with their descriptors, on the CPU."""

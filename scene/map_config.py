@@ -1,6 +1,7 @@
 """config.json and cameras.json of a map: how it was made, and its mapping views."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -155,6 +156,18 @@ def longest_side(map_dir: Path | str) -> int | None:
         return None
     try:
         return max((side for entry in _entries(path) for side in _size(entry)), default=None)
+    except _ENTRY_ERRORS as error:
+        raise _no_cameras(path, error) from None
+
+
+def typical_focal(map_dir: Path | str) -> float | None:
+    """The median focal length in pixels of the mapping images; None where cameras.json has none."""
+    path = Path(map_dir) / CAMERAS_NAME
+    if not path.is_file():
+        return None
+    try:
+        focals = [float(entry["fx"]) for entry in _entries(path) if "fx" in entry]
+        return statistics.median(focals) if focals else None
     except _ENTRY_ERRORS as error:
         raise _no_cameras(path, error) from None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gsplatloc.localization.evaluation import ThresholdCurve
 from gsplatloc.utils.errors import GSplatLocError
 
 _TEXT = "#010203"  # replaced by the page's text colour
@@ -31,6 +32,21 @@ def error_curves(errors: Mapping[str, Sequence[float]], label: str, limit: float
     axes.set_ylim(0, 103)
     axes.set_xlabel(label)
     axes.set_ylabel("queries, %")
+    _legend(axes, "lower right")
+    return _svg(figure)
+
+
+def threshold_curve(curve: ThresholdCurve, chosen: float) -> str:
+    """Recall over falsely accepted queries as the threshold on the score varies; `chosen` is marked."""
+    figure, axes = _figure()
+    recall, false = (100 * np.array(share) for share in (curve.recall, curve.false))
+    axes.step(false, recall, where="post", color=_PALETTE[0], lw=2, label="threshold on the score")
+    at = min(int(np.searchsorted(curve.thresholds, chosen)), len(recall) - 1)
+    axes.plot(false[at], recall[at], "o", color=_PALETTE[1], ms=8, label=f"default, {chosen:g}")
+    axes.set_xlim(left=-0.5)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("accepted, but off by more than 25 cm or 5°, % of queries")
+    axes.set_ylabel("within 10 cm and 5°, %")
     _legend(axes, "lower right")
     return _svg(figure)
 

@@ -7,17 +7,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from gsplatloc.localization.evaluation import QueryResult, stage_error
+from gsplatloc.localization.evaluation import QueryResult, stage_error, threshold_curve
+from gsplatloc.localization.io.results import advice_lines
+from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.verification import MIN_SCORE, image_score
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.io import write_text
 from gsplatloc.utils.version import version
 from gsplatloc.visualization import images, plots
 from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
 from gsplatloc.visualization.style import PAGE
 
-__all__ = ["QueryPicture", "Report", "choose", "make_pictures", "write_pictures", "write_query_pictures",
-           "write_report"]  # fmt: skip
+__all__ = ["QueryPicture", "Report", "choose", "final_scores", "make_pictures", "write_pictures",
+           "write_query_pictures", "write_report"]  # fmt: skip
 
 _RECALL_NAMES = {"10cm_5deg": "10 cm 5°", "5cm_5deg": "5 cm 5°", "2cm_2deg": "2 cm 2°", "1cm_1deg": "1 cm 1°"}
 
@@ -30,6 +34,7 @@ class Report:
     results: Sequence[QueryResult]
     pictures: Sequence[QueryPicture] = ()
     training_log: Path | None = None  # training.jsonl of the map
+    scores: Sequence[float] = ()  # verification scores of the results' final poses, -inf without one
 
 
 def write_query_pictures(
@@ -39,6 +44,27 @@ def write_query_pictures(
     pictures = make_pictures(queries, results, gaussians)
     write_pictures(folder, pictures)
     return pictures
+
+
+def final_scores(
+    queries: Sequence[QueryImage], results: Sequence[QueryResult], splat_map: SplatMap
+) -> list[float]:
+    """Verification scores of all final poses, -inf without one; empty without ground truth.
+
+    The localizer compares only those poses with the map that no refinement has compared.
+    """
+    if any(result.truth is None for result in results):
+        return []
+    scores = []
+    for query, result in zip(queries, results, strict=True):
+        final, score = result.localization.final, result.localization.score
+        if final.ok and score is None:
+            image = query.load_image()
+            if final.distortion != 0:
+                image = undistort_image(image, final.camera, final.distortion)
+            score = image_score(image, final.camera, splat_map, final.pose())
+        scores.append(float("-inf") if score is None or not final.ok else score)
+    return scores
 
 
 def write_report(path: Path | str, report: Report) -> None:
@@ -54,7 +80,8 @@ def write_report(path: Path | str, report: Report) -> None:
 def _summary(metrics: Mapping[str, Any]) -> str:
     count, failed, unverified = (metrics[key] or "none" for key in ("count", "failed", "unverified"))
     counts = f"{count} queries, {failed} failed, {unverified} unverified"
-    return f"<p>{counts}. A failed query counts as an infinite error.</p>"
+    reasons = "".join(f"<br>{escape(line)}." for line in advice_lines(metrics))
+    return f"<p>{counts}. A failed query counts as an infinite error.{reasons}</p>"
 
 
 def _cards(metrics: Mapping[str, Any]) -> str:
@@ -104,6 +131,11 @@ def _plots(report: Report) -> str:
         degrees = {stage: [error.rotation_deg for error in found] for stage, found in known.items()}
         for values, label in ((centimetres, "position error, cm"), (degrees, "rotation error, degrees")):
             figures.append((label, plots.error_curves(values, label, _axis_limit(values))))
+    final = [stage_error(result, None) for result in report.results]
+    known_final = [error for error in final if error]
+    if known_final and len(known_final) == len(report.scores) and max(report.scores) > float("-inf"):
+        curve = threshold_curve(known_final, report.scores)
+        figures.append(("threshold on the verification score", plots.threshold_curve(curve, MIN_SCORE)))
     curves = plots.training_curves(report.training_log) if report.training_log else None
     if curves:
         figures.append(("training", curves))

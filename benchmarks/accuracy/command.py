@@ -8,6 +8,7 @@ training images mapped. Results are written after every scene: a run that was st
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,26 +43,32 @@ BASELINES = {"mutual": (), "lighterglue": ("--matcher", "lighterglue", "--views"
 
 
 @dataclass(frozen=True)
-class AccuracyArguments:
-    """Which scenes to run, and where results go."""
+class MapArguments:
+    """Where scenes, maps and the baseline come from."""
 
-    scenes: tuple[str, ...] = (*SCENES, f"{SCENES[0]}:first60")
-    """folders of the scenes in --data; NAME:first60 maps the first 60 % of the training images only"""
     data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
-    chains: tuple[str, ...] = ("initial+lm", "initial+fine", "initial+fine+warp", "initial+warp")
-    """chains of stages to localize with"""
-    baselines: tuple[str, ...] = ("mutual",)
-    """settings of the sparse baseline: mutual, lighterglue; none = leave it out"""
     baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
-    ablation: tuple[str, ...] = SCENES[:1]
-    """scenes where numbers of landmarks and keypoints of the initial pose are varied"""
-    foreign: int = 64  # images of other scenes that must be rejected
-    queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
     iterations: int | None = None  # of training, for a trial; unset = the preset's
     maps: Path | None = None
     """folder of finished maps, MAPS/SCENE or MAPS/SCENE/map, which are used instead of making new ones"""
     keep: Keep = "commit"
-    """scenes in --results that are not measured again: those of this commit, all, or none"""
+    """rows in --results that are not measured again: those of this commit, all, or none"""
+
+
+@dataclass(frozen=True)
+class AccuracyArguments(MapArguments):
+    """Which scenes to run, and where results go."""
+
+    scenes: tuple[str, ...] = (*SCENES, f"{SCENES[0]}:first60")
+    """folders of the scenes in --data; NAME:first60 maps the first 60 % of the training images only"""
+    chains: tuple[str, ...] = ("initial+lm", "initial+fine", "initial+fine+warp", "initial+warp")
+    """chains of stages to localize with"""
+    baselines: tuple[str, ...] = ("mutual",)
+    """settings of the sparse baseline: mutual, lighterglue; none = leave it out"""
+    ablation: tuple[str, ...] = SCENES[:1]
+    """scenes where numbers of landmarks and keypoints of the initial pose are varied"""
+    foreign: int = 64  # images of other scenes that must be rejected
+    queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
     output: Path = OUTPUT / "accuracy"  # folder for maps, copies of scenes, poses of every query, and logs
     results: Path = RESULTS / "accuracy.json"  # file of results
     publish: bool = True  # write the tables and plots of the documentation at the end
@@ -100,8 +107,12 @@ def checked_script(arguments: AccuracyArguments) -> Path:
     missing = [name for name in names if not (arguments.data / name).is_dir()]
     if missing:
         raise GSplatLocError(f"expected the scene {missing[0]} in {arguments.data}, found none: see --data")
+    return baseline_script(arguments, bool(arguments.baselines))
+
+
+def baseline_script(arguments: MapArguments, needed: bool) -> Path:
     script = arguments.baseline or arguments.data.parent / "tools" / "sparse_baseline.py"
-    if arguments.baselines and not script.is_file():
+    if needed and not script.is_file():
         raise GSplatLocError(f"expected the sparse baseline at {script}, found none: give --baseline")
     return script.resolve()
 
@@ -112,7 +123,7 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
     work = arguments.output / variant.slug
     source = variant.source(arguments.data, work / "scene")
     log(f"{variant.slug}: mapping")
-    map_folder = make_map(variant, source, work, arguments)
+    map_folder = make_map(variant.slug, source, work, arguments)
     options = replace(read_config(map_folder).scene, eval=not has_split(source))
     scene = read_scene(source, options)
     check_unseen(scene, map_folder)
@@ -142,10 +153,10 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
     }
 
 
-def make_map(variant: SceneVariant, source: Path, work: Path, arguments: AccuracyArguments) -> Path:
-    """The scene's map: one of `--maps`, one that this commit made before, or a new one."""
+def make_map(slug: str, source: Path, work: Path, arguments: MapArguments, flags: Sequence[str] = ()) -> Path:
+    """The scene's map: one of `--maps`, one that this commit made before, or a new one, made with `flags`."""
     maps = arguments.maps
-    for folder in [] if maps is None else [maps / variant.slug / "map", maps / variant.slug]:
+    for folder in [] if maps is None else [maps / slug / "map", maps / slug]:
         if saved_iterations(folder):
             return folder
     made, cost_file = work / "map", work / "mapping.json"
@@ -165,6 +176,7 @@ def make_map(variant: SceneVariant, source: Path, work: Path, arguments: Accurac
             "--preset",
             "cpu",
             "--quiet",
+            *flags,
         ]
         command += [] if has_split(source) else ["--eval"]
         command += [] if arguments.iterations is None else ["--iterations", str(arguments.iterations)]

@@ -1,7 +1,7 @@
 """Scenes of the accuracy benchmark: parts of them, copies for the baseline, and images of other places."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,14 +63,18 @@ def link_part(source: Path, percent: int, target: Path) -> Path:
             f"expected posed folders (train/rgb) in {source}, found none: give the NAME only"
         )
     images = sorted((source / "train" / "rgb").iterdir())
-    stems = {_stem(path) for path in images[: max(1, len(images) * percent // 100)]}
-    for file in sorted(source.glob("*/*/*")):
+    _link(source, {_stem(path) for path in images[: max(1, len(images) * percent // 100)]}, "train", target)
+    _link(source, None, "test", target)
+    return target
+
+
+def _link(source: Path, stems: set[str] | None, split: str, target: Path) -> None:
+    """Links in `target` to the files of a split of posed folders; only those with these stems, if given."""
+    for file in sorted((source / split).glob("*/*")):
         link = target / file.relative_to(source)
-        wanted = file.parent.parent.name == "test" or _stem(file) in stems
-        if wanted and not link.is_symlink():
+        if (stems is None or _stem(file) in stems) and not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.resolve())
-    return target
 
 
 def _stem(path: Path) -> str:
@@ -110,16 +114,28 @@ def prepare_for_baseline(source: Path, options: SceneOptions, copy: Path) -> Pat
     if not (copy / "done").exists():
         scene = read_scene(source, options)
         for split, views in (("train", scene.train), ("test", scene.test)):
-            _write_posed_folders(copy / split, views)
+            write_posed_folders(copy / split, _numbered(views))
         write_text(copy / "done", "complete\n")
     return copy
 
 
-def _write_posed_folders(folder: Path, views: Sequence[View]) -> None:
-    """Write views as `rgb/N.color.png`, `poses/N.pose.txt` and `calibration/N.calibration.txt` (a 3x3 K)."""
+def link_training(source: Path, views: Sequence[View], target: Path) -> None:
+    """The training images `views` of a scene, as posed folders `target/train`; links where it has some."""
+    if not (source / "train" / "rgb").is_dir():
+        write_posed_folders(target / "train", _numbered(views))
+        return
+    _link(source, {_stem(view.image_path) for view in views}, "train", target)
+
+
+def _numbered(views: Sequence[View]) -> Iterable[tuple[str, View]]:
+    return ((f"frame-{index:06d}", view) for index, view in enumerate(views))
+
+
+def write_posed_folders(folder: Path, views: Iterable[tuple[str, View]]) -> None:
+    """Write views by name N: `rgb/N.color.png`, `poses/N.pose.txt`, `calibration/N.calibration.txt` (K)."""
     (folder / "rgb").mkdir(parents=True, exist_ok=True)
-    for index, view in enumerate(views):
-        stem, rows = f"frame-{index:06d}", view.camera.matrix().tolist()
+    for stem, view in views:
+        rows = view.camera.matrix().tolist()
         matrix = "".join(" ".join(f"{value:.12g}" for value in row) + "\n" for row in rows)
         pose = format_pose(se3.inverse(view.cam_from_world).numpy())
         write_text(folder / "poses" / f"{stem}.pose.txt", pose)

@@ -14,7 +14,13 @@ from gsplatloc.scene.images import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.visualization.report import QueryPicture, Report, write_query_pictures, write_report
+from gsplatloc.visualization.report import (
+    QueryPicture,
+    Report,
+    final_scores,
+    write_query_pictures,
+    write_report,
+)
 
 
 def main() -> None:
@@ -30,7 +36,8 @@ def main() -> None:
     if arguments.pictures:
         pictures = draw_pictures(folder, arguments, localizer, queries, results)
         training_log = arguments.model_path / "training.jsonl"
-        write_report(folder / "report.html", Report(figures, results, pictures, training_log))
+        scores = final_scores(queries, results, localizer.splat_map) if pictures else []
+        write_report(folder / "report.html", Report(figures, results, pictures, training_log, scores))
     log("\n".join(summary_lines(figures)), arguments.computation.quiet)
 
 

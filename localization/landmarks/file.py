@@ -26,6 +26,8 @@ class Landmarks:
     distances: Tensor  # [M, 2] float32, of the nearest and the farthest of these cameras
     lengths: Tensor  # [M] int32, mapping views that saw it
     extractor: str  # `Extractor.version` of the descriptors: others cannot be compared with them
+    # Standard deviations per axis of the mapping poses, scene units and radians; zero = unknown.
+    pose_noise: tuple[float, float] = (0.0, 0.0)
 
     def __len__(self) -> int:
         return self.positions.shape[0]
@@ -49,6 +51,7 @@ class Landmarks:
             self.distances[index],
             self.lengths[index],
             self.extractor,
+            self.pose_noise,
         )
 
 
@@ -65,6 +68,7 @@ def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
         "directions": landmarks.directions.half(),
         "distances": landmarks.distances.bfloat16(),  # the range of single precision, for scenes of any unit
         "lengths": landmarks.lengths.clamp(max=torch.iinfo(torch.int16).max).short(),
+        "pose_noise": torch.tensor(landmarks.pose_noise),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -90,6 +94,7 @@ def load_landmarks(path: Path | str) -> Landmarks:
     elif metadata.get("format") != _FORMAT:
         found = quoted(metadata.get("format", "no format name"))
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
+    noise = tensors.get("pose_noise", torch.zeros(2)).flatten().tolist()
     try:
         return _checked(Landmarks(
             positions=tensors["positions"],
@@ -98,6 +103,7 @@ def load_landmarks(path: Path | str) -> Landmarks:
             distances=tensors["distances"].float(),
             lengths=tensors["lengths"].int(),
             extractor=metadata["extractor"],
+            pose_noise=(noise[0], noise[1]),
         ))  # fmt: skip
     except KeyError as error:
         raise GSplatLocError(f"expected {error} in {path}, found none: train this map anew") from None
@@ -122,4 +128,6 @@ def _checked(landmarks: Landmarks) -> Landmarks:
         raise ValueError("positions that are not finite numbers in single precision")
     if not bool(landmarks.directions.isfinite().all() & landmarks.descriptors.isfinite().all()):
         raise ValueError("directions or descriptors that are not finite")
+    if not all(0 <= value < torch.inf for value in landmarks.pose_noise):
+        raise ValueError(f"noise {landmarks.pose_noise} of the mapping poses")
     return landmarks

@@ -128,6 +128,16 @@ def _bound(a: Tensor, b: Tensor) -> Tensor:
     return (1 + sizes[1] / sizes[0]) * a + (1 + sizes[0] / sizes[1]) * b
 
 
+def with_pose_noise(covariance: Tensor, noise: tuple[float, float]) -> Tensor:
+    """A covariance [6, 6] with the noise of the mapping poses, which residuals of one query do not show.
+
+    `noise`: standard deviations per axis of position and rotation. The map near a query is as far off as the
+    poses of the few views that it was made of, in common for all of its parts.
+    """
+    variances = covariance.new_tensor([noise[0] ** 2] * 3 + [noise[1] ** 2] * 3)
+    return covariance + torch.diag(variances)
+
+
 def marginal_information(information: Tensor, count: int) -> Tensor:
     """The information [count, count] float64 of the first parameters where the others are unknown too."""
     return _inverse(_inverse(information.double().cpu())[:count, :count])

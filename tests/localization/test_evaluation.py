@@ -17,6 +17,7 @@ from gsplatloc.localization.evaluation import (
     metrics,
     pose_error,
     quantile,
+    threshold_curve,
 )
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
@@ -202,3 +203,10 @@ def test_calibration_compares_stated_with_found_errors() -> None:
 
 def test_nothing_localized_has_no_calibration() -> None:
     assert calibration([]) == []
+
+
+def test_a_higher_threshold_trades_recall_for_false_poses() -> None:
+    errors = [PoseError(0.01, 1, 0), PoseError(0.05, 1, 0), PoseError(0.5, 1, 0), FAILED]
+    curve = threshold_curve(errors, [0.8, 0.3, 0.5, float("-inf")])
+    assert curve.thresholds == [0.3, 0.5, 0.8]
+    assert curve.recall == [0.5, 0.25, 0.25] and curve.false == [0.25, 0.25, 0.0]

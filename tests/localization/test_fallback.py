@@ -9,6 +9,7 @@ import torch
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.quarter_turns import turn_estimate, turn_image
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
@@ -146,3 +147,86 @@ def test_an_initial_pose_without_a_hypothesis_is_one_line(room: Room) -> None:
     silent = Localizer(Views(), FakeExtractor(make_world().features), room.splat_map, [Moves(room.truth)])
     with pytest.raises(GSplatLocError, match="expected at least one hypothesis of the initial pose views"):
         silent.localize(room.query.image, CAMERA)
+
+
+class Upright:
+    """An initial pose that knows the turned image only, and remembers what it was asked."""
+
+    name = "upright"
+
+    def __init__(self, room: Room, quarters: int) -> None:
+        turned = turn_estimate(PoseEstimate(Status.OK, CAMERA, room.truth), quarters)
+        self.right, self.image, self.asked = turned, turn_image(room.query.image, quarters), 0
+
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        self.asked += 1
+        if np.array_equal(query.image, self.image):
+            return [self.right]
+        return [PoseEstimate(Status.NO_CONSENSUS, query.camera)]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_only_the_turn_that_matches_the_map_best_is_tried(room: Room, quarters: int) -> None:
+    supports = [2.0, 3.0, 3.0, 3.0]
+    supports[quarters] = 5.0
+    fallback = Fallback(room.splat_map, [Moves(None)], None, lambda keypoints: supports.pop(0))
+    initial, extractor = Upright(room, quarters), FakeExtractor(make_world().features)
+    keeps = Moves(initial.right.pose(), verifies=True)
+    found = Localizer(initial, extractor, room.splat_map, [keeps], None, True, fallback).localize(
+        room.query.image, CAMERA
+    )
+    assert found.status is Status.OK and initial.asked == 2 and not supports
+    torch.testing.assert_close(found.final.pose(), room.truth)
+    assert found.final.camera == CAMERA
+
+
+def test_the_search_goes_on_in_the_turn_that_matches_the_map_best(room: Room) -> None:
+    supports = [2.0, 5.0, 3.0, 3.0]
+    initial, extractor = Upright(room, 1), FakeExtractor(make_world().features)
+    fallback = Fallback(
+        room.splat_map, [Moves(initial.right.pose())], None, lambda keypoints: supports.pop(0)
+    )
+    found = Localizer(initial, extractor, room.splat_map, [Moves(None)], None, True, fallback).localize(
+        room.query.image, CAMERA
+    )
+    assert found.status is Status.OK and FALLBACK in found.stages
+    torch.testing.assert_close(found.final.pose(), room.truth)
+
+
+def test_no_turn_is_tried_where_none_matches_the_map_better(room: Room) -> None:
+    supports = [3.0, 2.0, 3.0, 1.0]
+    fallback = Fallback(room.splat_map, [Moves(None)], None, lambda keypoints: supports.pop(0))
+    initial, extractor = Upright(room, 2), FakeExtractor(make_world().features)
+    found = Localizer(initial, extractor, room.splat_map, [Moves(None)], None, True, fallback).localize(
+        room.query.image, CAMERA
+    )
+    assert found.status is Status.NO_CONSENSUS and initial.asked == 1
+    stages_ms = sum(stage.elapsed_ms for stage in found.stages.values())
+    assert found.search_ms > 0 and found.total_ms == found.features_ms + stages_ms + found.search_ms
+
+
+def test_the_stated_error_of_a_searched_pose_is_inflated(room: Room) -> None:
+    """Its few matches are on one side of the image: 1.5 times, found on held-out views."""
+    covariance = torch.eye(6, dtype=torch.float64)
+
+    class Stated(Moves):
+        def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+            return replace(super().refine(query, splat_map, initial), covariance=covariance)
+
+    found = localizer(room, Moves(None), Stated(room.truth)).localize(room.query.image, CAMERA, far(room))
+    torch.testing.assert_close(found.stages[FALLBACK].covariance, 2.25 * covariance)
+
+
+def test_the_noise_of_the_mapping_poses_is_part_of_the_stated_error(room: Room) -> None:
+    """It is added once, to every stage, and moves no pose."""
+
+    class Stated(Moves):
+        def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+            return replace(super().refine(query, splat_map, initial), covariance=torch.eye(6).double())
+
+    chain = localizer(room, Stated(room.truth, verifies=True), None)
+    chain.pose_noise = (0.1, 0.01)
+    final = chain.localize(room.query.image, CAMERA, room.truth).final
+    assert final.covariance is not None and torch.equal(final.pose(), room.truth)
+    expected = torch.tensor([1.01] * 3 + [1.0001] * 3, dtype=torch.float64)
+    torch.testing.assert_close(final.covariance, torch.diag(expected))

@@ -269,6 +269,27 @@ def test_a_small_image_is_not_enlarged(world: World) -> None:
     assert extractor.shapes == [(480, 640, 3)]
 
 
+def test_an_image_of_a_fraction_of_the_mapping_resolution_is_enlarged(world: World) -> None:
+    """A thumbnail with known focal length: the extractor sees details in the size that the map knows."""
+    extractor = RecordingExtractor(world.features)
+    thumbnail = CAMERA.resized(160, 120)
+    localizer = Localizer(LandmarkPose(world.landmarks), extractor, max_side=640, focal=CAMERA.fx)
+    estimate = localizer.localize(np.zeros((120, 160, 3), np.uint8), thumbnail).final
+    assert extractor.shapes == [(480, 640, 3)] and estimate.camera == thumbnail
+    assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_narrow_field_of_view_and_an_unknown_focal_length_enlarge_nothing(
+    world: World, known: bool
+) -> None:
+    extractor = RecordingExtractor(world.features)
+    cropped = replace(CAMERA, width=160, height=120, cx=80.0, cy=60.0)
+    localizer = Localizer(LandmarkPose(world.landmarks), extractor, max_side=640, focal=CAMERA.fx)
+    localizer.localize(np.zeros((120, 160, 3), np.uint8), cropped if known else None)
+    assert extractor.shapes == [(120, 160, 3)]
+
+
 def test_the_size_of_the_mapping_images_is_that_of_large_queries(world: World, tmp_path: Path) -> None:
     landmarks = replace(world.landmarks, extractor=XFeatExtractor().version)
     save_landmarks(landmarks, tmp_path / FILE_NAME)

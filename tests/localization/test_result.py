@@ -47,3 +47,15 @@ def test_the_final_estimate_is_that_of_the_last_stage() -> None:
     localization = Localization({"initial": replace(ESTIMATE, elapsed_ms=1.0), "lm": last}, features_ms=4.0)
     assert localization.final is last
     assert localization.total_ms == 7.0
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
+def test_every_failure_says_why_and_what_to_do(status: Status) -> None:
+    found = Localization({"initial": PoseEstimate(status, CAMERA)})
+    why, _, help = found.advice.partition(": ")
+    assert why and help
+
+
+def test_a_verified_pose_needs_no_advice() -> None:
+    assert Localization({"initial": ESTIMATE}).advice == ""
+    assert "does not look like the map" in Localization({"initial": ESTIMATE}, verified=False).advice

@@ -1,13 +1,17 @@
 """Landmarks chosen from tracks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from gsplatloc.mapping.landmarks import build_landmarks
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.utils import se3
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
 
@@ -33,6 +37,52 @@ def make_tracks(lengths: list[int]) -> Tracks:
         observed_view=np.concatenate([np.arange(length) for length in lengths]),
         observed_keypoint=np.zeros(len(track), np.int64),
     )
+
+
+def noisy_scene(position: float, rotation: float) -> tuple[list[View], Tracks, list[Keypoints]]:
+    """Points seen by 40 cameras, whose given poses have noise of these standard deviations per axis."""
+    generator = torch.Generator().manual_seed(1)
+    points = torch.rand(300, 3, generator=generator, dtype=torch.float64) * 2 - 1
+    points[:, 2] += 4
+    views, keypoints = [], []
+    for number in range(40):
+        true = view_at(0.05 * number).cam_from_world
+        pixels = CAMERA.project(points @ true[:3, :3].T + true[:3, 3])
+        keypoints.append(Keypoints(pixels.float(), torch.zeros(300, 64), torch.ones(300)))
+        xi = torch.randn(6, generator=generator, dtype=torch.float64)
+        given = se3.se3_exp(xi * torch.tensor([position] * 3 + [rotation] * 3)) @ true
+        views.append(replace(view_at(0.05 * number), cam_from_world=given))
+    view = np.repeat(np.arange(40), 300)
+    tracks = replace(
+        make_tracks([40] * 300),
+        positions=points.numpy(),
+        observed_track=np.tile(np.arange(300), 40),
+        observed_view=view,
+        observed_keypoint=np.tile(np.arange(300), 40),
+    )
+    return views, tracks, keypoints
+
+
+@pytest.mark.parametrize("noise", [(0.02, 0.004), (0.001, 0.0005)])
+def test_the_noise_of_the_mapping_poses_is_measured(noise: tuple[float, float]) -> None:
+    assert pose_noise(*noisy_scene(*noise)) == pytest.approx(noise, rel=0.35)
+
+
+def test_drift_that_neighbours_share_is_noise_too() -> None:
+    """The second half of the views is shifted as a whole: each half agrees with itself."""
+    views, tracks, keypoints = noisy_scene(0.0, 0.0)
+    shift = torch.tensor([0.03, 0, 0, 0, 0, 0], dtype=torch.float64)
+    moved = [replace(view, cam_from_world=se3.se3_exp(shift) @ view.cam_from_world) for view in views[20:]]
+    assert 0.003 < pose_noise([*views[:20], *moved], tracks, keypoints)[0] < 0.03
+
+
+def test_views_that_see_too_few_points_have_no_known_noise() -> None:
+    views, tracks, keypoints = noisy_scene(0.02, 0.004)
+    few = tracks.observed_track < 20
+    tracks = replace(tracks, observed_track=tracks.observed_track[few],
+                     observed_view=tracks.observed_view[few],
+                     observed_keypoint=tracks.observed_keypoint[few])  # fmt: skip
+    assert pose_noise(views, tracks, keypoints) == (0.0, 0.0)
 
 
 VIEWS = [view_at(x) for x in (0.0, 1.0, 2.0, 3.0, 4.0)]

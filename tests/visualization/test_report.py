@@ -101,3 +101,10 @@ def test_training_curves_skip_a_line_that_was_cut_short(tmp_path: Path) -> None:
 def test_a_log_with_nothing_to_show_has_no_curves(tmp_path: Path, text: str) -> None:
     (tmp_path / "training.jsonl").write_text(text)
     assert plots.training_curves(tmp_path / "training.jsonl") is None
+
+
+def test_the_threshold_on_the_score_has_a_curve_where_scores_are_known(tmp_path: Path) -> None:
+    label = "threshold on the verification score"
+    assert label not in write(tmp_path / "report.html")
+    assert label in write(tmp_path / "report.html", scores=[0.9, 0.8, 0.1])
+    assert label not in write(tmp_path / "report.html", scores=[float("-inf")] * 3)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,18 @@ def test_the_returned_figures_and_the_table_have_every_stage_once(
 ) -> None:
     figures = write_results(tmp_path, "room", results, 10, STAGES)
     assert tuple(figures["stages"]) == STAGES
-    assert [line.split()[0] for line in summary_lines(figures)[2:]] == ["initial", "lm", "final"]
+    assert [line.split()[0] for line in summary_lines(figures)[3:]] == ["initial", "lm", "final"]
+
+
+def test_the_table_says_why_queries_failed_and_what_would_help(
+    results: list[QueryResult], tmp_path: Path
+) -> None:
+    rejected = replace(results[1], localization=replace(results[1].localization, verified=False))
+    figures = write_results(tmp_path, "room", [results[0], rejected, results[2]], 10, STAGES)
+    assert figures["statuses"] == {"ok": 1, "unverified": 1, "no_consensus": 1}
+    reasons = summary_lines(figures)[1:3]
+    assert reasons[0].startswith("1 unverified: the image does not look like the map")
+    assert reasons[1].startswith("1 no_consensus: its matches agree on no pose: check")
 
 
 def test_a_row_has_the_status_and_the_decision_of_every_stage(

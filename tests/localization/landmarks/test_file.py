@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gsplatloc.localization.landmarks.file import load_landmarks, save_landmarks
 from gsplatloc.utils.errors import GSplatLocError
@@ -77,4 +77,26 @@ def test_a_map_without_one_of_its_tensors_is_a_user_error(world: World, tmp_path
         )
     save_file(tensors, path, metadata)
     with pytest.raises(GSplatLocError, match="descriptors"):
+        load_landmarks(path)
+
+
+def test_the_noise_of_the_mapping_poses_is_kept_and_may_be_missing(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "l.safetensors"
+    save_landmarks(replace(world.landmarks, pose_noise=(0.25, 0.125)), path)
+    assert load_landmarks(path).pose_noise == (0.25, 0.125)
+    tensors = load_file(path)
+    metadata = {"format": "gsplatloc-landmarks-2", "extractor": world.landmarks.extractor}
+    save_file({name: tensor for name, tensor in tensors.items() if name != "pose_noise"}, path, metadata)
+    assert load_landmarks(path).pose_noise == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "noise", [torch.tensor([0.1]), torch.tensor(0.1), torch.tensor([-1.0, float("nan")])]
+)
+def test_a_noise_that_is_none_is_a_users_error(world: World, tmp_path: Path, noise: torch.Tensor) -> None:
+    path = tmp_path / "l.safetensors"
+    save_landmarks(world.landmarks, path)
+    metadata = {"format": "gsplatloc-landmarks-2", "extractor": world.landmarks.extractor}
+    save_file({**load_file(path), "pose_noise": noise}, path, metadata)
+    with pytest.raises(GSplatLocError, match="train this map anew"):
         load_landmarks(path)

@@ -1,0 +1,66 @@
+"""The table of the benchmark of hard queries."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from benchmarks.harness.pages import NONE, number, percent, pose_error, table
+from benchmarks.harness.record import Row
+
+_FAR = {"2x nearest": (1.5, 3.0), "4x nearest": (3.0, float("inf"))}  # held-out views by that ratio
+_GROSS = 0.25, 5.0  # metres, degrees: an accepted pose off by more is a false one
+_STATED = 3.0  # times the stated error that an accepted pose may be off
+
+
+def hard_table(rows: Sequence[Row]) -> str:
+    """One row for each scene, case and method, and one for each method over everything."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        scene, case, method = row["scene"], row["case"], row["method"]
+        found.setdefault((scene, case, method), []).extend(row["queries"])
+        for label, (low, high) in _FAR.items():
+            if case == "plain" or case.startswith("stretch"):
+                far = [query for query in row["queries"] if low <= query["ratio"] < high]
+                found.setdefault((scene, label, method), []).extend(far)
+        found.setdefault(("all", "all", method), []).extend(
+            {**query, "foreign": case == "foreign"} for query in row["queries"]
+        )
+    header = ["scene", "case", "method", "queries", "10 cm 5°", "5 cm 5°", "accepted", "falsely", "median",
+              "within 3 x stated", "CPU ms"]  # fmt: skip
+    order = sorted(found, key=lambda key: (key[0] == "all", key[0]))  # stable: cases as they were run
+    text = table(header, [[*key, *_cells(found[key], key[1] == "foreign")] for key in order if found[key]])
+    return text and text + (
+        "\n\nAccepted: poses with status ok. Falsely: off by more than 25 cm or 5°, or of a foreign image."
+        " Within 3 x stated: accepted poses whose position and rotation both are."
+        " In scenes without metres, a length of 10 m stands for the extent of the path."
+    )
+
+
+def _cells(queries: Sequence[Row], foreign: bool) -> list[str]:
+    own = [query for query in queries if not (foreign or query.get("foreign"))]
+    accepted = [query for query in own if query["ok"]]
+    false = sum(query["ok"] for query in queries) - len(accepted)
+    false += sum(query["metres"] > _GROSS[0] or query["degrees"] > _GROSS[1] for query in accepted)
+    near = [percent(_share(_within(query, limit, 5.0) for query in own)) for limit in (0.1, 0.05)]
+    stated = [query for query in accepted if query.get("stated_m") is not None]
+    kept = _share(_within(query, _STATED * query["stated_m"], _STATED * query["stated_deg"])
+                  for query in stated)  # fmt: skip
+    median = [np.median([_known(query[key]) for query in own] or [np.inf]) for key in ("metres", "degrees")]
+    total = sum(query["ok"] for query in queries)
+    return [str(len(queries)), *near, str(total), str(false),
+            pose_error(*median, digits=2) if np.isfinite(median).all() else NONE,
+            percent(kept), number(float(np.median([query["ms"] for query in queries])))]  # fmt: skip
+
+
+def _within(query: Row, metres: float, degrees: float) -> bool:
+    return bool(_known(query["metres"]) < metres and _known(query["degrees"]) < degrees)
+
+
+def _known(value: float | None) -> float:
+    """An error as JSON holds it: infinite ones are None."""
+    return float("inf") if value is None else value
+
+
+def _share(values: Iterable[bool]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None

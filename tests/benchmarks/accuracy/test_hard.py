@@ -1,0 +1,87 @@
+"""The benchmark of hard queries: what is held out, the rows of its cases, and its table."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy import hard
+from benchmarks.accuracy.hard_report import hard_table
+from benchmarks.harness.record import Row, read_rows
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.utils.errors import GSplatLocError
+
+
+def test_stretches_and_single_views_are_held_out_apart_from_each_other() -> None:
+    held = hard.held_out(175)
+    assert [len(held[case]) for case in ("stretch10", "stretch20")] == [10, 20]
+    assert held["stretch10"] == list(range(25, 35))
+    taken = [index for indices in held.values() for index in indices]
+    assert len(set(taken)) == len(taken) and max(taken) < 175
+    assert 15 <= len(held["plain"]) <= 24
+
+
+def test_a_small_scene_has_no_stretches() -> None:
+    held = hard.held_out(50)
+    assert held["stretch10"] == held["stretch20"] == [] and len(held["plain"]) == 6
+
+
+def test_every_case_is_a_row_and_a_measured_one_stays(
+    room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, results = tmp_path / "data", tmp_path / "hard.json"
+    data.mkdir()
+    (data / "room").symlink_to(room_scene)
+    flags = f"--data {data} --results {results} --output {tmp_path / 'out'} --iterations 40"
+
+    def run(words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["hard", "--scenes", "room", "--methods", "ours", *words.split()])
+        hard.main()
+
+    run(f"{flags} --cases plain turned90")
+    rows = read_rows(results)
+    assert [row["case"] for row in rows] == ["plain", "turned90"]
+    assert all(len(row["queries"]) == 3 for row in rows)
+    assert rows[0]["queries"][0]["metres"] < 0.1 and rows[0]["queries"][0]["ms"] > 0
+    scene = read_scene(tmp_path / "out" / "room" / "scene", SceneOptions())
+    assert len(scene.train) == 21 and len(scene.test) == 3 * len(hard.CONDITIONS)
+    monkeypatch.setattr(hard, "measure", lambda *_: pytest.fail("measured again"))
+    run(f"{flags} --cases plain turned90")
+
+
+@pytest.mark.parametrize("flags", ["--methods magic", "--cases magic"])
+def test_an_unknown_method_or_case_is_one_line(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["hard", *flags.split()])
+    with pytest.raises(GSplatLocError, match="found magic"):
+        hard.main()
+
+
+def query(metres: float | None, degrees: float | None, ok: bool = True, ratio: float = 1.0) -> Row:
+    return {"metres": metres, "degrees": degrees, "ok": ok, "ms": 50.0, "ratio": ratio,
+            "stated_m": 0.01, "stated_deg": 1.0}  # fmt: skip
+
+
+def cells(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in hard_table(rows).splitlines()]
+    return {(line[0], line[1]): line[3:] for line in lines if len(line) > 3}
+
+
+def test_the_table_counts_false_poses_and_those_within_their_stated_errors() -> None:
+    queries = [query(0.02, 0.5), query(0.08, 0.5), query(0.4, 1.0, ratio=4.0), query(None, None, ok=False)]
+    rows = [
+        {"scene": "a", "case": "plain", "method": "ours", "queries": queries},
+        {
+            "scene": "a",
+            "case": "foreign",
+            "method": "ours",
+            "queries": [query(9.0, 90.0), query(9.0, 9.0, False)],
+        },
+    ]
+    found = cells(json.loads(json.dumps(rows)))
+    #                       queries  10 cm      5 cm      accepted falsely
+    assert found["a", "plain"][:5] == ["4", "50.0 %", "25.0 %", "3", "1"]
+    assert found["a", "plain"][6] == "33.3 %"
+    assert found["a", "foreign"][:5] == ["2", "–", "–", "1", "1"]
+    assert found["a", "4x nearest"][:5] == ["1", "0.0 %", "0.0 %", "1", "1"]
+    assert found["all", "all"][:5] == ["6", "50.0 %", "25.0 %", "4", "2"]
