@@ -13,13 +13,14 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 OFFLINE := --no-deps --no-build-isolation
 OBJECTS := --config-settings build-dir=$(CURDIR)/build/{wheel_tag}
 
-.PHONY: help setup docs demo test test-cuda gate wheels lint format lock licences bench accuracy clean
+.PHONY: help setup docs demo test test-cuda crash gate wheels lint format lock licences bench accuracy clean
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
 	@echo "make demo      build a textured room, map it, localize in it, write a report (3 minutes on 2 cores, after setup)"
 	@echo "make test      lint, and run every test"
 	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
+	@echo "make crash     kill and stop mapping, localizing and set-up at 17 random moments each, by SIGKILL and SIGTERM"
 	@echo "make gate      fail if a kernel has become 25 % slower relative to this machine's matrix rate"
 	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
 	@echo "make lint      ruff, mypy, clang-format"
@@ -61,6 +62,9 @@ test: setup lint
 
 test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
+
+crash: setup
+	GSPLATLOC_CRASH_MOMENTS=17 $(BIN)/python -m pytest tests/crash -s
 
 docs: setup build/typed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

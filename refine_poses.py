@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Refine the poses of any estimator in a map: `python refine_poses.py -m OUT --poses poses.txt`."""
 
-from gsplatloc.cli.refine import main
-from gsplatloc.utils.console import run_script
+from gsplatloc.cli import run
 
 if __name__ == "__main__":
-    run_script(main)
+    run("gsplatloc.cli.refine")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Render a map: `python render.py -m OUT [--split path|train|test]`."""
 
-from gsplatloc.cli.render import main
-from gsplatloc.utils.console import run_script
+from gsplatloc.cli import run
 
 if __name__ == "__main__":
-    run_script(main)
+    run("gsplatloc.cli.render")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Track an RGB-D sequence and map it: `python track_rgbd.py -s SCENE -m OUT [--method lm|gsplatloc]`."""
 
-from gsplatloc.cli.track import main
-from gsplatloc.utils.console import run_script
+from gsplatloc.cli import run
 
 if __name__ == "__main__":
-    run_script(main)
+    run("gsplatloc.cli.track")

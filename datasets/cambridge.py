@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
-from gsplatloc.datasets.layout import Frame, building, is_complete, write_frame
+from gsplatloc.datasets.layout import Frame, building, is_complete, write_frame, write_png
 from gsplatloc.datasets.parallel import for_each
 from gsplatloc.datasets.upstream import CAMBRIDGE, CAMBRIDGE_ARCHIVES, CambridgeName
 from gsplatloc.datasets.visual_sfm import Reconstruction, read_nvm
@@ -100,10 +99,7 @@ def _write_image(
     names = f"{stem}.png", f"{stem}.txt", f"{stem}.txt"
     path = write_frame(root, Frame(split, *names, line.world_from_cam, focal_length))
     small = resize_rgb(image, round(width * scale), round(height * scale))
-    if not cv2.imwrite(str(path), small[..., ::-1]):
-        raise GSplatLocError(
-            f"expected to write {path}, found that it cannot be written: check the free space"
-        )
+    write_png(path, np.ascontiguousarray(small[..., ::-1]))
 
 
 def _nearby(points: SparsePoints, scene: str) -> SparsePoints:

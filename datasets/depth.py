@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from gsplatloc.datasets.layout import write_png
 from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, decode_depth
-from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import atomic_path
 
 DEPTH_FOCAL_LENGTH = 585.0  # pixels, the Kinect's nominal value
 
@@ -17,11 +15,7 @@ def register_depth(
 ) -> None:
     """Write the 16-bit millimetre depth map `source` registered to the colour camera, 0 where unknown."""
     depth = reproject_depth(decode_depth(source), color_from_depth, DEPTH_FOCAL_LENGTH, color_focal_length)
-    with atomic_path(target) as temporary:
-        if not cv2.imwrite(str(temporary), np.rint(depth * DEPTH_UNITS_PER_METRE).astype(np.uint16)):
-            raise GSplatLocError(
-                f"expected to write {target}, found that it cannot be written: check the free space"
-            )
+    write_png(target, np.rint(depth * DEPTH_UNITS_PER_METRE).astype(np.uint16))
 
 
 def reproject_depth(

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import write_json, write_text
+from gsplatloc.utils.io import write_bytes, write_json, write_text
+from gsplatloc.utils.locks import output_folder
 
 MARKER = "setup.json"  # written last into a complete scene: the settings that it was made with
+_PNG_COMPRESSION = 3  # of 9
 _IMAGE_FOLDERS = ("train/rgb", "test/rgb", "images")
 
 Settings = Mapping[str, str]
@@ -39,10 +42,17 @@ def microsoft_names(stem: str, suffix: str) -> tuple[str, str, str]:
 def write_frame(root: Path, frame: Frame) -> Path:
     """Write the frame's pose and calibration; returns the path for its image, whose folder exists."""
     folder = root / frame.split
-    write_text(folder / "poses" / frame.pose_name, format_pose(frame.world_from_cam))
-    write_text(folder / "calibration" / frame.calibration_name, f"{frame.focal_length:.12g}\n")
+    write_text(folder / "poses" / frame.pose_name, format_pose(frame.world_from_cam), durable=False)
+    focal_length = f"{frame.focal_length:.12g}\n"
+    write_text(folder / "calibration" / frame.calibration_name, focal_length, durable=False)
     (folder / "rgb").mkdir(exist_ok=True)
     return folder / "rgb" / frame.rgb_name
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an image as OpenCV has it: grey values or BGR."""
+    encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION])[1]
+    write_bytes(path, encoded.tobytes(), durable=False)
 
 
 def format_pose(world_from_cam: np.ndarray) -> str:
@@ -72,21 +82,31 @@ def building(scene: Path, settings: Settings) -> Iterator[tuple[Path, Path]]:
     Both lie beside `scene`, on the same disk. On success root is renamed to `scene`. What a killed run
     leaves of them is deleted by the next one.
     """
-    work = scene.with_name(f".{scene.name}.unfinished")
-    shutil.rmtree(work, ignore_errors=True)  # left by a killed run
-    root, scratch = work / "scene", work / "scratch"
-    root.mkdir(parents=True)
-    scratch.mkdir()
-    try:
-        yield root, scratch
-        write_json(root / MARKER, dict(settings))
-        root.rename(scene)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with output_folder(scene.with_name(f".{scene.name}.unfinished")) as work:
+        root, scratch = work / "scene", work / "scratch"
+        try:
+            for folder in (root, scratch):
+                shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
+                folder.mkdir()
+            yield root, scratch
+            write_json(root / MARKER, dict(settings))
+            _publish(root, scene)
+        finally:
+            for folder in (root, scratch):
+                shutil.rmtree(folder, ignore_errors=True)
     counts = [
         f"{_count(scene / folder)} in {folder}" for folder in _IMAGE_FOLDERS if (scene / folder).is_dir()
     ]
     log(f"{scene}: {', '.join(counts)}")
+
+
+def _publish(root: Path, scene: Path) -> None:
+    try:
+        root.rename(scene)
+    except OSError as error:
+        raise GSplatLocError(
+            f"expected to create {scene}, found: {error.strerror}; move it away if another run made it"
+        ) from None
 
 
 def _count(folder: Path) -> int:

@@ -8,6 +8,7 @@ import tyro
 
 from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.utils.console import run_script
+from gsplatloc.utils.locks import output_folder
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="gsplatloc setup room", use_underscores=True)
-    make_room(arguments.output, arguments.room)
+    with output_folder(arguments.output):
+        make_room(arguments.output, arguments.room)
     print(f"{arguments.room.train} training and {arguments.room.test} test views in {arguments.output}")
 
 

@@ -12,6 +12,7 @@ from gsplatloc.scene.image_header import PILLOW_ERRORS, check_complete, damaged,
 from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files, unread_files
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import writing
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 _JPEG_QUALITY = 95
@@ -61,7 +62,8 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
             check_complete(photo)
             upright = ImageOps.exif_transpose(opened)
             upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-            upright.convert("RGB").save(target, quality=_JPEG_QUALITY, exif=upright.getexif())
+            with writing(target):
+                upright.convert("RGB").save(target, quality=_JPEG_QUALITY, exif=upright.getexif())
     except GSplatLocError:
         raise
     except PILLOW_ERRORS as error:

@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from gsplatloc.datasets.layout import write_png
 from gsplatloc.datasets.room_camera import Room, RoomView, query_path, training_path
 from gsplatloc.datasets.room_surfaces import Array
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import atomic_path, write_text
+from gsplatloc.utils.io import write_text
 
 _WORKERS = 2  # threads; numpy releases Python's global lock while it computes
 
@@ -76,16 +76,12 @@ def _noisy(view: RoomView, sigma: float, rng: np.random.Generator) -> RoomView:
 
 
 def _write_view(folder: Path, name: str, view: RoomView, camera: Camera, cam_from_world: Array) -> None:
-    _write_png(folder / "rgb" / f"{name}.color.png", view.rgb[..., ::-1])
-    _write_png(folder / "depth" / f"{name}.depth.png", np.round(view.depth * 1000).astype(np.uint16))
+    write_png(folder / "rgb" / f"{name}.color.png", np.ascontiguousarray(view.rgb[..., ::-1]))
+    write_png(folder / "depth" / f"{name}.depth.png", np.round(view.depth * 1000).astype(np.uint16))
     _write_matrix(folder / "poses" / f"{name}.pose.txt", np.linalg.inv(cam_from_world))
     _write_matrix(folder / "calibration" / f"{name}.calibration.txt", camera.matrix().numpy())
 
 
-def _write_png(path: Path, image: Array) -> None:
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-
-
 def _write_matrix(path: Path, matrix: Array) -> None:
-    write_text(path, "\n".join(" ".join(f"{value:.9f}" for value in row) for row in matrix) + "\n")
+    rows = [" ".join(f"{value:.9f}" for value in row) for row in matrix]
+    write_text(path, "\n".join(rows) + "\n", durable=False)

@@ -1,11 +1,11 @@
 """Poses of images by COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016)."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pycolmap
-
+from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import ProgressBar, log
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -13,6 +13,7 @@ Matching = Literal["auto", "exhaustive", "sequential"]
 CameraSharing = Literal["single", "per_folder", "per_image"]
 
 _EXHAUSTIVE_LIMIT = 200  # images up to which `auto` matches every pair
+_BYTES_PER_FEATURE = 400  # in COLMAP's database: position and descriptor 152, the rest for matches
 _FEWEST_POSED = 3  # COLMAP's initial pair alone is no map
 _CAMERA_MODES = {
     "single": pycolmap.CameraMode.SINGLE,
@@ -36,8 +37,9 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
 
     Raises `GSplatLocError` if COLMAP connects fewer than three of them.
     """
+    _check_room(scratch, count * options.max_features * _BYTES_PER_FEATURE)
     database = scratch / "database.db"
-    pycolmap.logging.minloglevel = int(pycolmap.logging.ERROR)
+    pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)  # what fails raises an exception as well
     log(f"extracting features of {count} images")
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.sift.max_num_features = options.max_features
@@ -52,6 +54,16 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
     log(
         f"posed {largest.num_reg_images()} of {count} images, {largest.num_points3D()} points, {error:.2f} px"
     )
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    """Raise if the disk has too little room for COLMAP's database: a full disk would abort the process."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise GSplatLocError(
+            f"expected {needed / 1e6:.0f} MB of free space for the features in {folder}, found"
+            f" {free / 1e6:.0f} MB: free some, or choose a smaller --max-features"
+        )
 
 
 def _match(database: Path, count: int, matching: Matching) -> None:

@@ -13,6 +13,7 @@ from gsplatloc.tracking.options import Method, TrackingOptions
 from gsplatloc.tracking.run import TrackingResult
 from gsplatloc.tracking.sequence import read_sequence
 from gsplatloc.utils.console import ProgressBar
+from gsplatloc.utils.locks import output_folder
 
 
 def train(
@@ -40,7 +41,8 @@ def train(
     scene_options = SceneOptions(eval=eval)
     source = Path(scene).expanduser().resolve()
     config = MapConfig(str(source), scene_options, preset, training=asdict(options))
-    return mapping.train(read_scene(source, scene_options), Path(output).expanduser(), options, config)
+    with output_folder(Path(output).expanduser()) as folder:
+        return mapping.train(read_scene(source, scene_options), folder, options, config)
 
 
 def track(
@@ -50,9 +52,10 @@ def track(
 
     Raises `GSplatLocError` for an unreadable sequence. More options: `gsplatloc.tracking.run.track`.
     """
-    frames = read_sequence(Path(sequence).expanduser(), SceneOptions(resolution=1))
     options = TrackingOptions(method)
-    with ProgressBar(len(frames.views), "tracking", quiet=quiet) as bar:
-        result = tracking.track(frames, options, bar.advance)
-    tracking.write_result(Path(output).expanduser(), frames, options, result)
+    with output_folder(Path(output).expanduser()) as folder:
+        frames = read_sequence(Path(sequence).expanduser(), SceneOptions(resolution=1))
+        with ProgressBar(len(frames.views), "tracking", quiet=quiet) as bar:
+            result = tracking.track(frames, options, bar.advance)
+        tracking.write_result(folder, frames, options, result)
     return result

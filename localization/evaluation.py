@@ -51,6 +51,7 @@ class QueryResult:
     name: str
     localization: Localization
     truth: Tensor | None = None  # [4, 4] float64, ground truth of cam_from_world
+    reason: str = ""  # why the image could not be read
 
 
 def pose_error(estimate: Tensor | None, truth: Tensor) -> PoseError:

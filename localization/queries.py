@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.images import decode_upright, image_files, unread_files, upright_size
+from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import utf8_path
 
@@ -61,10 +61,7 @@ def query_from_view(view: View) -> QueryImage:
 
 
 def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) -> list[QueryImage]:
-    """Every image under `folder`, by name.
-
-    Raises `GSplatLocError` if there is none, and for an unreadable image before any image is localized.
-    """
+    """Every image under `folder`, by name; raises `GSplatLocError` if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise GSplatLocError(f"expected a folder of images at {folder}, found none: check the path")
@@ -72,8 +69,6 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
     if not paths:
         found = unread_files(folder) or "none"
         raise GSplatLocError(f"expected images in {folder}, found {found}: check the path, or convert them")
-    for path in paths:
-        upright_size(path)
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]
 
 

@@ -18,6 +18,7 @@ class Status(StrEnum):
     UNVERIFIED = "unverified"  # there is a pose, but the query does not look like the map rendered there
     NO_CONSENSUS = "no_consensus"  # RANSAC found no pose with enough inliers
     NOT_GIVEN = "not_given"  # no pose of another estimator was given for this query
+    UNREADABLE = "unreadable"  # the image or its calibration could not be read
 
 
 # Why a query has no verified pose, and what would help.
@@ -28,6 +29,7 @@ ADVICE: Mapping[Status, str] = {
     " or map this place from more viewpoints",
     Status.NO_CONSENSUS: "its matches agree on no pose: check that the map shows this place and that"
     " the focal length is right, or map it from viewpoints nearer to this one",
+    Status.UNREADABLE: "the image could not be read: save it again, as PNG or JPEG",
     Status.NOT_GIVEN: "the file of given poses has none of this image: complete it, or use another --initial",
 }
 

@@ -14,6 +14,7 @@ from gsplatloc.localization.features import Extractor, Features, Keypoints
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.locks import sweep
 
 # Type and number of axes of the tensors of an entry.
 _KINDS = {"xy": ("F32", 2), "descriptors": ("F16", 2), "scores": ("F32", 1), "dense": ("F16", 3)}
@@ -32,6 +33,7 @@ class FeatureCache:
 
     def prepare(self, views: Sequence[View], quiet: bool = False) -> None:
         """Compute the missing entries. Afterwards `load` and `load_dense` only read files."""
+        sweep(self._folder)
         for view in progress(views, len(views), "features", quiet):
             self._entry(view)
 
@@ -77,7 +79,7 @@ class FeatureCache:
             "scores": keypoints.scores.float(),
             "dense": features.dense.half(),
         }
-        with atomic_path(path) as temporary:
+        with atomic_path(path, durable=False) as temporary:
             save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
 
 

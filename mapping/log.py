@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gsplatloc.utils.io import write_text
+from gsplatloc.utils.io import write_text, writing
 
 
 class TrainingLog:
@@ -22,7 +22,7 @@ class TrainingLog:
         """Append a line; figures that are not finite become null."""
         entry = {"kind": kind, "iteration": iteration, **figures}
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")
 
 

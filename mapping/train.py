@@ -39,7 +39,7 @@ class TrainingReport:
     """The result of a run: sizes, times and quality."""
 
     iteration: int
-    completed: bool  # False when Ctrl-C ended it
+    completed: bool  # False when a signal ended it
     seconds: dict[str, float]  # by stage
     gaussians: int
     quality: ImageQuality | None  # on validation views, if there are any
@@ -186,7 +186,11 @@ def train(
     clock.lap("training")
     landmarks = 0
     if completed:
-        landmarks = _complete(mapper, trainer, clock)
+        try:
+            landmarks = _complete(mapper, trainer, clock)
+        except KeyboardInterrupt:
+            trainer.save_interrupted()
+            completed = False
     return TrainingReport(
         trainer.iteration, completed, clock.seconds, len(trainer.gaussians), trainer.quality, landmarks,
         _sizes(output, trainer.iteration),

@@ -28,10 +28,11 @@ from gsplatloc.scene.checkpoint import Checkpoint, checkpoint_path, save_checkpo
 from gsplatloc.scene.densification import Observation, make_densification
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.console import InterruptRequest, ProgressBar, log
+from gsplatloc.utils.console import ProgressBar, log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.memory import trim_heap
+from gsplatloc.utils.signals import InterruptRequest, finishing
 
 _LOOK_AHEAD = 4  # frames decoded ahead
 _STATS_INTERVAL = 10  # iterations: to read figures, the host waits for the GPU
@@ -96,7 +97,7 @@ class Trainer:
         return self._exposure.network if isinstance(self._exposure, AdaptiveExposure) else None
 
     def run(self) -> bool:
-        """Train to the last iteration; False if Ctrl-C ended the run, after writing a checkpoint.
+        """Train to the last iteration; False if a signal ended the run, after writing a checkpoint.
 
         Intermediate files are written; the caller completes and saves the final map.
         """
@@ -119,13 +120,14 @@ class Trainer:
                     seconds = round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
                     trim_heap()
-                self._write_due_files(training_log)
-        if interrupt.requested and self.iteration < self._stop.last_iteration:
-            self._save_interrupted()
-            return False
-        if self._evaluated != self.iteration:
-            self._evaluate(training_log)
-        return True
+                with finishing():
+                    self._write_due_files(training_log)
+            if not interrupt.requested and self._evaluated != self.iteration:
+                with finishing():
+                    self._evaluate(training_log)
+        if interrupt.requested:
+            self.save_interrupted()
+        return not interrupt.requested
 
     def checkpoint(self) -> Checkpoint:
         """The complete state after the current iteration."""
@@ -291,10 +293,12 @@ class Trainer:
         log(f"[{self.iteration}] {what} views: {quality_line(quality)}", self._options.output.quiet)
         return quality
 
-    def _save_interrupted(self) -> None:
+    def save_interrupted(self) -> None:
+        """Write a checkpoint and the map as it is, and print how to continue."""
         path = checkpoint_path(self._output, self.iteration)
-        save_checkpoint(path, self.checkpoint())
-        save_gaussians(self._output, self.iteration, self.gaussians)
+        with finishing():
+            save_checkpoint(path, self.checkpoint())
+            save_gaussians(self._output, self.iteration, self.gaussians)
         log(f"interrupted at iteration {self.iteration}: continue with --start_checkpoint {path}")
 
     @contextmanager

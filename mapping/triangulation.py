@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +20,7 @@ from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
+from gsplatloc.utils.colmap import pycolmap
 
 _REFERENCE_SIDE = 640  # pixels
 _NEIGHBOURS = 20  # views that each view is matched with

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pycolmap
 
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.images import CameraModel
+from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycolmap
 
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.image_header import damaged, exif_orientation, is_complete, open_image
 from gsplatloc.scene.image_header import image_size as image_size
+from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})

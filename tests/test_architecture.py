@@ -168,6 +168,12 @@ def test_only_the_renderer_imports_the_native_package() -> None:
     assert [relative(path) for path in users] == ["gaussian_renderer/native.py"]
 
 
+def test_pycolmap_is_imported_in_one_place() -> None:
+    """Where its signal handlers are removed."""
+    users = [path for path in SOURCES if "pycolmap" in {n.split(".")[0] for n in imported_modules(path)}]
+    assert [relative(path) for path in users] == ["utils/colmap.py"]
+
+
 def test_nothing_imports_torchvision_or_pickle() -> None:
     banned = {"torchvision", "pickle"}
     found = {relative(p) for p in EVERYTHING if {name.split(".")[0] for name in imported_modules(p)} & banned}

@@ -1,14 +1,14 @@
 """Output of the commands: progress bars, log lines, one-line errors and exit codes."""
 
 import errno
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn, TextIO, TypeVar
+from contextlib import suppress
+from typing import NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
+from gsplatloc.utils import signals
 from gsplatloc.utils.errors import GSplatLocError
 
 Item = TypeVar("Item")
@@ -18,31 +18,47 @@ _USER_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
                 errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
 EXIT_USER_ERROR = 1  # an error that the user can correct
 EXIT_USAGE = 2  # wrong flags; tyro's exit code, too
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run the `main` of a command and exit: 0 on success, 1 and one line on stderr for a user's error.
 
-    Argument parsing itself exits with 2 for wrong usage. Any other exception is a bug with a traceback.
+    Argument parsing itself exits with 2 for wrong usage; a signal ends the command with 128 + its number.
+    Any other exception is a bug with a traceback.
     """
+    with signals.ending_signals():
+        code = _exit_code(main)
+        if code and signals.was_received():
+            signals.leave(code)
+    sys.exit(code)
+
+
+def _exit_code(main: Callable[[], None]) -> int:
     try:
         main()
-    except GSplatLocError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the program that reads our output ended, as in `train.py ... | head`
-        sys.stderr.close()
-        sys.exit(EXIT_USER_ERROR)
-    except OSError as error:
-        if error.errno not in _USER_ERRNOS:
+    except SystemExit as stop:
+        if not signals.was_received():
             raise
-        print(f"error: {error.strerror}: {error.filename or 'check the disk'}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    sys.exit(0)
+        return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
+    except BaseException as error:
+        # What a library makes of an interrupt may be another exception.
+        if signals.was_received() or isinstance(error, KeyboardInterrupt):
+            return _failed(signals.ending(), signals.exit_code())
+        if isinstance(error, GSplatLocError):
+            return _failed(f"error: {' '.join(str(error).split())}")
+        if isinstance(error, BrokenPipeError):  # the reader of our output ended, as in `train.py ... | head`
+            sys.stderr.close()
+            return EXIT_USER_ERROR
+        if isinstance(error, OSError) and error.errno in _USER_ERRNOS:
+            return _failed(f"error: {error.strerror}: {error.filename or 'check the disk'}")
+        raise
+    return 0
+
+
+def _failed(line: str, code: int = EXIT_USER_ERROR) -> int:
+    with suppress(OSError):  # of a terminal that was closed
+        print(line, file=sys.stderr, flush=True)
+    return code
 
 
 def progress(
@@ -85,31 +101,3 @@ def log(message: str, quiet: bool = False, stream: TextIO | None = None) -> None
     """Print a line above the progress bar, if one is on the screen; nothing if there is no message."""
     if message and not quiet:
         tqdm.write(message, file=stream or sys.stdout)
-
-
-class InterruptRequest:
-    """Records the first Ctrl-C in `requested`, for the loop to read; a second one interrupts at once.
-
-    Outside of the main thread, where signals cannot be caught, `requested` stays False.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: Any = None
-
-    def __enter__(self) -> "InterruptRequest":
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, *_: object) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None

@@ -1,19 +1,24 @@
 """Files are written under a temporary name and renamed when complete, so that none is ever incomplete."""
 
 import codecs
+import errno
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.locks import check_locks, temporary_path
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')  # in a file name on one system or another
 _NAME_BYTES = 120  # of each part of a name: file systems allow 255, and temporary names are longer
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 _MAX_PARTS = 8  # folders of a name, the file included
 _IMAGE_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")  # .png, but not the decimals of a time
 
@@ -44,19 +49,72 @@ def _safe_part(part: str) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; renamed to `path` if the body succeeds, deleted otherwise."""
+def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; renamed to `path` if the body succeeds, deleted otherwise.
+
+    `durable`: the file is on the disk, not in the system's memory only, before it replaces another one. This
+    costs milliseconds; without it a power failure may leave an empty file. Raises `GSplatLocError` as
+    `writing` does.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                mode = os.fstat(file.fileno()).st_mode  # by the umask
+            yield temporary
+            temporary.chmod(stat.S_IMODE(mode))  # safetensors writes files that only their owner can read
+            if durable:
+                _flush(temporary)
+            check_locks(path)
+            temporary.replace(path)
+            if durable:
+                _flush(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system refuses in the body, which writes `path`, into a `GSplatLocError` that names it.
+
+    A full or read-only disk, missing permission, a folder that was removed.
+    """
+    check_locks(path)
     try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp creates a file that only its owner can read
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except GSplatLocError:
+        raise
+    except Exception as error:
+        check_locks(path)
+        code = _system_error(error)
+        if code is None:
+            raise
+        action = "free some space" if code in _NO_SPACE else "choose another folder, or correct this one"
+        raise GSplatLocError(f"expected to write {path}, found: {os.strerror(code)}; {action}") from None
+
+
+def _system_error(error: Exception) -> int | None:
+    """The error number of the operating system, also from within safetensors; None for other errors."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)|\bOs \{ code: (\d+)", str(error))  # as Rust prints it
+    return int(found[1] or found[2]) if found else None
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; where the file system offers that."""
+    with suppress(PermissionError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in _NO_FSYNC:
+                raise
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -73,9 +131,15 @@ def utf8_path(path: Path) -> Iterator[str]:
     yield str(path)
 
 
-def write_text(path: Path | str, text: str) -> None:
+def write_bytes(path: Path | str, data: bytes, durable: bool = True) -> None:
+    """Write `data`, atomically."""
+    with atomic_path(path, durable) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str, durable: bool = True) -> None:
     """Write `text` as UTF-8, atomically."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         # File names that are not UTF-8 are in `text` as lone surrogates.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 

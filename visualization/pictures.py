@@ -14,7 +14,7 @@ from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.io import atomic_path, output_path
+from gsplatloc.utils.io import output_path, write_bytes
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
 
@@ -73,7 +73,8 @@ def make_pictures(
 ) -> list[QueryPicture]:
     """Pictures of the queries that `choose` picks, with the map rendered at their final poses."""
     by_name = {query.name: query for query in queries}
-    return [_picture(by_name, kind, result, gaussians) for kind, result in choose(results)]
+    shown = [result for result in results if result.localization.status is not Status.UNREADABLE]
+    return [_picture(by_name, kind, result, gaussians) for kind, result in choose(shown)]
 
 
 def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list[Path]:
@@ -85,8 +86,7 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
     for index, picture in enumerate(pictures, start=1):
         name = re.sub(r"[^\w.-]+", "_", picture.name)
         paths.append(output_path(folder, f"{index:02d}_{picture.kind}_{name}", ".png"))
-        with atomic_path(paths[-1]) as temporary:
-            temporary.write_bytes(images.encode_png(draw_picture(picture)))
+        write_bytes(paths[-1], images.encode_png(draw_picture(picture)), durable=False)
     return paths
 
 

@@ -13,7 +13,9 @@ from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.io import atomic_path, output_path
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import output_path, write_bytes
+from gsplatloc.utils.locks import temporary_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
 
@@ -60,33 +62,37 @@ def render_images(
 def write_images(folder: Path | str, shown: Iterable[Renderings], total: int, options: ImageOptions) -> None:
     """Write rgb/, depth/ and features/ into `folder`, and a film of them if OpenCV can encode one."""
     folder = Path(folder)
-    film = Film(folder / "film.mp4", options.fps) if options.video else None
     taken: set[Path] = set()
-    for rendered in progress(shown, total, "rendering"):
-        for kind, image in rendered.images.items():
-            path = output_path(folder / kind, rendered.name, ".png", taken)
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(images.encode_png(image))
-        if film:
-            film.add(np.hstack(list(rendered.images.values())))
-    if film:
-        film.close()
+    with Film(folder / "film.mp4", options.fps) as film:
+        for rendered in progress(shown, total, "rendering"):
+            for kind, image in rendered.images.items():
+                path = output_path(folder / kind, rendered.name, ".png", taken)
+                write_bytes(path, images.encode_png(image), durable=False)
+            if options.video:
+                film.add(np.hstack(list(rendered.images.values())))
 
 
 class Film:
-    """An .mp4 that is written frame by frame; without an encoder a message is logged instead, once."""
+    """An .mp4 that is written frame by frame; without an encoder a message is logged instead, once.
+
+    It has its name only when it is complete.
+    """
 
     def __init__(self, path: Path, fps: int) -> None:
         self._path, self._fps = path, fps
+        self._temporary = temporary_path(path)
         self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._size, self._count = (0, 0), 0
+
+    def __enter__(self) -> "Film":
+        return self
 
     def add(self, frame: Image) -> None:
         """Append a frame; frames of another size than the first are scaled."""
         if self._writer is None:
             self._size = (frame.shape[1] // 2 * 2, frame.shape[0] // 2 * 2)  # encoders want even sizes
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, self._size)
+            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, self._size)
             if not self._writer.isOpened():
                 log("no film: this OpenCV has no .mp4 encoder")
         if self._writer.isOpened():
@@ -94,11 +100,27 @@ class Film:
             self._writer.write(
                 np.ascontiguousarray((frame if same else images.resize(frame, *self._size))[..., ::-1])
             )
+            self._count += 1
 
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._writer is None or not self._writer.isOpened():
+            return
+        self._writer.release()
+        try:
+            if kind is None:
+                self._check()
+                self._temporary.replace(self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """Raise if frames are missing: the encoder reports no error when the disk is full."""
+        found = round(cv2.VideoCapture(str(self._temporary)).get(cv2.CAP_PROP_FRAME_COUNT))
+        if found != self._count:
+            raise GSplatLocError(
+                f"expected to write a film of {self._count} frames to {self._path}, found that {found} were"
+                " written: free some space, or pass --no_video"
+            )
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import aligned, matched
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path, write_bytes
 from gsplatloc.visualization.images import Image, colorize_depth, encode_png, to_image
 
 _PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
@@ -75,8 +75,7 @@ def save_tracking_picture(path: Path | str, gaussians: Gaussians, view: View) ->
         to_image(shown.rgb),
         colorize_depth(shown.depth.detach().cpu().numpy(), near, far),
     ]
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encode_png(_grid(panels)))
+    write_bytes(path, encode_png(_grid(panels)))
 
 
 def _grid(panels: list[Image]) -> Image:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from gsplatloc.utils.console import EXIT_USAGE, run_script
 
@@ -40,7 +41,18 @@ def dispatch(program: str, commands: dict[str, tuple[str, str]], words: list[str
         print(f"error: expected a command out of {', '.join(commands)}, found {found}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     sys.argv = [f"{program} {words[0]}", *words[1:]]
-    run_script(import_module(commands[words[0]][0]).main)
+    run(commands[words[0]][0])
+
+
+def run(module: str) -> NoReturn:
+    """Run the `main` of a command's module and exit; signals end its imports, too, which take seconds."""
+
+    def main() -> None:
+        # First of all, while no thread of another library exists that could receive a signal meanwhile.
+        import_module("gsplatloc.utils.colmap")
+        import_module(module).main()
+
+    run_script(main)
 
 
 def usage(program: str, commands: dict[str, tuple[str, str]]) -> str:

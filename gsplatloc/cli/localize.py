@@ -1,11 +1,18 @@
 """Localize images in a map: `gsplatloc localize -m OUT [--queries FOLDER]`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
 from gsplatloc.localization.evaluation import QueryResult
-from gsplatloc.localization.io.results import FOLDER_NAME, localize_queries, summary_lines, write_results
+from gsplatloc.localization.io.results import (
+    FOLDER_NAME,
+    localize_queries,
+    summary_lines,
+    write_queries,
+    write_results,
+)
 from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
 from gsplatloc.scene import read_scene
@@ -14,6 +21,7 @@ from gsplatloc.scene.images import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.report import (
     QueryPicture,
     Report,
@@ -28,16 +36,18 @@ def main() -> None:
     config = read_config(arguments.model_path)
     queries = find_queries(arguments, config)
     options = arguments.options()
-    localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
-    results = localize_queries(localizer, queries, arguments.computation.quiet)
-    folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
-    figures = write_results(folder, name, results, map_bytes(localizer), options.chain())
-    if arguments.pictures:
-        pictures = draw_pictures(folder, arguments, localizer, queries, results)
-        training_log = arguments.model_path / "training.jsonl"
-        scores = final_scores(queries, results, localizer.splat_map) if pictures else []
-        write_report(folder / "report.html", Report(figures, results, pictures, training_log, scores))
+    stages = options.chain()
+    with output_folder(arguments.model_path / FOLDER_NAME) as folder:
+        localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
+        save = partial(write_queries, folder, stages=stages)
+        results = localize_queries(localizer, queries, arguments.computation.quiet, save)
+        figures = write_results(folder, name, results, map_bytes(localizer), stages)
+        if arguments.pictures:
+            pictures = draw_pictures(folder, arguments, localizer, queries, results)
+            training_log = arguments.model_path / "training.jsonl"
+            scores = final_scores(queries, results, localizer.splat_map) if pictures else []
+            write_report(folder / "report.html", Report(figures, results, pictures, training_log, scores))
     log("\n".join(summary_lines(figures)), arguments.computation.quiet)
 
 

@@ -1,6 +1,7 @@
 """Refine the poses of any estimator in a map: `gsplatloc refine -m OUT --poses poses.txt`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from gsplatloc.arguments.refinement import RefineArguments, parse_refine_arguments
@@ -11,7 +12,7 @@ from gsplatloc.localization.io.given_poses import (
     trajectory_of,
 )
 from gsplatloc.localization.io.pose_files import read_pose_file
-from gsplatloc.localization.io.results import localize_queries, summary_lines, write_results
+from gsplatloc.localization.io.results import localize_queries, summary_lines, write_queries, write_results
 from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.scene import read_scene
@@ -20,6 +21,7 @@ from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.scene.trajectory import write_tum_trajectory
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.locks import output_folder
 
 FOLDER_NAME = "refined"
 
@@ -30,14 +32,16 @@ def main() -> None:
     queries = find_queries(arguments, config)
     require_cameras(queries)
     options = arguments.options()
-    localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
-    results = localize_queries(localizer, queries, arguments.computation.quiet)
-    folder = arguments.model_path / FOLDER_NAME
     name = Path(arguments.images or arguments.source_path or config.source_path).resolve().name
-    figures = write_results(folder, name, results, map_bytes(localizer), options.chain())
-    trajectory = trajectory_of(queries, results)
-    if trajectory is not None:
-        write_tum_trajectory(folder / "trajectory.txt", trajectory)
+    stages = options.chain()
+    with output_folder(arguments.model_path / FOLDER_NAME) as folder:
+        localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
+        save = partial(write_queries, folder, stages=stages)
+        results = localize_queries(localizer, queries, arguments.computation.quiet, save)
+        figures = write_results(folder, name, results, map_bytes(localizer), stages)
+        trajectory = trajectory_of(queries, results)
+        if trajectory is not None:
+            write_tum_trajectory(folder / "trajectory.txt", trajectory)
     log("\n".join(summary_lines(figures)), arguments.computation.quiet)
 
 

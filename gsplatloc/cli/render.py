@@ -9,6 +9,7 @@ from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.rendering import ImageOptions, render_images, write_images
 from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path, test_cameras
 
@@ -19,8 +20,9 @@ def main() -> None:
     gaussians = load_gaussians(arguments.model_path, arguments.iteration).to(device)
     cameras = find_cameras(arguments)
     options = ImageOptions(arguments.depth, arguments.features, arguments.video, arguments.fps)
-    folder = output_folder(arguments)
-    write_images(folder, render_images(gaussians, cameras, options), len(cameras), options)
+    folder = arguments.output or default_folder(arguments)
+    with output_folder(folder):
+        write_images(folder, render_images(gaussians, cameras, options), len(cameras), options)
     log(f"{len(cameras)} cameras in {folder}")
 
 
@@ -36,6 +38,7 @@ def find_cameras(arguments: RenderArguments) -> list[PosedCamera]:
     return training if arguments.split == "train" else smooth_path(training, arguments.frames)
 
 
-def output_folder(arguments: RenderArguments) -> Path:
+def default_folder(arguments: RenderArguments) -> Path:
+    """The folder of the renderings in the map."""
     name = arguments.poses.stem if arguments.poses else arguments.split
-    return arguments.output or arguments.model_path / "renders" / name
+    return arguments.model_path / "renders" / name

@@ -6,11 +6,18 @@ from gsplatloc.arguments.tracking import TrackingArguments, parse_tracking_argum
 from gsplatloc.tracking.run import TrackingResult, track, write_result
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
 from gsplatloc.utils.console import ProgressBar, log
+from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.tracking import save_tracking_picture, save_trajectory_plot
 
 
 def main() -> None:
     arguments = parse_tracking_arguments()
+    with output_folder(arguments.model_path):
+        track_sequence(arguments)
+
+
+def track_sequence(arguments: TrackingArguments) -> None:
+    """Track the sequence; write its trajectory, map and pictures."""
     options = arguments.tracking()
     sequence = read_sequence(arguments.source_path, arguments.scene(), arguments.split, arguments.range())
     log(sequence.report, arguments.quiet, sys.stderr)

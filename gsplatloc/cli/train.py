@@ -3,17 +3,25 @@
 import sys
 from shlex import quote
 
-from gsplatloc.arguments.training import ViewerArguments, parse_train_arguments
+from gsplatloc.arguments.training import TrainArguments, ViewerArguments, parse_train_arguments
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.readers.views import without_damaged
+from gsplatloc.utils import signals
 from gsplatloc.utils.console import log
+from gsplatloc.utils.locks import output_folder
 
 
 def main() -> None:
     arguments = parse_train_arguments()
+    with output_folder(arguments.scene.model_path):
+        make_map(arguments)
+
+
+def make_map(arguments: TrainArguments) -> None:
+    """Make the map; exits with the code of the signal that ended it, if one did."""
     scene = read_scene(arguments.scene.source_path, arguments.scene.options())
     scene = without_damaged(scene, arguments.scene.strict)
     log(scene.report, arguments.output.quiet, sys.stderr)
@@ -26,9 +34,10 @@ def main() -> None:
         arguments.config(),
         watcher=live_view(arguments.viewer, scene),
     )
-    if report.completed:
-        log("\n".join(report.lines()), quiet)
-        log(f"next       gsplatloc localize -m {quote(str(arguments.scene.model_path))}", quiet)
+    if not report.completed:
+        sys.exit(signals.exit_code())
+    log("\n".join(report.lines()), quiet)
+    log(f"next       gsplatloc localize -m {quote(str(arguments.scene.model_path))}", quiet)
 
 
 def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import safetensors
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
@@ -27,7 +26,7 @@ from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.tensors import write_tensors
 
 FILE_NAME = "views.safetensors"
 _FORMAT = "gsplatloc-views-1"
@@ -136,10 +135,8 @@ def save_index(index: ViewIndex, path: Path | str) -> None:
         "words": index.words,
         "mean": index.mean,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": _FORMAT, "key": index.key, "mapping_views": str(index.mapping_views)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_tensors(path, tensors, metadata)
 
 
 def load_index(path: Path | str) -> ViewIndex | None:

@@ -1,7 +1,9 @@
 """Queries with the poses of another estimator, to be refined; and refined poses as a trajectory."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from gsplatloc.localization.queries import (
     query_from_view,
 )
 from gsplatloc.scene.cameras import View
+from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.views import make_view
 from gsplatloc.scene.trajectory import Trajectory
@@ -47,10 +50,11 @@ def queries_of_folder(
 def require_cameras(queries: Sequence[QueryImage]) -> None:
     """Raise `GSplatLocError` if the focal length of a query is unknown."""
     for query in queries:
-        if query.load_camera() is None:
-            raise GSplatLocError(
-                f"expected a focal length of {query.name}, found none: pass --focal or --intrinsics"
-            )
+        with suppress(DamagedImageError):
+            if query.load_camera() is None:
+                raise GSplatLocError(
+                    f"expected a focal length of {query.name}, found none: pass --focal or --intrinsics"
+                )
 
 
 def _with_pose(query: QueryImage, pose: ExternalPose | None) -> QueryImage:
@@ -64,8 +68,10 @@ def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics
         return query
     path = folder / query.name
     if pose.camera_model is not None:
-        view = make_view(query.name, path, pose.camera_model, pose.cam_from_world, SceneOptions())
-        return QueryImage(query.name, view.load_image, lambda: view.camera)
+        # A damaged image is an error when it is loaded, which makes it a failed query.
+        model, given = pose.camera_model, pose.cam_from_world
+        view = cache(partial(make_view, query.name, path, model, given, SceneOptions()))
+        return QueryImage(query.name, lambda: view().load_image(), lambda: view().camera)
     if pose.focal is not None:
         known = Intrinsics(pose.focal)
         return replace(query, load_camera=lambda: camera_of_file(path, known))

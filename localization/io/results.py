@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,54 @@ from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.localization.localizer import INITIAL, Localizer
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.localization.result import ADVICE, PoseEstimate, Status
-from gsplatloc.utils.console import progress
+from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.console import log, progress
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import write_json, write_text
+from gsplatloc.utils.signals import finishing
 
 FOLDER_NAME = "localization"
 
+_SAVE_INTERVAL_S = 10.0  # between two calls of `save`
+_OF_WHOLE_RUNS = ("metrics.json", "report.html", "trajectory.txt")
+_NO_CAMERA = Camera(0, 0, 0.0, 0.0, 0.0, 0.0)  # of an image that could not be read
+
+Save = Callable[[Sequence[QueryResult]], None]
+
 
 def localize_queries(
-    localizer: Localizer, queries: Sequence[QueryImage], quiet: bool = False
+    localizer: Localizer, queries: Sequence[QueryImage], quiet: bool = False, save: Save | None = None
 ) -> list[QueryResult]:
-    """Localize every query in turn, behind a progress bar."""
-    return [
-        QueryResult(
-            query.name,
-            localizer.localize(query.load_image(), query.load_camera(), query.given_pose),
-            query.cam_from_world,
-        )
-        for query in progress(queries, desc="localizing", quiet=quiet)
-    ]
+    """Localize every query in turn, behind a progress bar; an unreadable image is a failed query.
+
+    `save` is called with the results so far every 10 seconds, and when an exception or a signal ends the run.
+    """
+    results: list[QueryResult] = []
+    saved = time.monotonic()
+    try:
+        for query in progress(queries, desc="localizing", quiet=quiet):
+            results.append(_localize(localizer, query))
+            if save is not None and time.monotonic() - saved > _SAVE_INTERVAL_S:
+                save(results)
+                saved = time.monotonic()
+    except BaseException:
+        if save is not None and results:
+            with finishing():
+                save(results)
+            log(f"the results of {len(results)} of {len(queries)} queries were saved", stream=sys.stderr)
+        raise
+    return results
+
+
+def _localize(localizer: Localizer, query: QueryImage) -> QueryResult:
+    try:
+        image, camera = query.load_image(), query.load_camera()
+    except GSplatLocError as error:
+        log(f"{query.name}: counted as failed: {error}", stream=sys.stderr)
+        failed = Localization({INITIAL: PoseEstimate(Status.UNREADABLE, _NO_CAMERA)}, verified=False)
+        return QueryResult(query.name, failed, query.cam_from_world, quoted(error))
+    return QueryResult(query.name, localizer.localize(image, camera, query.given_pose), query.cam_from_world)
 
 
 def write_results(
@@ -36,10 +67,20 @@ def write_results(
 ) -> dict:
     """Write the three files into `folder`; returns the figures of metrics.json, each stage once."""
     figures = metrics(scene, results, map_bytes, stages)
+    write_queries(folder, results, stages)
     write_json(folder / "metrics.json", {**figures, "stages": with_former_names(figures["stages"])})
+    return figures
+
+
+def write_queries(folder: Path, results: Sequence[QueryResult], stages: Sequence[str]) -> None:
+    """Write poses.txt and per_query.csv, and remove what describes the queries of an earlier run.
+
+    So metrics.json is there if the run is complete.
+    """
+    for name in _OF_WHOLE_RUNS:
+        (folder / name).unlink(missing_ok=True)
     write_poses(folder / "poses.txt", _pose_records(results))
     write_text(folder / "per_query.csv", _per_query_csv(results, stages))
-    return figures
 
 
 def with_former_names(stages: dict[str, dict]) -> dict[str, dict]:
@@ -87,7 +128,7 @@ def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [f"{stage}_{column}" for stage in (*stages, "final") for column in columns]
-    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", "score", *header])
+    writer.writerow(["name", "status", "features_ms", "total_ms", "focal_px", "score", *header, "reason"])
     for result in results:
         localization = result.localization
         row = [result.name, str(localization.status)]
@@ -97,7 +138,7 @@ def _per_query_csv(results: Sequence[QueryResult], stages: Sequence[str]) -> str
         for stage in stages:
             row += _stage_columns(result, stage, localization.stages.get(stage))
         row += _stage_columns(result, None, localization.final)
-        writer.writerow(row)
+        writer.writerow([*row, result.reason])
     return text.getvalue()
 
 

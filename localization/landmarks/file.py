@@ -5,11 +5,10 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.tensors import write_tensors
 
 FILE_NAME = "landmarks.safetensors"
 _FORMAT = "gsplatloc-landmarks-2"
@@ -70,9 +69,7 @@ def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
         "lengths": landmarks.lengths.clamp(max=torch.iinfo(torch.int16).max).short(),
         "pose_noise": torch.tensor(landmarks.pose_noise),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"format": _FORMAT, "extractor": landmarks.extractor})
+    write_tensors(path, tensors, {"format": _FORMAT, "extractor": landmarks.extractor})
 
 
 def load_landmarks(path: Path | str) -> Landmarks:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import pycolmap
 
 from gsplatloc.localization.result import Matches
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.colmap import pycolmap
 
 _PASSES = 2  # of refining the pose and selecting the inliers
 _MATCHES_PER_ERROR = 8.0  # matches that share an error, as in `localization.landmarks.guided`

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import poselib
-import pycolmap
 import torch
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from gsplatloc.localization.pose.false_alarms import (
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs

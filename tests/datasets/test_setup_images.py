@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from gsplatloc.datasets.photos import collect
+from gsplatloc.datasets.structure_from_motion import MappingOptions, reconstruct
 from gsplatloc.scene import read_scene
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -59,6 +61,14 @@ def test_the_sharpest_frame_of_each_stretch_of_a_video_is_kept(tmp_path: Path) -
         kept = cv2.imread(str(path))
         assert kept.shape == (120, 160, 3)
         assert cv2.Laplacian(cv2.cvtColor(kept, cv2.COLOR_BGR2GRAY), cv2.CV_32F).var() > 500
+
+
+def test_too_little_room_for_colmap_is_refused_before_it_aborts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    with pytest.raises(GSplatLocError, match="expected 33 MB of free space .+ found 10 MB"):
+        reconstruct(tmp_path, tmp_path / "model", tmp_path, 10, MappingOptions())
 
 
 def run(source: Path, output: Path) -> subprocess.CompletedProcess[str]:

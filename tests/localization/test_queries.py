@@ -85,10 +85,12 @@ def test_folder_without_images_is_a_user_error(tmp_path: Path) -> None:
         queries_in_folder(tmp_path)
 
 
-def test_a_file_that_is_no_image_is_a_user_error_at_once(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_an_error_when_it_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(GSplatLocError, match=r"a\.jpg"):
-        queries_in_folder(tmp_path)
+    query = queries_in_folder(tmp_path)[0]
+    for load in (query.load_image, query.load_camera):
+        with pytest.raises(GSplatLocError, match=r"a\.jpg"):
+            load()
 
 
 def test_hidden_files_and_folders_named_like_images_are_left_out(tmp_path: Path) -> None:

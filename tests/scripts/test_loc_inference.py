@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-import loc_inference
 from gsplatloc.arguments.localization import parse_localize_arguments
+from gsplatloc.cli import localize as loc_inference
 from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions
 from gsplatloc.localization.io.poses import read_poses

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import refine_poses
 from gsplatloc.arguments.refinement import parse_refine_arguments
+from gsplatloc.cli import refine as refine_poses
 from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.refine.gscpr import GscprOptions

@@ -77,6 +77,20 @@ def test_film_shows_all_kinds_side_by_side(map_dir: Path, tmp_path: Path) -> Non
     assert film.get(cv2.CAP_PROP_FRAME_WIDTH) == 3 * 64
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files as POSIX can")
+def test_a_film_that_the_disk_has_no_room_for_is_an_error(map_dir: Path, tmp_path: Path) -> None:
+    """The encoder reports nothing; the film was cut and the exit code 0."""
+    words = ["-m", map_dir, "--frames", 90, "--output", tmp_path]
+    command = ["bash", "-c", 'ulimit -f 20; exec "$@"', "-", sys.executable, ROOT / "render.py", *words]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+    if "no film" in done.stdout:
+        pytest.skip("this OpenCV encodes no .mp4")
+    assert done.returncode == 1
+    assert "error: expected to write a film of 90 frames" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.rglob("*.mp4")] == []
+    assert len(list((tmp_path / "rgb").iterdir())) == 90
+
+
 def test_a_folder_without_a_map_is_a_users_error(tmp_path: Path) -> None:
     done = run("render.py", "-m", tmp_path)
     assert done.returncode == 1

@@ -82,15 +82,16 @@ def test_a_killed_run_resumes_to_the_same_bytes(scene: Path, tmp_path: Path) -> 
     assert sorted(whole_files) == ["features.safetensors", "point_cloud.ply"]
 
 
-def test_ctrl_c_saves_and_exits_cleanly(scene: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_the_run(scene: Path, tmp_path: Path, number: int, code: int) -> None:
     process = subprocess.Popen(
         command(scene, tmp_path, "--iterations", "1000000", "--save_iterations", "3"),
         cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     wait_for(tmp_path / "point_cloud" / "iteration_3" / "point_cloud.ply", process)  # type: ignore[arg-type]
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
+    assert process.returncode == code
     checkpoints = list(tmp_path.glob("checkpoint_*.safetensors"))
     assert len(checkpoints) == 1 and f"--start_checkpoint {checkpoints[0]}" in out
 

@@ -1,12 +1,11 @@
-"""Exit codes, one-line errors and Ctrl-C."""
+"""Exit codes and one-line errors."""
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from gsplatloc.utils.console import InterruptRequest, progress, run_script
+from gsplatloc.utils.console import progress, run_script
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
@@ -51,14 +50,6 @@ def test_an_interrupted_script_exits_as_shells_expect() -> None:
     with pytest.raises(SystemExit) as stop:
         run_script(lambda: raising(KeyboardInterrupt()))
     assert stop.value.code == 130
-
-
-def test_the_first_ctrl_c_is_a_request_and_the_second_an_interrupt() -> None:
-    with pytest.raises(KeyboardInterrupt), InterruptRequest() as interrupt:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.requested
-        os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_progress_yields_everything() -> None:

@@ -6,7 +6,9 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path, read_json, write_json, write_text
@@ -58,9 +60,17 @@ def test_parents_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_the_file_is_readable_by_others(tmp_path: Path) -> None:
-    write_text(tmp_path / "a.txt", "text")
-    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o007])
+def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "text")
+        with atomic_path(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": np.zeros(3)}, temporary)
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("a.*")}
+    assert modes == {0o666 & ~umask}
 
 
 def test_json_round_trip(tmp_path: Path) -> None:

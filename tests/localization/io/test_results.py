@@ -3,16 +3,22 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.io import results as results_module
 from gsplatloc.localization.io.poses import read_poses
-from gsplatloc.localization.io.results import summary_lines, write_results
+from gsplatloc.localization.io.results import localize_queries, summary_lines, write_queries, write_results
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import GSplatLocError
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
 TRUTH = torch.eye(4, dtype=torch.float64)
@@ -81,3 +87,77 @@ def test_a_row_has_the_status_and_the_decision_of_every_stage(
 def test_a_failed_query_has_no_pose(results: list[QueryResult], tmp_path: Path) -> None:
     write_results(tmp_path, "room", results, 10, STAGES)
     assert list(read_poses(tmp_path / "poses.txt")) == ["a.png", "b.png"]
+
+
+class OneStage(Localizer):
+    """Finds every pose at once; a query is stopped where `fails` says so."""
+
+    def __init__(self, fails: BaseException | None = None, at: int = -1) -> None:
+        self.fails, self.at, self.calls = fails, at, 0
+
+    def localize(self, *_: object) -> Localization:
+        self.calls += 1
+        if self.fails is not None and self.calls == self.at:
+            raise self.fails
+        return Localization({"initial": estimate(0.01)})
+
+
+def photos(count: int, unreadable: int = -1) -> list[QueryImage]:
+    def load(index: int) -> np.ndarray:
+        if index == unreadable:
+            raise GSplatLocError(f"expected an image at {index}.png, found one cut short: restore it")
+        return np.zeros((48, 64, 3), np.uint8)
+
+    return [QueryImage(f"{i}.png", partial(load, i), lambda: CAMERA, TRUTH) for i in range(count)]
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "per_query.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_unreadable_photo_is_a_failed_query_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = localize_queries(OneStage(), photos(3, unreadable=1), quiet=True)
+    figures = write_results(tmp_path, "room", results, 10, STAGES)
+    assert (figures["count"], figures["failed"]) == (3, 1)
+    assert figures["final"]["recall"]["5cm_5deg"] == pytest.approx(2 / 3)
+    rows = rows_of(tmp_path)
+    assert [row["status"] for row in rows] == ["ok", "unreadable", "ok"]
+    assert "cut short" in rows[1]["reason"] and rows[0]["reason"] == ""
+    assert list(read_poses(tmp_path / "poses.txt")) == ["0.png", "2.png"]
+    assert "1.png: counted as failed: expected an image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug"), GSplatLocError("disk full")])
+def test_what_was_localized_before_a_run_ends_is_kept(
+    tmp_path: Path, error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("metrics.json", "report.html"):
+        (tmp_path / name).write_text("of an earlier run")
+    save = partial(write_queries, tmp_path, stages=STAGES)
+    with pytest.raises(type(error)):
+        localize_queries(OneStage(error, at=3), photos(5), quiet=True, save=save)
+    assert [row["name"] for row in rows_of(tmp_path)] == ["0.png", "1.png"]
+    assert list(read_poses(tmp_path / "poses.txt")) == ["0.png", "1.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["per_query.csv", "poses.txt"]
+    assert "the results of 2 of 5 queries were saved" in capsys.readouterr().err
+
+
+def test_results_are_saved_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed run has lost what it localized since the last interval."""
+    monkeypatch.setattr(results_module, "_SAVE_INTERVAL_S", 0.0)
+    saved = []
+    localize_queries(OneStage(), photos(3), quiet=True, save=lambda results: saved.append(len(results)))
+    assert saved == [1, 2, 3]
+
+
+def test_a_run_that_is_stopped_before_its_first_query_keeps_the_results_of_the_earlier_run(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "metrics.json").write_text("of an earlier run")
+    save = partial(write_queries, tmp_path, stages=STAGES)
+    with pytest.raises(KeyboardInterrupt):
+        localize_queries(OneStage(KeyboardInterrupt(), at=1), photos(2), quiet=True, save=save)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
