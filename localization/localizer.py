@@ -155,13 +155,15 @@ class Localizer:
         first is returned of which a stage is accepted. With a fallback, an image without a verified pose is
         also tried in the quarter turn in which its keypoints match the map better, if there is one. An image
         larger than `max_side` is shrunk to the scale of the map's descriptors; estimates are for the image
-        as given.
+        as given. Poses are in the world coordinates of the scene, in double precision.
 
         Raises `GSplatLocError` for an image or a pose of another shape or type, and for an image of another
         size than its camera.
         """
         _check(image, cam_from_world)
         after_fork(self.splat_map.device)
+        if cam_from_world is not None:
+            cam_from_world = self.splat_map.frame.pose_in_map(cam_from_world)
         query, features_ms = self._query(image, camera, cam_from_world)
         (result, prepared), quarters = self._attempt(query, features_ms), 0
         if self.fallback is not None and self.verify and not result.verified:
@@ -172,11 +174,11 @@ class Localizer:
         return replace(result, stages={name: self._stated(image, stage) for name, stage in stages.items()})
 
     def _stated(self, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
-        """The estimate for the image as given, its covariance with the noise of the mapping poses."""
+        """The estimate for the image as given, in the world, with the noise of the mapping poses."""
         estimate, covariance = estimate.resized(image.shape[1], image.shape[0]), estimate.covariance
-        if covariance is None:
-            return estimate
-        return replace(estimate, covariance=with_pose_noise(covariance, self.pose_noise))
+        if covariance is not None:
+            estimate = replace(estimate, covariance=with_pose_noise(covariance, self.pose_noise))
+        return estimate.in_world(self.splat_map.frame)
 
     def _turned(
         self,

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.map_frame import MapFrame
 
 
 class Status(StrEnum):
@@ -77,6 +79,23 @@ class PoseEstimate:
             scale = np.array([width / self.camera.width, height / self.camera.height])
             matches = replace(matches, pixels=matches.pixels * scale)
         return replace(self, camera=self.camera.resized(width, height), matches=matches)
+
+    def in_world(self, frame: MapFrame) -> "PoseEstimate":
+        """This estimate, made in a map's coordinates, in those of its scene."""
+        if frame.is_world:
+            return self
+        pose, matches = self.cam_from_world, self.matches
+        if matches is not None:
+            matches = replace(matches, points=frame.points_in_world(matches.points))
+        units = torch.tensor([frame.unit] * 3 + [1.0] * 3, dtype=torch.float64)
+        squares = units[:, None] * units
+        return replace(
+            self,
+            cam_from_world=None if pose is None else frame.pose_in_world(pose),
+            covariance=None if self.covariance is None else self.covariance * squares,
+            information=None if self.information is None else self.information / squares,
+            matches=matches,
+        )
 
     @property
     def expected_translation_m(self) -> float | None:

@@ -39,6 +39,7 @@ class InitializationOptions:
 
     init: InitKind = "auto"  # auto: depth with sparse points; else more of points and tracks; else random
     init_max_points: int = 100_000  # denser clouds are averaged over voxels until this many are left
+    check_poses: bool = True  # stop if images match each other but not at their poses; otherwise warn
 
 
 def scene_extent(views: Sequence[View]) -> float:
@@ -71,7 +72,6 @@ def initial_points(
         raise GSplatLocError("expected depth images for --init depth, found none: use --init auto")
     clouds = []
     if kind in ("auto", "depth") and has_depth:
-        report_depth_scale(scene.train, make_tracks())
         clouds.append(points_from_depth(views))
     if kind in ("auto", "points") and scene.points is not None:
         clouds.append(scene.points)
@@ -149,14 +149,19 @@ def depth_scale(views: Sequence[View], tracks: Tracks) -> float | None:
 def report_depth_scale(views: Sequence[View], tracks: Tracks) -> None:
     """Warn on stderr if the depth images and the poses have different units."""
     scale = depth_scale(views, tracks)
-    if scale is None or 1 / _SCALE_TOLERANCE < scale < _SCALE_TOLERANCE:
+    if scale is not None:
+        warn_of_scale(views, scale, "measured depth", "the depth of points triangulated from the poses")
+
+
+def warn_of_scale(views: Sequence[View], scale: float, measured: str, reference: str) -> None:
+    """Warn on stderr if what was `measured` with the depth of `views` is not as large as `reference`."""
+    if 1 / _SCALE_TOLERANCE < scale < _SCALE_TOLERANCE:
         return
     loaders = (view.load_depth for view in views if isinstance(view.load_depth, DepthLoader))
     used = next((loader.units_per_metre for loader in loaders), DEPTH_UNITS_PER_METRE)
     log(
-        f"warning: measured depth is {scale:.3g} times the depth of points triangulated from the poses: the"
-        f" depth images seem to have {used * scale:.3g} units per unit of the poses, not {used:.4g}; see"
-        " --depth_units",
+        f"warning: {measured} is {scale:.3g} times {reference}: the depth images seem to have"
+        f" {used * scale:.4g} units per unit of the poses, not {used:.4g}; see --depth_units",
         stream=sys.stderr,
     )
 

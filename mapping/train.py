@@ -1,5 +1,6 @@
 """From a scene to a map: features, tracks, initial Gaussians, training, descriptors, landmarks, files."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
 from gsplatloc.mapping.frames import FrameLoader
 from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
+from gsplatloc.mapping.pose_check import contradiction
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
 from gsplatloc.mapping.triangulation import Tracks, triangulate
 from gsplatloc.scene.cameras import Scene, View
@@ -29,9 +31,15 @@ from gsplatloc.scene.checkpoint import load_checkpoint
 from gsplatloc.scene.export import report_later_iterations, save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
+from gsplatloc.scene.map_frame import MapFrame, local_origin, median_depth, usual_unit
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.memory import trim_heap
+
+_NO_LANDMARKS = (
+    "the map has no landmarks, with which localization begins: hardly any keypoint matches in three images;"
+    " take more images, with more overlap"
+)
 
 
 @dataclass(frozen=True)
@@ -85,14 +93,39 @@ class Mapper:
     ) -> None:
         if not scene.train:
             raise GSplatLocError(f"expected training views in {scene.root}, found none: check --source_path")
-        self.scene, self.output, self.options, self.device = scene, output, options, device
+        self.output, self.options, self.device = output, options, device
         self.quiet = options.output.quiet
         cache_dir = options.descriptors.cache_dir
         self.cache = FeatureCache(Path(cache_dir) if cache_dir else output / "cache" / "features", extractor)
-        train, holdout = split_holdout(scene.train, options.schedule.holdout)
-        extent = initialization.scene_extent(scene.train)
-        cell = feature_cell(extractor, scene.train[0]) if options.feature_sized else None
-        self.data = TrainingSet(train, holdout, extent, white_background, cell)
+        self.frame = MapFrame(local_origin(torch.stack([view.cam_from_world for view in scene.train])))
+        self.scene = self.frame.scene_in_map(scene)
+        self._white_background = white_background
+
+    @cached_property
+    def data(self) -> TrainingSet:
+        """The views of the run, training and validation."""
+        views, options = self.scene.train, self.options
+        train, holdout = split_holdout(views, options.schedule.holdout)
+        extent = initialization.scene_extent(views)
+        cell = feature_cell(self.cache.extractor, views[0]) if options.feature_sized else None
+        return TrainingSet(train, holdout, extent, self._white_background, cell)
+
+    def choose_unit(self) -> None:
+        """Give the map a unit of usual length; `frame`, the scene and its tracks change with it.
+
+        Lengths are constants for scenes in metres, for example the near plane; and a scene's unit is unknown
+        until its depth is.
+        """
+        views, tracks = self.scene.train, self.tracks
+        if any(view.load_depth for view in views):
+            initialization.report_depth_scale(views, tracks)
+        depth = median_depth(views, tracks.positions)
+        if depth is None and self.scene.points is not None:
+            depth = median_depth(views, self.scene.points.positions)
+        change = MapFrame(unit=usual_unit(depth))
+        self.frame = MapFrame(self.frame.origin, change.unit)
+        self.scene = change.scene_in_map(self.scene)
+        self.tracks = replace(tracks, positions=change.points_in_map(tracks.positions))
 
     @cached_property
     def tracks(self) -> Tracks:
@@ -171,10 +204,15 @@ def train(
     extractor = extractor or make_extractor(options.descriptors.extractor, device, options.descriptors.top_k)
     mapper = Mapper(scene, output, options, extractor, device, config.scene.white_background)
     clock = Clock()
-    write_config(output, replace(config, extractor=extractor.version, top_k=extractor.top_k))
-    write_cameras(output, scene.train)
     mapper.cache.prepare(scene.train, options.output.quiet)
     clock.lap("features")
+    _check_poses(scene, mapper)
+    mapper.choose_unit()
+    if not mapper.frame.is_world:
+        log(f"map coordinates: {mapper.frame}", options.output.quiet)
+    version, top_k = extractor.version, extractor.top_k
+    write_config(output, replace(config, frame=mapper.frame, extractor=version, top_k=top_k))
+    write_cameras(output, mapper.scene.train)
     gaussians = placeholder_gaussians(device) if checkpoint else mapper.initial_gaussians()
     clock.lap("initialization")
     use_features = options.descriptors.descriptors == "distilled"
@@ -197,6 +235,16 @@ def train(
     )  # fmt: skip
 
 
+def _check_poses(scene: Scene, mapper: Mapper) -> None:
+    """Raise GSplatLocError, or warn, if the images contradict the poses of the scene."""
+    found = contradiction(scene, CachedKeypoints(mapper.cache, scene.train), mapper.tracks)
+    if found is None:
+        return
+    if mapper.options.initialization.check_poses:
+        raise GSplatLocError(f"{found}; --no_check_poses maps the scene all the same")
+    log(f"warning: {found}", stream=sys.stderr)
+
+
 def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     """Write the final map and its landmarks; returns the number of landmarks."""
     trim_heap()  # what training freed: descriptors need memory of other sizes
@@ -212,6 +260,8 @@ def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:
     landmarks = mapper.landmarks()
     save_landmarks(landmarks, mapper.output / LANDMARKS_NAME)
     clock.lap("landmarks")
+    if not len(landmarks):
+        log(f"warning: {_NO_LANDMARKS}", stream=sys.stderr)
     return len(landmarks)
 
 

@@ -25,8 +25,8 @@ from gsplatloc.utils.colmap import pycolmap
 _REFERENCE_SIDE = 640  # pixels
 _NEIGHBOURS = 20  # views that each view is matched with
 _MAX_VIEW_ANGLE_DEG = 50.0  # between the viewing directions of a pair; XFeat fails beyond
-_MIN_SIMILARITY = 0.82  # cosine; XFeat's released setting
-_MAX_EPIPOLAR_PX = 3.0  # distance to the epipolar line, in both images
+MIN_SIMILARITY = 0.82  # cosine; XFeat's released setting
+MAX_EPIPOLAR_PX = 3.0  # distance to the epipolar line, in both images
 _MIN_MATCHES = 15  # of a pair; fewer may be wrong matches alone
 _MAX_ERROR_PX = 4.0  # mean reprojection error of a track; COLMAP's default
 _MIN_ANGLE_DEG = 1.5  # between the rays of a track; COLMAP's default
@@ -69,7 +69,7 @@ def triangulate(
                 _write_matches(database, a, b, matches)
         output = Path(folder) / "points"
         output.mkdir()
-        pipeline = _pipeline_options(_pixel_scale(views))
+        pipeline = _pipeline_options(pixel_scale(views))
         if len(views) > 1:  # of one view pycolmap raises an error
             with _quiet():
                 reconstruction = pycolmap.triangulate_points(
@@ -122,15 +122,15 @@ def _verified_matches(
     pixels = [found.xy.numpy().astype(np.float64) for found in keypoints]
     descriptors = [found.descriptors.to(device) for found in keypoints]
     for a, b in select_pairs(views):
-        pairs = mutual_nearest(descriptors[a], descriptors[b], _MIN_SIMILARITY)
+        pairs = mutual_nearest(descriptors[a], descriptors[b], MIN_SIMILARITY)
         index_a, index_b = pairs.index_a.cpu().numpy(), pairs.index_b.cpu().numpy()
         distances = epipolar_distances(views[a], views[b], pixels[a][index_a], pixels[b][index_b])
-        keep = distances < _MAX_EPIPOLAR_PX * _pixel_scale([views[a], views[b]])
+        keep = distances < MAX_EPIPOLAR_PX * pixel_scale([views[a], views[b]])
         if keep.sum() >= _MIN_MATCHES:
             yield a, b, np.column_stack([index_a[keep], index_b[keep]]).astype(np.uint32)
 
 
-def _pixel_scale(views: Sequence[View]) -> float:
+def pixel_scale(views: Sequence[View]) -> float:
     """The factor of pixel thresholds for the size of these views."""
     sides = [max(view.camera.width, view.camera.height) for view in views]
     return max(1.0, float(np.median(sides)) / _REFERENCE_SIDE)

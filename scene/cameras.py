@@ -5,12 +5,15 @@ are always pinhole: readers undo lens distortion when an image is decoded.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gsplatloc.utils import se3
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,41 @@ class SparsePoints:
 
 
 @dataclass(frozen=True)
+class PoseConvention:
+    """How the files of a layout state the poses of cameras."""
+
+    camera_to_world: bool = True
+    opengl_axes: bool = False  # of the camera: y up, z backward; otherwise OpenCV's, y down, z forward
+    quaternion: str | None = None  # "wxyz" or "xyzw"; None for matrices
+
+    def __str__(self) -> str:
+        direction = "camera-to-world" if self.camera_to_world else "world-to-camera"
+        axes = "OpenGL axes (y up, z backward)" if self.opengl_axes else "OpenCV axes (y down, z forward)"
+        return f"{direction} with {axes}" + (f" and quaternions {self.quaternion}" if self.quaternion else "")
+
+    def others(self) -> list["PoseConvention"]:
+        """The conventions that this one may be confused with."""
+        orders = (None,) if self.quaternion is None else ("wxyz", "xyzw")
+        every = product((True, False), (True, False), orders)
+        return [other for kind in every if (other := PoseConvention(*kind)) != self]
+
+    def reread(self, cam_from_world: Tensor, other: "PoseConvention") -> Tensor:
+        """What a pose [4, 4] read in this convention is in another one."""
+        stored = self._turned(cam_from_world)
+        stored = se3.inverse(stored) if self.camera_to_world else stored
+        if other.quaternion != self.quaternion:
+            quaternion = se3.quaternion_from_rotation(stored[:3, :3])
+            quaternion = quaternion.roll(1 if self.quaternion == "wxyz" else -1)
+            stored = se3.from_rotation_translation(se3.rotation_from_quaternion(quaternion), stored[:3, 3])
+        return other._turned(se3.inverse(stored) if other.camera_to_world else stored)
+
+    def _turned(self, cam_from_world: Tensor) -> Tensor:
+        """From the axes of this convention to OpenCV's, or back."""
+        flip = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=cam_from_world.dtype))
+        return flip @ cam_from_world if self.opengl_axes else cam_from_world
+
+
+@dataclass(frozen=True)
 class Scene:
     """What a reader returns: training and test views and, if the layout has one, a sparse point cloud."""
 
@@ -91,3 +129,4 @@ class Scene:
     test: list[View]
     points: SparsePoints | None = None
     report: str = ""  # one line: what the reader found, used and left out, and why
+    convention: PoseConvention = field(default_factory=PoseConvention)  # of the poses in its files

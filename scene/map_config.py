@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 
 from gsplatloc.scene.cameras import Camera, PosedCamera, View
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.utils import se3
@@ -37,6 +38,7 @@ class MapConfig:
     top_k: int = 0  # keypoints per mapping image
     training: dict[str, Any] = field(default_factory=dict)  # all options of the run; nothing reads them
     version: str = field(default_factory=version)  # of gsplatloc
+    frame: MapFrame = field(default_factory=MapFrame)  # of everything else in the map's folder
 
 
 def config_path(map_dir: Path | str) -> Path:
@@ -60,7 +62,8 @@ def read_config(map_dir: Path | str) -> MapConfig:
             f"expected format {_FORMAT} in {path}, found {quoted(found)}: train this map anew"
         )
     try:
-        config = MapConfig(**(values | {"scene": SceneOptions(**values["scene"])}))
+        parts = {"scene": SceneOptions(**values["scene"]), "frame": MapFrame(**values.get("frame", {}))}
+        config = MapConfig(**(values | parts))
         _check_types(config)
         _check_types(config.scene)
         return config
@@ -92,8 +95,18 @@ def map_extractor(map_dir: Path | str) -> str | None:
     return read_config(map_dir).extractor.partition("-")[0] or None  # names are identifiers
 
 
+def map_frame(map_dir: Path | str | None) -> MapFrame:
+    """The coordinates of a map: those of its scene if the folder has no config.json."""
+    if map_dir is None or not config_path(map_dir).is_file():
+        return MapFrame()
+    return read_config(map_dir).frame
+
+
 def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
-    """Write cameras.json in the format of splat viewers: camera centres and camera-to-world rotations."""
+    """Write cameras.json in the format of splat viewers: camera centres and camera-to-world rotations.
+
+    They are in the map's coordinates, as the .ply file beside it is.
+    """
     entries = []
     for index, view in enumerate(views):
         camera, world_from_cam = view.camera, se3.inverse(view.cam_from_world)

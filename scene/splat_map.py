@@ -8,7 +8,8 @@ import torch
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply, map_files, read_ply, with_descriptors
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import CAMERAS_NAME, read_cameras
+from gsplatloc.scene.map_config import CAMERAS_NAME, map_frame, read_cameras
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -47,8 +48,13 @@ class SplatMap:
         return with_descriptors(self.gaussians, self._ply)
 
     @cached_property
+    def frame(self) -> MapFrame:
+        """The coordinates of Gaussians, views and landmarks; a map in memory has those of its scene."""
+        return map_frame(self.folder)
+
+    @cached_property
     def views(self) -> list[PosedCamera]:
-        """The mapping views."""
+        """The mapping views, in the map's coordinates."""
         if self.folder is None:
             return []
         self.file(CAMERAS_NAME)

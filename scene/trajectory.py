@@ -6,6 +6,7 @@ poses are `cam_from_world`.
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.utils import se3
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text, write_text
 
@@ -48,6 +50,14 @@ def read_tum_trajectory(path: Path | str) -> Trajectory:
         raise GSplatLocError(f"expected lines `{_COLUMNS}` in {path}, found none: check the file")
     table = np.array(rows)
     table = table[np.argsort(table[:, 0], kind="stable")]
+    again = np.flatnonzero(np.diff(table[:, 0]) == 0)
+    if (table[again] != table[again + 1]).any():
+        repeated = float(table[again[0], 0])
+        log(
+            f"warning: {path} has several poses at the time {repeated!r}: the first is used",
+            stream=sys.stderr,
+        )
+    table = np.delete(table, again + 1, axis=0)
     values = torch.from_numpy(table[:, 1:])
     rotation = se3.rotation_from_quaternion(values[:, _WXYZ])
     return Trajectory(table[:, 0].copy(), se3.inverse(se3.from_rotation_translation(rotation, values[:, :3])))
@@ -59,7 +69,7 @@ def write_tum_trajectory(path: Path | str, trajectory: Trajectory) -> None:
     quaternions = se3.quaternion_from_rotation(world_from_cam[:, :3, :3])[:, _XYZW]
     numbers = torch.cat([world_from_cam[:, :3, 3], quaternions], 1).tolist()
     lines = [
-        f"{float(stamp)!r} " + " ".join(f"{number:.9g}" for number in row) + "\n"
+        f"{float(stamp)!r} " + " ".join(f"{number!r}" for number in row) + "\n"
         for stamp, row in zip(trajectory.timestamps, numbers)
     ]
     write_text(path, _HEADER + "".join(lines))

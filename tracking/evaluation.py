@@ -2,9 +2,11 @@
 
 Sturm et al. (IROS 2012): the absolute trajectory error is the root mean square distance between true and
 estimated camera centres, after the rigid motion that brings them closest (Umeyama 1991, without scale). The
-average absolute orientation error is the mean angle between the rotations, after the same motion.
+average absolute orientation error is the mean angle between the rotations, after the same motion. Camera
+centres on a line leave the rotation about it open, so that there is no such angle for a straight path.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,9 @@ from gsplatloc.utils.errors import GSplatLocError
 
 TOLERANCE = 0.02  # maximum seconds between an estimate and its ground truth
 _MIN_PAIRS = 3  # fewer camera centres fix no rigid motion
+_MAX_ROLL_DEG = 2.0  # standard deviation of the rotation about the path; above it there is no aligned angle
+_SAME_SHAPE = 0.95  # least correlation of two paths of the same shape
+_ROUNDING = 1e-6  # of a path's extent: error of centres in files of six digits
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class TrajectoryError:
 
     pairs: int  # estimates with a ground truth at their time
     ate_rmse_m: float  # of camera centres, after alignment
-    aae_deg: float  # mean angle between rotations, after alignment
+    aae_deg: float | None  # mean angle between rotations, after alignment; None if the path is straight
     ate_rmse_unaligned_m: float  # without alignment: the first pose is that of the ground truth
     aae_unaligned_deg: float
     ate_max_m: float  # the largest distance, after alignment
@@ -43,7 +48,7 @@ def trajectory_error(
     return TrajectoryError(
         pairs=len(truth),
         ate_rmse_m=_rms(raw),
-        aae_deg=raw_angles.mean().item(),
+        aae_deg=raw_angles.mean().item() if _fixes_rotation(truth, _rms(raw)) else None,
         ate_rmse_unaligned_m=_rms(errors),
         aae_unaligned_deg=angles.mean().item(),
         ate_max_m=raw.max().item(),
@@ -89,6 +94,32 @@ def umeyama(source: Tensor, target: Tensor) -> Tensor:
     sign[2] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vt))  # a rotation, no mirror
     rotation = u @ torch.diag(sign) @ vt
     return se3.from_rotation_translation(rotation, to_mean - rotation @ from_mean)
+
+
+def path_scale(estimate: Trajectory, truth: Trajectory, tolerance: float = TOLERANCE) -> float | None:
+    """Length of the estimated path relative to the true one (Umeyama 1991); None if their shapes differ.
+
+    Depth in another unit than the ground truth scales the path that is tracked with it.
+    """
+    centers = [se3.camera_center(part.cam_from_world) for part in matched(estimate, truth, tolerance)]
+    estimated, true = (part - part.mean(0) for part in centers)
+    together = torch.linalg.svdvals(true.T @ estimated).sum()
+    lengths = true.norm(), estimated.norm()
+    if not together > _SAME_SHAPE * lengths[0] * lengths[1]:
+        return None
+    return float(lengths[1] / lengths[0])
+
+
+def _fixes_rotation(truth: Trajectory, rms: float) -> bool:
+    """Whether centres with an error of `rms` metres determine the rotation of their alignment.
+
+    The rotation about the path's direction of largest spread has a standard deviation of the error of one
+    centre over the spread across it, divided by the root of their number.
+    """
+    centers = se3.camera_center(truth.cam_from_world)
+    along, across, _ = torch.linalg.svdvals(centers - centers.mean(0)).tolist()  # roots of sums of squares
+    error = rms + _ROUNDING * along
+    return error < math.radians(_MAX_ROLL_DEG) * across
 
 
 def _distances(estimate: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

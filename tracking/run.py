@@ -3,16 +3,19 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from gsplatloc.mapping.initialization import warn_of_scale
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import report_later_iterations, save_gaussians
-from gsplatloc.scene.map_config import write_cameras
+from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
+from gsplatloc.scene.map_frame import MapFrame, local_origin, usual_unit
 from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
-from gsplatloc.tracking.evaluation import TrajectoryError, pairs, trajectory_error
+from gsplatloc.tracking.evaluation import TrajectoryError, pairs, path_scale, trajectory_error
 from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, load_frame
 from gsplatloc.tracking.options import TrackingOptions, make_aligner
 from gsplatloc.tracking.protocol import Aligner
@@ -27,11 +30,12 @@ class TrackingResult:
     """A tracked sequence."""
 
     trajectory: Trajectory
-    surface: SurfaceMap
+    surface: SurfaceMap  # in the coordinates `frame`
     keyframes: list[int]  # frames fused into the map
     lost: list[int]  # frames that could not be aligned
     seconds: float  # from the first image's file to the last pose, decoding and mapping included
     error: TrajectoryError | None  # against the ground truth, where there is one
+    frame: MapFrame = field(default_factory=MapFrame)
 
     def metrics(self, sequence: RgbdSequence, options: TrackingOptions) -> dict:
         """The content of metrics.json."""
@@ -61,23 +65,39 @@ def track(
     """
     if sequence.truth is not None:
         pairs(sequence.timestamps, sequence.truth.timestamps)
-    surface = SurfaceMap(options.surface)
+    surface, coordinates = SurfaceMap(options.surface), _map_frame(sequence)
     aligner = make_aligner(options, surface) if make is None else make(surface)
-    tracker = Tracker(aligner, surface, sequence.first_pose())
+    tracker = Tracker(aligner, surface, coordinates.pose_in_map(sequence.first_pose()))
     begin = time.perf_counter()
-    for frame in _prefetched(sequence.views, options.frames):
+    views = [coordinates.view_in_map(view) for view in sequence.views]
+    for frame in _prefetched(views, options.frames):
         tracker.add(frame)
         on_frame()
     seconds = time.perf_counter() - begin
-    trajectory = Trajectory(sequence.timestamps, torch.stack(tracker.poses))
-    error = None if sequence.truth is None else trajectory_error(trajectory, sequence.truth)
-    return TrackingResult(trajectory, surface, tracker.keyframes, tracker.lost, seconds, error)
+    poses = coordinates.pose_in_world(torch.stack(tracker.poses))
+    trajectory = Trajectory(sequence.timestamps, poses)
+    error = None
+    if sequence.truth is not None:
+        error = trajectory_error(trajectory, sequence.truth)
+        scale = path_scale(trajectory, sequence.truth)
+        if scale is not None:
+            warn_of_scale(sequence.views, scale, "the tracked path", "as long as the ground truth")
+    return TrackingResult(trajectory, surface, tracker.keyframes, tracker.lost, seconds, error, coordinates)
+
+
+def _map_frame(sequence: RgbdSequence) -> MapFrame:
+    """The coordinates of tracking: near the origin, in a unit in which the first depths have usual size."""
+    poses = sequence.first_pose()[None] if sequence.truth is None else sequence.truth.cam_from_world
+    load_depth = sequence.views[0].load_depth
+    depth = np.zeros(0) if load_depth is None else load_depth()
+    known = depth[depth > 0]
+    return MapFrame(local_origin(poses), usual_unit(float(np.median(known)) if len(known) else None))
 
 
 def write_result(
     folder: Path | str, sequence: RgbdSequence, options: TrackingOptions, result: TrackingResult
 ) -> None:
-    """Write trajectory.txt, groundtruth.txt, metrics.json and the map, for gsplatloc render and view."""
+    """Write trajectory.txt, groundtruth.txt, metrics.json, config.json and the map, for gsplatloc render."""
     folder = Path(folder)
     write_tum_trajectory(folder / "trajectory.txt", result.trajectory)
     if sequence.truth is not None:
@@ -85,7 +105,8 @@ def write_result(
     write_json(folder / "metrics.json", result.metrics(sequence, options))
     save_gaussians(folder, len(result.trajectory), result.surface.gaussians())
     report_later_iterations(folder, len(result.trajectory))
-    poses = result.trajectory.cam_from_world
+    write_config(folder, MapConfig(str(sequence.root.resolve()), frame=result.frame))
+    poses = result.frame.pose_in_map(result.trajectory.cam_from_world)
     write_cameras(folder, [sequence.views[index].with_pose(poses[index]) for index in result.keyframes])
 
 

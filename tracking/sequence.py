@@ -33,6 +33,7 @@ class RgbdSequence:
     timestamps: np.ndarray  # [N] float64 seconds
     truth: Trajectory | None
     report: str = ""  # one line: what the reader found, used and left out, and why
+    root: Path = Path()  # folder that it was read from
 
     def first_pose(self) -> Tensor:
         """The pose [4, 4] that fixes the world frame: the first image's ground truth, or the identity."""
@@ -74,7 +75,7 @@ def read_sequence(
     stamps = np.array([view.timestamp for view in views])
     if truth is None and not TumRgbdReader().matches(path):
         truth = Trajectory(stamps, torch.stack([view.cam_from_world for view in views]))
-    return RgbdSequence(name, views, stamps, truth, report)
+    return RgbdSequence(name, views, stamps, truth, report, path)
 
 
 def _from_first_truth(path: Path, views: list[View], truth: Trajectory) -> list[View]:

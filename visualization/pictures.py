@@ -14,6 +14,7 @@ from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils.io import output_path, write_bytes
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
@@ -69,12 +70,18 @@ def choose(results: Sequence[QueryResult], worst: int = 5, typical: int = 3) -> 
 
 
 def make_pictures(
-    queries: Sequence[QueryImage], results: Sequence[QueryResult], gaussians: Gaussians
+    queries: Sequence[QueryImage],
+    results: Sequence[QueryResult],
+    gaussians: Gaussians,
+    frame: MapFrame | None = None,
 ) -> list[QueryPicture]:
-    """Pictures of the queries that `choose` picks, with the map rendered at their final poses."""
-    by_name = {query.name: query for query in queries}
+    """Pictures of the queries that `choose` picks, with the map rendered at their final poses.
+
+    `frame`: the coordinates of the Gaussians; None for those of the poses.
+    """
+    by_name, frame = {query.name: query for query in queries}, frame or MapFrame()
     shown = [result for result in results if result.localization.status is not Status.UNREADABLE]
-    return [_picture(by_name, kind, result, gaussians) for kind, result in choose(shown)]
+    return [_picture(by_name, kind, result, gaussians, frame) for kind, result in choose(shown)]
 
 
 def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list[Path]:
@@ -112,12 +119,13 @@ def draw_picture(picture: QueryPicture) -> Image:
 
 
 def _picture(
-    queries: Mapping[str, QueryImage], kind: str, result: QueryResult, gaussians: Gaussians
+    queries: Mapping[str, QueryImage], kind: str, result: QueryResult, gaussians: Gaussians, frame: MapFrame
 ) -> QueryPicture:
     final = result.localization.final
     rendering = None
     if final.cam_from_world is not None:
-        rendering = images.to_image(render(gaussians, shrunk(final.camera, _PANEL), final.cam_from_world).rgb)
+        pose = frame.pose_in_map(final.cam_from_world)
+        rendering = images.to_image(render(gaussians, shrunk(final.camera, _PANEL), pose).rgb)
     matches = final.matches
     error = stage_error(result, None)
     return QueryPicture(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import torch
 from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_frame import median_depth, usual_unit
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import output_path, write_bytes
@@ -43,13 +45,18 @@ class Renderings:
 def render_images(
     gaussians: Gaussians, cameras: Sequence[PosedCamera], options: ImageOptions
 ) -> Iterator[Renderings]:
-    """Render each camera in turn; colours of depth and descriptors are the same for all of them."""
+    """Render each camera in turn; colours of depth and descriptors are the same for all of them.
+
+    Maps of other programs may have any unit of length, and the near plane follows it.
+    """
     wants_features = options.features and gaussians.features.shape[1] > 0
-    first = _render(gaussians, cameras[len(cameras) // 2], wants_features) if cameras else None
+    unit = usual_unit(median_depth(cameras, gaussians.means.double().cpu().numpy()))
+    draw = partial(_render, gaussians, features=wants_features, near=RenderOptions.near * unit)
+    first = draw(cameras[len(cameras) // 2]) if cameras else None
     palette = FeatureColors(first.features) if first is not None and first.features is not None else None
     near, far = _depth_range(first) if first is not None else (0.0, 1.0)
     for posed in cameras:
-        result = _render(gaussians, posed, wants_features)
+        result = draw(posed)
         shown = {"rgb": images.to_image(result.rgb)}
         if options.depth:
             shown["depth"] = images.colorize_depth(result.depth.cpu().numpy(), near, far)
@@ -124,10 +131,11 @@ class Film:
 
 
 @torch.no_grad()
-def _render(gaussians: Gaussians, posed: PosedCamera, features: bool) -> RenderResult:
+def _render(gaussians: Gaussians, posed: PosedCamera, features: bool, near: float) -> RenderResult:
     camera = posed.camera
     size = (math.ceil(camera.height / _CELL), math.ceil(camera.width / _CELL)) if features else None
-    return render(gaussians, camera, posed.cam_from_world, RenderOptions(feature_size=size))
+    options = RenderOptions(near=near, feature_size=size)
+    return render(gaussians, camera, posed.cam_from_world, options)
 
 
 def _depth_range(result: RenderResult) -> tuple[float, float]:

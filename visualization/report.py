@@ -13,6 +13,7 @@ from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.verification import MIN_SCORE, image_score
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.io import write_text
 from gsplatloc.utils.version import version
@@ -38,10 +39,14 @@ class Report:
 
 
 def write_query_pictures(
-    folder: Path | str, queries: Sequence[QueryImage], results: Sequence[QueryResult], gaussians: Gaussians
+    folder: Path | str,
+    queries: Sequence[QueryImage],
+    results: Sequence[QueryResult],
+    gaussians: Gaussians,
+    frame: MapFrame,
 ) -> list[QueryPicture]:
     """Draw the five worst queries and three typical ones; returns the pictures."""
-    pictures = make_pictures(queries, results, gaussians)
+    pictures = make_pictures(queries, results, gaussians, frame)
     write_pictures(folder, pictures)
     return pictures
 
@@ -62,7 +67,8 @@ def final_scores(
             image = query.load_image()
             if final.distortion != 0:
                 image = undistort_image(image, final.camera, final.distortion)
-            score = image_score(image, final.camera, splat_map, final.pose())
+            pose = splat_map.frame.pose_in_map(final.pose())
+            score = image_score(image, final.camera, splat_map, pose)
         scores.append(float("-inf") if score is None or not final.ok else score)
     return scores
 

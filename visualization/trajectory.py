@@ -1,4 +1,7 @@
-"""Cameras to render a map from: those of its test images, of a file of poses, or on a smooth path."""
+"""Cameras to render a map from: those of its test images, of a file of poses, or on a smooth path.
+
+They are in the map's coordinates.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.map_config import read_config
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -18,7 +22,7 @@ from gsplatloc.utils.errors import GSplatLocError
 def test_cameras(map_dir: Path | str) -> list[PosedCamera]:
     """The cameras of the test images of a map's scene."""
     config = read_config(map_dir)
-    scene = read_scene(config.source_path, config.scene)
+    scene = config.frame.scene_in_map(read_scene(config.source_path, config.scene))
     if not scene.test:
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: choose --split train or path"
@@ -26,12 +30,15 @@ def test_cameras(map_dir: Path | str) -> list[PosedCamera]:
     return [PosedCamera(view.camera, view.cam_from_world, view.name) for view in scene.test]
 
 
-def cameras_of_poses(path: Path | str, camera: Camera) -> list[PosedCamera]:
+def cameras_of_poses(path: Path | str, camera: Camera, frame: MapFrame) -> list[PosedCamera]:
     """The poses of a file `name qw qx qy qz tx ty tz [focal]`, through `camera`, with their focal length."""
     records = read_poses(path).values()
     if not records:
         raise GSplatLocError(f"expected poses in {path}, found none: pass a file with a line per camera")
-    return [PosedCamera(_with_focal(camera, r.focal), r.cam_from_world, r.name) for r in records]
+    return [
+        PosedCamera(_with_focal(camera, r.focal), frame.pose_in_map(r.cam_from_world), r.name)
+        for r in records
+    ]
 
 
 def smooth_path(keyframes: Sequence[PosedCamera], frames: int, spacing: int = 6) -> list[PosedCamera]:

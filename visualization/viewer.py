@@ -44,7 +44,7 @@ class LiveViewer:
         self.shown = 0  # number of Gaussians uploaded
         self._next_update = 0.0
         if cameras:
-            self._show_cameras(cameras)
+            self.show_cameras(cameras)
         log(f"live view  http://{ip}:{self.port}")
 
     def update(self, gaussians: Gaussians, iteration: int, stats: Mapping[str, float]) -> None:
@@ -76,7 +76,7 @@ class LiveViewer:
         """Stop serving."""
         self._server.stop()
 
-    def _show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
+    def show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
         """Draw frustums, set the up direction, and start at the first camera."""
         poses = torch.stack([camera.cam_from_world for camera in cameras])
         centers, up = se3.camera_center(poses), -poses[:, 1, :3].mean(0)

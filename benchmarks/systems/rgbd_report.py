@@ -46,11 +46,17 @@ def _averaged(rows: Sequence[Row]) -> list[str]:
     speeds = [row["frames_per_second"] for row in rows if row["frames_per_second"] is not None]
     segments = rows[0]["segments"] if len(rows) == 1 else []
     return [
-        *(f"{fmean(row[key] for row in rows):.2f}" for key in ("ate_rmse_cm", "aae_deg")),
+        *(_mean(rows, key) for key in ("ate_rmse_cm", "aae_deg")),
         *(" / ".join(f"{segment[i]:.2f}" for segment in segments) for i in (0, 1)),
-        *(f"{fmean(row[key] for row in rows):.2f}" for key in _MEANS),
+        *(_mean(rows, key) for key in _MEANS),
         f"{fmean(speeds):.1f}" if speeds else "",
     ]
+
+
+def _mean(rows: Sequence[Row], key: str) -> str:
+    """The mean over the rows with a figure: a straight path has no aligned angle."""
+    known = [row[key] for row in rows if row[key] is not None]
+    return f"{fmean(known):.2f}" if known else "–"
 
 
 def discontinuity_table(rows: Sequence[Row]) -> str:

@@ -83,5 +83,5 @@ def draw_pictures(
     if not saved_iterations(arguments.model_path):
         log("no pictures: the map has no Gaussians to render", arguments.computation.quiet)
         return []
-    gaussians = localizer.splat_map.gaussians
-    return write_query_pictures(folder / "pictures", queries, results, gaussians)
+    gaussians, frame = localizer.splat_map.gaussians, localizer.splat_map.frame
+    return write_query_pictures(folder / "pictures", queries, results, gaussians, frame)

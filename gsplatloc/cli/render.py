@@ -6,7 +6,7 @@ from gsplatloc.arguments.render import RenderArguments, parse_render_arguments
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import load_gaussians
-from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.scene.map_config import map_frame, read_cameras
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
@@ -34,7 +34,7 @@ def find_cameras(arguments: RenderArguments) -> list[PosedCamera]:
         return test_cameras(arguments.model_path)
     training = read_cameras(arguments.model_path)
     if arguments.poses is not None:
-        return cameras_of_poses(arguments.poses, training[0].camera)
+        return cameras_of_poses(arguments.poses, training[0].camera, map_frame(arguments.model_path))
     return training if arguments.split == "train" else smooth_path(training, arguments.frames)
 
 

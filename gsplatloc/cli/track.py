@@ -34,6 +34,7 @@ def draw(arguments: TrackingArguments, sequence: RgbdSequence, result: TrackingR
     save_trajectory_plot(folder / "trajectory.png", {arguments.method: result.trajectory}, sequence.truth)
     middle = len(sequence.views) // 2
     view = sequence.views[middle].with_pose(result.trajectory.cam_from_world[middle])
+    view = result.frame.view_in_map(view)
     save_tracking_picture(folder / "map.png", result.surface.gaussians(), view)
 
 
@@ -47,5 +48,6 @@ def summary(result: TrackingResult) -> str:
         figures.append(f"lost in {len(result.lost)} frames")
     if result.error is not None:
         error = result.error
-        figures.append(f"ATE RMSE {100 * error.ate_rmse_m:.2f} cm, AAE {error.aae_deg:.2f} degrees")
+        angle = "undefined (straight path)" if error.aae_deg is None else f"{error.aae_deg:.2f} degrees"
+        figures.append(f"ATE RMSE {100 * error.ate_rmse_m:.2f} cm, AAE {angle}")
     return "; ".join(figures)

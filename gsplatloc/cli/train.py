@@ -1,13 +1,16 @@
 """Make a feature splat map of a scene: `gsplatloc train -s SCENE -m OUT [--preset cpu]`."""
 
 import sys
+from pathlib import Path
 from shlex import quote
 
 from gsplatloc.arguments.training import TrainArguments, ViewerArguments, parse_train_arguments
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene import read_scene
-from gsplatloc.scene.cameras import Scene
+from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils import signals
 from gsplatloc.utils.console import log
@@ -32,7 +35,7 @@ def make_map(arguments: TrainArguments) -> None:
         arguments.scene.model_path,
         arguments.mapping(),
         arguments.config(),
-        watcher=live_view(arguments.viewer, scene),
+        watcher=live_view(arguments.viewer, arguments.scene.model_path),
     )
     if not report.completed:
         sys.exit(signals.exit_code())
@@ -40,10 +43,19 @@ def make_map(arguments: TrainArguments) -> None:
     log(f"next       gsplatloc localize -m {quote(str(arguments.scene.model_path))}", quiet)
 
 
-def live_view(arguments: ViewerArguments, scene: Scene) -> Watcher | None:
+def live_view(arguments: ViewerArguments, model_path: Path) -> Watcher | None:
     """The live view if a port is given. viser is optional, so it is imported here."""
     if arguments.port is None:
         return None
     from gsplatloc.visualization.viewer import LiveViewer
 
-    return LiveViewer(arguments.ip, arguments.port, scene.train, arguments.allowed_hosts).update
+    viewer = LiveViewer(arguments.ip, arguments.port, allowed_hosts=arguments.allowed_hosts)
+    cameras: list[PosedCamera] = []
+
+    def update(gaussians: Gaussians, iteration: int, figures: dict[str, float]) -> None:
+        if not cameras:  # mapping writes them in the coordinates of the Gaussians
+            cameras.extend(read_cameras(model_path))
+            viewer.show_cameras(cameras)
+        viewer.update(gaussians, iteration, figures)
+
+    return update

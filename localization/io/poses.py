@@ -99,4 +99,4 @@ def _format(record: PoseRecord) -> str:
     numbers = torch.cat([quaternion, record.cam_from_world[:3, 3]]).tolist()
     if record.focal is not None:
         numbers.append(record.focal)
-    return " ".join([name, *(f"{number:.9g}" for number in numbers)])
+    return " ".join([name, *(repr(number).removesuffix(".0") for number in numbers)])

@@ -148,13 +148,18 @@ def _stage_columns(result: QueryResult, stage: str | None, estimate: PoseEstimat
     Errors are empty without ground truth, and `inf` without an estimate.
     """
     error = stage_error(result, stage)
-    errors = [f"{error.translation_m:.6f}", f"{error.rotation_deg:.6f}"] if error else ["", ""]
+    errors = [_figure(error.translation_m), _figure(error.rotation_deg)] if error else ["", ""]
     if estimate is None:
         return ["skipped", "0", "", *errors, "", "", ""]
     expected = [
-        "" if value is None else f"{value:.6f}"
+        "" if value is None else _figure(value)
         for value in (estimate.expected_translation_m, estimate.expected_rotation_deg)
     ]
     accepted = str(estimate.accepted).lower()
     elapsed = f"{estimate.elapsed_ms:.1f}"
     return [str(estimate.status), str(estimate.inliers), accepted, *errors, *expected, elapsed]
+
+
+def _figure(value: float) -> str:
+    """Six decimals; six digits of a small figure, as in scenes whose unit is a kilometre."""
+    return f"{value:.6g}" if 0 < value < 1e-3 else f"{value:.6f}"

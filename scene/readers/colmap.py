@@ -7,7 +7,7 @@ with the most images is read.
 import os
 from pathlib import Path
 
-from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.cameras import PoseConvention, Scene, View
 from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
 from gsplatloc.scene.images import image_files, unread_files
 from gsplatloc.scene.readers import READERS
@@ -39,7 +39,8 @@ class ColmapReader:
         tally = Tally()
         model = read_model(_largest(path, folders, tally))
         views = _read_views(path, model, options, tally)
-        return tally.scene(path, *split_test_views(views, options), model.points)
+        convention = PoseConvention(camera_to_world=False, quaternion="wxyz")
+        return tally.scene(path, *split_test_views(views, options), model.points, convention)
 
 
 def model_folders(path: Path) -> list[Path]:

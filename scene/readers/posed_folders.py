@@ -52,10 +52,10 @@ class PosedFoldersReader:
 def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]:
     if not os.path.isdir(folder):
         return []
-    images = _by_stem(folder / (options.images or "rgb"), ".color", IMAGE_SUFFIXES)
-    poses = _by_stem(folder / "poses", ".pose", {".txt"})
-    calibrations = _by_stem(folder / "calibration", ".calibration", {".txt"})
-    depths = _by_stem(folder / "depth", ".depth", {".png"}) if (folder / "depth").is_dir() else {}
+    images = _by_stem(folder / (options.images or "rgb"), ".color", IMAGE_SUFFIXES, tally)
+    poses = _by_stem(folder / "poses", ".pose", {".txt"}, tally)
+    calibrations = _by_stem(folder / "calibration", ".calibration", {".txt"}, tally)
+    depths = _by_stem(folder / "depth", ".depth", {".png"}, tally) if (folder / "depth").is_dir() else {}
     views = []
     tally.found += len(images)
     for stem, image in sorted(images.items()):
@@ -90,12 +90,16 @@ def read_calibration(path: Path, image_path: Path) -> CameraModel:
     return CameraModel.pinhole(width, height, matrix)
 
 
-def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str]) -> dict[str, Path]:
-    """Files by the name that pairs them, X for `X.color.png` and for `X.png`."""
+def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str], tally: Tally) -> dict[str, Path]:
+    """Files by the name that pairs them, X for `X.color.png` and for `X.png`; of several the first."""
     if not os.path.isdir(folder):
         raise GSplatLocError(f"expected a folder {folder}, found none: prepare the scene again")
-    files = (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
-    return {file.stem.removesuffix(infix): file for file in files}
+    found: dict[str, Path] = {}
+    for file in sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes):
+        taken = found.setdefault(file.stem.removesuffix(infix), file)
+        if taken is not file:
+            tally.note(f"{file} is not used, because {taken.name} has the same name")
+    return found
 
 
 def _partner(files: dict[str, Path], stem: str, image: Path, folder: Path) -> Path:

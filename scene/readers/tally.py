@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
 from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.utils.errors import GSplatLocError, quoted
@@ -46,14 +46,28 @@ class Tally:
         return GSplatLocError(f"expected {expected}, found {reasons}: {action}")
 
     def scene(
-        self, path: Path, train: list[View], test: list[View], points: SparsePoints | None = None
+        self,
+        path: Path,
+        train: list[View],
+        test: list[View],
+        points: SparsePoints | None = None,
+        convention: PoseConvention | None = None,
     ) -> Scene:
-        """The scene with its report: one line of what was found, used and left out, and why."""
+        """The scene with its report: one line of what was found, used and left out, and why.
+
+        `convention`: of the poses in its files; None for camera-to-world matrices with OpenCV axes.
+        """
+        for views in (train, test):
+            names = Counter(view.name for view in views)
+            if repeated := [name for name, count in names.items() if count > 1]:
+                found = quoted(repeated[0])
+                raise GSplatLocError(f"expected each image once in {path}, found {found} twice: remove one")
         used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
         report = f"{path}: found {self.found} images, used {used}"
         left_out = self._reasons()
         parts = [report, *([f"left out {left_out}"] if left_out else []), *self._notes]
-        return Scene(path.resolve().name, path, train, test, points, "; ".join(parts))
+        name, convention = path.resolve().name, convention or PoseConvention()
+        return Scene(name, path, train, test, points, "; ".join(parts), convention)
 
     def _reasons(self) -> str:
         reasons = [f"{count} ({why})" for why, count in self._left_out.items()]

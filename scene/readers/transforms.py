@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.cameras import Scene, SparsePoints, View
+from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
 from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.image_finder import ImageFinder
@@ -59,7 +59,8 @@ class TransformsReader:
             train, test = _by_name(train), _by_name(_read_test_file(path, options, tally))
         if not train:
             raise tally.nothing_left(f"the images listed in the transforms file of {path}", "check file_path")
-        return tally.scene(path, train, test, _points(path, document))
+        convention = PoseConvention(opengl_axes=True)
+        return tally.scene(path, train, test, _points(path, document), convention)
 
 
 def read_document(file: Path) -> Record:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsplatloc.scene.cameras import Scene, View
+from gsplatloc.scene.cameras import PoseConvention, Scene, View
 from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
@@ -70,7 +70,8 @@ class TumRgbdReader:
                 " copy the file of this sequence"
             )
         posed = [views[i].with_pose(truth.cam_from_world[j]) for i, j in zip(kept, partners)]
-        return tally.scene(path, *split_test_views(posed, options))
+        convention = PoseConvention(quaternion="xyzw")
+        return tally.scene(path, *split_test_views(posed, options), convention=convention)
 
 
 def read_truth(path: Path) -> Trajectory | None:

@@ -112,7 +112,7 @@ def test_depth_of_another_unit_than_the_poses_is_said(
     views, tracks = views_with_depth(scale), tracks_at(2.0, 50)
     assert depth_scale(views, tracks) == pytest.approx(scale, rel=1e-4)
     report_depth_scale(views, tracks)
-    assert f"have {1000 * scale:.3g} units" in capsys.readouterr().err
+    assert f"have {1000 * scale:.4g} units" in capsys.readouterr().err
 
 
 def test_depth_of_the_same_unit_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> None:

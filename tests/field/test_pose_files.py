@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from gsplatloc.localization.io.pose_files import read_pose_file
 from gsplatloc.localization.io.poses import read_poses
+from gsplatloc.scene import read_scene
 from gsplatloc.scene.trajectory import read_tum_trajectory
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -56,3 +59,55 @@ def test_other_files_are_one_short_line(tmp_path: Path, content: bytes) -> None:
         with pytest.raises(GSplatLocError) as error:
             read(path)
         assert len(str(error.value)) < 700
+
+
+def write_colmap(folder: Path, names: list[str]) -> Path:
+    """A COLMAP model of images that all have the pose of their row."""
+    (folder / "sparse" / "0").mkdir(parents=True)
+    (folder / "images").mkdir()
+    rows = []
+    for index, name in enumerate(names):
+        cv2.imwrite(str(folder / "images" / name), np.zeros((48, 64, 3), np.uint8))
+        rows.append(f"{index + 1} 1 0 0 0 0 0 {index} 1 {name}\n\n")
+    (folder / "sparse" / "0" / "cameras.txt").write_text("1 PINHOLE 64 48 50 50 32 24\n")
+    (folder / "sparse" / "0" / "images.txt").write_text("".join(rows))
+    (folder / "sparse" / "0" / "points3D.txt").write_text("")
+    return folder
+
+
+def test_an_image_that_a_model_has_twice_is_an_error(tmp_path: Path) -> None:
+    model = write_colmap(tmp_path, ["a.png", "b.png", "a.png"])
+    with pytest.raises(GSplatLocError, match=r"a\.png twice"):
+        read_pose_file(model / "sparse" / "0", ["a.png"])
+    with pytest.raises(GSplatLocError, match=r"a\.png twice"):
+        read_scene(model)
+
+
+def test_of_poses_at_one_time_the_first_is_used_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "poses.txt"
+    rest = "0 0 0 0 0 1"
+    path.write_text(f"1.5 1 {rest}\n0.5 0 {rest}\n1.5 1 {rest}\n")
+    assert len(read_tum_trajectory(path)) == 2
+    assert capsys.readouterr().err == ""
+    path.write_text(f"1.5 7 {rest}\n0.5 0 {rest}\n1.5 1 {rest}\n")
+    trajectory = read_tum_trajectory(path)
+    assert trajectory.cam_from_world[:, 0, 3].tolist() == [0, -7]
+    assert "several poses at the time 1.5" in capsys.readouterr().err
+
+
+def test_files_of_one_name_in_posed_folders_are_said(tmp_path: Path) -> None:
+    for file, text in (
+        ("poses/1.txt", "1 0 0 5 0 1 0 0 0 0 1 0"),
+        ("poses/1.pose.txt", "1 0 0 3 0 1 0 0 0 0 1 0"),
+        ("calibration/1.txt", "50"),
+    ):
+        path = tmp_path / "train" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "train" / "rgb").mkdir()
+    cv2.imwrite(str(tmp_path / "train" / "rgb" / "1.png"), np.zeros((48, 64, 3), np.uint8))
+    scene = read_scene(tmp_path)
+    assert scene.train[0].cam_from_world[0, 3] == -3
+    assert "1.txt is not used, because 1.pose.txt has the same name" in scene.report

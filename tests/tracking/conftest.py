@@ -1,13 +1,15 @@
 """A textured corner seen by a moving RGB-D camera, ray-cast exactly: every pose and every depth is known."""
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, prepare
 from gsplatloc.utils import se3
@@ -58,6 +60,16 @@ def make_clip(count: int = 12, noise: float = 0.0) -> Clip:
         depth = depth + noise * depth**2 * rng.standard_normal(depth.shape).astype(np.float32)
         frames.append(prepare(f"{index}", image, depth, CAMERA, FRAMES))
     return Clip(frames, Trajectory(np.arange(count) / 30, poses))
+
+
+def clip_views(truth: Trajectory, scale: float = 1.0) -> list[View]:
+    """The views of a trajectory through the corner; depth is `scale` times that of the corner."""
+    views = []
+    for index, pose in enumerate(truth.cam_from_world):
+        image, depth = look(pose)
+        loaders = partial(np.copy, image), partial(np.copy, depth * np.float32(scale))
+        views.append(View(f"{index}.png", CAMERA, pose, Path(), *loaders, float(truth.timestamps[index])))
+    return views
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path
@@ -56,11 +57,11 @@ def test_path_without_cameras_is_a_users_error() -> None:
 def test_pose_file_without_a_pose_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "poses.txt").write_text("# nothing was localized\n")
     with pytest.raises(GSplatLocError, match="expected poses"):
-        cameras_of_poses(tmp_path / "poses.txt", CAMERA)
+        cameras_of_poses(tmp_path / "poses.txt", CAMERA, MapFrame())
 
 
 def test_focal_length_of_a_pose_file_wins(tmp_path: Path) -> None:
     (tmp_path / "poses.txt").write_text("a 1 0 0 0 0 0 0 120\nb 1 0 0 0 0 0 0\n")
-    first, second = cameras_of_poses(tmp_path / "poses.txt", CAMERA)
+    first, second = cameras_of_poses(tmp_path / "poses.txt", CAMERA, MapFrame())
     assert (first.camera.fx, first.camera.fy) == (120, 122)
     assert second.camera == CAMERA
