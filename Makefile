@@ -13,7 +13,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 OFFLINE := --no-deps --no-build-isolation
 OBJECTS := --config-settings build-dir=$(CURDIR)/build/{wheel_tag}
 
-.PHONY: help setup docs demo test test-cuda crash gate wheels lint format lock licences bench accuracy clean
+.PHONY: help setup docs demo fuzz test test-cuda crash gate wheels lint format lock licences bench accuracy clean
 
 help:
 	@echo "make setup     create $(VENV) and install everything into it"
@@ -21,6 +21,7 @@ help:
 	@echo "make test      lint, and run every test"
 	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
 	@echo "make crash     kill and stop mapping, localizing and set-up at 17 random moments each, by SIGKILL and SIGTERM"
+	@echo "make fuzz      damaged files and hostile calls, SECONDS=600 for every reader"
 	@echo "make gate      fail if a kernel has become 25 % slower relative to this machine's matrix rate"
 	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
 	@echo "make lint      ruff, mypy, clang-format"
@@ -68,6 +69,10 @@ crash: setup
 
 docs: setup build/typed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# The inputs follow from the seed, which is the time of the start.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) --seed $$(date +%s)
 
 gate: setup
 	$(BIN)/python -m benchmarks gate

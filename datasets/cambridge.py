@@ -18,7 +18,7 @@ from gsplatloc.scene.images import decode_rgb, resize_rgb
 from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import decoding
 
 SHORT_SIDE = 480  # pixels of the images as written
 POSE_LIMIT = 10_000.0  # metres from the origin; farther poses are failures of the reconstruction
@@ -56,13 +56,9 @@ def setup_scene(options: SetupOptions, scene: CambridgeName) -> Path:
 
 def read_dataset_file(path: Path) -> list[DatasetLine]:
     """`name X Y Z W P Q R` after a header: camera centre, and quaternion wxyz of cam_from_world."""
-    try:
+    with decoding("lines 'name X Y Z W P Q R'", path, "delete the archive"):
         lines = path.read_text(encoding="utf-8").splitlines()[_HEADER_LINES:]
         return [_parse_line(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise GSplatLocError(
-            f"expected lines 'name X Y Z W P Q R' in {path}, found {quoted(error)}: delete the archive"
-        ) from None
 
 
 def _parse_line(line: str) -> DatasetLine:
@@ -70,6 +66,8 @@ def _parse_line(line: str) -> DatasetLine:
     if len(words) != 7:
         raise ValueError(f"{line!r}")
     numbers = torch.tensor([float(word) for word in words], dtype=torch.float64)
+    if not (bool(numbers.isfinite().all()) and float(numbers[3:].norm()) > 1e-6):
+        raise ValueError(f"{line!r}, no finite pose")
     rotation = se3.rotation_from_quaternion(numbers[3:])  # cam_from_world
     return DatasetLine(name, se3.from_rotation_translation(rotation.T, numbers[:3]).numpy())
 

@@ -91,11 +91,6 @@ def download(address: str, path: Path, retry_wait_s: float = 2.0, max_bytes: int
     return path
 
 
-def download_text(address: str, path: Path) -> str:
-    """Download a text file to `path` and return its content."""
-    return download(address, path).read_text(encoding="utf-8")
-
-
 def check_free_space(needed: int, folder: Path) -> None:
     """Raise `GSplatLocError` if the disk of `folder` has less than `needed` bytes of free space."""
     free = shutil.disk_usage(folder).free

@@ -1,6 +1,5 @@
 """Write scenes in the `train/` and `test/` layout; a scene's folder exists only if the scene is complete."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ import cv2
 import numpy as np
 
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import write_bytes, write_json, write_text
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_json, write_bytes, write_json, write_text
 from gsplatloc.utils.locks import output_folder
 
 MARKER = "setup.json"  # written last into a complete scene: the settings that it was made with
@@ -65,13 +64,13 @@ def is_complete(scene: Path, settings: Settings) -> bool:
     if not scene.exists():
         return False
     try:
-        found = json.loads((scene / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(scene / MARKER)
+    except GSplatLocError:
         found = None
     if found == dict(settings):
         log(f"{scene}: complete")
         return True
-    what = "a folder that is no complete scene" if found is None else f"one made with {found}"
+    what = "a folder that is no complete scene" if found is None else f"one made with {quoted(found)}"
     raise GSplatLocError(f"expected no {scene} or one made with {dict(settings)}, found {what}: move it away")
 
 

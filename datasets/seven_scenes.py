@@ -21,6 +21,7 @@ from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import read_text
 
 Poses = Literal["original", "calibrated", "pgt"]
 Depth = Literal["none", "calibrated"]
@@ -73,12 +74,7 @@ def setup_scene(options: SetupOptions, scene: str, poses: Poses, depth: Depth) -
 
 def read_split(path: Path) -> list[str]:
     """The sequences of a split file, `sequence1` -> `seq-01`."""
-    try:
-        words = path.read_text(encoding="utf-8").split()
-    except (OSError, ValueError) as error:
-        raise GSplatLocError(
-            f"expected {path.name} in the archive, found {quoted(error)}: delete it and run again"
-        ) from None
+    words = read_text(path, "the archive's", "delete the archive and run again").split()
     numbers = [re.fullmatch(r"sequence(\d+)", word) for word in words]
     if not words or None in numbers:
         raise GSplatLocError(

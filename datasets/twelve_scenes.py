@@ -16,7 +16,7 @@ from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_groun
 from gsplatloc.datasets.upstream import TWELVE_SCENES
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding
 
 Poses = Literal["original", "pgt"]
 
@@ -61,14 +61,9 @@ def release_archives(options: SetupOptions) -> None:
 
 def read_focal_length(info: Path) -> float:
     """The colour camera's focal length in pixels from info.txt: the mean of fx and fy."""
-    try:
+    with decoding(f"'key = 16 numbers' on line {_INTRINSICS_LINE}", info, "delete the archive"):
         line = info.read_text(encoding="utf-8").splitlines()[_INTRINSICS_LINE - 1]
         matrix = np.array(line.partition("=")[2].split(), dtype=np.float64).reshape(4, 4)
-    except (OSError, IndexError, ValueError) as error:
-        raise GSplatLocError(
-            f"expected 'key = 16 numbers' on line {_INTRINSICS_LINE} of {info}, found {quoted(error)}:"
-            " delete the archive"
-        ) from None
     focal_length = float(matrix[0, 0] + matrix[1, 1]) / 2
     if not 0 < focal_length < 1e6:
         raise GSplatLocError(
@@ -80,7 +75,7 @@ def read_focal_length(info: Path) -> float:
 def read_test_range(split: Path) -> FrameRange:
     """The first sequence of split.txt, `sequence0 [frames=350]  [start=0 ; end=349]`: it is the test set."""
     text = split.read_text(encoding="utf-8", errors="replace") if split.is_file() else ""
-    found = re.search(r"start\s*=\s*(\d+)\s*;\s*end\s*=\s*(\d+)", text)
+    found = re.search(r"start\s*=\s*(\d{1,9})\s*;\s*end\s*=\s*(\d{1,9})\b", text)
     if found is None:
         raise GSplatLocError(
             f"expected [start=N ; end=M] in {split}, found {text[:60]!r}: delete the archive"

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from gsplatloc.scene.cameras import SparsePoints
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,12 @@ class Reconstruction:
 
 def read_nvm(path: Path) -> Reconstruction:
     """Read an .nvm file line by line, without its observations, which are most of it."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            lines = (line for line in file if line.strip())
-            if not next(lines).startswith("NVM_V3"):
-                raise ValueError("no NVM_V3 in the first line")
-            focal_lengths = dict(_read_camera(next(lines)) for _ in range(int(next(lines))))
-            points = _read_points(lines, int(next(lines)))
-    except (OSError, ValueError, StopIteration, RuntimeError, OverflowError) as error:
-        reason = quoted(error) if str(error) else "that it ends early"
-        raise GSplatLocError(
-            f"expected a VisualSfM file in {path}, found {reason}: delete the archive"
-        ) from None
-    return Reconstruction(focal_lengths, points)
+    with decoding("a VisualSfM file", path, "delete the archive"), path.open(encoding="utf-8") as file:
+        lines = (line for line in file if line.strip())
+        if not next(lines).startswith("NVM_V3"):
+            raise ValueError("no NVM_V3 in the first line")
+        focal_lengths = dict([_read_camera(next(lines)) for _ in range(int(next(lines)))])
+        return Reconstruction(focal_lengths, _read_points(lines, int(next(lines))))
 
 
 def _read_camera(line: str) -> tuple[str, float]:

@@ -57,9 +57,9 @@ def triangulate(
 ) -> Tracks:
     """Tracks of `keypoints` (one entry per view) over views with known poses; empty where nothing matches.
 
-    Descriptors are compared on `device`; keypoints and tracks are on the CPU, where COLMAP works.
+    Descriptors are compared on `device`; keypoints and tracks are on the CPU, where COLMAP works. Few entries
+    of `keypoints` are held at a time: it may read them from a cache on disk.
     """
-    keypoints = list(keypoints)  # read once: they may come from a cache on disk
     with tempfile.TemporaryDirectory() as folder:
         reconstruction = _fixed_reconstruction(views, keypoints)
         database_path = Path(folder) / "database.db"
@@ -119,12 +119,12 @@ def _verified_matches(
     views: Sequence[View], keypoints: Sequence[Keypoints], device: torch.device
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """(a, b, matches [K, 2] of keypoint indices) for every pair with enough matches that fit the poses."""
-    pixels = [found.xy.numpy().astype(np.float64) for found in keypoints]
-    descriptors = [found.descriptors.to(device) for found in keypoints]
     for a, b in select_pairs(views):
-        pairs = mutual_nearest(descriptors[a], descriptors[b], MIN_SIMILARITY)
+        of_a, of_b = keypoints[a], keypoints[b]
+        pairs = mutual_nearest(of_a.descriptors.to(device), of_b.descriptors.to(device), MIN_SIMILARITY)
         index_a, index_b = pairs.index_a.cpu().numpy(), pairs.index_b.cpu().numpy()
-        distances = epipolar_distances(views[a], views[b], pixels[a][index_a], pixels[b][index_b])
+        xy_a, xy_b = (found.xy.numpy().astype(np.float64) for found in (of_a, of_b))
+        distances = epipolar_distances(views[a], views[b], xy_a[index_a], xy_b[index_b])
         keep = distances < MAX_EPIPOLAR_PX * pixel_scale([views[a], views[b]])
         if keep.sum() >= _MIN_MATCHES:
             yield a, b, np.column_stack([index_a[keep], index_b[keep]]).astype(np.uint32)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.io import atomic_path
 
 FORMAT = 1  # increased whenever older files can no longer be resumed
@@ -45,29 +45,12 @@ def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint; raises GSplatLocError if there is none that this version can resume."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("gsplatloc", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    with decoding("a checkpoint", path, "check --start_checkpoint"), safe_open(path, framework="pt") as file:
+        metadata = json.loads((file.metadata() or {}).get("gsplatloc", "{}"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         found = metadata.get("format", "none")
         if found == FORMAT:
             return Checkpoint(_iteration(metadata), tensors, dict(metadata["facts"]))
-    except FileNotFoundError:
-        raise GSplatLocError(
-            f"expected a checkpoint at {path}, found none: check --start_checkpoint"
-        ) from None
-    except (
-        SafetensorError,
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        raise GSplatLocError(
-            f"expected a checkpoint at {path}, found {quoted(error)}: pass another"
-        ) from None
     raise GSplatLocError(
         f"expected a checkpoint of format {FORMAT} at {path}, found {quoted(found)}: train anew"
     )

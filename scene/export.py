@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from gsplatloc.scene.feature_file import FEATURES_NAME, check_decoder, read_features, write_features
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.ply import read_vertices, write_vertices
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding
 
 _PLY_NAME = "point_cloud.ply"
 _REQUIRED = ("x", "y", "z", *(f"f_dc_{i}" for i in range(3)), "opacity")
@@ -110,13 +109,8 @@ def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
 
 
 def _read_old_decoder(path: Path, channels: int) -> torch.Tensor:
-    try:
-        decoder = load_file(path)["feature_decoder"]
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise GSplatLocError(
-            f"expected a feature decoder in {path}, found {quoted(error)}: train anew"
-        ) from None
-    return check_decoder(decoder, channels, path)
+    with decoding("a feature decoder", path, "train anew"):
+        return check_decoder(load_file(path)["feature_decoder"], channels, path)
 
 
 def write_ply(path: Path | str, gaussians: Gaussians) -> None:

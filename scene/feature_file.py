@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding
 from gsplatloc.utils.io import atomic_path
 
 FEATURES_NAME = "features.safetensors"
@@ -38,14 +38,11 @@ def read_features(path: Path, gaussians: Gaussians) -> Gaussians:
 
     Raises GSplatLocError if the file cannot be read or describes other Gaussians.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    with decoding("descriptors", path, "train anew"), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         count_text, _, digest = metadata[_GAUSSIANS].partition(" ")
         features, count = tensors[_FEATURES], int(count_text)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise GSplatLocError(f"expected descriptors in {path}, found {quoted(error)}: train anew") from None
     if count != len(gaussians) or (digest or metadata.get(_OLD_HASH)) != _hash_of_means(gaussians):
         other = "" if count != len(gaussians) else " at other positions or in another order"
         raise GSplatLocError(

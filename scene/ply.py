@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement
 
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.io import atomic_path
 
 _MAX_HEADER = 1_000_000  # bytes
@@ -25,14 +25,10 @@ def read_vertices(path: Path | str, wanted: Callable[[str], bool] = lambda name:
     Returns a structured array [N] in the byte order of the file. Raises GSplatLocError if the file is
     missing, cut short or not a PLY file of scalar vertex properties.
     """
-    _check_counts(Path(path))
-    try:
+    with decoding("a PLY file with vertices", path, "restore it"):
+        _check_counts(Path(path))
         # plyfile reads value by value (minutes for a large map) unless it maps the file into memory.
         mapped = PlyData.read(Path(path), mmap="r")["vertex"].data
-    except FileNotFoundError:
-        raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
-    except (PlyParseError, KeyError, ValueError, TypeError, OverflowError, MemoryError, OSError) as error:
-        raise _broken(path, error) from None
     names = [name for name in mapped.dtype.names or () if wanted(name)]
     lists = [name for name in names if mapped.dtype[name].hasobject]
     if lists:
@@ -48,22 +44,13 @@ def read_vertices(path: Path | str, wanted: Callable[[str], bool] = lambda name:
 
 def _check_counts(path: Path) -> None:
     """Raise if the header promises more entries than the file has bytes: memory is allocated for them."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(_MAX_HEADER)
-    except FileNotFoundError:
-        raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
-    except OSError as error:
-        raise _broken(path, error) from None
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_MAX_HEADER)
     if not header.startswith(b"ply"):
-        raise _broken(path, "another kind of file")
+        raise ValueError("another kind of file")
     for name, count in re.findall(
         rb"^element +(\S+) +(\d+)", header.partition(b"end_header")[0], re.MULTILINE
     ):
         if len(count) > 18 or int(count) > size:
-            raise _broken(path, f"{count.decode()} of {name.decode(errors='replace')} in {size} bytes")
-
-
-def _broken(path: Path | str, found: object) -> GSplatLocError:
-    return GSplatLocError(f"expected a PLY file with vertices, found {quoted(found)} in {path}: restore it")
+            raise ValueError(f"{count.decode()} of {name.decode(errors='replace')} in {size} bytes")

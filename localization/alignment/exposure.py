@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gsplatloc.localization.alignment.rendered_view import luma
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import decoding
 from gsplatloc.utils.io import atomic_path
 
 FILE_NAME = "exposure.safetensors"  # in a map's folder
@@ -104,15 +103,8 @@ def save_exposure(path: Path | str, network: ExposureNetwork) -> None:
 def load_exposure(path: Path | str) -> ExposureNetwork:
     """A network that `save_exposure` wrote; raises `GSplatLocError` where there is none."""
     network = ExposureNetwork()
-    try:
+    with decoding("an exposure network", path, "map with --exposure_model act"):
         network.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise GSplatLocError(
-            f"expected an exposure network {path}, found none: map with --exposure_model act"
-        ) from None
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise GSplatLocError(f"expected an exposure network in {path}, found {reason}: map again") from None
     return network.eval().requires_grad_(False)
 
 

@@ -4,6 +4,7 @@ from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.registry import NoOptions
 
@@ -20,7 +21,10 @@ class GivenPose:
             raise GSplatLocError(
                 "expected the focal length of an image whose pose is refined, found none: give --focal"
             )
-        return [PoseEstimate(Status.OK, query.camera, query.given_pose.double().cpu())]
+        pose = query.given_pose.double().cpu()
+        if rigid_from_matrix(pose.numpy(), "the given pose") is None:
+            raise GSplatLocError("expected a finite given pose, found NaN or infinity: leave the query out")
+        return [PoseEstimate(Status.OK, query.camera, pose)]
 
 
 @INITIAL_POSES.register("given", help="the pose that another estimator gave")

@@ -25,7 +25,7 @@ from gsplatloc.localization.initial.virtual_views import virtual_views
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, decoding
 from gsplatloc.utils.tensors import write_tensors
 
 FILE_NAME = "views.safetensors"
@@ -107,11 +107,8 @@ def cached_index(
     index = build_index(gaussians, views, extractor, options)
     try:
         save_index(index, path)
-    except OSError as error:
-        log(
-            f"{path}: not saved ({error.strerror}); retrieval indexes this map in every run",
-            stream=sys.stderr,
-        )
+    except GSplatLocError as error:
+        log(f"retrieval indexes this map in every run: {error}", stream=sys.stderr)
     return index
 
 
@@ -141,24 +138,34 @@ def save_index(index: ViewIndex, path: Path | str) -> None:
 
 def load_index(path: Path | str) -> ViewIndex | None:
     """Read a file of `save_index`; None for another format: the index has to be made again."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise GSplatLocError(
-            f"expected an index of views in {path}, found {error}: remove the file"
-        ) from None
-    if metadata.get("format") != _FORMAT:
-        return None
-    return ViewIndex(
-        poses=tensors["poses"],
-        descriptors=F.normalize(tensors["descriptors"].float(), dim=1),
-        words=tensors["words"],
-        mean=tensors["mean"],
-        mapping_views=int(metadata["mapping_views"]),
-        key=metadata["key"],
-    )
+    with decoding("an index of views", path, "remove the file"), safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if metadata.get("format") != _FORMAT:
+            return None
+        index = ViewIndex(
+            poses=tensors["poses"],
+            descriptors=F.normalize(tensors["descriptors"].float(), dim=1),
+            words=tensors["words"],
+            mean=tensors["mean"],
+            mapping_views=int(metadata["mapping_views"]),
+            key=metadata["key"],
+        )
+        _check(index)
+        return index
+
+
+def _check(index: ViewIndex) -> None:
+    """Raise ValueError if a tensor has another shape than an index needs, or is not finite."""
+    words, channels = index.words.shape
+    shapes = {"poses": (len(index), 4, 4), "descriptors": (len(index), words * channels),
+              "words": (words, channels), "mean": (words * channels,)}  # fmt: skip
+    for name, shape in shapes.items():
+        tensor = getattr(index, name)
+        if tensor.shape != shape or not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)}, or not finite")
+    if not 0 <= index.mapping_views <= len(index):
+        raise ValueError(f"{index.mapping_views} mapping views of {len(index)}")
 
 
 def pool(dense: Tensor, words: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.tensors import write_tensors
 
 FILE_NAME = "landmarks.safetensors"
@@ -77,14 +77,14 @@ def load_landmarks(path: Path | str) -> Landmarks:
     path = Path(path)
     if not path.is_file():
         raise GSplatLocError(f"expected landmarks in {path}, found no file: run gsplatloc train")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise GSplatLocError(
-            f"expected landmarks in {path}, found {quoted(error)}: train this map anew"
-        ) from None
+    with decoding("landmarks of a map", path, "train this map anew"):
+        return _landmarks(path)
+
+
+def _landmarks(path: Path) -> Landmarks:
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("format") == "gsplatloc-landmarks-1":  # written before distances were kept
         count = len(tensors.get("lengths", torch.zeros(1)).flatten())
         tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(count, 1)
@@ -92,8 +92,8 @@ def load_landmarks(path: Path | str) -> Landmarks:
         found = quoted(metadata.get("format", "no format name"))
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
     noise = tensors.get("pose_noise", torch.zeros(2)).flatten().tolist()
-    try:
-        return _checked(Landmarks(
+    return _checked(
+        Landmarks(
             positions=tensors["positions"],
             descriptors=torch.nn.functional.normalize(tensors["descriptors"].float(), dim=1),
             directions=tensors["directions"].float(),
@@ -101,13 +101,8 @@ def load_landmarks(path: Path | str) -> Landmarks:
             lengths=tensors["lengths"].int(),
             extractor=metadata["extractor"],
             pose_noise=(noise[0], noise[1]),
-        ))  # fmt: skip
-    except KeyError as error:
-        raise GSplatLocError(f"expected {error} in {path}, found none: train this map anew") from None
-    except (ValueError, IndexError, RuntimeError) as error:
-        raise GSplatLocError(
-            f"expected landmarks in {path}, found {quoted(error)}: train this map anew"
-        ) from None
+        )
+    )
 
 
 def _checked(landmarks: Landmarks) -> Landmarks:

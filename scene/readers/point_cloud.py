@@ -6,7 +6,7 @@ import numpy as np
 
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.ply import read_vertices, write_vertices
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 _POSITION = ("x", "y", "z")
 _COLOR = ("red", "green", "blue")
@@ -18,7 +18,9 @@ def read_points(path: Path) -> SparsePoints:
     vertices = read_vertices(path)
     names = set(vertices.dtype.names or ())
     if not names.issuperset(_POSITION):
-        raise GSplatLocError(f"expected x, y and z in {path}, found {sorted(names)}: restore or remove it")
+        raise GSplatLocError(
+            f"expected x, y and z in {path}, found {quoted(sorted(names))}: restore or remove it"
+        )
     positions = np.stack([vertices[axis].astype(np.float64) for axis in _POSITION], 1)
     if names.issuperset(_COLOR):
         colors = np.stack([vertices[channel] for channel in _COLOR], 1).astype(np.uint8)

@@ -48,7 +48,8 @@ def read_numbers(path: Path) -> np.ndarray:
 
     Windows' old runtime wrote what is not finite as -1.#INF, 1.#QNAN and so on, as in 12-Scenes.
     """
-    words = _WINDOWS_NOT_FINITE.sub("nan", read_text(path)).replace(",", " ").split()
+    words = read_text(path).replace(",", " ").split()
+    words = ["nan" if "#" in word and _WINDOWS_NOT_FINITE.fullmatch(word) else word for word in words]
     try:
         return np.array(words, dtype=np.float64)
     except ValueError as error:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.datasets.cambridge import setup_scene
+from gsplatloc.datasets.cambridge import read_dataset_file, setup_scene
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.visual_sfm import read_nvm
 from gsplatloc.scene import read_scene
@@ -126,3 +126,10 @@ def test_the_command_runs(upstream, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert len(read_scene(tmp_path / "Cambridge_ShopFacade").train) == 1
+
+
+@pytest.mark.parametrize("numbers", ["nan 2 3 1 0 0 0", "1 2 3 0 0 0 0", "1 2 inf 1 0 0 0", "1 2 3 1 0 0"])
+def test_a_pose_that_is_none_is_a_users_error(tmp_path: Path, numbers: str) -> None:
+    (tmp_path / "dataset_train.txt").write_text(f"a\nb\n\nseq1/frame00001.png {numbers}\n")
+    with pytest.raises(GSplatLocError, match="dataset_train.txt"):
+        read_dataset_file(tmp_path / "dataset_train.txt")

@@ -177,6 +177,14 @@ def test_a_pose_of_the_first_hypothesis_is_kept_where_its_refinement_is_rejected
     assert final.ok and not final.accepted
 
 
+@pytest.mark.parametrize(
+    "broken", [TRUTH * torch.nan, torch.zeros(4, 4), TRUTH * 2, torch.diag(torch.tensor([1.0, 1, -1, 1]))]
+)
+def test_a_given_pose_that_is_no_rigid_motion_is_a_user_error(world: World, broken: torch.Tensor) -> None:
+    with pytest.raises(GSplatLocError, match="given pose"):
+        Localizer(GivenPose(), FakeExtractor(world.features)).localize(IMAGE, CAMERA, broken)
+
+
 def test_the_given_pose_reaches_the_initial_pose(world: World) -> None:
     final = Localizer(GivenPose(), FakeExtractor(world.features)).localize(IMAGE, CAMERA, TRUTH).final
     assert torch.equal(final.pose(), TRUTH) and final.covariance is None

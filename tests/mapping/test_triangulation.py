@@ -1,7 +1,10 @@
 """Triangulation of a known cloud from exact poses."""
 
+import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +63,32 @@ def test_points_are_where_they_were() -> None:
     assert len(tracks) > 0.95 * POINTS
     assert len(nearest.indices.unique()) == len(tracks)
     assert nearest.values.max() < 1e-3
+
+
+class Fleeting(Sequence[Keypoints]):
+    """Keypoints that are made anew whenever they are asked for, and counted while somebody holds them."""
+
+    def __init__(self, views: list[View]) -> None:
+        self._views, self.most = views, 0
+        self._held: weakref.WeakSet[Keypoints] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = detect(self._views[index], cloud())
+        self._held.add(found)
+        self.most = max(self.most, len(self._held))
+        return found
+
+
+def test_few_keypoints_are_held_at_a_time() -> None:
+    views = arc(12)
+    keypoints = Fleeting(views)
+    tracks = triangulate(views, keypoints)
+    assert keypoints.most <= 4
+    whole = triangulate(views, [detect(view, cloud()) for view in views])
+    np.testing.assert_array_equal(tracks.positions, whole.positions)
 
 
 def test_noise_shows_in_the_errors() -> None:

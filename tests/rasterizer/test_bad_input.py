@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import gsplatloc_kernels as native
+from gsplatloc_kernels import _core
+from gsplatloc_kernels.alignment import AlignmentBlock, normal_equations
 from tests.rasterizer.support import CAMERA, Inputs, make_inputs, render_native, with_options
 
 SETTINGS = native.RasterizerSettings(
@@ -165,6 +167,53 @@ def test_no_channels_give_an_empty_feature_map() -> None:
 def test_max_intersections_is_a_memory_error() -> None:
     with pytest.raises(MemoryError, match="max_intersections = 5"):
         call({}, max_intersections=5)
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 1025, -(2**31), 2**40, 0.5, "2"])
+def test_a_number_of_threads_that_is_none(threads: Any) -> None:
+    image = torch.rand(3, 40, 50, requires_grad=True)
+    moments = [torch.rand(40, 3) for _ in range(4)]
+    block = AlignmentBlock("photometric", torch.rand(3, 9), torch.rand(9), torch.rand(8, 8), (9.0, 9, 4, 4))
+    for run in (
+        lambda: native.photometric_loss(image, torch.rand(3, 40, 50), 0.2, threads=threads),
+        lambda: native.adam_step([native.AdamParameter(*moments, 0.1, 1)], threads=threads),
+        lambda: normal_equations(block, torch.eye(4), 0.1, threads=threads),
+        lambda: call({}, threads=threads),
+    ):
+        with pytest.raises((ValueError, TypeError), match="threads"):
+            run()
+
+
+@pytest.mark.parametrize("size", [0, 1, 19, 21, 4000])
+@pytest.mark.parametrize("name", ["means", "scales", "opacities", "sh", "features", "cam_from_world"])
+def test_tensors_replaced_between_forward_and_backward(name: str, size: int) -> None:
+    inputs = {key: tensor.requires_grad_() for key, tensor in make_inputs(20).items()}
+    result = call(inputs)
+    inputs[name].data = torch.rand(size, *inputs[name].shape[1:], dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="before the backward pass"):
+        result.rgb.sum().backward()
+
+
+def test_an_alignment_block_whose_tensors_were_replaced() -> None:
+    block = AlignmentBlock(
+        "photometric", torch.rand(3, 900), torch.rand(900), torch.rand(8, 8), (9.0, 9, 4, 4)
+    )
+    block.reference.data = torch.rand(1)
+    with pytest.raises(ValueError, match="reference"):
+        normal_equations(block, torch.eye(4), 0.1)
+
+
+@pytest.mark.parametrize("threads", [-1, 0])
+def test_the_compiled_loss_itself_survives_a_number_of_threads(threads: int) -> None:
+    images = [torch.rand(3, 40, 50) for _ in range(3)]
+    assert _core.photometric_float32(*images, 0.2, threads) == _core.photometric_float32(*images, 0.2, 1)
+
+
+def test_the_compiled_loss_itself_checks_sizes() -> None:
+    large, small = torch.rand(3, 40, 50), torch.rand(3, 4, 5)
+    for images in ((large, small, None), (large, large, small), (large[0], large[0], None)):
+        with pytest.raises(ValueError, match="expected"):
+            _core.photometric_float32(*images, 0.2, 1)
 
 
 def test_garbage_covariances_do_not_crash() -> None:

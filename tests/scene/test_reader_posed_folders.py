@@ -1,5 +1,6 @@
 """Layout 1: train/ and test/ folders, paired by name."""
 
+import time
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import torch
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.readers.point_cloud import write_points
+from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -162,3 +164,11 @@ def test_redkitchen_is_read_whole_and_lazily(shared_data: Path) -> None:
     assert (len(scene.train), len(scene.test), scene.points) == (175, 60, None)
     assert scene.train[0].camera.fx == 525.505
     assert scene.train[0].load_image().shape == (480, 640, 3)
+
+
+def test_a_number_of_a_million_digits_is_read_in_no_time(tmp_path: Path) -> None:
+    (tmp_path / "numbers.txt").write_text("1.5 " + "9" * 1_000_000 + " -1.#IND")
+    started = time.process_time()
+    found = read_numbers(tmp_path / "numbers.txt")
+    assert time.process_time() - started < 2
+    np.testing.assert_array_equal(found, [1.5, np.inf, np.nan])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc_kernels import _core
+from gsplatloc_kernels.checks import thread_count
 
 UNKNOWNS = 8
 FEATURE_STEP = 16  # descriptors come in multiples of so many channels: pad them with zeros
@@ -67,6 +68,7 @@ def normal_equations(
     `residuals` [P] is filled where given: of descriptors their norm, NaN for samples out of view. The result
     does not depend on `threads` (None = torch's). Raises TypeError and ValueError for what does not fit.
     """
+    _check(block)  # again: its tensors may have been resized since
     if query_from_reference.shape != (4, 4):
         raise ValueError(f"expected a pose of shape [4, 4], found {list(query_from_reference.shape)}")
     pose = query_from_reference.double().cpu()[:3].flatten().tolist()
@@ -75,13 +77,11 @@ def normal_equations(
         raise ValueError("expected finite numbers and a positive sigma, found NaN, infinity or none above 0")
     if residuals is not None:
         _check_array("residuals", residuals, block.points, (block.points.shape[1],))
-    if threads is not None and not 1 <= threads <= 1024:
-        raise ValueError(f"expected 1 to 1024 threads, found {threads}")
     single = block.points.dtype == torch.float32
     run = _core.normal_equations_float32 if single else _core.normal_equations_float64
     sums = run(
         _KINDS.index(block.kind), block.points, block.reference, block.image, numbers,
-        block.reference_gradient, residuals, threads or torch.get_num_threads(),
+        block.reference_gradient, residuals, thread_count(threads),
     )  # fmt: skip
     return _unpacked(torch.tensor(sums, dtype=torch.float64))
 
@@ -98,6 +98,11 @@ def _check(block: AlignmentBlock) -> None:
     """Raise TypeError or ValueError for arrays that could crash native code."""
     if block.kind not in _KINDS:
         raise ValueError(f"expected a kind among {', '.join(_KINDS)}, found {block.kind!r}")
+    for name in ("points", "reference", "image"):
+        if not isinstance(getattr(block, name), Tensor):
+            raise TypeError(
+                f"expected {name} to be a torch.Tensor, found {type(getattr(block, name)).__name__}"
+            )
     if block.points.ndim != 2 or block.points.shape[0] != 3:
         raise ValueError(f"expected points of shape [3, P], found {list(block.points.shape)}")
     dimensions = 3 if block.kind == "features" else 2

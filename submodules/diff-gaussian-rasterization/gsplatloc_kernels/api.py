@@ -1,10 +1,8 @@
 """The public function, its settings and its result."""
 
-import os
 from dataclasses import dataclass
 from operator import index
 
-import torch
 from torch import Tensor
 
 from gsplatloc_kernels import backends, checks
@@ -117,7 +115,7 @@ def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | No
         "sh_bases": sh.shape[1] if sh is not None else 0,
         "channels": features.shape[1] if features is not None else 0,
         "count": means.shape[0],
-        "threads": index(settings.threads or min(torch.get_num_threads(), os.cpu_count() or 1)),
+        "threads": checks.thread_count(settings.threads),
         "max_intersections": index(settings.max_intersections),
         "full_precision": settings.feature_precision == "float32",
     }

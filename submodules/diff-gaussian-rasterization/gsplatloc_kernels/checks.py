@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 1 << 28  # of the image and of the feature map
 MAX_GAUSSIANS = 1 << 31
+MAX_THREADS = 1024
 MAX_INTERSECTIONS = 1 << 32  # their numbers have 32 bits
 FEATURE_PRECISIONS = ("float32", "tf32")
 # Sizes per Gaussian; None is free.
@@ -59,8 +61,20 @@ def check_settings(settings: "RasterizerSettings") -> None:
             f"expected a feature_precision among {', '.join(FEATURE_PRECISIONS)},"
             f" found {settings.feature_precision!r}"
         )
-    if settings.threads is not None and not 1 <= settings.threads <= 1024:
-        raise ValueError(f"expected 1 to 1024 threads, found {settings.threads}")
+    thread_count(settings.threads)
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads to use, None = torch's; raises TypeError or ValueError for no such number."""
+    if threads is None:
+        return min(torch.get_num_threads(), os.cpu_count() or 1)
+    try:
+        number = operator.index(threads)
+    except TypeError:
+        raise TypeError(f"expected an integer number of threads, found {threads!r}") from None
+    if not 1 <= number <= MAX_THREADS:
+        raise ValueError(f"expected 1 to {MAX_THREADS} threads, found {number}")
+    return number
 
 
 def _check_integers(settings: "RasterizerSettings") -> None:

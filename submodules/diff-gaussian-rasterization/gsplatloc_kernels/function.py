@@ -36,6 +36,7 @@ class RasterizeFunction(torch.autograd.Function):
         ctx.backend, ctx.settings, ctx.state = backend, settings, state
         kept = features if settings["features_move_geometry"] else None
         ctx.save_for_backward(*tensors, rgb, kept, depth, alpha)
+        ctx.kinds = _kinds(*tensors, rgb, kept, depth, alpha)
         ctx.mark_non_differentiable(outputs["radii"])
         ctx.set_materialize_grads(False)
         return rgb, features, depth, alpha, outputs["radii"]
@@ -43,6 +44,11 @@ class RasterizeFunction(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if _kinds(*ctx.saved_tensors) != ctx.kinds:
+            raise RuntimeError(
+                "expected the tensors of the forward pass, found one of another shape or type: do not assign"
+                " to .data before the backward pass"
+            )
         *tensors, rgb, features, depth, alpha = ctx.saved_tensors
         inputs = _plain(tensors)
         outputs = {"rgb": rgb, "features": features, "depth": depth, "alpha": alpha}
@@ -59,6 +65,11 @@ class RasterizeFunction(torch.autograd.Function):
         if wanted["cam_from_world"]:
             d_inputs["cam_from_world"] = _pose_matrix(d_inputs["cam_from_world"])
         return None, None, *(d_inputs.get(name) for name in _INPUTS)
+
+
+def _kinds(*tensors: Tensor | None) -> list[object]:
+    """Shape and type of every tensor."""
+    return [None if tensor is None else (tensor.shape, tensor.dtype, tensor.device) for tensor in tensors]
 
 
 def _plain(tensors: tuple[Tensor | None, ...] | list[Tensor | None]) -> dict[str, Any]:

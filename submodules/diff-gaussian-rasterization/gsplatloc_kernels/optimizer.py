@@ -47,6 +47,7 @@ def adam_step(
 
 
 def _check(parameter: AdamParameter, first: Tensor) -> None:
+    check_like("value", parameter.value, "the first value", first)
     shape = list(parameter.value.shape)
     for name in ("value", "gradient", "exp_avg", "exp_avg_sq"):
         tensor = getattr(parameter, name)
@@ -61,6 +62,8 @@ def _check(parameter: AdamParameter, first: Tensor) -> None:
     visible = parameter.visible
     if visible is None:
         return
+    if not isinstance(visible, Tensor):
+        raise TypeError(f"expected visible to be a torch.Tensor, found {type(visible).__name__}")
     if visible.dtype != torch.bool or list(visible.shape) != shape[:1] or not visible.is_contiguous():
         raise ValueError(
             f"expected visible to be a contiguous tensor of shape {shape[:1]} and type bool,"

@@ -1,6 +1,5 @@
 """Calls of the compiled photometric loss and Adam. The public functions have checked all arguments."""
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc_kernels import _core
+from gsplatloc_kernels.checks import thread_count
 
 if TYPE_CHECKING:
     from gsplatloc_kernels.optimizer import AdamParameter
@@ -54,7 +54,7 @@ class CpuTraining:
         """The loss; fills `gradient`."""
         single = rendered.dtype == torch.float32
         run = _core.photometric_float32 if single else _core.photometric_float64
-        difference, similarity = run(rendered, target, gradient, lambda_dssim, _thread_count(threads))
+        difference, similarity = run(rendered, target, gradient, lambda_dssim, thread_count(threads))
         return rendered.new_tensor((1 - lambda_dssim) * difference + lambda_dssim * (1 - similarity))
 
     def adam_step(
@@ -72,7 +72,7 @@ class CpuTraining:
             tensors = (each.value, each.gradient, each.exp_avg, each.exp_avg_sq)
             visible = None if each.visible is None else each.visible.view(torch.uint8)
             native.append((*(tensor.view(rows, width) for tensor in tensors), visible, each.lr, each.step))
-        run(native, *betas, eps, _thread_count(threads))
+        run(native, *betas, eps, thread_count(threads))
 
 
 class _CudaPass(Protocol):
@@ -127,7 +127,3 @@ def _matrix(tensor: Tensor) -> tuple[int, int]:
     """Rows and their width, of a tensor [N, ...] that is not empty."""
     rows = tensor.shape[0] if tensor.ndim else 1
     return rows, tensor.numel() // rows
-
-
-def _thread_count(threads: int | None) -> int:
-    return threads or min(torch.get_num_threads(), os.cpu_count() or 1)

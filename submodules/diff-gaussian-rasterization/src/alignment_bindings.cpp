@@ -7,6 +7,7 @@
 
 #include <array>
 #include <optional>
+#include <stdexcept>
 
 #include "cpu/alignment_kernel.h"
 
@@ -24,6 +25,15 @@ std::array<double, splat::kAlignmentSums> normal_equations(int residual, Array<c
                                                            const std::array<double, 19>& numbers,
                                                            std::optional<Array<const T>> reference_gradient,
                                                            std::optional<Array<T>> residuals, int threads) {
+  if (points.ndim() != 2 || points.shape(0) != 3 || image.ndim() < 2 || residual < 0 || residual > 2)
+    throw std::invalid_argument("expected points [3, P], an image and a kind of residual");
+  const size_t samples = points.shape(1), channels = image.ndim() > 2 ? image.shape(2) : 1;
+  const bool depth = splat::Residual(residual) == splat::Residual::kInverseDepth;
+  if (reference.size() != (depth ? 0 : samples * channels) || image.size() == 0 ||
+      (splat::Residual(residual) == splat::Residual::kFeatures && channels % splat::kFeatureStep != 0) ||
+      (reference_gradient && reference_gradient->size() != 2 * samples) ||
+      (residuals && residuals->size() != samples))
+    throw std::invalid_argument("expected arrays that fit the points and the image");
   splat::AlignmentJob<T> job{};
   job.residual = splat::Residual(residual);
   job.count = int64_t(points.shape(1));
@@ -32,7 +42,7 @@ std::array<double, splat::kAlignmentSums> normal_equations(int residual, Array<c
   job.image = image.data();
   job.height = int(image.shape(0));
   job.width = int(image.shape(1));
-  job.channels = image.ndim() > 2 ? int(image.shape(2)) : 1;
+  job.channels = int(channels);
   job.fx = T(numbers[0]);
   job.fy = T(numbers[1]);
   job.cx = T(numbers[2]);

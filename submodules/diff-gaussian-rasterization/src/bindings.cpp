@@ -1,8 +1,10 @@
-// The Python module. Arrays arrive in dicts by name; shapes, types and devices have been checked in Python.
+// The Python module. Arrays arrive in dicts by name; shapes, types and devices have been checked in Python,
+// and their sizes are checked here once more.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
 #include <stdexcept>
+#include <string>
 
 #include "alignment_bindings.h"
 #include "cpu/rasterizer.h"
@@ -16,30 +18,75 @@ namespace {
 using splat::value;
 
 template <class T>
-T* pointer(const nb::dict& arrays, const char* name) {
+T* pointer(const nb::dict& arrays, const char* name, int64_t size) {
   if (!arrays.contains(name)) return nullptr;
   nb::handle value = arrays[name];
   if (value.is_none()) return nullptr;
+  const auto array = nb::cast<nb::ndarray<T, nb::c_contig, nb::device::cpu>>(
+      value, false);  // a converted copy would not live
+  if (int64_t(array.size()) != size)
+    throw std::invalid_argument("expected " + std::to_string(size) + " numbers of " + name + ", found " +
+                                std::to_string(array.size()));
   // The dict keeps the tensor alive for the whole call; an empty one may have no address.
-  return nb::cast<nb::ndarray<T, nb::c_contig, nb::device::cpu>>(value).data();
+  return array.data();
 }
+
+void require(bool given, const char* names) {
+  if (!given) throw std::invalid_argument(std::string("expected ") + names + ", found none");
+}
+
+// A size in the settings that is no size would overflow the products of sizes.
+int64_t bounded(const nb::dict& settings, const char* name, int64_t least, int64_t most) {
+  const int64_t number = value<int64_t>(settings, name);
+  if (number < least || number > most)
+    throw std::invalid_argument(std::string("expected another ") + name + " than " + std::to_string(number));
+  return number;
+}
+
+// Sizes of all arrays.
+struct Sizes {
+  int64_t count, bases, channels, pixels, cells;
+  explicit Sizes(const nb::dict& s)
+      : count(bounded(s, "count", 0, kMostGaussians)),
+        bases(bounded(s, "sh_bases", 0, 1 << 10)),
+        channels(bounded(s, "channels", 0, 1 << 20)),
+        pixels(bounded(s, "width", 1, kMostPixels) * bounded(s, "height", 1, kMostPixels)),
+        cells(bounded(s, "feature_width", 1, kMostPixels) * bounded(s, "feature_height", 1, kMostPixels)) {
+    bounded(s, "sh_degree", 0, 3);
+    if (pixels > kMostPixels || cells > kMostPixels) throw std::invalid_argument("expected fewer pixels");
+  }
+
+ private:
+  static constexpr int64_t kMostGaussians = (int64_t(1) << 31) - 1, kMostPixels = 1 << 28;
+};
 
 template <class T>
 splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays) {
   splat::Request<T> r{};
   r.camera = splat::camera_from<T>(settings);
-  const T* pose = pointer<const T>(arrays, "cam_from_world");
+  const Sizes n(settings);
+  const T* pose = pointer<const T>(arrays, "cam_from_world", 16);
+  require(pose, "cam_from_world");
   for (int i = 0; i < 3; ++i) {
     for (int j = 0; j < 3; ++j) r.camera.rotation[3 * i + j] = pose[4 * i + j];
     r.camera.translation[i] = pose[4 * i + 3];
   }
-  r.in = {value<int64_t>(settings, "count"),       pointer<const T>(arrays, "means"),
-          pointer<const T>(arrays, "quaternions"), pointer<const T>(arrays, "scales"),
-          pointer<const T>(arrays, "covariances"), pointer<const T>(arrays, "opacities"),
-          pointer<const T>(arrays, "sh"),          pointer<const T>(arrays, "colors"),
-          pointer<const T>(arrays, "features"),    pointer<const T>(arrays, "screen_offsets"),
-          value<int>(settings, "sh_bases"),        value<int>(settings, "sh_degree"),
-          value<int>(settings, "channels")};
+  r.in = {n.count,
+          pointer<const T>(arrays, "means", 3 * n.count),
+          pointer<const T>(arrays, "quaternions", 4 * n.count),
+          pointer<const T>(arrays, "scales", 3 * n.count),
+          pointer<const T>(arrays, "covariances", 6 * n.count),
+          pointer<const T>(arrays, "opacities", n.count),
+          pointer<const T>(arrays, "sh", 3 * n.bases * n.count),
+          pointer<const T>(arrays, "colors", 3 * n.count),
+          pointer<const T>(arrays, "features", n.channels * n.count),
+          pointer<const T>(arrays, "screen_offsets", 2 * n.count),
+          int(n.bases),
+          value<int>(settings, "sh_degree"),
+          int(n.channels)};
+  require(!n.count || (r.in.means && r.in.opacities && (r.in.sh || r.in.colors) &&
+                       ((r.in.quaternions && r.in.scales) || r.in.covariances)),
+          "means, opacities, shapes and colours");
   r.feature_width = value<int>(settings, "feature_width");
   r.feature_height = value<int>(settings, "feature_height");
   splat::set_background(r.background, settings);
@@ -50,15 +97,21 @@ splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays)
 }
 
 template <class T>
-splat::Images<T> images_from(const nb::dict& arrays) {
-  return {pointer<T>(arrays, "rgb"), pointer<T>(arrays, "depth"), pointer<T>(arrays, "alpha"),
-          pointer<T>(arrays, "features"), pointer<int32_t>(arrays, "radii")};
+splat::Images<T> images_from(const Sizes& n, const nb::dict& arrays) {
+  const splat::Images<T> images = {
+      pointer<T>(arrays, "rgb", 3 * n.pixels), pointer<T>(arrays, "depth", n.pixels),
+      pointer<T>(arrays, "alpha", n.pixels), pointer<T>(arrays, "features", n.channels * n.cells),
+      pointer<int32_t>(arrays, "radii", n.count)};
+  require(images.rgb && images.depth && images.alpha, "images");
+  return images;
 }
 
 template <class T>
 splat::State<T> forward(const nb::dict& settings, const nb::dict& inputs, const nb::dict& outputs) {
   const splat::Request<T> request = request_from<T>(settings, inputs);
-  const splat::Images<T> images = images_from<T>(outputs);
+  const splat::Images<T> images = images_from<T>(Sizes(settings), outputs);
+  require((images.radii || !request.in.count) && (images.features || !request.in.features),
+          "radii and features");
   // Reads the environment, which Python code may change as soon as the GIL is released.
   const splat::Kernels<T>& kernels = splat::kernels<T>();
   nb::gil_scoped_release release;
@@ -70,16 +123,27 @@ void backward(const splat::State<T>& state, const nb::dict& settings, const nb::
               const nb::dict& outputs, const nb::dict& d_outputs, const nb::dict& d_inputs,
               bool features_zeroed) {
   const splat::Request<T> request = request_from<T>(settings, inputs);
-  const splat::Images<T> images = images_from<T>(outputs);
-  const splat::ImageGradients<T> d_images = {
-      pointer<const T>(d_outputs, "rgb"), pointer<const T>(d_outputs, "depth"),
-      pointer<const T>(d_outputs, "alpha"), pointer<const T>(d_outputs, "features")};
-  const splat::GaussianGradients<T> gradients = {
-      pointer<T>(d_inputs, "means"),          pointer<T>(d_inputs, "quaternions"),
-      pointer<T>(d_inputs, "scales"),         pointer<T>(d_inputs, "covariances"),
-      pointer<T>(d_inputs, "opacities"),      pointer<T>(d_inputs, "sh"),
-      pointer<T>(d_inputs, "colors"),         pointer<T>(d_inputs, "features"),
-      pointer<T>(d_inputs, "screen_offsets"), pointer<T>(d_inputs, "cam_from_world")};
+  const Sizes n(settings);
+  const splat::Raster<T>& first = state.layers.front().raster;
+  const splat::Raster<T>& last = state.layers.back().raster;
+  if (state.count != n.count || int64_t(first.width) * first.height != n.pixels ||
+      (request.in.features && int64_t(last.width) * last.height != n.cells))
+    throw std::invalid_argument("expected the settings of the forward pass, found other sizes");
+  const splat::Images<T> images = images_from<T>(n, outputs);
+  const splat::ImageGradients<T> d_images = {pointer<const T>(d_outputs, "rgb", 3 * n.pixels),
+                                             pointer<const T>(d_outputs, "depth", n.pixels),
+                                             pointer<const T>(d_outputs, "alpha", n.pixels),
+                                             pointer<const T>(d_outputs, "features", n.channels * n.cells)};
+  const splat::GaussianGradients<T> gradients = {pointer<T>(d_inputs, "means", 3 * n.count),
+                                                 pointer<T>(d_inputs, "quaternions", 4 * n.count),
+                                                 pointer<T>(d_inputs, "scales", 3 * n.count),
+                                                 pointer<T>(d_inputs, "covariances", 6 * n.count),
+                                                 pointer<T>(d_inputs, "opacities", n.count),
+                                                 pointer<T>(d_inputs, "sh", 3 * n.bases * n.count),
+                                                 pointer<T>(d_inputs, "colors", 3 * n.count),
+                                                 pointer<T>(d_inputs, "features", n.channels * n.count),
+                                                 pointer<T>(d_inputs, "screen_offsets", 2 * n.count),
+                                                 pointer<T>(d_inputs, "cam_from_world", 12)};
   nb::gil_scoped_release release;
   splat::backward(request, state, images, d_images, gradients, features_zeroed);
 }

@@ -3,6 +3,9 @@
 
 #include <nanobind/ndarray.h>
 
+#include <stdexcept>
+#include <string>
+
 #include "cpu/training.h"
 
 namespace nb = nanobind;
@@ -13,14 +16,26 @@ namespace {
 template <class T>
 using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
+// The address of an array of `size` numbers, which its owner keeps alive.
+template <class T>
+T* sized(nb::handle array, size_t size) {
+  const auto given = nb::cast<Array<T>>(array, false);  // a converted copy would not live
+  if (given.size() != size)
+    throw std::invalid_argument("expected " + std::to_string(size) + " numbers, found " +
+                                std::to_string(given.size()));
+  return given.data();
+}
+
 // `gradient`: of (1 - lambda) L1 + lambda (1 - SSIM), an array like `rendered`, or None.
 template <class T>
 nb::tuple photometric_of(Array<const T> rendered, Array<const T> target, nb::object gradient, double lambda,
                          int threads) {
+  T* const out = gradient.is_none() ? nullptr : sized<T>(gradient, rendered.size());
+  if (rendered.ndim() != 3 || rendered.shape(0) != 3 || target.size() != rendered.size())
+    throw std::invalid_argument("expected images of one shape, [3, H, W]");
   const double pixels = double(rendered.size());
-  const PhotometricJob<T> job = photometric_job(
-      rendered.data(), target.data(), gradient.is_none() ? nullptr : nb::cast<Array<T>>(gradient).data(),
-      int(rendered.shape(2)), int(rendered.shape(1)), lambda);
+  const PhotometricJob<T> job = photometric_job(rendered.data(), target.data(), out, int(rendered.shape(2)),
+                                                int(rendered.shape(1)), lambda);
   const TrainingKernels<T>& kernels = training_kernels<T>();
   PhotometricSums sums;
   {
@@ -34,13 +49,15 @@ nb::tuple photometric_of(Array<const T> rendered, Array<const T> target, nb::obj
 template <class T>
 AdamJob<T> adam_job(nb::handle item, double beta1, double beta2, double eps) {
   const nb::tuple fields = nb::cast<nb::tuple>(item);
-  const auto value = nb::cast<Array<T>>(fields[0]);
+  const auto value = nb::cast<Array<T>>(fields[0], false);
+  if (value.ndim() != 2 || value.size() == 0)
+    throw std::invalid_argument("expected parameters of shape [N, D], none of them empty");
   AdamJob<T> job{};
   job.value = value.data();
-  job.gradient = nb::cast<Array<const T>>(fields[1]).data();
-  job.mean = nb::cast<Array<T>>(fields[2]).data();
-  job.square = nb::cast<Array<T>>(fields[3]).data();
-  if (!fields[4].is_none()) job.visible = nb::cast<Array<const uint8_t>>(fields[4]).data();
+  job.gradient = sized<const T>(fields[1], value.size());
+  job.mean = sized<T>(fields[2], value.size());
+  job.square = sized<T>(fields[3], value.size());
+  if (!fields[4].is_none()) job.visible = sized<const uint8_t>(fields[4], value.shape(0));
   job.rows = int64_t(value.shape(0));
   job.width = int(value.shape(1));
   job.step =

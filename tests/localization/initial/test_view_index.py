@@ -172,6 +172,17 @@ def test_a_broken_file_is_a_user_error(tmp_path: Path) -> None:
         load_index(tmp_path / FILE_NAME)
 
 
+@pytest.mark.parametrize("name", ["poses", "descriptors", "words", "mean"])
+def test_tensors_that_do_not_fit_or_are_not_finite_are_a_user_error(
+    index: ViewIndex, tmp_path: Path, name: str
+) -> None:
+    tensor = getattr(index, name)
+    for broken in (tensor * torch.nan, tensor[1:], tensor[..., None], tensor.new_zeros(())):
+        save_index(replace(index, **{name: broken}), tmp_path / FILE_NAME)
+        with pytest.raises(GSplatLocError, match="expected an index of views"):
+            load_index(tmp_path / FILE_NAME)
+
+
 def test_pooled_descriptors_have_unit_length_whatever_the_size_of_the_map() -> None:
     generator = torch.Generator().manual_seed(2)
     dense = F.normalize(torch.randn(64, 6, 7, generator=generator), dim=0)

@@ -53,8 +53,8 @@ void normal_equations(const AlignmentJob<T>& job, int threads, double* sums) {
     const int64_t begin = item * kSampleChunk;
     kernel(job, begin, std::min(job.count, begin + kSampleChunk), parts.data() + item * kAlignmentSums);
   };
-  const int members = int(std::clamp<int64_t>(chunks / kChunksPerThread, 1, threads));
-  if (members == 1) {
+  const int members = int(std::min<int64_t>(threads, chunks / kChunksPerThread));
+  if (members <= 1) {
     for (int64_t item = 0; item < chunks; ++item) body(item, 0);
   } else {
     Team(members).each(chunks, body);

@@ -328,6 +328,7 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
       features && request.feature_width == camera.width && request.feature_height == camera.height;
   State<T> state;
   state.kernels = &kernels;
+  state.count = count;
   state.layers.push_back({raster_of(camera, camera.width, camera.height), {}, {}, true, shared});
   if (features && !shared)
     state.layers.push_back(

@@ -31,6 +31,7 @@ struct State {
   };
   std::vector<Layer> layers;  // the image, then the features unless they have its size
   const Kernels<T>* kernels = nullptr;
+  int64_t count = 0;  // of Gaussians
 
   State() = default;
   State(State&&) = default;

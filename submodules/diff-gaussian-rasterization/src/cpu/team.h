@@ -9,7 +9,8 @@ namespace splat {
 
 class Team {
  public:
-  explicit Team(int threads) : threads_(threads) {}  // >= 1; fewer where the system refuses to start them
+  // At least one thread, and fewer than asked for where the system refuses to start them.
+  explicit Team(int threads) : threads_(threads < 1 ? 1 : threads) {}
 
   int size() const { return threads_; }
 

@@ -58,7 +58,7 @@ void adam(const std::vector<AdamJob<T>>& jobs, int threads, const TrainingKernel
     for (int64_t row = 0; row < job.rows; row += rows)
       chunks.push_back({&job, row, std::min(row + rows, job.rows)});
   }
-  Team team(int(std::clamp<int64_t>(int64_t(chunks.size()), 1, threads)));
+  Team team(int(std::min<int64_t>(threads, int64_t(chunks.size()))));
   team.each(int64_t(chunks.size()), [&](int64_t item, int) {
     const Chunk& chunk = chunks[item];
     kernels.adam(*chunk.job, chunk.first, chunk.last);

@@ -1,0 +1,141 @@
+"""The readers of files: how to write a valid input, and how to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gsplatloc.datasets import cambridge, photos, seven_scenes, twelve_scenes
+from gsplatloc.datasets.archives import extract
+from gsplatloc.datasets.layout import is_complete
+from gsplatloc.datasets.pseudo_ground_truth import read_pseudo_ground_truth
+from gsplatloc.datasets.visual_sfm import read_nvm
+from gsplatloc.localization.initial.view_index import load_index
+from gsplatloc.localization.io.pose_files import read_pose_file
+from gsplatloc.localization.landmarks.file import load_landmarks
+from gsplatloc.localization.queries import camera_of_file, exif_focal
+from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.log import TrainingLog
+from gsplatloc.scene import images
+from gsplatloc.scene.checkpoint import load_checkpoint
+from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.map_config import longest_side, read_cameras, read_config
+from gsplatloc.scene.readers import read_scene
+from gsplatloc.scene.readers.point_cloud import read_points
+from gsplatloc.visualization.plots import training_curves
+from tests.fuzz import native, seeds
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader."""
+
+    build: Callable[[Path], None]  # writes a valid input into a folder
+    reads: tuple[Callable[[Path], Any], ...]  # each is to return, or to raise a GSplatLocError
+    alone: bool = False  # whether every file is an input of its own
+
+
+def scene(root: Path) -> None:
+    found = read_scene(root)
+    for view in (*found.train[:2], *found.test[:1]):
+        assert view.load_image().shape == (view.camera.height, view.camera.width, 3)
+        assert bool(view.cam_from_world.isfinite().all())
+        if view.load_depth:
+            view.load_depth()
+
+
+def each(pattern: str, read: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """Reads every file of a name."""
+
+    def run(root: Path) -> None:
+        for path in sorted(root.glob(pattern)):
+            read(path)
+
+    return run
+
+
+def poses(root: Path) -> None:
+    for pose in read_pose_file(root, seeds.NAMES).values():
+        assert bool(pose.cam_from_world.isfinite().all())
+
+
+def cache(root: Path) -> None:
+    opened, view = FeatureCache(root, seeds.Extractor()), seeds.views(root)[0]
+    for folder in (path for path in root.iterdir() if path.is_dir()):
+        folder.rmdir()  # in the place of an entry: commands print what the system says of it
+    assert opened.load(view).dense.shape == (4, 2, 3) and opened.load_dense(view).shape == (4, 2, 3)
+    assert opened.load_keypoints(view).xy.shape == (3, 2)
+
+
+TARGETS: dict[str, Target] = {
+    "colmap_binary": Target(seeds.colmap_binary, (scene, lambda root: poses(root / "sparse" / "0"))),
+    "colmap_text": Target(seeds.colmap_text, (scene, lambda root: poses(root / "sparse" / "0"))),
+    "transforms": Target(seeds.transforms, (scene,)),
+    "posed_folders": Target(seeds.posed_folders, (scene,)),
+    "tum": Target(seeds.tum, (scene,)),
+    "replica": Target(seeds.replica, (scene,)),
+    "pose_files": Target(
+        seeds.pose_files,
+        (
+            lambda root: poses(root / "pgt.txt"),
+            lambda root: read_pose_file(root / "tum.txt", ("1.png", "2.png")),
+        ),
+        alone=True,
+    ),
+    "data_sets": Target(
+        seeds.data_sets,
+        (
+            lambda root: read_nvm(root / "reconstruction.nvm"),
+            lambda root: cambridge.read_dataset_file(root / "dataset_train.txt"),
+            lambda root: seven_scenes.read_split(root / "TrainSplit.txt"),
+            lambda root: twelve_scenes.read_focal_length(root / "info.txt"),
+            lambda root: twelve_scenes.read_test_range(root / "split.txt"),
+            lambda root: is_complete(root, {"poses": "pgt", "depth": "none"}),
+            lambda root: read_pseudo_ground_truth(root / "pgt.txt"),
+        ),
+        alone=True,
+    ),
+    "images": Target(
+        seeds.photos,
+        (
+            each("a*", images.decode_rgb),
+            each("*", images.decode_upright),
+            each("d.*", images.decode_depth),
+            each("*", images.upright_size),
+        ),
+        alone=True,
+    ),
+    "photos": Target(
+        seeds.photos,
+        (
+            lambda root: photos.collect(root, root / "out", 5, 20),
+            each("a*", exif_focal),
+            each("a*", camera_of_file),
+        ),
+        alone=True,
+    ),
+    "ply": Target(
+        seeds.ascii_splat, (lambda root: load_gaussians(root / "ascii.ply"), each("*.ply", read_points))
+    ),
+    "splat_map": Target(seeds.splat_map, (load_gaussians,)),
+    "map": Target(
+        seeds.a_map,
+        (
+            read_config,
+            read_cameras,
+            longest_side,
+            each("landmarks*", load_landmarks),
+            each("views*", load_index),
+            each("checkpoint*", load_checkpoint),
+        ),
+        alone=True,
+    ),
+    "training_log": Target(
+        seeds.training_log, (each("*.jsonl", training_curves), lambda root: TrainingLog(root, 2))
+    ),
+    "feature_cache": Target(seeds.feature_cache, (cache,)),
+    "native": Target(native.build, (native.call,)),
+    "archives": Target(
+        seeds.archive, (each("*.zip", lambda path: extract(path, path.parent / "out")),), alone=True
+    ),
+}
