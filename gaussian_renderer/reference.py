@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from gsplatloc.gaussian_renderer import sh as spherical_harmonics
 from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult, Splats
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.harmonics import MAX_DEGREE
 from gsplatloc.utils import se3
 
 MAX_ALPHA = 0.99  # so that 1 / (1 - alpha) is finite
@@ -95,7 +96,7 @@ def degree_in_use(sh: Tensor, options: RenderOptions) -> int:
     """The spherical-harmonics degree to evaluate: that of the options, at most that of `sh`."""
     available = round(sh.shape[1] ** 0.5) - 1
     wanted = available if options.sh_degree is None else options.sh_degree
-    return min(wanted, available, spherical_harmonics.MAX_DEGREE)
+    return min(wanted, available, MAX_DEGREE)
 
 
 def covariances(quaternions: Tensor, scales: Tensor) -> Tensor:

@@ -5,23 +5,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from gsplatloc.scene.feature_file import FEATURES_NAME, check_decoder, read_features, write_features
+from gsplatloc.scene.formats import is_splat_file, read_splat, write_splat
+from gsplatloc.scene.formats.ply import OLD_FEATURE_PREFIX, columns
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.ply import read_vertices, write_vertices
+from gsplatloc.scene.ply import read_vertices
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, decoding
 
 _PLY_NAME = "point_cloud.ply"
-_REQUIRED = ("x", "y", "z", *(f"f_dc_{i}" for i in range(3)), "opacity")
-_REQUIRED += (*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
-_OPAQUE = 30.0  # logit: the opacity is 1 in single precision
-_SH_REST_COUNTS = (0, 9, 24, 45, 72)  # of f_rest_* properties, degree 0 to 4
-# Maps of versions up to 0.1 hold descriptors in the .ply, and the decoder of --speedup in a file beside it.
-_OLD_FEATURE_PREFIX = "semantic_"
+# Maps of versions up to 0.1 hold the decoder of --speedup in a file beside the .ply, and descriptors in it.
 _OLD_DECODER_NAME = "feature_decoder.safetensors"
 
 
@@ -38,12 +34,12 @@ def saved_iterations(map_dir: Path | str) -> list[int]:
 
 
 def find_ply(map_dir: Path | str, iteration: int | None = None) -> Path:
-    """The .ply of a map at `iteration`, by default the latest; a path of a .ply file is returned as it is.
+    """The .ply of a map at `iteration`, by default the latest; the path of a splat file is returned as it is.
 
     Raises GSplatLocError if there is none.
     """
     map_dir = Path(map_dir)
-    if map_dir.suffix == ".ply":
+    if is_splat_file(map_dir) and not map_dir.is_dir():
         return map_dir
     iterations = saved_iterations(map_dir)
     if not iterations:
@@ -71,7 +67,7 @@ def save_gaussians(map_dir: Path | str, iteration: int, gaussians: Gaussians) ->
     else:
         features.unlink(missing_ok=True)  # of an earlier run
     path.with_name(_OLD_DECODER_NAME).unlink(missing_ok=True)
-    write_ply(path, gaussians)
+    write_splat(path, gaussians)
     return path
 
 
@@ -87,12 +83,12 @@ def report_later_iterations(map_dir: Path | str, iteration: int) -> None:
 
 
 def load_gaussians(map_dir: Path | str, iteration: int | None = None) -> Gaussians:
-    """The Gaussians of a map (its latest iteration by default) with descriptors, or those of any splat .ply.
+    """The Gaussians of a map (its latest iteration by default) with descriptors, or those of any splat file.
 
     Raises GSplatLocError if there are none.
     """
     path = find_ply(map_dir, iteration)
-    return with_descriptors(read_ply(path), path)
+    return with_descriptors(read_splat(path), path)
 
 
 def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
@@ -100,8 +96,10 @@ def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
     beside = map_files(ply, descriptors=True)[1:]
     if beside and beside[0].name == FEATURES_NAME:
         return read_features(beside[0], gaussians)
-    vertices = read_vertices(ply, lambda name: name.startswith(_OLD_FEATURE_PREFIX))
-    features = _columns(vertices, _OLD_FEATURE_PREFIX)
+    if ply.name != _PLY_NAME:  # a splat of another tool
+        return gaussians
+    vertices = read_vertices(ply, lambda name: name.startswith(OLD_FEATURE_PREFIX))
+    features = torch.from_numpy(columns(vertices, OLD_FEATURE_PREFIX))
     if len(features) != len(gaussians) or not bool(features.isfinite().all()):
         raise GSplatLocError(f"expected finite Gaussians in {ply}, found NaN or infinity: train anew")
     decoder = _read_old_decoder(beside[0], features.shape[1]).to(gaussians.device) if beside else None
@@ -111,84 +109,3 @@ def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
 def _read_old_decoder(path: Path, channels: int) -> torch.Tensor:
     with decoding("a feature decoder", path, "train anew"):
         return check_decoder(load_file(path)["feature_decoder"], channels, path)
-
-
-def write_ply(path: Path | str, gaussians: Gaussians) -> None:
-    """Write Gaussians, without descriptors, with the properties of 3D Gaussian splatting, as float32.
-
-    The values are the stored parameters (log scales, opacity logits). SH coefficients beyond degree 0 are
-    ordered channel by channel: f_rest_0 .. f_rest_{K-2} belong to red.
-    """
-    columns = {name: tensor.detach().cpu().float() for name, tensor in gaussians.per_gaussian().items()}
-    rest = columns["sh"][:, 1:].transpose(1, 2).flatten(1)
-    groups = [
-        (["x", "y", "z"], columns["means"]),
-        (["nx", "ny", "nz"], torch.zeros_like(columns["means"])),
-        ([f"f_dc_{i}" for i in range(3)], columns["sh"][:, 0]),
-        ([f"f_rest_{i}" for i in range(rest.shape[1])], rest),
-        (["opacity"], columns["opacity_logits"][:, None]),
-        ([f"scale_{i}" for i in range(3)], columns["log_scales"]),
-        ([f"rot_{i}" for i in range(4)], columns["quaternions"]),
-    ]
-    names = [name for group, _ in groups for name in group]
-    table = torch.cat([values for _, values in groups], 1).numpy()
-    write_vertices(path, np.ascontiguousarray(table).view(np.dtype([(name, "<f4") for name in names]))[:, 0])
-
-
-def read_ply(path: Path | str) -> Gaussians:
-    """Read Gaussians, without descriptors, from a .ply of any splatting tool."""
-    vertices = read_vertices(path, lambda name: not name.startswith(_OLD_FEATURE_PREFIX))
-    names = vertices.dtype.names or ()
-    missing = [name for name in _REQUIRED if name not in names]
-    if missing:
-        raise GSplatLocError(
-            f"expected 3D Gaussians in {path}, found no property '{missing[0]}': pass a splat"
-        )
-    count = len(vertices)
-    base, rest = _columns(vertices, "f_dc_"), _columns(vertices, "f_rest_")
-    if rest.shape[1] not in _SH_REST_COUNTS:
-        raise GSplatLocError(f"expected 0, 9, 24, 45 or 72 f_rest_* in {path}, found {rest.shape[1]}")
-    rest = rest.reshape(count, 3, rest.shape[1] // 3).transpose(1, 2)
-    gaussians = Gaussians(
-        means=torch.from_numpy(np.stack([vertices[axis].astype(np.float32) for axis in "xyz"], 1)),
-        quaternions=_columns(vertices, "rot_"),
-        log_scales=_columns(vertices, "scale_"),
-        opacity_logits=torch.from_numpy(vertices["opacity"].astype(np.float32)),
-        sh=torch.cat([base[:, None], rest], 1).contiguous(),
-        features=torch.zeros(count, 0),
-    )
-    return _without_broken_rows(gaussians, Path(path))
-
-
-def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
-    """Leave out, with a count on stderr, Gaussians that other tools write with NaN or infinite values.
-
-    A scale of -inf has no size, an opacity of -inf cannot be seen, one of +inf is opaque: that is kept.
-    """
-    logits = gaussians.opacity_logits
-    gaussians = replace(gaussians, opacity_logits=torch.where(logits.isposinf(), _OPAQUE, logits))
-    usable = gaussians.quaternions.norm(dim=1) > 0
-    for tensor in gaussians.per_gaussian().values():
-        usable &= tensor.reshape(len(tensor), tensor[:1].numel()).isfinite().all(1)
-    if bool(usable.all()):
-        return gaussians
-    if not bool(usable.any()):
-        raise GSplatLocError(f"expected finite Gaussians in {path}, found NaN or infinity in all: train anew")
-    if path.name == _PLY_NAME and path.with_name(FEATURES_NAME).is_file():
-        raise GSplatLocError(
-            f"expected finite Gaussians in {path}, found NaN or infinity in {int((~usable).sum())}, which"
-            f" {FEATURES_NAME} describes: train anew"
-        )
-    log(f"{path}: left out {int((~usable).sum())} of {len(usable)} Gaussians: not finite", stream=sys.stderr)
-    return gaussians.select(usable)
-
-
-def _columns(vertices: np.ndarray, prefix: str) -> torch.Tensor:
-    """The properties prefix0, prefix1, ... of vertices [N] in the order of their numbers, [N, C] float32."""
-    names = vertices.dtype.names or ()
-    found = [name for name in names if re.fullmatch(rf"{prefix}\d+", name)]
-    found.sort(key=lambda name: (len(name), name))
-    table = np.zeros((len(vertices), len(found)), np.float32)
-    for column, name in enumerate(found):
-        table[:, column] = vertices[name]
-    return torch.from_numpy(table)

@@ -123,11 +123,14 @@ def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
 
 
 def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
-    """The mapping views that `write_cameras` wrote; raises GSplatLocError if there are none.
+    """The mapping views that `write_cameras` wrote, of a map or of a .json file.
+
+    Raises GSplatLocError if there are none.
 
     3D Gaussian splatting's own files have no principal point: it is the image's centre.
     """
-    path = Path(map_dir) / CAMERAS_NAME
+    path = Path(map_dir)
+    path = path if path.suffix == ".json" else path / CAMERAS_NAME
     try:
         return [_posed_camera(entry) for entry in _entries(path)]
     except _ENTRY_ERRORS as error:

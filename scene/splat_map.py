@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from gsplatloc.scene.cameras import PosedCamera
-from gsplatloc.scene.export import find_ply, map_files, read_ply, with_descriptors
+from gsplatloc.scene.export import find_ply, map_files, with_descriptors
+from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import CAMERAS_NAME, map_frame, read_cameras
 from gsplatloc.scene.map_frame import MapFrame
@@ -40,7 +41,7 @@ class SplatMap:
 
         Raises `GSplatLocError` if the map has no Gaussians.
         """
-        return read_ply(self._ply).to(self.device)
+        return read_splat(self._ply).to(self.device)
 
     @cached_property
     def described(self) -> Gaussians:

@@ -16,6 +16,7 @@ from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES
 from gsplatloc.localization.localizer import DEFAULT_STAGES
 from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.scene.formats import SPLAT_FORMATS
 from gsplatloc.scene.readers import READERS
 from gsplatloc.utils.registry import Entry
 
@@ -125,6 +126,7 @@ FAMILIES = {
     "localization/refine/": REFINERS,
     "localization/features/": EXTRACTORS,
     "localization/matching/images/": IMAGE_MATCHERS,
+    "scene/formats/": SPLAT_FORMATS,
     "scene/readers/": READERS,
 }
 

@@ -17,7 +17,8 @@ from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.localizer import DEFAULT_STAGES, INITIAL, Localizer, LocalizerOptions, map_bytes
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.scene.export import find_ply, map_files, read_ply
+from gsplatloc.scene.export import find_ply, map_files
+from gsplatloc.scene.formats import read_splat
 from gsplatloc.utils.io import read_json
 
 Figures = dict[str, Any]
@@ -46,7 +47,7 @@ def mapping_summary(map_folder: Path) -> Figures:
         **{key: quality.get(key) for key in ("psnr", "depth_error_m", "depth_within_2")},
         "landmark_bytes": landmarks,
         "bytes": landmarks + sum(path.stat().st_size for path in files),
-        "gaussians": len(read_ply(ply)),
+        "gaussians": len(read_splat(ply)),
     }
 
 

@@ -17,7 +17,7 @@ import tyro
 from gsplatloc.cli import COMMANDS
 from gsplatloc.cli.setup import COMMANDS as SETUP_COMMANDS
 
-_MARK = re.compile(r"<!-- options: gsplatloc ([a-z0-9 ]+) -->")
+_MARK = re.compile(r"<!-- options: gsplatloc ([a-z0-9 -]+) -->")
 _DEFAULT = re.compile(r"\s*\((?:default: (?P<default>.*)|(?P<required>required)|repeatable)\)\s*$", re.DOTALL)
 
 

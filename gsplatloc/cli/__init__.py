@@ -15,6 +15,8 @@ COMMANDS = {
     "track": ("gsplatloc.cli.track", "track an RGB-D sequence and map it"),
     "render": ("gsplatloc.cli.render", "render a map to images and a film"),
     "view": ("gsplatloc.cli.view", "view a map in the browser"),
+    "from-splat": ("gsplatloc.cli.from_splat", "make a map of a splat without photographs"),
+    "export": ("gsplatloc.cli.export", "write a map as a .spz, .glb, .splat, ... for other programs"),
     "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),
 }
 

@@ -18,6 +18,8 @@ from benchmarks.performance.gate import GateArguments
 from benchmarks.systems.convergence import ConvergenceArguments
 from benchmarks.systems.refinement import RefinementArguments
 from benchmarks.systems.rgbd import RgbdArguments
+from gsplatloc.arguments.export import parse_export_arguments
+from gsplatloc.arguments.from_splat import parse_from_splat_arguments
 from gsplatloc.arguments.localization import parse_localize_arguments
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
@@ -46,6 +48,8 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "track": parse_tracking_arguments,
     "render": parse_render_arguments,
     "view": parse_view_arguments,
+    "export": parse_export_arguments,
+    "from-splat": parse_from_splat_arguments,
     "setup 7scenes": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
     "setup images": lambda words: tyro.cli(setup_images.Arguments, args=words),
     "setup room": lambda words: tyro.cli(make_room.Arguments, args=words),

@@ -28,7 +28,7 @@ def hook() -> ModuleType:
 
 def test_the_reference_has_a_place_for_every_command(hook: ModuleType) -> None:
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"<!-- options: gsplatloc ([a-z0-9 ]+) -->", page)) == set(hook.commands())
+    assert set(re.findall(r"<!-- options: gsplatloc ([a-z0-9 -]+) -->", page)) == set(hook.commands())
 
 
 def test_options_come_from_the_parsers(hook: ModuleType) -> None:

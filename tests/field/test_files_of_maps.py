@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.checkpoint import load_checkpoint
-from gsplatloc.scene.export import read_ply, write_ply
+from gsplatloc.scene.formats import read_splat, write_splat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import (
     MapConfig,
@@ -48,8 +48,8 @@ def test_rows_that_are_not_finite_are_left_out_with_a_count(
 ) -> None:
     broken = gaussians()
     getattr(broken, name)[2].view(-1)[-1] = value
-    write_ply(tmp_path / "splat.ply", broken)
-    found = read_ply(tmp_path / "splat.ply")
+    write_splat(tmp_path / "splat.ply", broken)
+    found = read_splat(tmp_path / "splat.ply")
     torch.testing.assert_close(found.means, gaussians().means[[0, 1, 3, 4, 5]])
     assert "left out 1 of 6 Gaussians" in capsys.readouterr().err
 
@@ -57,8 +57,8 @@ def test_rows_that_are_not_finite_are_left_out_with_a_count(
 def test_an_infinite_opacity_logit_is_opaque_and_its_negative_is_invisible(tmp_path: Path) -> None:
     broken = gaussians()
     broken.opacity_logits[:2] = torch.tensor([torch.inf, -torch.inf])
-    write_ply(tmp_path / "splat.ply", broken)
-    found = read_ply(tmp_path / "splat.ply")
+    write_splat(tmp_path / "splat.ply", broken)
+    found = read_splat(tmp_path / "splat.ply")
     assert len(found) == 5 and found.opacities[0] == 1
 
 
@@ -69,7 +69,7 @@ def test_a_count_in_a_ply_header_allocates_nothing(tmp_path: Path, count: str) -
         header = f"format {layout} 1.0\nelement vertex {count}\nproperty float x"
         path.write_text(f"ply\n{header}\nend_header\n")
         with pytest.raises(GSplatLocError, match=r"splat\.ply"):
-            read_ply(path)
+            read_splat(path)
 
 
 def test_cameras_of_vanilla_3dgs_have_their_principal_point_in_the_centre(tmp_path: Path) -> None:

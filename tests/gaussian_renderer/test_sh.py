@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gsplatloc.gaussian_renderer import sh
+from gsplatloc.scene.harmonics import basis, rotated
 
 
 def sphere(count: int) -> torch.Tensor:
@@ -25,16 +26,16 @@ def quadrature() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_the_basis_is_orthonormal() -> None:
     directions, weights = quadrature()
-    basis = sh.basis(directions, 3)
-    gram = basis.T @ (weights[:, None] * basis)
+    functions = basis(directions, 3)
+    gram = functions.T @ (weights[:, None] * functions)
     assert torch.allclose(gram, torch.eye(16, dtype=torch.float64), atol=1e-6)
 
 
 @pytest.mark.parametrize("degree", range(4))
 def test_each_degree_is_a_prefix_of_the_next(degree: int) -> None:
     directions = sphere(20)
-    full = sh.basis(directions, 3)
-    assert torch.equal(sh.basis(directions, degree), full[:, : (degree + 1) ** 2])
+    full = basis(directions, 3)
+    assert torch.equal(basis(directions, degree), full[:, : (degree + 1) ** 2])
 
 
 def test_degree_zero_is_the_same_from_everywhere() -> None:
@@ -48,3 +49,14 @@ def test_degree_zero_is_the_same_from_everywhere() -> None:
 def test_colors_are_never_negative() -> None:
     coefficients = torch.full((5, 1, 3), -10.0)
     assert sh.colors(coefficients, torch.rand(5, 3), torch.zeros(3), 0).max() == 0
+
+
+@pytest.mark.parametrize("degree", range(4))
+def test_rotated_coefficients_give_the_colour_of_the_direction_before_the_rotation(degree: int) -> None:
+    coefficients = torch.rand(20, (degree + 1) ** 2, 3, dtype=torch.float64)
+    rotation = torch.linalg.qr(sphere(3)).Q
+    rotation = rotation * rotation.det()
+    directions = sphere(20)
+    before = (basis(directions, degree)[..., None] * coefficients).sum(1)
+    after = (basis(directions @ rotation.T, degree)[..., None] * rotated(coefficients, rotation)).sum(1)
+    assert torch.allclose(before, after, atol=1e-10)

@@ -23,7 +23,7 @@ def make_gaussians(count: int = 5, degree: int = 2, channels: int = 4) -> Gaussi
 
 def write_old_map(folder: Path, gaussians: Gaussians) -> Path:
     """A map as versions up to 0.1 wrote it: descriptors in the .ply, the decoder beside it."""
-    export.write_ply(path := export.ply_path(folder, 1), gaussians)
+    export.write_splat(path := export.ply_path(folder, 1), gaussians)
     standard = read_vertices(path)
     channels = gaussians.features.shape[1]
     fields = [*standard.dtype.descr, *((f"semantic_{i}", "<f4") for i in range(channels))]

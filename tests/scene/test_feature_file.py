@@ -35,7 +35,7 @@ def test_descriptors_of_an_edited_ply_are_refused_in_one_line(
 ) -> None:
     gaussians = make_gaussians()
     path = export.save_gaussians(tmp_path, 7, gaussians)
-    export.write_ply(path, gaussians.select(torch.tensor(order)))
+    export.write_splat(path, gaussians.select(torch.tensor(order)))
     with pytest.raises(GSplatLocError, match=found) as error:
         export.load_gaussians(tmp_path)
     assert "\n" not in str(error.value) and "features.safetensors" in str(error.value)
@@ -88,7 +88,7 @@ def test_wrong_tensors_are_a_users_error(
 
 def test_a_ply_of_another_name_in_a_maps_folder_has_no_descriptors(tmp_path: Path) -> None:
     path = export.save_gaussians(tmp_path, 7, make_gaussians())
-    export.write_ply(cropped := path.with_name("cropped.ply"), make_gaussians().select(torch.tensor([2])))
+    export.write_splat(cropped := path.with_name("cropped.ply"), make_gaussians().select(torch.tensor([2])))
     assert export.load_gaussians(cropped).features.shape == (1, 0)
     assert export.load_gaussians(path).features.shape == (4, 3)
 

@@ -242,12 +242,12 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
     gaussians: Gaussians, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise GSplatLocError("expected to write views.safetensors, found: Permission denied")
 
     monkeypatch.setattr("gsplatloc.localization.initial.view_index.save_index", refuse)
     index = cached_index(tmp_path / FILE_NAME, gaussians, VIEWS, PatchExtractor(), OPTIONS)  # type: ignore[arg-type]
     assert len(index) == len(VIEWS)
-    assert "not saved (Permission denied)" in capsys.readouterr().err
+    assert "indexes this map in every run: expected to write" in capsys.readouterr().err
 
 
 def test_the_key_depends_on_the_shape_of_gaussians(gaussians: Gaussians) -> None:

@@ -1,0 +1,37 @@
+"""The command line of gsplatloc from-splat."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gsplatloc.arguments.command_line import parse
+from gsplatloc.mapping.from_splat import FromSplatOptions
+from gsplatloc.utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class FromSplatArguments:
+    """The options of gsplatloc from-splat."""
+
+    splat: tyro.conf.Positional[Path]
+    """splat file of any format, or folder of a map"""
+    model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+    """folder of the map that is written"""
+    cameras: Path
+    """cameras.json, transforms.json or COLMAP folder with the poses of the photographs"""
+    scale: float = 1.0
+    """factor of all lengths: metres per unit of the splat, for poses in metres"""
+    splats: tyro.conf.OmitArgPrefixes[FromSplatOptions] = field(default_factory=FromSplatOptions)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise GSplatLocError(f"expected a positive --scale, found {self.scale}: correct it")
+
+
+def parse_from_splat_arguments(argv: Sequence[str] | None = None) -> FromSplatArguments:
+    """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
+    return parse(FromSplatArguments, "Make a map of a splat without photographs.", argv)

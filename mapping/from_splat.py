@@ -1,0 +1,162 @@
+"""A map of a splat without photographs: the splat is rendered where a camera could be, and mapped from that.
+
+Renderings replace mapping images. Their poses are exact, so keypoints are matched and triangulated as in any
+other map, and rendered depth then verifies every landmark: a point that the splat does not show at its depth
+(floaters, reflections, wrong matches) is dropped. The Gaussians stay as they are.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization.alignment.rendered_view import shrunk, to_image
+from gsplatloc.localization.features import Keypoints, make_extractor
+from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
+from gsplatloc.localization.initial.view_index import cached_index
+from gsplatloc.localization.initial.virtual_views import virtual_views
+from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
+from gsplatloc.localization.landmarks.file import save_landmarks
+from gsplatloc.mapping.feature_cache import CachedKeypoints
+from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions
+from gsplatloc.mapping.train import Mapper
+from gsplatloc.mapping.triangulation import MIN_LENGTH, Tracks, triangulate
+from gsplatloc.scene.cameras import PosedCamera, Scene, View
+from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import MapConfig, read_cameras, write_cameras, write_config
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+
+PRESET = "splat"  # of such maps in config.json
+_MIN_ALPHA = 0.9  # a keypoint on something less opaque is left out
+_MAX_DEPTH_ERROR = 0.03  # relative difference between a landmark's depth and the rendered one
+_MAX_SIDE = 1280  # pixels of renderings at given cameras
+_MIN_LANDMARKS = 100  # fewer are no map
+
+
+@dataclass(frozen=True)
+class FromSplatOptions:
+    """How a splat is mapped."""
+
+    views: int = 160  # about how many renderings: at the given cameras first, then between and beside them
+    extractor: str = DescriptorOptions.extractor  # feature extractor, a name in `EXTRACTORS`
+    top_k: int = DescriptorOptions.top_k  # keypoints per rendering
+    device: str = "auto"  # auto (a GPU where one can be used), cpu, cuda or cuda:N
+    quiet: bool = False  # print nothing but errors
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise GSplatLocError(f"expected at least one rendering, found --views {self.views}: correct it")
+
+
+def map_splat(
+    gaussians: Gaussians,
+    output: Path | str,
+    source: Path,
+    cameras: Sequence[PosedCamera],
+    options: FromSplatOptions | None = None,
+) -> int:
+    """Write the map of a splat that was read from `source`; returns the number of landmarks.
+
+    `cameras` are poses from which the splat looks right: those of its photographs. Raises `GSplatLocError` if
+    too little of the splat can be seen.
+    """
+    options, output, start = options or FromSplatOptions(), Path(output), time.perf_counter()
+    device = rendering_device(options.device, quiet=options.quiet)
+    extractor = make_extractor(options.extractor, device, options.top_k)
+    gaussians = gaussians.to(device)
+    given = [replace(view, camera=shrunk(view.camera, _MAX_SIDE)) for view in cameras]
+    posed = given[:: max(1, len(given) // options.views)]
+    posed += virtual_views(gaussians, posed, options.views - len(posed))
+    views = [_rendered_view(gaussians, view, number) for number, view in enumerate(posed)]
+    settings = MappingOptions(
+        descriptors=DescriptorOptions(descriptors="aggregated", extractor=options.extractor),
+        output=OutputOptions(quiet=options.quiet),
+    )
+    scene = Scene(source.stem, source.parent, views, [])
+    mapper = Mapper(scene, output, settings, extractor, device)
+    mapper.cache.prepare(views, options.quiet)
+    mapper.tracks = _verified_tracks(gaussians, views, CachedKeypoints(mapper.cache, views))
+    landmarks = mapper.landmarks()
+    if len(landmarks) < _MIN_LANDMARKS:
+        raise GSplatLocError(
+            f"expected a splat with texture in {source}, found {len(landmarks)} landmarks in {len(views)}"
+            " renderings: check that --cameras belongs to it"
+        )
+    write_config(
+        output, MapConfig(str(source), preset=PRESET, extractor=extractor.version, top_k=options.top_k)
+    )
+    write_cameras(output, views)
+    save_landmarks(landmarks, output / LANDMARKS_NAME)
+    save_gaussians(output, 0, mapper.final_gaussians(gaussians))
+    # The views as they are read again: the index is recognised by a hash of their poses.
+    cached_index(output / INDEX_NAME, gaussians, read_cameras(output), extractor)
+    seconds = time.perf_counter() - start
+    log(f"map        {len(landmarks)} landmarks of {len(views)} renderings, {seconds:.0f} s", options.quiet)
+    return len(landmarks)
+
+
+def _rendered_view(gaussians: Gaussians, posed: PosedCamera, number: int) -> View:
+    """A view whose image is rendered when it is first asked for, and kept."""
+
+    @cache
+    def image() -> np.ndarray:
+        with torch.no_grad():
+            return to_image(render(gaussians, posed.camera, posed.cam_from_world, RenderOptions()).rgb)
+
+    name = f"rendered/{number:04d}.png"
+    return View(name, posed.camera, posed.cam_from_world.double(), Path(name), image)
+
+
+def _verified_tracks(gaussians: Gaussians, views: Sequence[View], keypoints: Sequence[Keypoints]) -> Tracks:
+    """Tracks of keypoints on opaque surfaces whose depth is the rendered one in at least three views."""
+    depths = [_depth_at(gaussians, view, found) for view, found in zip(views, keypoints)]
+    visible = [torch.nonzero(depth > 0)[:, 0] for depth in depths]
+    tracks = triangulate(
+        views, [found.select(index) for found, index in zip(keypoints, visible)], gaussians.device
+    )
+    poses = torch.stack([view.cam_from_world for view in views])
+    track, view = torch.from_numpy(tracks.observed_track), torch.from_numpy(tracks.observed_view)
+    rows = poses[view, 2]  # depth z = R_3 x + t_3
+    z = (rows[:, :3] * torch.from_numpy(tracks.positions)[track]).sum(1) + rows[:, 3]
+    seen = torch.tensor(
+        [float(depths[v][visible[v][k]]) for v, k in zip(view.tolist(), tracks.observed_keypoint.tolist())],
+        dtype=torch.float64,
+    )
+    agrees = ((seen - z).abs() < _MAX_DEPTH_ERROR * z).double()
+    supported = torch.zeros(len(tracks), dtype=torch.float64).index_add_(0, track, agrees)
+    return _selected(tracks, (supported >= MIN_LENGTH).numpy())
+
+
+@torch.no_grad()
+def _depth_at(gaussians: Gaussians, view: View, keypoints: Keypoints) -> torch.Tensor:
+    """Rendered depth [K] at keypoints; 0 where the splat is not opaque."""
+    rendered = render(gaussians, view.camera, view.cam_from_world, RenderOptions())
+    column, row = keypoints.xy.long().T
+    column, row = column.clamp(0, view.camera.width - 1), row.clamp(0, view.camera.height - 1)
+    depth = rendered.depth * (rendered.alpha >= _MIN_ALPHA)
+    return depth.cpu()[row, column]
+
+
+def _selected(tracks: Tracks, kept: np.ndarray) -> Tracks:
+    """The tracks in the mask `kept` [M], and their observations."""
+    rank = np.cumsum(kept) - 1
+    observed = kept[tracks.observed_track]
+    return replace(
+        tracks,
+        positions=tracks.positions[kept],
+        colors=tracks.colors[kept],
+        descriptors=tracks.descriptors[torch.from_numpy(kept)],
+        lengths=tracks.lengths[kept],
+        errors=tracks.errors[kept],
+        observed_track=rank[tracks.observed_track[observed]],
+        observed_view=tracks.observed_view[observed],
+        observed_keypoint=tracks.observed_keypoint[observed],
+    )

@@ -1,0 +1,113 @@
+"""Files of 3D Gaussians as other tools write them: one protocol, one file per format.
+
+A format is recognised by the first bytes of a file, else by its suffix. In memory a splat is always the
+stored parameters of 3DGS: log scales, opacity logits, quaternions wxyz, in the axes of a .ply (most often y
+points down).
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from gsplatloc.scene.feature_file import FEATURES_NAME
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.registry import Registry
+
+_HEAD = 4096  # bytes of a file from which its format is recognised
+_OPAQUE = 30.0  # logit: the opacity is 1 in single precision
+
+
+class SplatFormat(Protocol):
+    """Reads and writes one format, without descriptors. Both raise `GSplatLocError` where they cannot."""
+
+    suffix: str  # of its files, with the dot
+    changes: str  # what a written file loses or reorders; empty if it is read back bit by bit
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether a file that starts with `head` has this format."""
+        ...
+
+    def read(self, path: Path) -> Gaussians: ...
+
+    def write(self, path: Path, gaussians: Gaussians) -> None:
+        """Write the file, atomically."""
+        ...
+
+
+# Factories (the formats' classes) take no argument.
+SPLAT_FORMATS = Registry[SplatFormat]("splat format", __name__, has_options=False)
+
+
+def is_splat_file(path: Path) -> bool:
+    """Whether the name is that of a splat, in contrast to a map's folder."""
+    return path.name.lower().endswith(tuple(entry.make().suffix for entry in SPLAT_FORMATS.entries()))
+
+
+def read_splat(path: Path | str) -> Gaussians:
+    """The Gaussians, without descriptors, of a file of any of `SPLAT_FORMATS`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError:
+        raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
+    except OSError as error:
+        raise GSplatLocError(f"expected a splat in {path}, found {quoted(error)}: check the path") from None
+    formats = [entry.make() for entry in SPLAT_FORMATS.entries()]
+    for format in formats:
+        if format.matches(path, head):
+            return _without_broken_rows(format.read(path), path)
+    known = ", ".join(sorted(format.suffix for format in formats))
+    raise GSplatLocError(f"expected a splat ({known}) in {path}, found another kind of file: restore it")
+
+
+def splat_format(path: Path | str) -> str:
+    """The name of the format that a file called `path` is written in."""
+    entries = SPLAT_FORMATS.entries()
+    found = [entry for entry in entries if Path(path).name.lower().endswith(entry.make().suffix)]
+    if not found:
+        known = ", ".join(sorted(entry.make().suffix for entry in entries))
+        raise GSplatLocError(f"expected a file name that ends with one of {known}, found {path}: rename it")
+    return max(found, key=lambda entry: len(entry.make().suffix)).name  # .compressed.ply before .ply
+
+
+def write_splat(path: Path | str, gaussians: Gaussians, format: str | None = None) -> None:
+    """Write Gaussians, without descriptors, in `format`, by default that of the file's name."""
+    if len(gaussians) == 0 and (format or splat_format(path)) != "ply":
+        raise GSplatLocError(f"expected Gaussians to write to {path}, found none: relax the filters")
+    SPLAT_FORMATS[format or splat_format(path)].make().write(Path(path), gaussians)
+
+
+def broken(path: Path, found: object) -> GSplatLocError:
+    """The error of a splat file that cannot be read."""
+    return GSplatLocError(
+        f"expected a complete {path.suffix} splat in {path}, found {quoted(found)}: restore it"
+    )
+
+
+def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
+    """Leave out, with a count on stderr, Gaussians that other tools write with NaN or infinite values.
+
+    A scale of -inf has no size, an opacity of -inf cannot be seen, one of +inf is opaque: that is kept.
+    """
+    logits = gaussians.opacity_logits
+    gaussians = replace(gaussians, opacity_logits=torch.where(logits.isposinf(), _OPAQUE, logits))
+    usable = gaussians.quaternions.norm(dim=1) > 0
+    for tensor in gaussians.per_gaussian().values():
+        usable &= tensor.reshape(len(tensor), tensor[:1].numel()).isfinite().all(1)
+    if bool(usable.all()):
+        return gaussians
+    if not bool(usable.any()):
+        raise GSplatLocError(f"expected finite Gaussians in {path}, found NaN or infinity in all: train anew")
+    if path.with_name(FEATURES_NAME).is_file():
+        raise GSplatLocError(
+            f"expected finite Gaussians in {path}, found NaN or infinity in {int((~usable).sum())}, which"
+            f" {FEATURES_NAME} describes: train anew"
+        )
+    log(f"{path}: left out {int((~usable).sum())} of {len(usable)} Gaussians: not finite", stream=sys.stderr)
+    return gaussians.select(usable)

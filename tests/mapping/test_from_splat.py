@@ -1,0 +1,157 @@
+"""A map made of a splat alone: its landmarks, its files, and queries in it."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.cli.from_splat import scaled
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.alignment.rendered_view import to_image
+from gsplatloc.localization.initial.view_index import ViewIndexOptions, index_key, load_index
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.result import Status
+from gsplatloc.mapping.from_splat import FromSplatOptions, map_splat
+from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.scene.export import find_ply
+from gsplatloc.scene.formats import read_splat
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import read_cameras, read_config, write_cameras
+from gsplatloc.scene.poses_without_images import read_posed_cameras
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+
+CAMERA = Camera(240, 180, 170.0, 170.0, 120.0, 90.0)
+
+
+def make_room(per_side: int = 90, side: float = 4.0) -> Gaussians:
+    """A closed box, 4 x 3 x 4, y down, whose walls carry patches of random colours."""
+    generator = torch.Generator().manual_seed(1)
+    steps = (torch.arange(per_side) + 0.5) / per_side - 0.5
+    u, v = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
+    half = torch.tensor([side, 0.75 * side, side])
+    means, quaternions = [], []
+    for axis in range(3):
+        for sign in (-0.5, 0.5):
+            points = torch.stack([u, v], 1)
+            wall = torch.full((len(u), 3), sign)
+            wall[:, [other for other in range(3) if other != axis]] = points
+            means.append(wall * half)
+            turn = [[0.5**0.5, 0, 0.5**0.5, 0], [0.5**0.5, 0.5**0.5, 0, 0], [1.0, 0, 0, 0]][axis]
+            quaternions.append(torch.tensor(turn).expand(len(u), 4))
+    count = 6 * len(u)
+    size = side / per_side
+    patch = torch.rand(6, 30, 30, 3, generator=generator).repeat_interleave(3, 1).repeat_interleave(3, 2)
+    sh = (patch[:, :per_side, :per_side].reshape(count, 3) - 0.5) / 0.28209479
+    scales = torch.tensor([0.6 * size, 0.6 * size, 0.05 * size]).log().expand(count, 3)
+    return Gaussians(
+        torch.cat(means), torch.cat(quaternions).contiguous(), scales.contiguous(),
+        torch.full((count,), 5.0), sh[:, None].contiguous(), torch.zeros(count, 0),
+    )  # fmt: skip
+
+
+def look(x: float, z: float, yaw: float) -> torch.Tensor:
+    rotation = se3.so3_exp(torch.tensor([0.0, yaw, 0.0], dtype=torch.float64))
+    return se3.from_rotation_translation(rotation, -rotation @ torch.tensor([x, 0.1, z], dtype=torch.float64))
+
+
+def ring() -> list[PosedCamera]:
+    poses = [look(0.5 * math.sin(k / 2), 0.5 * math.cos(k / 2), 0.175 * k) for k in range(36)]
+    return [PosedCamera(CAMERA, pose, f"{k}.png") for k, pose in enumerate(poses)]
+
+
+@pytest.fixture(scope="module")
+def room() -> Gaussians:
+    return make_room()
+
+
+@pytest.fixture(scope="module")
+def room_map(room: Gaussians, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The map of the room from given cameras."""
+    folder = tmp_path_factory.mktemp("map")
+    options = FromSplatOptions(views=36, quiet=True)
+    assert map_splat(room, folder, Path("room.spz"), ring(), options) > 100
+    return folder
+
+
+def test_queries_are_localized_in_the_map_of_a_splat(room: Gaussians, room_map: Path) -> None:
+    localizer = Localizer.load(room_map)
+    for x, z, yaw in ((0.1, -0.2, 0.5), (-0.2, 0.1, 2.2)):
+        truth = look(x, z, yaw)
+        image = to_image(render(room, CAMERA, truth, RenderOptions()).rgb)
+        found = localizer.localize(image, CAMERA)
+        assert found.status is Status.OK
+        offset = se3.camera_center(found.final.cam_from_world.double()) - se3.camera_center(truth)
+        assert offset.norm() < 0.02
+
+
+def test_landmarks_lie_on_the_walls(room_map: Path) -> None:
+    localizer = Localizer.load(room_map)
+    positions = localizer.initial.landmarks.positions.abs() / torch.tensor([2.0, 1.5, 2.0])  # type: ignore[attr-defined]
+    assert ((positions.amax(1) - 1).abs() < 0.03).double().mean() > 0.95
+
+
+def test_the_map_has_the_files_of_any_other(room_map: Path) -> None:
+    assert read_config(room_map).preset == "splat"
+    assert len(read_cameras(room_map)) >= 18
+    for name in ("point_cloud.ply", "features.safetensors"):
+        assert (room_map / "point_cloud" / "iteration_0" / name).is_file()
+    # The fallback finds its index ready: it was made of the map as it is read.
+    index = load_index(room_map / "views.safetensors")
+    version, gaussians = read_config(room_map).extractor, read_splat(find_ply(room_map))
+    key = index_key(gaussians, read_cameras(room_map), version, ViewIndexOptions())
+    assert index is not None and index.key == key
+
+
+def test_a_splat_that_shows_nothing_is_a_users_error(tmp_path: Path) -> None:
+    few = make_room(3)
+    with pytest.raises(GSplatLocError, match="--cameras"):
+        map_splat(few, tmp_path, Path("few.ply"), ring()[:4], FromSplatOptions(views=4, quiet=True))
+
+
+def test_a_scale_moves_gaussians_and_cameras_alike(room: Gaussians) -> None:
+    larger, cameras = scaled(room, ring(), 2.5)
+    before = render(room, CAMERA, ring()[3].cam_from_world, RenderOptions())
+    after = render(larger, CAMERA, cameras[3].cam_from_world, RenderOptions())
+    assert torch.allclose(before.rgb, after.rgb, atol=1e-3)
+    assert torch.allclose(2.5 * before.depth, after.depth, rtol=1e-3)
+
+
+def test_poses_are_read_without_their_images(tmp_path: Path) -> None:
+    write_cameras_of(tmp_path / "cameras")
+    frames = []
+    for view in ring():
+        matrix = se3.inverse(view.cam_from_world).numpy() @ np.diag([1.0, -1, -1, 1])
+        frames.append({"file_path": view.name, "transform_matrix": matrix.tolist()})
+    document = {"w": 240, "h": 180, "fl_x": 170.0, "cx": 120.0, "cy": 90.0, "frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    for path in (tmp_path / "cameras", tmp_path / "cameras" / "cameras.json", tmp_path / "transforms.json"):
+        found = read_posed_cameras(path)
+        assert len(found) == 36 and found[2].camera == CAMERA
+        assert torch.allclose(found[2].cam_from_world, ring()[2].cam_from_world, atol=1e-9)
+
+
+def write_cameras_of(folder: Path) -> None:
+    from gsplatloc.scene.cameras import View
+
+    views = [
+        View(
+            view.name,
+            view.camera,
+            view.cam_from_world,
+            Path(view.name),
+            lambda: np.zeros((1, 1, 3), np.uint8),
+        )
+        for view in ring()
+    ]
+    write_cameras(folder, views)
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"frames": [{}]}', "nonsense"])
+def test_other_camera_files_are_a_users_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "poses.json").write_text(text)
+    with pytest.raises(GSplatLocError, match=r"poses\.json"):
+        read_posed_cameras(tmp_path / "poses.json")
