@@ -8,15 +8,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gsplatloc.datasets.parallel import for_each
-from gsplatloc.scene.image_header import PILLOW_ERRORS, check_complete, damaged, open_image
-from gsplatloc.scene.images import IMAGE_SUFFIXES, image_files, unread_files
+from gsplatloc.scene.image_header import HEIF_SUFFIXES, PILLOW_ERRORS, check_complete, damaged, open_image
+from gsplatloc.scene.images import image_files, image_suffixes, unread_files
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import writing
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 _JPEG_QUALITY = 95
-_KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # others become .png
+_KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # .heic becomes .jpg, others .png
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
@@ -37,18 +37,17 @@ def collect(source: Path, target: Path, frames: int, max_side: int) -> int:
 def _collect_photos(source: Path, target: Path, max_side: int) -> int:
     photos = image_files(source)
     if not photos:
-        kinds = " ".join(sorted(IMAGE_SUFFIXES))
-        raise GSplatLocError(
-            f"expected photos ({kinds}) in {source}, found none: convert them or check --input"
-        )
+        kinds, found = " ".join(sorted(image_suffixes())), unread_files(source) or "none"
+        raise GSplatLocError(f"expected photos ({kinds}) in {source}, found {found}: check --input")
 
     if unread := unread_files(source):
-        log(f"{source}: left out {unread} files, formats that are not read: convert them", stream=sys.stderr)
+        log(f"{source}: left out {unread}", stream=sys.stderr)
 
     def copy(photo: Path) -> None:
         name = photo.relative_to(source).as_posix()
-        kept = photo.suffix.lower() in _KEPT_FORMATS
-        _copy_upright(photo, target / (name if kept else f"{name}.png"), max_side)
+        kind = photo.suffix.lower()
+        ending = "" if kind in _KEPT_FORMATS else ".jpg" if kind in HEIF_SUFFIXES else ".png"
+        _copy_upright(photo, target / f"{name}{ending}", max_side)
 
     for_each(copy, photos, "photos")
     return len(photos)

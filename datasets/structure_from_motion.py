@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gsplatloc.scene.image_header import exif_focal_mm, image_size
+from gsplatloc.scene.images import image_files
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import ProgressBar, log
 from gsplatloc.utils.errors import GSplatLocError
@@ -27,7 +29,7 @@ class MappingOptions:
     """Which images are matched, and the model of their cameras."""
 
     matching: Matching = "auto"  # all pairs, neighbours by name (video), or either by the number of images
-    cameras: CameraSharing = "single"  # which images share one calibration
+    cameras: CameraSharing = "single"  # which images of one size share a calibration
     camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide angles, OPENCV_FISHEYE for fisheye
     max_features: int = 8192  # SIFT keypoints per image
 
@@ -41,11 +43,7 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
     database = scratch / "database.db"
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)  # what fails raises an exception as well
     log(f"extracting features of {count} images")
-    extraction = pycolmap.FeatureExtractionOptions()
-    extraction.sift.max_num_features = options.max_features
-    reader = pycolmap.ImageReaderOptions(camera_model=options.camera_model)
-    mode = _CAMERA_MODES[options.cameras]
-    pycolmap.extract_features(database, images, [], mode, reader, extraction)
+    extract_features(database, images, options)
     _match(database, count, options.matching)
     largest = _map(database, images, scratch / "models", count)
     model.mkdir(parents=True)
@@ -64,6 +62,23 @@ def _check_room(folder: Path, needed: int) -> None:
             f"expected {needed / 1e6:.0f} MB of free space for the features in {folder}, found"
             f" {free / 1e6:.0f} MB: free some, or choose a smaller --max-features"
         )
+
+
+def extract_features(database: Path, images: Path, options: MappingOptions) -> None:
+    """Keypoints of every image, and the cameras that images share.
+
+    Images of different sizes, or focal lengths in EXIF data, are never of one camera: COLMAP would leave out
+    portrait photos among landscape ones, and give a phone's wide and long lens one focal length.
+    """
+    extraction = pycolmap.FeatureExtractionOptions()
+    extraction.sift.max_num_features = options.max_features
+    reader = pycolmap.ImageReaderOptions(camera_model=options.camera_model)
+    groups: dict[tuple[int, int, float], list[str]] = {}
+    for path in image_files(images):
+        key = (*image_size(path), exif_focal_mm(path))
+        groups.setdefault(key, []).append(path.relative_to(images).as_posix())
+    for names in groups.values():
+        pycolmap.extract_features(database, images, names, _CAMERA_MODES[options.cameras], reader, extraction)
 
 
 def _match(database: Path, count: int, matching: Matching) -> None:

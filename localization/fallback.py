@@ -61,9 +61,13 @@ class Fallback:
                 return best, score
         if found.ok:  # with the estimated focal length, where it was unknown
             query = replace(query, camera=found.camera, focal_known=True)
-        if query.focal_known:
+        if query.has_camera:
             for hypothesis in self._hypotheses(query):
-                hypothesis = replace(hypothesis, distortion=found.distortion)
+                hypothesis = replace(
+                    hypothesis,
+                    distortion=found.distortion,
+                    camera_covariance=found.camera_covariance,
+                )
                 refined, refined_score = self._refined(query, hypothesis)
                 if refined is not None and refined_score >= MIN_SCORE:
                     return refined, refined_score

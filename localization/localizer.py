@@ -1,6 +1,8 @@
 """The localizer: the pose of an image in a map, by an initial pose and refinements in a row."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +23,8 @@ from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.pose.covariance import with_pose_noise
 from gsplatloc.localization.pose.distortion import undistort_image
-from gsplatloc.localization.quarter_turns import turn_camera, turn_estimate, turn_image
-from gsplatloc.localization.queries import Query, centered_camera
+from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
+from gsplatloc.localization.queries import CameraPrior, Query, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.localization.verification import MIN_SCORE, verification_score
@@ -37,6 +39,8 @@ from gsplatloc.utils.registry import check_settings
 INITIAL = "initial"  # the first stage, whatever finds the initial pose
 DEFAULT_STAGES = ("lm",)
 _MAX_COARSER = 2.0  # times shorter a known focal length may be than that of the mapping images
+_SAME_FOCAL = 0.08  # logarithm: EXIF data of the map's camera differs by no more
+_SAME_SHAPE = 0.005  # relative difference of the height-to-width ratio of images of one camera
 _QUARTERS = (1, 2, 3)  # counterclockwise, by which an image without a verified pose is turned
 
 
@@ -144,12 +148,17 @@ class Localizer:
         return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback, noise, focal)
 
     def localize(
-        self, image: np.ndarray, camera: Camera | None = None, cam_from_world: Tensor | None = None
+        self,
+        image: np.ndarray,
+        camera: Camera | CameraPrior | None = None,
+        cam_from_world: Tensor | None = None,
     ) -> Localization:
         """The pose of an image [H, W, 3] uint8 RGB, undistorted where `camera` is given.
 
-        Without a camera, focal length and radial distortion are estimated; the principal point is the image's
-        centre. `cam_from_world` [4, 4] is the pose of another estimator, for the initial pose "given".
+        A camera that is only probable is a `CameraPrior`; without a camera, that of mapping views of the same
+        shape is probable, if there are any. Of such images the focal length and, where matches show them,
+        radial distortion and the principal point are estimated.
+        `cam_from_world` [4, 4] is the pose of another estimator, for the initial pose "given".
 
         Refinements are skipped if the initial pose fails: its status is the reason. Of several hypotheses the
         first is returned of which a stage is accepted. With a fallback, an image without a verified pose is
@@ -183,7 +192,7 @@ class Localizer:
     def _turned(
         self,
         image: np.ndarray,
-        camera: Camera | None,
+        camera: Camera | CameraPrior | None,
         query: Query,
         upright: Localization,
         prepared: Query,
@@ -198,7 +207,7 @@ class Localizer:
             return upright, prepared, 0
         start, best, most, turned = time.perf_counter(), 0, support(query.keypoints), query
         for quarters in _QUARTERS:
-            turned_camera = None if camera is None else turn_camera(camera, quarters)
+            turned_camera = None if camera is None else turn_known(camera, quarters)
             candidate, _ = self._query(turn_image(image, quarters), turned_camera)
             if (found := support(candidate.keypoints)) > most:
                 best, most, turned = quarters, found, candidate
@@ -256,10 +265,14 @@ class Localizer:
         return replace(found, verified=verified, score=score, search_ms=1000 * (time.perf_counter() - start))
 
     def _query(
-        self, image: np.ndarray, camera: Camera | None, cam_from_world: Tensor | None = None
+        self, image: np.ndarray, known: Camera | CameraPrior | None, cam_from_world: Tensor | None = None
     ) -> tuple[Query, float]:
         """The query with its features, and the milliseconds of their extraction."""
         height, width = image.shape[:2]
+        known = known if isinstance(known, Camera) else self.probable_camera(width, height, known)
+        camera, sigma = (
+            (known.camera, known.focal_sigma) if isinstance(known, CameraPrior) else (known, math.inf)
+        )
         if camera is not None and (camera.width, camera.height) != (width, height):
             raise GSplatLocError(
                 f"expected an image of its camera's {camera.width}x{camera.height}, found {width}x{height}"
@@ -269,7 +282,8 @@ class Localizer:
         guess = self._in_map_scale(guess, camera is not None)
         image = resize_rgb(image, guess.width, guess.height)
         features = self.extractor.extract(image)
-        query = Query(image, guess, features.keypoints, features.dense, camera is not None, cam_from_world)
+        exact = isinstance(known, Camera)
+        query = Query(image, guess, features.keypoints, features.dense, exact, sigma, cam_from_world)
         return query, 1000 * (time.perf_counter() - start)
 
     def _in_map_scale(self, camera: Camera, focal_known: bool) -> Camera:
@@ -285,6 +299,20 @@ class Localizer:
             return camera
         factor = min(self.focal / camera.fx, self.max_side / max(camera.width, camera.height))
         return camera.resized(round(factor * camera.width), round(factor * camera.height))
+
+    def probable_camera(self, width: int, height: int, exif: CameraPrior | None) -> CameraPrior | None:
+        """The camera of mapping views of this shape; `exif` where there is none of that focal length."""
+        views = self.splat_map.views if self.splat_map.has_views() else []
+        shape = height / width
+        cameras = Counter(
+            view.camera.resized(width, height)
+            for view in views
+            if abs(view.camera.height / view.camera.width / shape - 1) < _SAME_SHAPE
+        )
+        for camera, _ in cameras.most_common(1):
+            if exif is None or abs(math.log(camera.fx / exif.camera.fx)) < _SAME_FOCAL:
+                return CameraPrior(camera, 0.0)
+        return exif
 
     def _undistorted(self, query: Query, estimate: PoseEstimate) -> tuple[Query, float]:
         """The query with the estimate's camera, undistorted; and the milliseconds of the extraction."""

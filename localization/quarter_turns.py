@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.localization.queries import CameraPrior
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
@@ -20,6 +21,13 @@ _TURN = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype
 def turn_image(image: np.ndarray, quarters: int) -> np.ndarray:
     """An image [H, W, 3] turned counterclockwise."""
     return np.ascontiguousarray(np.rot90(image, quarters))
+
+
+def turn_known(camera: Camera | CameraPrior, quarters: int) -> Camera | CameraPrior:
+    """What is known of the camera of the turned image."""
+    if isinstance(camera, CameraPrior):
+        return replace(camera, camera=turn_camera(camera.camera, quarters))
+    return turn_camera(camera, quarters)
 
 
 def turn_camera(camera: Camera, quarters: int) -> Camera:
@@ -51,6 +59,7 @@ def _turned(estimate: PoseEstimate) -> PoseEstimate:
         cam_from_world=pose,
         matches=matches,
         covariance=_turned_matrix(estimate.covariance),
+        camera_covariance=_turned_matrix(estimate.camera_covariance),
         information=_turned_matrix(estimate.information),
     )
 

@@ -10,10 +10,16 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.image_header import HEIF_SUFFIXES, exif_focal_35mm, image_size
 from gsplatloc.scene.images import decode_upright, image_files, unread_files, upright_size
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import utf8_path
+
+# Relative: whole millimetres (at 26 mm 1 %), the distance of focus, nominal values of lenses, and lengths for
+# 35 mm film that makers compute from the width or from the diagonal of the sensor (4 %).
+EXIF_FOCAL_SIGMA = 0.03
+_DIAGONAL_OF_35MM = math.hypot(36.0, 24.0)  # millimetres; as COLMAP has it, which does not read .heic
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,25 @@ class Query:
     keypoints: Keypoints
     dense: Tensor  # [D, h, w] L2-normalised descriptors; cell (r, c) is centred at ((c+.5)W/w, (r+.5)H/h)
     focal_known: bool = True
+    # Otherwise: standard deviation of the logarithm of the focal length about the camera's; inf = a guess
+    focal_sigma: float = math.inf
     given_pose: Tensor | None = None  # [4, 4] cam_from_world of another estimator
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether the focal length is known, if only probably."""
+        return self.focal_known or math.isfinite(self.focal_sigma)
+
+
+@dataclass(frozen=True)
+class CameraPrior:
+    """A camera that is probably right, such as that of EXIF data, which zoom, crops and rounding make wrong.
+
+    The focal length, and where matches show it the principal point, are estimated with it.
+    """
+
+    camera: Camera
+    focal_sigma: float  # standard deviation of the logarithm of the focal length where it is right
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,8 @@ class QueryImage:
 
     name: str
     load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB
-    load_camera: Callable[[], Camera | None]  # None = the focal length is to be estimated
+    # Known exactly, probably, or None: the focal length is to be estimated
+    load_camera: Callable[[], Camera | CameraPrior | None]
     cam_from_world: Tensor | None = None  # [4, 4] float64 ground truth, if it is known
     given_pose: Tensor | None = None  # [4, 4] float64 cam_from_world of another estimator, to be refined
     timestamp: float | None = None  # seconds, if the other estimator gave one
@@ -68,12 +93,12 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
     paths = image_files(folder)
     if not paths:
         found = unread_files(folder) or "none"
-        raise GSplatLocError(f"expected images in {folder}, found {found}: check the path, or convert them")
+        raise GSplatLocError(f"expected images in {folder}, found {found}: check the path")
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]
 
 
-def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera | None:
-    """The camera of an image: from given intrinsics, else from EXIF data, else None.
+def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera | CameraPrior | None:
+    """The camera of an image: from given intrinsics, else a prior from EXIF data, else None.
 
     If no principal point is given, it is the centre of the image.
     """
@@ -81,12 +106,17 @@ def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera |
     intrinsics = intrinsics or Intrinsics()
     if intrinsics.matrix is not None:
         return Camera(width, height, *intrinsics.matrix)
-    focal = intrinsics.focal or exif_focal(path)
-    return None if focal is None else centered_camera(width, height, focal)
+    if intrinsics.focal is not None:
+        return centered_camera(width, height, intrinsics.focal)
+    focal = exif_focal(path)
+    return None if focal is None else CameraPrior(centered_camera(width, height, focal), EXIF_FOCAL_SIGMA)
 
 
 def exif_focal(path: Path) -> float | None:
     """The focal length in an image's EXIF data, pixels; None if it has none."""
+    if path.suffix.lower() in HEIF_SUFFIXES:
+        focal = exif_focal_35mm(path) / _DIAGONAL_OF_35MM * math.hypot(*image_size(path))
+        return focal or None
     try:
         with utf8_path(path) as readable:
             camera = pycolmap.infer_camera_from_image(readable)

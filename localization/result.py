@@ -63,6 +63,8 @@ class PoseEstimate:
     matches: Matches | None = None
     elapsed_ms: float = 0.0
     distortion: float = 0.0  # radial k of an unknown camera (`pose.distortion`); `camera` is a pinhole
+    # [6, 6], the part of `covariance` due to an estimated camera, which later stages keep
+    camera_covariance: Tensor | None = None
     # False: a refinement was rejected and this is the pose before it, or nothing supports this pose yet.
     accepted: bool = True
 
@@ -96,6 +98,13 @@ class PoseEstimate:
             information=None if self.information is None else self.information / squares,
             matches=matches,
         )
+
+    @property
+    def covariance_of_known_camera(self) -> Tensor | None:
+        """The covariance [6, 6] of the pose if the camera were exactly this one."""
+        if self.covariance is None or self.camera_covariance is None:
+            return self.covariance
+        return self.covariance - self.camera_covariance.to(self.covariance)
 
     @property
     def expected_translation_m(self) -> float | None:

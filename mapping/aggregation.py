@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.frames import decode_mask
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import progress
@@ -49,5 +50,7 @@ def _weighted_sums(gaussians: Gaussians, view: View, target: Tensor, options: Re
     rendered = render(with_sums, camera, view.cam_from_world, options).features
     assert rendered is not None
     weights = torch.cat([target, torch.ones_like(target[:1])])
+    if view.load_mask is not None:
+        weights = weights * torch.from_numpy(decode_mask(view, width, height)).to(weights)
     (sums,) = torch.autograd.grad(rendered, features, weights)
     return sums

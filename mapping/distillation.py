@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.frames import decode_mask, masked_target
 from gsplatloc.mapping.losses import feature_loss
 from gsplatloc.mapping.schedule import ViewOrder
 from gsplatloc.scene.cameras import View
@@ -43,6 +44,9 @@ def distill_descriptors(
         small = replace(options, feature_size=(height, width), sh_degree=0, features_move_geometry=False)
         rendered = render(current, camera, view.cam_from_world, small).features
         assert rendered is not None
+        if view.load_mask is not None:
+            mask = torch.from_numpy(decode_mask(view, width, height)).to(target.device)
+            target = masked_target(target, rendered, mask)
         feature_loss(rendered, target).backward()
         adam.param_groups[0]["lr"] = rate
         adam.step()

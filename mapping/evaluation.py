@@ -10,7 +10,7 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
+from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request, masked_target
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 
@@ -66,9 +66,10 @@ def evaluate(
         if exposure is not None:
             rgb = exposure(luminance_histogram(frame.rgb)).apply(rgb)
         rgb = rgb.clamp(0, 1)
-        psnrs.append(losses.psnr(rgb, frame.rgb))
-        ssims.append(losses.ssim(rgb, frame.rgb).item())
-        l1s.append((rgb - frame.rgb).abs().mean().item())
+        target = masked_target(frame.rgb, rgb, frame.mask)
+        psnrs.append(losses.psnr(rgb, target))
+        ssims.append(losses.ssim(rgb, target).item())
+        l1s.append((rgb - target).abs().mean().item())
         if frame.depth is not None:
             depths.append(depth_quality(result.depth, result.alpha, frame.depth))
     return ImageQuality(len(requests), fmean(psnrs), fmean(ssims), fmean(l1s), _median_quality(depths))

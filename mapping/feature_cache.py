@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -42,13 +43,13 @@ class FeatureCache:
         with safe_open(self._entry(view), framework="pt") as file:
             xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
             dense = file.get_tensor("dense").float()
-        return Features(Keypoints(xy, descriptors.float(), scores), dense)
+        return Features(_unmasked(view, Keypoints(xy, descriptors.float(), scores)), dense)
 
     def load_keypoints(self, view: View) -> Keypoints:
         """The keypoints alone: a small part of the entry."""
         with safe_open(self._entry(view), framework="pt") as file:
             xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
-        return Keypoints(xy, descriptors.float(), scores)
+        return _unmasked(view, Keypoints(xy, descriptors.float(), scores))
 
     def load_dense(self, view: View) -> np.ndarray:
         """The dense map [D, h, w] as float16, L2-normalised."""
@@ -110,6 +111,18 @@ class CachedKeypoints(Sequence[Keypoints]):
         if len(self._kept) > self._KEPT:
             self._kept.popitem(last=False)
         return self._kept[index]
+
+
+def _unmasked(view: View, keypoints: Keypoints) -> Keypoints:
+    """The keypoints of those parts of the image that its mask, if it has one, does not leave out."""
+    load_mask = getattr(view, "load_mask", None)
+    if load_mask is None or not len(keypoints):
+        return keypoints
+    mask = load_mask()
+    column, row = keypoints.xy.long().T.numpy()  # pixel k covers [k, k + 1)
+    return keypoints.select(
+        torch.from_numpy(mask[row.clip(0, len(mask) - 1), column.clip(0, mask.shape[1] - 1)])
+    )
 
 
 def _readable(path: Path) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.mapping.feature_cache import FeatureCache
@@ -43,6 +44,14 @@ class TrainingFrame:
     rgb: Tensor  # [3, H, W] float32 in [0, 1]
     features: Tensor | None = None  # [D, h, w] float32, L2-normalised
     depth: Tensor | None = None  # [H, W] float32 metres, 0 where unknown
+    mask: Tensor | None = None  # [H, W] bool, False where the image is not used
+
+    def small_mask(self) -> Tensor | None:
+        """The mask at the size of the features: False where a cell covers a pixel that is not used."""
+        if self.mask is None or self.features is None:
+            return None
+        size = self.features.shape[1], self.features.shape[2]
+        return F.adaptive_avg_pool2d(self.mask.float()[None], size)[0] == 1
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,7 @@ class FrameLoader:
             rgb=_unit_range(self._here(parts["rgb"])),
             features=None if features is None else self._here(features).float(),
             depth=None if depth is None else self._here(depth),
+            mask=self._here(parts["mask"]) if "mask" in parts else None,
         )
 
     def _here(self, tensor: Tensor) -> Tensor:
@@ -126,6 +136,8 @@ class FrameLoader:
         view, camera = request.view, request.camera
         name = f"{camera.width}x{camera.height}:{view.name}"
         parts: dict[str, Callable[[], np.ndarray]] = {f"rgb:{name}": lambda: _decode_rgb(view, camera)}
+        if view.load_mask is not None:
+            parts[f"mask:{name}"] = lambda: decode_mask(view, camera.width, camera.height)
         if request.depth and view.load_depth is not None:
             parts[f"depth:{name}"] = lambda: decode_depth(view, camera)
         cache = self._features
@@ -163,6 +175,19 @@ def decode_depth(view: View, camera: Camera) -> np.ndarray:
         return depth
     # Nearest: averaging across an edge would invent a surface between the two.
     return cv2.resize(depth, (camera.width, camera.height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def decode_mask(view: View, width: int, height: int) -> np.ndarray:
+    """The mask [height, width] bool of a view that has one; a pixel is used if all that it covers is."""
+    if view.load_mask is None:
+        raise ValueError(f"{view.name} has no mask")
+    used = view.load_mask().astype(np.uint8) * 255
+    return cv2.resize(used, (width, height), interpolation=cv2.INTER_AREA) == 255
+
+
+def masked_target(target: Tensor, rendered: Tensor, mask: Tensor | None) -> Tensor:
+    """`target` [C, H, W] with the rendered values, which give no gradient, where the mask [H, W] is False."""
+    return target if mask is None else torch.where(mask, target, rendered.detach())
 
 
 def _decode_rgb(view: View, camera: Camera) -> np.ndarray:

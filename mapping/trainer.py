@@ -16,7 +16,7 @@ from gsplatloc.localization.features import DEFAULT_EXTRACTOR
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.evaluation import ImageQuality, evaluate, quality_line
 from gsplatloc.mapping.exposure import AdaptiveExposure, make_exposure
-from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame
+from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame, masked_target
 from gsplatloc.mapping.log import TrainingLog
 from gsplatloc.mapping.optimizer import MapOptimizer
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
@@ -231,9 +231,10 @@ class Trainer:
     ) -> Tensor:
         options = self._options.losses
         rgb = self._exposure.apply(index, result.rgb, frame.rgb) if self._exposure else result.rgb
-        loss = losses.photometric_loss(rgb, frame.rgb, options.lambda_dssim)
+        loss = losses.photometric_loss(rgb, masked_target(frame.rgb, rgb, frame.mask), options.lambda_dssim)
         if frame.features is not None and result.features is not None:
-            loss = loss + options.lambda_feature * losses.feature_loss(result.features, frame.features)
+            target = masked_target(frame.features, result.features, frame.small_mask())
+            loss = loss + options.lambda_feature * losses.feature_loss(result.features, target)
         if frame.depth is not None:
             loss = loss + options.lambda_depth * losses.depth_loss(result.depth, result.alpha, frame.depth)
         penalty = self._densification.regularization(iteration, gaussians)

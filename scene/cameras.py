@@ -58,6 +58,7 @@ class View:
     image_path: Path
     load_image: Callable[[], np.ndarray]  # -> [H, W, 3] uint8 RGB of camera.height x camera.width
     load_depth: Callable[[], np.ndarray] | None = None  # -> [H, W] float32 metres, 0 where unknown
+    load_mask: Callable[[], np.ndarray] | None = None  # -> [H, W] bool, False where the image is not used
     timestamp: float | None = None  # seconds; None if the layout has no timestamps
 
     def with_pose(self, cam_from_world: Tensor) -> "View":

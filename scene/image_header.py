@@ -5,24 +5,34 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+import cv2
+import numpy as np
 from PIL import Image
 
+from gsplatloc.scene.jpeg_scan import ends_grey, scan_is_whole
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
 MAX_PIXELS = 2**30  # OpenCV decodes no larger image
 _PLAUSIBLE_PIXELS = 2**24  # smaller images are decoded however few bytes the file has
 _MAX_COMPRESSION = 1032  # decoded bytes per stored byte: deflate cannot reach more
 _LOSSLESS_RATIO_FORMATS = frozenset({"PNG", "TIFF", "JPEG", "BMP"})  # none of them compresses further
-_ORIENTATION = 0x0112  # EXIF's tag
+_ORIENTATION = 0x0112  # EXIF's tags
+_EXIF_IFD, _FOCAL_LENGTH, _FOCAL_LENGTH_35MM = 0x8769, 0x920A, 0xA405
 # What Pillow raises for damaged files, which depends on the format.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
                   EOFError, struct.error, RuntimeError, AttributeError)  # fmt: skip
+HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # phones' photos, which the package pillow-heif reads
 _TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
+
+
+JPEG_START = b"\xff\xd8"
+INSTALL_HEIF = "pip install 'gsplatloc[heic]', or convert the photos"
 
 
 class DamagedImageError(GSplatLocError):
@@ -36,6 +46,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     A header that promises far more pixels than the bytes of the file can hold is refused, because decoders
     allocate memory for them first.
     """
+    check_readable(path)
     try:
         with _pillow_limit, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF data, which has no effect
@@ -49,6 +60,25 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     with image:
         _check_plausible(path, image)
         yield image
+
+
+@cache
+def reads_heif() -> bool:
+    """Whether pillow-heif is installed; Pillow then reads phones' .heic, upright."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def check_readable(path: Path) -> None:
+    """Raise `GSplatLocError` for a .heic file that this installation does not read."""
+    if path.suffix.lower() in HEIF_SUFFIXES and not reads_heif():
+        raise GSplatLocError(
+            f"expected the package pillow-heif to read {quoted(path)}, found none: {INSTALL_HEIF}"
+        )
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -66,6 +96,24 @@ def exif_orientation(path: Path) -> int:
             return 1
 
 
+def exif_focal_35mm(path: Path) -> float:
+    """The focal length for 35 mm film in EXIF data, millimetres; 0 if there is none."""
+    return _exif_number(path, _FOCAL_LENGTH_35MM)
+
+
+def exif_focal_mm(path: Path) -> float:
+    """The focal length in EXIF data, millimetres, which tells lenses of a phone apart; 0 if there is none."""
+    return _exif_number(path, _FOCAL_LENGTH) or exif_focal_35mm(path)
+
+
+def _exif_number(path: Path, tag: int) -> float:
+    with open_image(path) as image:
+        try:
+            return float(image.getexif().get_ifd(_EXIF_IFD).get(tag) or 0)
+        except (*PILLOW_ERRORS, ZeroDivisionError):
+            return 0.0
+
+
 def damaged(path: Path, found: str) -> DamagedImageError:
     return DamagedImageError(
         f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file"
@@ -73,12 +121,20 @@ def damaged(path: Path, found: str) -> DamagedImageError:
 
 
 def check_complete(path: Path) -> None:
-    """Raise `DamagedImageError` if the file ends before its image does; pixels are not decoded."""
+    """Raise `DamagedImageError` if the file ends before its image does; JPEGs are decoded small."""
     try:
         with path.open("rb") as file:
             complete = is_complete(file)
+            file.seek(0)
+            data = file.read() if path.suffix.lower() in (".jpg", ".jpeg") else b""
     except OSError as error:
         raise damaged(path, str(error)) from None
+    if complete and data.startswith(JPEG_START):
+        coded = np.frombuffer(data, np.uint8)
+        image = cv2.imdecode(coded, cv2.IMREAD_REDUCED_COLOR_8)
+        if image is not None and ends_grey(image, 8):
+            image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        complete = image is not None and scan_is_whole(data, image)
     if not complete:
         raise damaged(path, "a file that was cut short")
 

@@ -4,6 +4,7 @@ Every resampling keeps image corners on image corners (docs/conventions.md), so 
 """
 
 import io
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,15 +14,26 @@ import cv2
 import numpy as np
 
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.scene.image_header import damaged, exif_orientation, is_complete, open_image
+from gsplatloc.scene.image_header import (
+    HEIF_SUFFIXES,
+    INSTALL_HEIF,
+    JPEG_START,
+    PILLOW_ERRORS,
+    damaged,
+    exif_orientation,
+    is_complete,
+    open_image,
+    reads_heif,
+)
 from gsplatloc.scene.image_header import image_size as image_size
+from gsplatloc.scene.jpeg_scan import scan_is_whole
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 # Photos that OpenCV does not read: phones' own format, and raw files of cameras.
 _UNREAD_SUFFIXES = frozenset({
-    ".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+    ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
 })  # fmt: skip
 # EXIF's orientations 2 to 8: whether to transpose, then flip top to bottom, then left to right.
 _UPRIGHT = {
@@ -133,40 +145,67 @@ class ImageLoader:
 
 
 @dataclass(frozen=True)
+class MaskLoader:
+    """Decodes the mask of one image, pixel for pixel with it: [H, W] bool, False (0) where it is not used."""
+
+    path: Path
+    camera_model: CameraModel  # of the image that the mask belongs to
+    width: int
+    height: int
+
+    def __call__(self) -> np.ndarray:
+        stored = _read(self.path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+        return _registered(stored, self.path, self.camera_model, self.width, self.height) > 0
+
+
+@dataclass(frozen=True)
 class DepthLoader:
-    """Decodes the 16-bit depth map of one image, pixel for pixel with it: [H, W] float32 metres."""
+    """Decodes the depth map of one image, pixel for pixel with it: [H, W] float32 metres, 0 where masked."""
 
     path: Path
     camera_model: CameraModel  # of the image that the depth is registered to
     width: int
     height: int
     units_per_metre: float = DEPTH_UNITS_PER_METRE
+    mask: MaskLoader | None = None
 
     def __call__(self) -> np.ndarray:
-        model = self._model_of(*image_size(self.path))
         depth = decode_depth(self.path, self.units_per_metre)
-        if model.distorted:
-            depth = cv2.remap(depth, _distortion_map(model), _NO_SECOND_MAP, cv2.INTER_NEAREST)
-        if depth.shape == (self.height, self.width):
-            return depth
-        # Nearest neighbour, because a mean across an edge is the depth of no surface.
-        return cv2.resize(depth, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
+        depth = _registered(depth, self.path, self.camera_model, self.width, self.height)
+        return depth if self.mask is None else np.where(self.mask(), depth, np.float32(0))
 
-    def _model_of(self, width: int, height: int) -> CameraModel:
-        """The camera model of a depth map of this size, which may be smaller than its image."""
-        model = self.camera_model
-        if (width, height) == (model.width, model.height):
-            return model
-        if abs(width * model.height / (height * model.width) - 1) > ASPECT_TOLERANCE:
-            raise GSplatLocError(
-                f"expected depth of {model.width}x{model.height} pixels or that shape in {self.path}, found"
-                f" {width}x{height}: register the depth to the image"
-            )
-        return model.resized(width, height)
+
+def _registered(stored: np.ndarray, path: Path, model: CameraModel, width: int, height: int) -> np.ndarray:
+    """A depth map or mask [h, w], which may be smaller than its image, undistorted at `width` x `height`.
+
+    By nearest neighbours: a mean across an edge is the depth of no surface.
+    """
+    model = _model_of(stored.shape[1], stored.shape[0], path, model)
+    if model.distorted:
+        # In numpy: OpenCV 5 leaves some pixels at the border undefined.
+        column, row = np.rint(_distortion_map(model)).astype(np.int32).transpose(2, 0, 1)
+        stored = stored[row.clip(0, model.height - 1), column.clip(0, model.width - 1)]
+    if stored.shape == (height, width):
+        return stored
+    return cv2.resize(stored, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _model_of(width: int, height: int, path: Path, model: CameraModel) -> CameraModel:
+    """The camera model of a depth map or mask of this size, which may be smaller than its image."""
+    if (width, height) == (model.width, model.height):
+        return model
+    if abs(width * model.height / (height * model.width) - 1) > ASPECT_TOLERANCE:
+        raise GSplatLocError(
+            f"expected {model.width}x{model.height} pixels or that shape in {path}, found {width}x{height}:"
+            " register depth and masks to the image"
+        )
+    return model.resized(width, height)
 
 
 def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     """The image at `path` as stored, [H, W, 3] uint8 RGB, over a black or white background."""
+    if path.suffix.lower() in HEIF_SUFFIXES:
+        return _read_heif(path)
     if path.suffix.lower() not in (".jpg", ".jpeg") and _has_alpha(path):
         stored = _read(path, cv2.IMREAD_UNCHANGED)
         if stored.ndim != 3 or stored.shape[2] not in (2, 4) or stored.dtype not in (np.uint8, np.uint16):
@@ -180,16 +219,32 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     return _read(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
+def image_suffixes() -> frozenset[str]:
+    """Endings of the names of images that are read, in lower case."""
+    return IMAGE_SUFFIXES | HEIF_SUFFIXES if reads_heif() else IMAGE_SUFFIXES
+
+
 def image_files(folder: Path) -> list[Path]:
     """Every image under `folder`, sorted, without hidden files (macOS writes `._name.jpg`, no images)."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    suffixes = image_suffixes()
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def unread_files(folder: Path) -> str:
-    """Photos under `folder` in formats that are not read, for a message: `3 .heic, 1 .dng`; empty if none."""
-    suffixes = Counter(path.suffix.lower() for path in folder.rglob("*") if not path.name.startswith("."))
-    return ", ".join(f"{suffixes[kind]} {kind}" for kind in sorted(_UNREAD_SUFFIXES) if suffixes[kind])
+    """Photos under `folder` in formats that are not read, for a message; empty if there are none.
+
+    For example `3 .heic and 1 .dng files, for example IMG_1.HEIC (pip install ...)`.
+    """
+    unread = _UNREAD_SUFFIXES | HEIF_SUFFIXES - image_suffixes()
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in unread]
+    found = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    if not found:
+        return ""
+    suffixes = Counter(path.suffix.lower() for path in found)
+    counts = " and ".join(f"{count} {kind}" for kind, count in sorted(suffixes.items()))
+    action = INSTALL_HEIF if HEIF_SUFFIXES & suffixes.keys() else "convert them"
+    return f"{counts} files, for example {quoted(found[0].name)} ({action})"
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -208,8 +263,14 @@ def decode_upright(path: Path) -> np.ndarray:
 
 
 def decode_depth(path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE) -> np.ndarray:
-    """A 16-bit depth map -> [H, W] float32 metres, 0 where there is no measurement (0 and 65535)."""
-    stored = _read(path, cv2.IMREAD_UNCHANGED)
+    """A depth map -> [H, W] float32 metres, 0 where there is no measurement (0, 65535 and not finite).
+
+    Images and arrays (.npy) of 16-bit integers have `units_per_metre`, arrays of floats are in metres.
+    """
+    stored = _read_array(path) if path.suffix.lower() == ".npy" else _read(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim == 2 and stored.dtype.kind == "f":
+        metres = stored.astype(np.float32)
+        return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
     if stored.ndim != 2 or stored.dtype != np.uint16:
         raise GSplatLocError(
             f"expected 16-bit depth in {path}, found {stored.dtype} of shape {stored.shape}:"
@@ -251,7 +312,38 @@ def _read(path: Path, flags: int) -> np.ndarray:
         raise damaged(path, error.err or "one that OpenCV cannot decode") from None
     if image is None:
         raise damaged(path, "none that can be decoded")
+    if data[:2] == JPEG_START and not scan_is_whole(data, image):
+        raise damaged(path, "one that was cut short")
     return image
+
+
+def _read_heif(path: Path) -> np.ndarray:
+    """[H, W, 3] uint8 RGB, upright."""
+    with open_image(path) as image:
+        try:
+            return np.asarray(image.convert("RGB"))
+        except PILLOW_ERRORS as error:
+            raise damaged(path, str(error)) from None
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """The array [H, W] in a .npy file, or [H, W, 1] without its last axis."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)
+            expected = math.prod(shape) * dtype.itemsize
+            if path.stat().st_size - file.tell() != expected:
+                raise ValueError(f"an array of {expected} bytes in a file of another size")
+        stored = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, str(error)) from None
+    return stored[..., 0] if stored.ndim == 3 and stored.shape[2] == 1 else stored
 
 
 def _check_size(image: np.ndarray, camera_model: CameraModel, path: Path) -> None:

@@ -58,7 +58,7 @@ def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryI
         left_out = unread_files(Path(arguments.queries))
         report = f"{arguments.queries}: found {len(queries)} images"
         log(
-            report + (f", left out {left_out} (not read)" if left_out else ""),
+            report + (f", left out {left_out}" if left_out else ""),
             arguments.computation.quiet,
             sys.stderr,
         )

@@ -201,7 +201,13 @@ def wide_baseline_pose(
         found = _wide_baseline_round(query, gaussians, best, render_options)
         if not found.ok or (best is not initial and found.inliers <= best.inliers):
             break
-        best = replace(found, covariance=None, information=None, distortion=initial.distortion)
+        best = replace(
+            found,
+            covariance=None,
+            information=None,
+            distortion=initial.distortion,
+            camera_covariance=initial.camera_covariance,
+        )
     return best
 
 

@@ -124,7 +124,7 @@ def align(
         state, patches = with_patches(objective, state, query.image, view, valid)
     if state is None or not _accepted(objective, state, initial):
         return None
-    stated = initial.covariance
+    stated = initial.covariance_of_known_camera
     known = None if stated is None else Prior(information, stated.double().cpu())
     covariance = jackknife(grid_sums(objective, state, view, patches), known)
     return moved(

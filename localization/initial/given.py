@@ -17,7 +17,7 @@ class GivenPose:
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         if query.given_pose is None:
             return [PoseEstimate(Status.NOT_GIVEN, query.camera)]
-        if not query.focal_known:
+        if not query.has_camera:
             raise GSplatLocError(
                 "expected the focal length of an image whose pose is refined, found none: give --focal"
             )

@@ -20,12 +20,11 @@ from gsplatloc.localization.landmarks.file import FILE_NAME, Landmarks, load_lan
 from gsplatloc.localization.landmarks.guided import guided_pairs, refine
 from gsplatloc.localization.matching.nearest import Pairs, mutual_nearest
 from gsplatloc.localization.pose.distortion import undistort_pixels
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, refit_camera
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import Matches, PoseEstimate
-from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
@@ -60,10 +59,9 @@ class LandmarkPose:
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         """One estimate; with the estimated focal length, and radial distortion, of an unknown camera."""
         start = time.perf_counter()
-        keypoints, focal_known = query.keypoints, query.focal_known
-        estimate = self._matched(keypoints, query.camera, focal_known)
+        estimate = self._matched(query)
         if estimate.ok and self.options.guided_radius_px > 0:
-            estimate = self._guided(estimate, keypoints, focal_known)
+            estimate = self._guided(estimate, query)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 
     def support(self, keypoints: Keypoints) -> float:
@@ -77,13 +75,13 @@ class LandmarkPose:
         strongest = keypoints.descriptors[: self.options.first_keypoints]
         return (mutual_nearest(strongest, landmarks).similarity - _ALIKE).clamp(min=0).sum().item()
 
-    def _matched(self, keypoints: Keypoints, camera: Camera, focal_known: bool) -> PoseEstimate:
+    def _matched(self, query: Query) -> PoseEstimate:
         """The pose of the first matching pass, or of the second if too few matches of the first are inliers.
 
         In held-out views near mapping views 60 % of the first matches are inliers, and more matches change
         nothing. In views far from them few are, and a wrong pose may have more inliers than the right one.
         """
-        options = self.options
+        options, keypoints = self.options, query.keypoints
         scores = self._clusters.scores(keypoints.descriptors) if self._clusters and len(keypoints) else None
         passes = (
             (options.first_keypoints, options.first_landmarks),
@@ -92,7 +90,14 @@ class LandmarkPose:
         for keypoint_count, landmark_count in passes:
             index = self._shortlist(scores, landmark_count)
             matches = self._matches(keypoints.select(slice(0, keypoint_count)), index)
-            estimate = estimate_pose(matches.pixels, matches.points, camera, options.pnp, focal_known)
+            estimate = estimate_pose(
+                matches.pixels,
+                matches.points,
+                query.camera,
+                options.pnp,
+                query.focal_known,
+                query.focal_sigma,
+            )
             enough = estimate.ok and estimate.inliers >= _MIN_AGREEMENT * len(matches)
             if enough or (isinstance(index, slice) and keypoint_count >= len(keypoints)):
                 break
@@ -114,21 +119,20 @@ class LandmarkPose:
         pairs = mutual_nearest(keypoints.descriptors, descriptors, _MIN_SIMILARITY)
         return _matches(keypoints, positions, pairs)
 
-    def _guided(self, first: PoseEstimate, keypoints: Keypoints, focal_known: bool) -> PoseEstimate:
+    def _guided(self, first: PoseEstimate, query: Query) -> PoseEstimate:
         """`first` refined on guided matches of all keypoints; `first` itself if these are fewer."""
-        pnp, scale = self.options.pnp, pixel_scale(first.camera)
-        undistorted = keypoints
+        keypoints = undistorted = query.keypoints
         if first.distortion != 0:
             xy = undistort_pixels(keypoints.xy.cpu().numpy(), first.camera, first.distortion)
             undistorted = replace(keypoints, xy=torch.from_numpy(xy).to(keypoints.xy))
-        radius = self.options.guided_radius_px * scale
+        radius = self.options.guided_radius_px * pixel_scale(first.camera)
         pairs = guided_pairs(first, undistorted, self.landmarks, radius, _MIN_SIMILARITY)
         if len(pairs) < first.inliers:
             return first
         matches = _matches(keypoints, self.landmarks.positions, pairs)
-        if focal_known:
+        if query.focal_known:
             return refine(first, matches, inlier_threshold_px(first.camera))
-        second = estimate_pose(matches.pixels, matches.points, first.camera, pnp, focal_known)
+        second = refit_camera(first, matches.pixels, matches.points, query.camera, query.focal_sigma)
         return second if second.ok else first
 
 

@@ -56,7 +56,7 @@ class RetrievedPose:
 
         They have no covariance, because the distance between the query and a view is unknown.
         """
-        if not query.focal_known:
+        if not query.has_camera:
             raise GSplatLocError(
                 "expected a known focal length for --initial retrieval, found none: give --focal"
             )

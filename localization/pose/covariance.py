@@ -85,7 +85,7 @@ def jackknife(sums: GridSums, prior: Prior | None = None) -> Tensor:
     scale = whole.diagonal().clamp(min=_MIN_EIGENVALUE).rsqrt()
     cells, whole = scale[:, None] * sums.curvature[used] * scale, scale[:, None] * whole * scale
     moves = _moves(cells, whole, sums.gradient[used] * scale)
-    inverse, observed = _inverse(whole), cells.sum(0)
+    inverse, observed = symmetric_inverse(whole), cells.sum(0)
     covariance = _size(moves, observed, whole) * (inverse if prior is None else inverse @ observed @ inverse)
     if prior is not None:
         gain = inverse @ (scale[:, None] * prior.information)
@@ -97,7 +97,7 @@ def _without_jackknife(curvature: Tensor, prior: Prior | None) -> Tensor:
     """The covariance where too few cells hold observations to measure the correlation."""
     if prior is None:
         return assumed_covariance(curvature)
-    inverse = _inverse(curvature + prior.information)
+    inverse = symmetric_inverse(curvature + prior.information)
     gain = inverse @ prior.information
     covariance = _OBSERVATIONS_PER_ERROR * inverse @ curvature @ inverse
     return _bound(covariance, gain @ prior.covariance @ gain.T)
@@ -140,7 +140,7 @@ def with_pose_noise(covariance: Tensor, noise: tuple[float, float]) -> Tensor:
 
 def marginal_information(information: Tensor, count: int) -> Tensor:
     """The information [count, count] float64 of the first parameters where the others are unknown too."""
-    return _inverse(_inverse(information.double().cpu())[:count, :count])
+    return symmetric_inverse(symmetric_inverse(information.double().cpu())[:count, :count])
 
 
 def assumed_covariance(information: Tensor) -> Tensor:
@@ -148,15 +148,15 @@ def assumed_covariance(information: Tensor) -> Tensor:
 
     `information` assumes independent residuals; here a fixed number of them are assumed to share an error.
     """
-    return _OBSERVATIONS_PER_ERROR * _inverse(information.double().cpu())
+    return _OBSERVATIONS_PER_ERROR * symmetric_inverse(information.double().cpu())
 
 
 def assumed_information(covariance: Tensor) -> Tensor:
     """The inverse of `assumed_covariance`, for an estimate that states nothing but a covariance [6, 6]."""
-    return _OBSERVATIONS_PER_ERROR * _inverse(covariance.double().cpu())
+    return _OBSERVATIONS_PER_ERROR * symmetric_inverse(covariance.double().cpu())
 
 
-def _inverse(matrix: Tensor) -> Tensor:
+def symmetric_inverse(matrix: Tensor) -> Tensor:
     """Inverse of a symmetric positive matrix; metres and radians are brought to one scale first.
 
     A pseudo-inverse would give an unobserved direction a variance of zero; here it is very large.

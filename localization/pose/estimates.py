@@ -32,10 +32,17 @@ def moved(
         cam_from_world=cam_from_world,
         inliers=0 if matches is None else int(matches.inliers.sum()),
         matches=matches,
-        covariance=covariance,
+        covariance=with_camera_error(covariance, initial),
         information=information,
         accepted=True,
     )
+
+
+def with_camera_error(covariance: Tensor | None, initial: PoseEstimate) -> Tensor | None:
+    """The covariance [6, 6] of a pose found with the camera of `initial`, which may have been estimated."""
+    if covariance is None or initial.camera_covariance is None:
+        return covariance
+    return covariance + initial.camera_covariance.to(covariance)
 
 
 def with_inliers(matches: Matches, camera: Camera, cam_from_world: Tensor) -> Matches:

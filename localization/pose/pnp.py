@@ -1,7 +1,8 @@
 """The pose of a camera from 2D-3D matches: LO-RANSAC, non-linear refinement, covariance.
 
 Known focal length: PoseLib (P3P of Persson & Nordberg 2018 inside LO-RANSAC). Unknown: COLMAP's P4PF inside
-LO-RANSAC, then pose, focal length and, if the matches support it, radial distortion refined together.
+LO-RANSAC, then pose and camera refined together (`pose.camera_fit`), also from the pose of the camera that is
+probably right, if there is one.
 """
 
 import math
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.distortion import find_distortion, undistort_pixels
+from gsplatloc.localization.pose.camera_fit import CameraFit, errors_px, fit_camera, likeliest
+from gsplatloc.localization.pose.distortion import undistort_pixels
 from gsplatloc.localization.pose.estimates import inlier_observations, with_inliers
 from gsplatloc.localization.pose.false_alarms import (
     POSE_PARAMETERS,
@@ -38,6 +40,18 @@ RANSAC_SEED = 0  # of the samples: the same matches give the same pose
 _MAX_FALSE_ALARMS = 1e-10
 _MIN_NOISE_PX = 0.05  # of a match: the residuals of a few may be smaller by chance
 _LOSS = 0.5  # scale of the robust loss in the covariance, relative to that noise; as in the solvers
+# Shifts of the principal point, relative to width and height, that are tried.
+_CROPPED = (
+    (0.6, 0.0),
+    (-0.6, 0.0),
+    (0.0, 0.6),
+    (0.0, -0.6),
+    (0.5, 0.5),
+    (0.5, -0.5),
+    (-0.5, 0.5),
+    (-0.5, -0.5),
+)
+_MIN_AGREEMENT = 0.5  # share of the matches that must agree with a probable camera; else others are tried
 
 
 @dataclass(frozen=True)
@@ -60,12 +74,13 @@ def estimate_pose(
     camera: Camera,
     options: PnPOptions | None = None,
     focal_known: bool = True,
+    focal_sigma: float = math.inf,
 ) -> PoseEstimate:
     """The pose that most matches of `pixels` [M, 2] and world `points` [M, 3], both float64, agree on.
 
-    With `focal_known=False` the camera's focal length is ignored and estimated together with radial
-    distortion: the pixels of the estimate's matches are then those of a pinhole camera. A failure is a
-    status, never an exception.
+    With `focal_known=False` the camera is estimated, too: the pixels of the estimate's matches are then those
+    of a pinhole camera. `focal_sigma` says how well it is known (`fit_camera`). A failure is a status, never
+    an exception.
     """
     options = options or PnPOptions()
     start = time.perf_counter()
@@ -75,16 +90,29 @@ def estimate_pose(
     if not _provable(len(pixels), camera, parameters):
         estimate = PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
     else:
-        solve = _solve_known_focal if focal_known else _solve_unknown_focal
-        estimate = _verified(solve(matches, camera, options), matches, camera, parameters)
+        if focal_known:
+            estimate = _verified(_solve_known_focal(matches, camera, options), matches, camera)
+        else:
+            estimate = _verified(
+                _solve_unknown_camera(matches, camera, options, focal_sigma), matches, camera
+            )
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
+
+
+def refit_camera(
+    estimate: PoseEstimate, pixels: np.ndarray, points: np.ndarray, known: Camera, focal_sigma: float
+) -> PoseEstimate:
+    """The pose and the camera near an estimate, from other matches; `known` as in `estimate_pose`."""
+    matches = Matches(pixels, points, np.zeros(len(pixels), bool))
+    start = CameraFit(estimate.pose(), estimate.camera, estimate.distortion)
+    return _verified(fit_camera(start, known, _observed(matches), focal_sigma), matches, known)
 
 
 def verify_pose(cam_from_world: Tensor, matches: Matches, camera: Camera) -> PoseEstimate:
     """An estimate of a pose [4, 4] found without PnP: OK if matches support it as well as one from PnP."""
     if not _provable(len(matches), camera, POSE_PARAMETERS):
         return PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
-    return _verified(_Solution(cam_from_world), matches, camera, POSE_PARAMETERS)
+    return _verified(CameraFit(cam_from_world, camera), matches, camera)
 
 
 def _provable(count: int, camera: Camera, parameters: int) -> bool:
@@ -119,22 +147,13 @@ def projection_jacobian(points_in_cam: Tensor, camera: Camera) -> Tensor:
     return jacobian * torch.tensor([[camera.fx], [camera.fy]], dtype=z.dtype, device=z.device)
 
 
-@dataclass(frozen=True)
-class _Solution:
-    """The answer of a solver."""
-
-    cam_from_world: Tensor  # [4, 4] float64
-    focal_scale: float = 1.0  # by which the camera's focal lengths are multiplied
-    distortion: float = 0.0  # radial k of the matches' pixels
-
-
 def poselib_camera(camera: Camera) -> dict[str, Any]:
     """A camera in PoseLib's form, which has the same convention of pixels."""
     params = [camera.fx, camera.fy, camera.cx, camera.cy]
     return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": params}
 
 
-def _solve_known_focal(matches: Matches, camera: Camera, options: PnPOptions) -> _Solution | None:
+def _solve_known_focal(matches: Matches, camera: Camera, options: PnPOptions) -> CameraFit | None:
     ransac = {
         "max_reproj_error": inlier_threshold_px(camera),
         "max_iterations": options.max_iterations,
@@ -147,47 +166,76 @@ def _solve_known_focal(matches: Matches, camera: Camera, options: PnPOptions) ->
     )
     if info["num_inliers"] < _MIN_SAMPLE:
         return None
-    return _Solution(_matrix(pose.R, pose.t))
+    return CameraFit(_matrix(pose.R, pose.t), camera)
 
 
-def _solve_unknown_focal(matches: Matches, camera: Camera, options: PnPOptions) -> _Solution | None:
-    threshold_px, loss_px = inlier_threshold_px(camera), options.loss_scale_px * pixel_scale(camera)
-    params = [camera.fx, camera.cx, camera.cy]
+def _solve_unknown_camera(
+    matches: Matches, camera: Camera, options: PnPOptions, focal_sigma: float
+) -> CameraFit | None:
+    """The likelier of two fits: from the pose of the probable camera, and from an estimated focal length.
+
+    The first alone where the camera proves right and most matches agree.
+    """
+    observations, fits = _observed(matches), []
+    if math.isfinite(focal_sigma):
+        probable = _solve_known_focal(matches, camera, options)
+        if probable is not None:
+            fits.append(fit_camera(probable, camera, observations, focal_sigma))
+            agreeing = (errors_px(fits[0], observations) < inlier_threshold_px(camera)).mean()
+            if agreeing > _MIN_AGREEMENT and fits[0].known_is_right:
+                return fits[0]
+    free = _solve_unknown_focal(matches, camera, options)
+    if free is not None:
+        fits.append(fit_camera(free, camera, observations, focal_sigma))
+    best = likeliest(fits, observations)
+    if (
+        best is not None
+        and (errors_px(best, observations) < inlier_threshold_px(camera)).mean() > _MIN_AGREEMENT
+    ):
+        return best
+    # Few matches agree: a part that was cut out of a photo has its principal point at its edge, or outside.
+    for across, down in _CROPPED:
+        shifted = replace(camera, cx=camera.cx + across * camera.width, cy=camera.cy + down * camera.height)
+        start = _solve_unknown_focal(matches, shifted, options)
+        if start is not None:
+            fits.append(fit_camera(start, camera, observations, focal_sigma))
+    return likeliest(fits, observations)
+
+
+def _solve_unknown_focal(matches: Matches, camera: Camera, options: PnPOptions) -> CameraFit | None:
     size = {"width": camera.width, "height": camera.height}
+    params = [camera.fx, camera.cx, camera.cy]
     pinhole = pycolmap.Camera(model="SIMPLE_PINHOLE", params=params, **size)
     estimation = pycolmap.AbsolutePoseEstimationOptions(estimate_focal_length=True)
-    estimation.ransac.max_error = threshold_px
+    estimation.ransac.max_error = inlier_threshold_px(camera)
     estimation.ransac.max_num_trials = options.max_iterations
     estimation.ransac.min_num_trials = min(_MIN_ITERATIONS, options.max_iterations)
     estimation.ransac.random_seed = RANSAC_SEED
-    refinement = pycolmap.AbsolutePoseRefinementOptions(refine_focal_length=True)
-    refinement.loss_function_scale = loss_px
-    found = pycolmap.estimate_and_refine_absolute_pose(
-        matches.pixels, matches.points, pinhole, estimation, refinement
-    )
+    found = pycolmap.estimate_absolute_pose(matches.pixels, matches.points, pinhole, estimation)
     if found is None:
         return None
-    rigid, focal, distortion = found["cam_from_world"], pinhole.focal_length, 0.0
-    agreeing = replace(matches, inliers=np.array(found["inlier_mask"], bool))
-    radial = find_distortion(rigid, pinhole, agreeing, threshold_px, loss_px)
-    if radial is not None:
-        rigid, focal, distortion = radial.cam_from_world, radial.focal, radial.distortion
-    return _Solution(_matrix(rigid.rotation.matrix(), rigid.translation), focal / camera.fx, distortion)
+    rigid, factor = found["cam_from_world"], pinhole.focal_length / camera.fx
+    estimated = replace(camera, fx=camera.fx * factor, fy=camera.fy * factor)
+    return CameraFit(_matrix(rigid.rotation.matrix(), rigid.translation), estimated)
 
 
-def _verified(found: _Solution | None, matches: Matches, camera: Camera, parameters: int) -> PoseEstimate:
+def _observed(matches: Matches) -> reprojection.Observations:
+    return reprojection.observe(torch.from_numpy(matches.pixels), torch.from_numpy(matches.points))
+
+
+def _verified(found: CameraFit | None, matches: Matches, camera: Camera) -> PoseEstimate:
     """A solver's pose as an estimate; a pose that wrong matches alone would often reach is rejected.
 
     Solvers select inliers before their last refinement: here they are decided at the pose itself.
     """
     if found is None:
         return PoseEstimate(Status.NO_CONSENSUS, camera, matches=matches)
-    pose = found.cam_from_world
-    camera = replace(camera, fx=camera.fx * found.focal_scale, fy=camera.fy * found.focal_scale)
+    pose, camera = found.cam_from_world, found.camera
     if found.distortion != 0:
         matches = replace(matches, pixels=undistort_pixels(matches.pixels, camera, found.distortion))
     agreeing = with_inliers(matches, camera, pose)
     inliers = int(agreeing.inliers.sum())
+    parameters = POSE_PARAMETERS + len(found.free)
     alarms = log10_false_alarms(agreeing, pose, camera, inlier_threshold_px(camera), parameters)
     if alarms > math.log10(_MAX_FALSE_ALARMS):
         return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=inliers, matches=matches)
@@ -197,7 +245,8 @@ def _verified(found: _Solution | None, matches: Matches, camera: Camera, paramet
         distortion=found.distortion,
         cam_from_world=pose,
         inliers=inliers,
-        covariance=_covariance(pose, camera, agreeing),
+        covariance=_covariance(pose, camera, agreeing) if found.covariance is None else found.covariance,
+        camera_covariance=found.camera_covariance,
         information=pose_information(pose, camera, agreeing),
         matches=agreeing,
     )

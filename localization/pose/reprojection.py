@@ -15,7 +15,7 @@ from gsplatloc.localization.pose.covariance import Grid, GridSums, jackknife
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import robust, se3
 
-_MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
+MIN_DEPTH = 1e-3  # metres; what is closer or behind has no pixel
 _CONVERGED = 1e-6  # metres and radians: a thousandth of what is measurable
 _OUTLIER = 1e6  # normalised squared error given to points behind the camera
 _INLIER_PX = 8.0  # reprojection error of an inlier at 640 px, of all stages; from held-out RedKitchen views
@@ -33,6 +33,10 @@ class Observations:
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
+
+    def select(self, index: Tensor) -> "Observations":
+        """The matches at `index`."""
+        return Observations(self.pixels[index], self.points[index], self.sigma[index], self.weight[index])
 
 
 def observe(pixels: Tensor, points: Tensor, sigma: float = 1.0, weight: float = 1.0) -> Observations:
@@ -70,7 +74,7 @@ def errors_px(camera: Camera, cam_from_world: Tensor, observations: Observations
     """Reprojection errors [M] in pixels; infinite behind the camera."""
     local = _transform(cam_from_world, observations.points)
     error = torch.linalg.norm(camera.project(local) - observations.pixels, dim=1)
-    return torch.where(local[:, 2] > _MIN_DEPTH, error, torch.inf)
+    return torch.where(local[:, 2] > MIN_DEPTH, error, torch.inf)
 
 
 def noise_px(errors: Tensor) -> float:
@@ -117,14 +121,19 @@ def grid_sums(
     camera: Camera, cam_from_world: Tensor, observations: Observations, index: Tensor, count: int
 ) -> GridSums:
     """The normal equations of each of `count` cells of the image; `index` [M] is the cell of each match."""
-    linear = _linearised(camera, cam_from_world.numpy(), observations)
-    information, gradient = np.zeros((count, 6, 6)), np.zeros((count, 6))
+    return cell_sums(_linearised(camera, cam_from_world.numpy(), observations), index, count)
+
+
+def cell_sums(linear: "Linear", index: Tensor, count: int) -> GridSums:
+    """The normal equations of each of `count` cells; `index` [M] is the cell of each match."""
+    unknowns = len(linear.d_column)
+    information, gradient = np.zeros((count, unknowns, unknowns)), np.zeros((count, unknowns))
     order = np.argsort(index.numpy(), kind="stable")
     ends = np.cumsum(np.bincount(index.numpy(), minlength=count))
-    sorted_terms = _Linear(*(values[..., order] for values in linear))
+    sorted_terms = Linear(*(values[..., order] for values in linear))
     for cell, (start, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends)):
-        terms = _Linear(*(values[..., start:end] for values in sorted_terms))
-        information[cell], gradient[cell] = _summed(terms)
+        terms = Linear(*(values[..., start:end] for values in sorted_terms))
+        information[cell], gradient[cell] = summed(terms)
     curvature = robust.curvature(linear.square[linear.weight > 0], 2) * information
     return GridSums(torch.from_numpy(curvature), torch.from_numpy(gradient))
 
@@ -136,11 +145,11 @@ def jackknifed(camera: Camera, cam_from_world: Tensor, observations: Observation
     return jackknife(grid_sums(camera, cam_from_world, observations, index, len(grid)))
 
 
-class _Linear(NamedTuple):
+class Linear(NamedTuple):
     """Errors and derivatives of matches, matches last."""
 
-    d_column: np.ndarray  # [6, M]
-    d_row: np.ndarray  # [6, M]
+    d_column: np.ndarray  # [P, M], a row per parameter: 6 of the pose, then those of the camera
+    d_row: np.ndarray  # [P, M]
     column: np.ndarray  # [M] pixels
     row: np.ndarray  # [M]
     weight: np.ndarray  # [M] 1/px^2
@@ -151,21 +160,21 @@ def _normal_equations(
     camera: Camera, cam_from_world: np.ndarray, observations: Observations
 ) -> tuple[np.ndarray, np.ndarray]:
     """`normal_equations` in numpy."""
-    return _summed(_linearised(camera, cam_from_world, observations))
+    return summed(_linearised(camera, cam_from_world, observations))
 
 
-def _summed(linear: _Linear) -> tuple[np.ndarray, np.ndarray]:
-    """J^T W J [6, 6] and J^T W r [6]."""
+def summed(linear: Linear) -> tuple[np.ndarray, np.ndarray]:
+    """J^T W J [P, P] and J^T W r [P]."""
     weighted_column, weighted_row = linear.d_column * linear.weight, linear.d_row * linear.weight
     information = weighted_column @ linear.d_column.T + weighted_row @ linear.d_row.T
     return information, weighted_column @ linear.column + weighted_row @ linear.row
 
 
-def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observations) -> _Linear:
+def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observations) -> Linear:
     """In numpy: for a thousand matches the calls dominate, and torch's take longer."""
     pixels, points = observations.pixels.numpy(), observations.points.numpy()
     local = cam_from_world[:3, :3] @ points.T + cam_from_world[:3, 3:]
-    seen = local[2] > _MIN_DEPTH
+    seen = local[2] > MIN_DEPTH
     x, y, z = np.where(seen, local, 1.0)
     inverse = 1 / z
     a, b = x * inverse, y * inverse
@@ -178,7 +187,7 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
     ab, zero = a * b, np.zeros_like(a)
     d_column = camera.fx * np.stack([inverse, zero, -a * inverse, -ab, 1 + a * a, -b])
     d_row = camera.fy * np.stack([zero, inverse, -b * inverse, -1 - b * b, ab, a])
-    return _Linear(d_column, d_row, column, row, weight, square)
+    return Linear(d_column, d_row, column, row, weight, square)
 
 
 def _transform(cam_from_world: Tensor, points: Tensor) -> Tensor:

@@ -21,7 +21,12 @@ from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.correspondences import Correspondences
 from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.estimates import inlier_observations, keeps_inliers, with_inliers
+from gsplatloc.localization.pose.estimates import (
+    inlier_observations,
+    keeps_inliers,
+    with_camera_error,
+    with_inliers,
+)
 from gsplatloc.localization.pose.reprojection import Observations
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
@@ -147,7 +152,7 @@ def solve(
         initial,
         cam_from_world=pose,
         inliers=int(matches.inliers.sum()),
-        covariance=reprojection.jackknifed(camera, pose, joint),
+        covariance=with_camera_error(reprojection.jackknifed(camera, pose, joint), initial),
         information=information,
         matches=matches,
     )

@@ -33,7 +33,7 @@ from gsplatloc.localization.alignment.exposure import (
 from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, make_matcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.estimates import keeps_inliers
+from gsplatloc.localization.pose.estimates import keeps_inliers, with_camera_error
 from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
 from gsplatloc.localization.pose.relative import DepthMatches, estimate_relative
 from gsplatloc.localization.queries import Query
@@ -107,9 +107,15 @@ class GscprRefiner:
         estimate = initial
         for _ in range(self.options.rounds if initial.ok else 0):
             refined = self._round(query, splat_map.gaussians, estimate.pose())
+            refined = replace(refined, covariance=with_camera_error(refined.covariance, initial))
             if not refined.ok or not _accepted(refined, estimate, initial):
                 break
-            estimate = replace(refined, camera=initial.camera, distortion=initial.distortion)
+            estimate = replace(
+                refined,
+                camera=initial.camera,
+                distortion=initial.distortion,
+                camera_covariance=initial.camera_covariance,
+            )
         elapsed_ms = 1000 * (time.perf_counter() - start)
         return replace(estimate, accepted=estimate is not initial, elapsed_ms=elapsed_ms)
 

@@ -84,7 +84,11 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
         else:
             with tally.damaged(image_path, options):
                 camera_model = model.camera_models[image.camera_id]
-                views.append(make_view(name, image_path, camera_model, cam_from_world, options))
+                mask = path / "masks" / f"{name}.png"  # as COLMAP names it
+                mask_path = mask if os.path.isfile(mask) else None
+                views.append(
+                    make_view(name, image_path, camera_model, cam_from_world, options, mask_path=mask_path)
+                )
     _note_unposed(folder, {image.name.replace("\\", "/") for image in model.images}, tally)
     if not views:
         listed = model.images[0].name if model.images else "the images of the model"
@@ -98,4 +102,4 @@ def _note_unposed(folder: Path, names: set[str], tally: Tally) -> None:
     if unposed:
         tally.note(f"{len(unposed)} images in {folder} are not in the model, for example {unposed[0].name}")
     if unread := unread_files(folder):
-        tally.note(f"{unread} files in {folder} are in formats that are not read")
+        tally.note(f"left out {unread}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.images import IMAGE_SUFFIXES, CameraModel, image_size
+from gsplatloc.scene.images import CameraModel, image_size, image_suffixes, unread_files
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
@@ -52,10 +52,14 @@ class PosedFoldersReader:
 def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]:
     if not os.path.isdir(folder):
         return []
-    images = _by_stem(folder / (options.images or "rgb"), ".color", IMAGE_SUFFIXES, tally)
+    image_folder = folder / (options.images or "rgb")
+    images = _by_stem(image_folder, ".color", image_suffixes(), tally)
+    if unread := unread_files(image_folder):
+        tally.note(f"left out {unread}")
     poses = _by_stem(folder / "poses", ".pose", {".txt"}, tally)
     calibrations = _by_stem(folder / "calibration", ".calibration", {".txt"}, tally)
-    depths = _by_stem(folder / "depth", ".depth", {".png"}, tally) if (folder / "depth").is_dir() else {}
+    depth_folder = folder / "depth"
+    depths = _by_stem(depth_folder, ".depth", {".png", ".npy"}, tally) if depth_folder.is_dir() else {}
     views = []
     tally.found += len(images)
     for stem, image in sorted(images.items()):

@@ -187,17 +187,17 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
             continue
         with tally.damaged(image_path, options):
             camera_model = camera_model_of(shared | dict(frame), image_size(image_path))
-            depth_path = _file_of(path, frame, "depth_file_path", tally)
+            depth_path = _file_of(path, frame, ("depth_file_path", "depth_path"), tally)
+            mask_path = _file_of(path, frame, ("mask_path",), tally)
             name = files.name(_listed(frame), image_path)
             if name in views:
                 raise GSplatLocError(
                     f"expected each image once in the transforms file of {path}, found {quoted(name)} twice:"
                     " remove one"
                 )
-            views[name] = make_view(name, image_path, camera_model, cam_from_world, options, depth_path)
-    for key, what in (("mask_path", "masks"), ("depth_path", "depth maps (depth_file_path is read)")):
-        if count := sum(key in frame for frame in frames):
-            tally.note(f"{count} {what} in {key} are not used")
+            views[name] = make_view(
+                name, image_path, camera_model, cam_from_world, options, depth_path, mask_path=mask_path
+            )
     return list(views.values())
 
 
@@ -212,12 +212,16 @@ def _listed(frame: Record) -> str:
     return listed.replace("\\", "/")
 
 
-def _file_of(path: Path, frame: Record, key: str, tally: Tally) -> Path | None:
-    """The file that a frame has beside its image; None if there is none."""
+def _file_of(path: Path, frame: Record, keys: tuple[str, ...], tally: Tally) -> Path | None:
+    """The file that a frame has beside its image, under the first of `keys`; None if there is none."""
+    key = next((key for key in keys if frame.get(key)), keys[0])
     listed = frame.get(key)
     if not isinstance(listed, str) or not listed:
         return None
-    for candidate in (path / listed.replace("\\", "/"), path / "depth" / PurePosixPath(listed).name):
+    listed = listed.replace("\\", "/")
+    folder = key.partition("_")[0]  # depth or mask
+    names = listed, f"{folder}/{PurePosixPath(listed).name}", f"{folder}s/{PurePosixPath(listed).name}"
+    for candidate in (path / name for name in names):
         if os.path.isfile(candidate):
             return candidate
     tally.note(f"some files of {key} are not on disk, for example {quoted(listed)}")

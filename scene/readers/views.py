@@ -13,6 +13,7 @@ from gsplatloc.scene.images import (
     CameraModel,
     DepthLoader,
     ImageLoader,
+    MaskLoader,
     image_size,
     undistorted_camera,
 )
@@ -28,12 +29,15 @@ def make_view(
     options: SceneOptions,
     depth_path: Path | None = None,
     *,
+    mask_path: Path | None = None,
     units_per_metre: float = DEPTH_UNITS_PER_METRE,
 ) -> View:
     """A view over `image_path` at the options' resolution; only the image's header is read."""
     camera_model = fit_camera_model(camera_model, image_path)
     pinhole: Camera = undistorted_camera(camera_model)
     width, height = options.size_of(pinhole.width, pinhole.height)
+    units = options.depth_units or units_per_metre
+    mask = None if mask_path is None else MaskLoader(mask_path, camera_model, width, height)
     return View(
         name=name,
         camera=pinhole.resized(width, height),
@@ -42,7 +46,8 @@ def make_view(
         load_image=ImageLoader(image_path, camera_model, width, height, options.white_background),
         load_depth=None
         if depth_path is None
-        else DepthLoader(depth_path, camera_model, width, height, options.depth_units or units_per_metre),
+        else DepthLoader(depth_path, camera_model, width, height, units, mask),
+        load_mask=mask,
     )
 
 

@@ -173,7 +173,7 @@ def test_a_fisheye_without_coefficients_is_a_fisheye(name: str) -> None:
 def test_photos_without_a_pose_are_said(tmp_path: Path) -> None:
     write_model(tmp_path)
     cv2.imwrite(str(tmp_path / "images" / "portrait.jpg"), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
-    (tmp_path / "images" / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    (tmp_path / "images" / "IMG_1.DNG").write_bytes(b"raw")
     report = read_scene(tmp_path).report
     assert "1 images in" in report and "not in the model, for example portrait.jpg" in report
-    assert "1 .heic files in" in report
+    assert "left out 1 .dng files, for example IMG_1.DNG" in report

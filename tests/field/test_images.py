@@ -117,8 +117,8 @@ def test_a_smaller_depth_map_of_a_distorted_camera_is_undistorted_at_its_size(tm
 
 
 def test_photos_in_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
-    for name in ("a.HEIC", "b.heic", "c.dng", "notes.txt"):
+    for name in ("a.JXL", "b.jxl", "c.dng", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
-    assert unread_files(tmp_path) == "1 .dng, 2 .heic"
-    with pytest.raises(GSplatLocError, match=r"found 1 \.dng, 2 \.heic"):
+    assert unread_files(tmp_path) == "1 .dng and 2 .jxl files, for example a.JXL (convert them)"
+    with pytest.raises(GSplatLocError, match=r"found 1 \.dng and 2 \.jxl"):
         queries_in_folder(tmp_path)

@@ -106,7 +106,7 @@ def test_splits_by_file_names(tmp_path: Path, splits: dict, train: set[str], tes
     assert {Path(view.name).stem for view in scene.test} == test
 
 
-def test_what_is_not_used_is_said(tmp_path: Path) -> None:
+def test_masks_and_depth_that_are_missing_are_said(tmp_path: Path) -> None:
     save(tmp_path / "images" / "a.png", 7)
     frame = {
         "file_path": "images/a.png",
@@ -115,8 +115,8 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
         "depth_path": "d.png",
     }
     scene = read_scene(write(tmp_path, [], frames=[frame, frame | {"file_path": "images/b.png"}]))
-    assert "2 masks in mask_path are not used" in scene.report
-    assert "2 depth maps (depth_file_path is read) in depth_path are not used" in scene.report
+    assert "some files of mask_path are not on disk, for example m.png" in scene.report
+    assert "some files of depth_path are not on disk, for example d.png" in scene.report
 
 
 @pytest.mark.parametrize("fisheye", [{"camera_model": "OPENCV_FISHEYE"}, {"is_fisheye": True}])

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsplatloc.localization.queries import Intrinsics, camera_of_file, exif_focal, queries_in_folder
+from gsplatloc.localization.queries import (
+    CameraPrior,
+    Intrinsics,
+    camera_of_file,
+    exif_focal,
+    queries_in_folder,
+)
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -59,7 +65,8 @@ def test_orientation_turns_image_and_camera(tmp_path: Path) -> None:
     query = queries_in_folder(tmp_path)[0]
     camera = query.load_camera()
     assert query.load_image().shape == (60, 40, 3)
-    assert camera is not None
+    assert isinstance(camera, CameraPrior) and camera.focal_sigma > 0
+    camera = camera.camera
     assert (camera.width, camera.height, camera.cx, camera.cy) == (40, 60, 20, 30)
 
 

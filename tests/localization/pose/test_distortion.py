@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import pycolmap
 import pytest
 import torch
 
@@ -13,10 +12,12 @@ from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.localizer import Localizer
-from gsplatloc.localization.pose.distortion import find_distortion, undistort_image, undistort_pixels
+from gsplatloc.localization.pose.camera_fit import CameraFit, fit_camera
+from gsplatloc.localization.pose.distortion import undistort_image, undistort_pixels
 from gsplatloc.localization.pose.pnp import estimate_pose
+from gsplatloc.localization.pose.reprojection import observe
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import Matches, PoseEstimate
+from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
@@ -65,13 +66,14 @@ def test_a_pinhole_camera_is_given_next_to_no_distortion() -> None:
     assert abs(estimate.distortion) < 0.005
 
 
-def test_matches_behind_the_camera_say_nothing_of_distortion() -> None:
+def test_matches_behind_the_camera_do_no_harm() -> None:
     generator = np.random.default_rng(0)
     points = generator.uniform(-1, 1, (40, 3)) + [0, 0, 3] * np.where(np.arange(40) < 10, 1, -1)[:, None]
-    matches = Matches(generator.uniform(0, 480, (40, 2)), points, np.ones(40, bool))
-    camera = pycolmap.Camera(model="SIMPLE_PINHOLE", width=640, height=480, params=[520, 320, 240])
-    with np.errstate(invalid="raise"):
-        assert find_distortion(pycolmap.Rigid3d(), camera, matches, 12.0, 0.5) is None
+    seen = observe(torch.from_numpy(generator.uniform(0, 480, (40, 2))), torch.from_numpy(points))
+    start = CameraFit(torch.eye(4, dtype=torch.float64), CAMERA)
+    with np.errstate(invalid="raise", divide="raise"):
+        fit = fit_camera(start, CAMERA, seen)
+    assert fit.cam_from_world.isfinite().all() and np.isfinite(fit.camera.fx)
 
 
 @pytest.mark.parametrize("k", [-0.1, 0.1])
