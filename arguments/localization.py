@@ -18,6 +18,7 @@ from gsplatloc.arguments.stages import (
 )
 from gsplatloc.localization.initial import INITIAL_POSES
 from gsplatloc.localization.initial.given import GivenPose
+from gsplatloc.localization.io.results import FOLDER_NAME, QUERIES_FOLDER_NAME
 from gsplatloc.localization.localizer import DEFAULT_STAGES, LocalizerOptions
 from gsplatloc.localization.queries import Intrinsics
 from gsplatloc.localization.refine import REFINERS
@@ -51,11 +52,13 @@ class LocalizeArguments:
     """The options of gsplatloc localize. Help of `initial` and `stages` follows from the registries."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
-    """folder of the map, as gsplatloc train wrote it; results go to its subfolder localization/"""
+    """folder of the map, as gsplatloc train wrote it"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None
     """folder of the scene with the test images; unset = the scene that the map was made from"""
     queries: Path | None = None
-    """folder of images to localize instead of the scene's test images; no ground truth is expected"""
+    """image, or folder of images, to localize instead of the scene's test images; without ground truth"""
+    output: Path | None = None
+    """folder of the results; unset = MODEL_PATH/localization, with --queries MODEL_PATH/queries"""
     initial: str = LocalizerOptions.initial
     stages: tuple[str, ...] = DEFAULT_STAGES
     refine: str | None = None
@@ -63,9 +66,14 @@ class LocalizeArguments:
     fallback: bool = LocalizerOptions.fallback
     """search further hypotheses for queries whose pose was not verified"""
     pictures: bool = True
-    """draw the five worst queries and three typical ones: query image, rendering, difference, matches"""
+    """write report.html, with pictures of the worst queries and of typical ones"""
     camera: OmitArgPrefixes[CameraArguments] = field(default_factory=CameraArguments)
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
+
+    def results_folder(self) -> Path:
+        """Where the results go; those of --queries do not replace the evaluation of the test images."""
+        name = FOLDER_NAME if self.queries is None else QUERIES_FOLDER_NAME
+        return self.output or self.model_path / name
 
     def options(self) -> LocalizerOptions:
         """The options of the localizer."""

@@ -31,7 +31,7 @@ def collect(source: Path, target: Path, frames: int, max_side: int) -> int:
     if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
         return _collect_frames(source, target, frames, max_side)
     kinds = " ".join(sorted(VIDEO_SUFFIXES))
-    raise GSplatLocError(f"expected a folder of photos or a video ({kinds}), found {source}: check --input")
+    raise GSplatLocError(f"expected a folder of photos or a video ({kinds}), found {source}: check the path")
 
 
 def _collect_photos(source: Path, target: Path, max_side: int) -> int:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from gsplatloc.scene.image_header import exif_focal_mm, image_size
 from gsplatloc.scene.images import image_files
+from gsplatloc.scene.incremental_mapping import largest_model, model_line
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.console import ProgressBar, log
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 Matching = Literal["auto", "exhaustive", "sequential"]
@@ -16,7 +17,6 @@ CameraSharing = Literal["single", "per_folder", "per_image"]
 
 _EXHAUSTIVE_LIMIT = 200  # images up to which `auto` matches every pair
 _BYTES_PER_FEATURE = 400  # in COLMAP's database: position and descriptor 152, the rest for matches
-_FEWEST_POSED = 3  # COLMAP's initial pair alone is no map
 _CAMERA_MODES = {
     "single": pycolmap.CameraMode.SINGLE,
     "per_folder": pycolmap.CameraMode.PER_FOLDER,
@@ -45,13 +45,10 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
     log(f"extracting features of {count} images")
     extract_features(database, images, options)
     _match(database, count, options.matching)
-    largest = _map(database, images, scratch / "models", count)
+    largest = largest_model(database, images, scratch / "models", count)
     model.mkdir(parents=True)
     largest.write_binary(str(model))
-    error = largest.compute_mean_reprojection_error()
-    log(
-        f"posed {largest.num_reg_images()} of {count} images, {largest.num_points3D()} points, {error:.2f} px"
-    )
+    log(model_line(largest, count))
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -88,20 +85,3 @@ def _match(database: Path, count: int, matching: Matching) -> None:
     else:
         log(f"matching {count * (count - 1) // 2} pairs")
         pycolmap.match_exhaustive(database)
-
-
-def _map(database: Path, images: Path, models: Path, count: int) -> pycolmap.Reconstruction:
-    models.mkdir()
-    with ProgressBar(count, "posing images") as bar:
-        options = pycolmap.IncrementalPipelineOptions(random_seed=0)
-        found = pycolmap.incremental_mapping(
-            database, images, models, options, next_image_callback=bar.advance
-        )
-    largest = max(found.values(), key=lambda candidate: candidate.num_reg_images(), default=None)
-    if largest is None or largest.num_reg_images() < min(_FEWEST_POSED, count):
-        posed = 0 if largest is None else largest.num_reg_images()
-        raise GSplatLocError(
-            f"expected {count} images that overlap, found {posed} that COLMAP could connect:"
-            " take more, closer together, of a textured place"
-        )
-    return largest

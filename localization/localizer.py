@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer.device import rendering_device
@@ -24,7 +25,7 @@ from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.pose.covariance import with_pose_noise
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
-from gsplatloc.localization.queries import CameraPrior, Query, centered_camera
+from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file, centered_camera
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.localization.verification import MIN_SCORE, verification_score
@@ -83,8 +84,8 @@ class Localizer:
     returns a `PoseEstimate`; a refinement that is rejected returns the estimate that it was given.
 
     >>> localizer = Localizer.load("output/kitchen")
-    >>> found = localizer.localize(image, camera)  # image [H, W, 3] uint8 RGB
-    >>> found.status, found.final.cam_from_world, found.final.expected_translation_m
+    >>> found = localizer.localize("photo.jpg")  # or an array, and its camera
+    >>> found.status, found.final.center, found.final.expected_translation_m
     >>> found.stages["initial"].inliers
 
     Threads may share a localizer: a query changes no state that another one reads, and draws its random
@@ -149,11 +150,14 @@ class Localizer:
 
     def localize(
         self,
-        image: np.ndarray,
+        image: np.ndarray | PIL.Image.Image | Path | str,
         camera: Camera | CameraPrior | None = None,
         cam_from_world: Tensor | None = None,
     ) -> Localization:
-        """The pose of an image [H, W, 3] uint8 RGB, undistorted where `camera` is given.
+        """The pose of an image, which is undistorted where `camera` is given.
+
+        The image is a path, an image of Pillow, or an array [H, W, 3] RGB or [H, W] grey, of uint8, uint16 or
+        floats from 0 to 1. Of a file without `camera`, the focal length is that of its EXIF data, if any.
 
         A camera that is only probable is a `CameraPrior`; without a camera, that of mapping views of the same
         shape is probable, if there are any. Of such images the focal length and, where matches show them,
@@ -169,7 +173,10 @@ class Localizer:
         Raises `GSplatLocError` for an image or a pose of another shape or type, and for an image of another
         size than its camera.
         """
-        _check(image, cam_from_world)
+        if isinstance(image, str | Path) and camera is None:
+            camera = camera_of_file(Path(image))
+        image = as_rgb(image)
+        _check_pose(cam_from_world)
         after_fork(self.splat_map.device)
         if cam_from_world is not None:
             cam_from_world = self.splat_map.frame.pose_in_map(cam_from_world)
@@ -348,11 +355,7 @@ def _make_fallback(context: StageContext, settings: Sequence[Any], initial: Land
     return Fallback(context.splat_map, refiners, retrieval, initial.support)
 
 
-def _check(image: np.ndarray, cam_from_world: Tensor | None) -> None:
-    """Raise `GSplatLocError` for an image or a pose that is not of the expected shape and type."""
-    if not isinstance(image, np.ndarray) or image.shape[2:] != (3,) or image.dtype != np.uint8:
-        found = f"{list(image.shape)} of {image.dtype}" if isinstance(image, np.ndarray) else type(image)
-        raise GSplatLocError(f"expected an RGB image [H, W, 3] of uint8, found {found}: convert it")
+def _check_pose(cam_from_world: Tensor | None) -> None:
     if cam_from_world is not None and cam_from_world.shape != (4, 4):
         shape = list(cam_from_world.shape)
         raise GSplatLocError(f"expected cam_from_world [4, 4], found {shape}: give one rigid motion")

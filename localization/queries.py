@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
@@ -20,6 +21,8 @@ from gsplatloc.utils.io import utf8_path
 # 35 mm film that makers compute from the width or from the diagonal of the sensor (4 %).
 EXIF_FOCAL_SIGMA = 0.03
 _DIAGONAL_OF_35MM = math.hypot(36.0, 24.0)  # millimetres; as COLMAP has it, which does not read .heic
+_CHANNELS = ((), (1,), (3,), (4,))
+_ROUNDING = 1e-3  # beyond 0 and 1: resampled floats overshoot
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,56 @@ class Intrinsics:
             raise GSplatLocError(f"expected a positive focal length in pixels, found {wrong[0]}: correct it")
 
 
+def as_rgb(image: object) -> np.ndarray:
+    """An image of any usual kind as [H, W, 3] uint8 RGB.
+
+    A path (rotated upright by EXIF data), an image of Pillow, or an array [H, W], [H, W, 1], [H, W, 3] or
+    [H, W, 4]: uint8, uint16, or floats from 0 to 1. Transparent pixels are over black.
+    """
+    if isinstance(image, str | Path):
+        return decode_upright(Path(image))
+    if isinstance(image, PIL.Image.Image):
+        image = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or image.shape[2:] not in _CHANNELS:
+        found = list(image.shape) if isinstance(image, np.ndarray) else type(image).__name__
+        raise GSplatLocError(f"expected a path, or an image [H, W] or [H, W, 3], found {found}: convert it")
+    pixels = _eight_bits(image[..., None] if image.ndim == 2 else image)
+    if pixels.shape[2] == 4:
+        pixels = np.rint(pixels[..., :3] * (pixels[..., 3:] / 255)).astype(np.uint8)
+    return pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
+
+
+def _eight_bits(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        return (image // 257).astype(np.uint8)
+    if not np.issubdtype(image.dtype, np.floating):
+        raise GSplatLocError(f"expected an image of uint8, uint16 or floats, found {image.dtype}: convert it")
+    low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN, too
+        raise GSplatLocError(f"expected floats from 0 to 1, found {low:.4g} to {high:.4g}: divide by 255")
+    return np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+
+
 def query_from_view(view: View) -> QueryImage:
     """A view with a known pose as a query; the pose is its ground truth."""
     return QueryImage(view.name, view.load_image, lambda: view.camera, view.cam_from_world)
 
 
 def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) -> list[QueryImage]:
-    """Every image under `folder`, by name; raises `GSplatLocError` if there is none."""
+    """Every image under `folder`, by name; the image itself if it is a file.
+
+    Raises `GSplatLocError` if there is none.
+    """
     folder = Path(folder)
+    if folder.is_file():
+        upright_size(folder)
+        return [_query_from_file(folder, folder.name, intrinsics)]
     if not folder.is_dir():
-        raise GSplatLocError(f"expected a folder of images at {folder}, found none: check the path")
+        raise GSplatLocError(
+            f"expected a folder of images or an image at {folder}, found none: check the path"
+        )
     paths = image_files(folder)
     if not paths:
         found = unread_files(folder) or "none"

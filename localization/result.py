@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.map_frame import MapFrame
+from gsplatloc.utils import se3
 
 
 class Status(StrEnum):
@@ -48,7 +49,7 @@ class Matches:
         return len(self.pixels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PoseEstimate:
     """The result of one stage. Inliers, matches, covariance and information are those of `cam_from_world`."""
 
@@ -106,6 +107,30 @@ class PoseEstimate:
             return self.covariance
         return self.covariance - self.camera_covariance.to(self.covariance)
 
+    def __repr__(self) -> str:
+        """The figures on one line; matches and covariance, of thousands of numbers, are left out."""
+        parts = [str(self.status)]
+        if self.center is not None and self.quaternion is not None:
+            position, rotation = _numbers(self.center, 4), _numbers(self.quaternion, 5)
+            parts.append(f"center=[{position}], quaternion=[{rotation}]")
+        if self.expected_translation_m is not None:
+            parts.append(
+                f"expected {self.expected_translation_m:.3g} m, {self.expected_rotation_deg:.3g} deg"
+            )
+        return f"PoseEstimate({', '.join([*parts, f'{self.inliers} inliers'])})"
+
+    @property
+    def center(self) -> Tensor | None:
+        """The camera's centre in the world [3] float64, metres; None for a failed estimate."""
+        return None if self.cam_from_world is None else se3.camera_center(self.cam_from_world)
+
+    @property
+    def quaternion(self) -> Tensor | None:
+        """The rotation of `cam_from_world` as a unit quaternion wxyz [4], w >= 0; None for a failed one."""
+        if self.cam_from_world is None:
+            return None
+        return se3.quaternion_from_rotation(self.cam_from_world[:3, :3])
+
     @property
     def expected_translation_m(self) -> float | None:
         """Root mean square error of the camera centre according to the covariance, metres.
@@ -126,7 +151,7 @@ class PoseEstimate:
         return self.cam_from_world
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Localization:
     """The estimates of all stages that ran, in order."""
 
@@ -136,6 +161,11 @@ class Localization:
     verified: bool = True
     score: float | None = None  # verification score in [-1, 1]; None where it was not needed
     search_ms: float = 0.0  # time of verification, and of hypotheses that were given up
+
+    def __repr__(self) -> str:
+        score = "" if self.score is None else f", score {self.score:.2f}"
+        figures = f"{self.status}{score}, {self.total_ms:.0f} ms, stages {', '.join(self.stages)}"
+        return f"Localization({figures}, final={self.final!r})"
 
     @property
     def final(self) -> PoseEstimate:
@@ -155,3 +185,7 @@ class Localization:
     def total_ms(self) -> float:
         stages_ms = sum(stage.elapsed_ms for stage in self.stages.values())
         return self.features_ms + stages_ms + self.search_ms
+
+
+def _numbers(vector: Tensor, digits: int) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in vector.tolist())

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 import torch
@@ -12,13 +12,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from gsplatloc.localization.features import Extractor, Features, Keypoints
-from gsplatloc.scene.cameras import View
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.locks import sweep
 
 # Type and number of axes of the tensors of an entry.
 _KINDS = {"xy": ("F32", 2), "descriptors": ("F16", 2), "scores": ("F32", 1), "dense": ("F16", 3)}
+
+
+class NamedImage(Protocol):
+    """A view, or an image without a pose."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def load_image(self) -> Callable[[], np.ndarray]: ...
 
 
 class FeatureCache:
@@ -32,32 +41,32 @@ class FeatureCache:
         self._folder = Path(folder)
         self._paths: dict[str, Path] = {}  # by the view's name, filled as images are first seen
 
-    def prepare(self, views: Sequence[View], quiet: bool = False) -> None:
+    def prepare(self, views: Sequence[NamedImage], quiet: bool = False) -> None:
         """Compute the missing entries. Afterwards `load` and `load_dense` only read files."""
         sweep(self._folder)
         for view in progress(views, len(views), "features", quiet):
             self._entry(view)
 
-    def load(self, view: View) -> Features:
+    def load(self, view: NamedImage) -> Features:
         """Keypoints and dense map of a view, in single precision."""
         with safe_open(self._entry(view), framework="pt") as file:
             xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
             dense = file.get_tensor("dense").float()
         return Features(_unmasked(view, Keypoints(xy, descriptors.float(), scores)), dense)
 
-    def load_keypoints(self, view: View) -> Keypoints:
+    def load_keypoints(self, view: NamedImage) -> Keypoints:
         """The keypoints alone: a small part of the entry."""
         with safe_open(self._entry(view), framework="pt") as file:
             xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
         return _unmasked(view, Keypoints(xy, descriptors.float(), scores))
 
-    def load_dense(self, view: View) -> np.ndarray:
+    def load_dense(self, view: NamedImage) -> np.ndarray:
         """The dense map [D, h, w] as float16, L2-normalised."""
         with safe_open(self._entry(view), framework="np") as file:
             dense: np.ndarray = file.get_tensor("dense")
         return dense
 
-    def _entry(self, view: View) -> Path:
+    def _entry(self, view: NamedImage) -> Path:
         if view.name not in self._paths:
             image = view.load_image()
             path = self._folder / f"{self._key(image)}.safetensors"
@@ -89,7 +98,7 @@ class CachedKeypoints(Sequence[Keypoints]):
 
     _KEPT = 256  # of about half a megabyte each
 
-    def __init__(self, cache: FeatureCache, views: Sequence[View]) -> None:
+    def __init__(self, cache: FeatureCache, views: Sequence[NamedImage]) -> None:
         self._cache, self._views = cache, views
         self._kept: OrderedDict[int, Keypoints] = OrderedDict()
 
@@ -113,7 +122,7 @@ class CachedKeypoints(Sequence[Keypoints]):
         return self._kept[index]
 
 
-def _unmasked(view: View, keypoints: Keypoints) -> Keypoints:
+def _unmasked(view: NamedImage, keypoints: Keypoints) -> Keypoints:
     """The keypoints of those parts of the image that its mask, if it has one, does not leave out."""
     load_mask = getattr(view, "load_mask", None)
     if load_mask is None or not len(keypoints):

@@ -132,7 +132,7 @@ class Mapper:
         """Points triangulated from the keypoints of all training views with the scene's poses."""
         views = self.scene.train
         keypoints = CachedKeypoints(self.cache, views)
-        return triangulate(views, keypoints, self.device)
+        return triangulate(views, keypoints, self.device, self.quiet)
 
     def initial_gaussians(self) -> Gaussians:
         """The Gaussians that training starts from, on the training device."""

@@ -21,6 +21,7 @@ from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
 from gsplatloc.utils.colmap import pycolmap
+from gsplatloc.utils.console import progress
 
 _REFERENCE_SIDE = 640  # pixels
 _NEIGHBOURS = 20  # views that each view is matched with
@@ -54,24 +55,26 @@ def triangulate(
     views: Sequence[View],
     keypoints: Sequence[Keypoints],
     device: torch.device | str = "cpu",
+    quiet: bool = True,
 ) -> Tracks:
     """Tracks of `keypoints` (one entry per view) over views with known poses; empty where nothing matches.
 
     Descriptors are compared on `device`; keypoints and tracks are on the CPU, where COLMAP works. Few entries
-    of `keypoints` are held at a time: it may read them from a cache on disk.
+    of `keypoints` are held at a time: it may read them from a cache on disk. A progress bar is shown unless
+    `quiet`.
     """
     with tempfile.TemporaryDirectory() as folder:
         reconstruction = _fixed_reconstruction(views, keypoints)
         database_path = Path(folder) / "database.db"
         with pycolmap.Database.open(database_path) as database:
             _write_views(database, reconstruction)
-            for a, b, matches in _verified_matches(views, keypoints, torch.device(device)):
+            for a, b, matches in _verified_matches(views, keypoints, torch.device(device), quiet):
                 _write_matches(database, a, b, matches)
         output = Path(folder) / "points"
         output.mkdir()
         pipeline = _pipeline_options(pixel_scale(views))
         if len(views) > 1:  # of one view pycolmap raises an error
-            with _quiet():
+            with quiet_pycolmap():
                 reconstruction = pycolmap.triangulate_points(
                     reconstruction, database_path, folder, output, options=pipeline
                 )
@@ -116,10 +119,11 @@ def epipolar_distances(a: View, b: View, xy_a: np.ndarray, xy_b: np.ndarray) -> 
 
 
 def _verified_matches(
-    views: Sequence[View], keypoints: Sequence[Keypoints], device: torch.device
+    views: Sequence[View], keypoints: Sequence[Keypoints], device: torch.device, quiet: bool
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """(a, b, matches [K, 2] of keypoint indices) for every pair with enough matches that fit the poses."""
-    for a, b in select_pairs(views):
+    selected = select_pairs(views)
+    for a, b in progress(selected, len(selected), "matching", quiet):
         of_a, of_b = keypoints[a], keypoints[b]
         pairs = mutual_nearest(of_a.descriptors.to(device), of_b.descriptors.to(device), MIN_SIMILARITY)
         index_a, index_b = pairs.index_a.cpu().numpy(), pairs.index_b.cpu().numpy()
@@ -242,7 +246,7 @@ def _track_means(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_pycolmap() -> Iterator[None]:
     """Keep pycolmap's log below errors off the terminal."""
     level = pycolmap.logging.minloglevel
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value

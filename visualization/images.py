@@ -90,6 +90,16 @@ def draw_dots(image: Image, pixels: NDArray[np.floating], color: RGB, radius: fl
             cv2.circle(image, (x, y), size, ink, cv2.FILLED, cv2.LINE_AA, _FINE)
 
 
+def draw_rays(
+    image: Image, starts: NDArray[np.floating], directions: NDArray[np.floating], color: RGB
+) -> None:
+    """Dots at `starts` [M, 2], each with a line along `directions` [M, 2], pixels, in place."""
+    ends = starts + directions
+    for start, end in zip((starts - 0.5).round().astype(int), (ends - 0.5).round().astype(int)):
+        cv2.line(image, start.tolist(), end.tolist(), color, 1, cv2.LINE_AA)
+    draw_dots(image, starts, color, 2.5)
+
+
 def draw_text(
     image: Image, text: str, origin: tuple[int, int], size: int, color: RGB, weight: int = 400
 ) -> int:

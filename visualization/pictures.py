@@ -12,11 +12,12 @@ from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.localization.result import Status
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils.io import output_path, write_bytes
 from gsplatloc.visualization import images
+from gsplatloc.visualization.certainty import uncertainty
 from gsplatloc.visualization.images import RGB, Image
 
 _PANEL = 560  # pixels, longest side of each of the three panels
@@ -41,7 +42,8 @@ class QueryPicture:
     translation_error_m: float | None  # None without ground truth, infinite without an estimate
     rotation_error_deg: float | None
     status: str = "ok"
-    kind: str = "query"  # why it was chosen: worst or typical
+    kind: str = "query"  # why it was chosen: worst, least certain or typical
+    stated: str = ""  # the errors that the estimate itself states
 
     @property
     def caption(self) -> str:
@@ -51,22 +53,25 @@ class QueryPicture:
             parts.append(f"failed: {self.status.replace('_', ' ')}")
         elif self.translation_error_m is not None and self.rotation_error_deg is not None:
             parts.append(f"{100 * self.translation_error_m:.2f} cm   {self.rotation_error_deg:.3f}°")
+        elif self.stated:
+            parts.append(self.stated)
         if len(self.inliers):
             parts.append(f"{int(self.inliers.sum())} of {len(self.inliers)} matches agree")
         return "   ·   ".join([self.status, *parts] if self.status == Status.UNVERIFIED else parts)
 
 
 def choose(results: Sequence[QueryResult], worst: int = 5, typical: int = 3) -> list[tuple[str, QueryResult]]:
-    """Queries to draw, as (kind, result): the worst first, then some of median error.
+    """Queries to draw, as (kind, result): the worst or least certain first, then some of median error.
 
-    Failed queries come first, then unverified ones; within each group by translation error, without ground
-    truth, by their number of inliers, fewest first.
+    Failed queries come first, then unverified ones; within each group by translation error. Without ground
+    truth they are the least certain ones, by the error that they state.
     """
     ranked = sorted(results, key=_badness, reverse=True)
     bad, rest = ranked[:worst], ranked[worst:]
     middle = len(ranked) // 2 - worst  # of all queries, as an index into the rest
     start = min(max(middle - typical // 2, 0), max(len(rest) - typical, 0))
-    return [("worst", result) for result in bad] + [("typical", r) for r in rest[start : start + typical]]
+    kind = "least certain" if all(result.truth is None for result in results) else "worst"
+    return [(kind, result) for result in bad] + [("typical", r) for r in rest[start : start + typical]]
 
 
 def make_pictures(
@@ -92,7 +97,7 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
     paths = []
     for index, picture in enumerate(pictures, start=1):
         name = re.sub(r"[^\w.-]+", "_", picture.name)
-        paths.append(output_path(folder, f"{index:02d}_{picture.kind}_{name}", ".png"))
+        paths.append(output_path(folder, f"{index:02d}_{picture.kind.replace(' ', '_')}_{name}", ".png"))
         write_bytes(paths[-1], images.encode_png(draw_picture(picture)), durable=False)
     return paths
 
@@ -137,14 +142,21 @@ def _picture(
         translation_error_m=error.translation_m if error else None,
         rotation_error_deg=error.rotation_deg if error else None,
         status=str(result.localization.status),
+        stated=_stated(final),
         kind=kind,
     )
 
 
+def _stated(estimate: PoseEstimate) -> str:
+    if estimate.expected_translation_m is None:
+        return ""
+    centimetres, degrees = 100 * estimate.expected_translation_m, estimate.expected_rotation_deg
+    return f"stated error {centimetres:.2g} cm   {degrees:.2g}°"
+
+
 def _badness(result: QueryResult) -> tuple[bool, bool, float, int]:
-    error, final = stage_error(result, None), result.localization.final
-    unverified = result.localization.status is Status.UNVERIFIED
-    return not final.ok, unverified, error.translation_m if error else 0.0, -final.inliers
+    error, (failed, unverified, stated_m, inliers) = stage_error(result, None), uncertainty(result)
+    return failed, unverified, error.translation_m if error else stated_m, inliers
 
 
 def with_matches(panel: Image, picture: QueryPicture, scale: float) -> Image:

@@ -11,6 +11,7 @@ from gsplatloc.localization.evaluation import QueryResult, stage_error, threshol
 from gsplatloc.localization.io.results import advice_lines
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.result import Status
 from gsplatloc.localization.verification import MIN_SCORE, image_score
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
@@ -18,6 +19,8 @@ from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.io import write_text
 from gsplatloc.utils.version import version
 from gsplatloc.visualization import images, plots
+from gsplatloc.visualization.certainty import query_table, stated_figures
+from gsplatloc.visualization.images import Image
 from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
 from gsplatloc.visualization.style import PAGE
 
@@ -36,6 +39,7 @@ class Report:
     pictures: Sequence[QueryPicture] = ()
     training_log: Path | None = None  # training.jsonl of the map
     scores: Sequence[float] = ()  # verification scores of the results' final poses, -inf without one
+    plan: Image | None = None  # the map from above with the poses found, of `draw_results`
 
 
 def write_query_pictures(
@@ -73,10 +77,19 @@ def final_scores(
     return scores
 
 
+def remove_report(folder: Path) -> None:
+    """Remove the report and the pictures of an earlier run."""
+    (folder / "report.html").unlink(missing_ok=True)
+    write_pictures(folder / "pictures", [])
+
+
 def write_report(path: Path | str, report: Report) -> None:
     """Write the page, atomically. It contains its pictures and styles and loads no other file."""
     title = f"{report.metrics['scene']}: localization"
-    sections = [_cards(report.metrics), _table(report.metrics), _plots(report), _pictures(report.pictures)]
+    figures = (_cards(report.metrics), _table(report.metrics))
+    if all(result.truth is None for result in report.results):
+        figures = (_stated_cards(report), query_table(report.results))
+    sections = [*figures, _plan(report.plan), _plots(report), _pictures(report.pictures)]
     body = f"<header><h1>{escape(str(report.metrics['scene']))}</h1>{_summary(report.metrics)}</header>"
     body += "\n".join(section for section in sections if section)
     body += f"<footer>GSplatLoc {escape(version())}</footer>"
@@ -100,8 +113,35 @@ def _cards(metrics: Mapping[str, Any]) -> str:
         ("per query", _scaled(metrics["total_median_ms"], 1, "ms", 0)),
         ("map", _scaled(metrics["map_bytes"], 1e-6, "MB", 1)),
     ]
+    return _cells(cards)
+
+
+def _stated_cards(report: Report) -> str:
+    """The main figures where no query has ground truth: what the results state themselves."""
+    metrics, stated = report.metrics, stated_figures(report.results)
+    verified = sum(result.localization.status is Status.OK for result in report.results)
+    return _cells([
+        ("verified", f"{verified} of {len(report.results)}"),
+        ("median stated position error", _scaled(stated["translation_m"], 100, "cm", 2)),
+        ("median stated rotation error", _scaled(stated["rotation_deg"], 1, "°", 2)),
+        ("median inliers", _scaled(stated["inliers"], 1, "", 0).strip()),
+        ("per query", _scaled(metrics["total_median_ms"], 1, "ms", 0)),
+        ("map", _scaled(metrics["map_bytes"], 1e-6, "MB", 1)),
+    ])  # fmt: skip
+
+
+def _cells(cards: Sequence[tuple[str, str]]) -> str:
     cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in cards)
     return f'<section class="cards">{cells}</section>'
+
+
+def _plan(plan: Image | None) -> str:
+    if plan is None:
+        return ""
+    data = base64.b64encode(images.encode_jpeg(plan)).decode("ascii")
+    note = "Green: verified poses. Orange: poses that are not verified. A line shows where the camera looks."
+    picture = f'<img alt="the map from above" src="data:image/jpeg;base64,{data}">'
+    return f"<section><h2>The map from above</h2><p>{note}</p><figure>{picture}</figure></section>"
 
 
 def _table(metrics: Mapping[str, Any]) -> str:
@@ -164,7 +204,7 @@ def _pictures(pictures: Sequence[QueryPicture]) -> str:
         alt = escape(f"{picture.kind} query {picture.name}: {picture.caption}", quote=True)
         cells.append(f'<figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>')
     note = "Green: matches that agree with the final pose (inliers). Red: matches that do not."
-    title = "Failed and unverified queries, those with the largest errors, and typical ones"
+    title = "Failed and unverified queries, the least accurate or least certain ones, and typical ones"
     return f"<section><h2>{title}</h2><p>{note}</p>{''.join(cells)}</section>"
 
 

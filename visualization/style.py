@@ -28,6 +28,7 @@ th, td { padding: .55rem 1rem; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 th { color: var(--muted); font-weight: 500; font-size: .85rem; }
 td { border-top: 1px solid var(--line); }
+.queries td:last-child { text-align: left; white-space: normal; min-width: 16rem; }
 .final td { font-weight: 650; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(21rem, 1fr)); gap: .9rem; }
 .plots figure { padding: .9rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }

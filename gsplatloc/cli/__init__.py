@@ -9,6 +9,7 @@ from gsplatloc.utils.console import EXIT_USAGE, run_script
 
 # name -> (module with a `main()`, one line of help). A command is one new module and one line here.
 COMMANDS = {
+    "map": ("gsplatloc.cli.map", "make a map of photos or a video in one go: poses, splats, landmarks"),
     "train": ("gsplatloc.cli.train", "make a feature splat map from posed images"),
     "localize": ("gsplatloc.cli.localize", "localize images in a map"),
     "refine": ("gsplatloc.cli.refine", "refine poses of another estimator in a map"),
@@ -59,7 +60,7 @@ def run(module: str) -> NoReturn:
 
 def usage(program: str, commands: dict[str, tuple[str, str]]) -> str:
     """The help text of a command that has subcommands."""
-    width = max(map(len, commands))
+    width = max(len(name) for name in commands)  # `map` is a module of this package
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in commands.items()]
     return "\n".join([f"usage: {program} COMMAND [options]", "", "commands:", *lines, "",
                       f"{program} COMMAND --help lists the options of a command."])  # fmt: skip

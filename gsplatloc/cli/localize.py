@@ -7,8 +7,8 @@ from pathlib import Path
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io.results import (
-    FOLDER_NAME,
     localize_queries,
+    query_lines,
     summary_lines,
     write_queries,
     write_results,
@@ -19,13 +19,16 @@ from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.images import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
+from gsplatloc.visualization.certainty import draw_results
 from gsplatloc.visualization.report import (
     QueryPicture,
     Report,
     final_scores,
+    remove_report,
     write_query_pictures,
     write_report,
 )
@@ -38,17 +41,39 @@ def main() -> None:
     options = arguments.options()
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
     stages = options.chain()
-    with output_folder(arguments.model_path / FOLDER_NAME) as folder:
+    with output_folder(arguments.results_folder()) as folder:
         localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save)
         figures = write_results(folder, name, results, map_bytes(localizer), stages)
+        remove_report(folder)  # of an earlier run: it would stand beside these figures
         if arguments.pictures:
             pictures = draw_pictures(folder, arguments, localizer, queries, results)
-            training_log = arguments.model_path / "training.jsonl"
-            scores = final_scores(queries, results, localizer.splat_map) if pictures else []
-            write_report(folder / "report.html", Report(figures, results, pictures, training_log, scores))
-    log("\n".join(summary_lines(figures)), arguments.computation.quiet)
+            write_report(
+                folder / "report.html", make_report(figures, pictures, localizer.splat_map, queries, results)
+            )
+    lines = query_lines(results) if arguments.queries is not None else []
+    log("\n".join([*lines, *summary_lines(figures), f"results  {folder}"]), arguments.computation.quiet)
+
+
+def make_report(
+    figures: dict,
+    pictures: list[QueryPicture],
+    splat_map: SplatMap,
+    queries: list[QueryImage],
+    results: list[QueryResult],
+) -> Report:
+    """The report of a run with its curves and its view from above."""
+    assert splat_map.folder is not None
+    has_gaussians = bool(saved_iterations(splat_map.folder))
+    return Report(
+        figures,
+        results,
+        pictures,
+        training_log=splat_map.folder / "training.jsonl",
+        scores=final_scores(queries, results, splat_map) if pictures else [],
+        plan=draw_results(splat_map.gaussians if has_gaussians else None, results, splat_map.frame),
+    )
 
 
 def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:

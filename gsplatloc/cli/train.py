@@ -8,7 +8,7 @@ from gsplatloc.arguments.training import TrainArguments, ViewerArguments, parse_
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene import read_scene
-from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.cameras import PosedCamera, Scene
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.scene.readers.views import without_damaged
@@ -40,7 +40,13 @@ def make_map(arguments: TrainArguments) -> None:
     if not report.completed:
         sys.exit(signals.exit_code())
     log("\n".join(report.lines()), quiet)
-    log(f"next       gsplatloc localize -m {quote(str(arguments.scene.model_path))}", quiet)
+    log(next_line(scene, arguments.scene.model_path), quiet)
+
+
+def next_line(scene: Scene, output: Path) -> str:
+    """The command that localizes images in the map `output` of a scene."""
+    queries = "" if scene.test else " --queries FOLDER_OF_NEW_PHOTOS"
+    return f"next       gsplatloc localize -m {quote(str(output))}{queries}"
 
 
 def live_view(arguments: ViewerArguments, model_path: Path) -> Watcher | None:

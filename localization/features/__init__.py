@@ -32,6 +32,9 @@ class Keypoints:
         """The keypoints at `index` (indices, a mask or a slice)."""
         return Keypoints(self.xy[index], self.descriptors[index], self.scores[index])
 
+    def to(self, device: torch.device | str) -> "Keypoints":
+        return Keypoints(self.xy.to(device), self.descriptors.to(device), self.scores.to(device))
+
 
 @dataclass(frozen=True)
 class Features:

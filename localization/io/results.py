@@ -20,6 +20,7 @@ from gsplatloc.utils.io import write_json, write_text
 from gsplatloc.utils.signals import finishing
 
 FOLDER_NAME = "localization"
+QUERIES_FOLDER_NAME = "queries"  # results of images that are not the scene's test images
 
 _SAVE_INTERVAL_S = 10.0  # between two calls of `save`
 _OF_WHOLE_RUNS = ("metrics.json", "report.html", "trajectory.txt")
@@ -113,6 +114,23 @@ def advice_lines(figures: Mapping[str, Any]) -> list[str]:
         for status, count in figures["statuses"].items()
         if status != Status.OK
     ]
+
+
+def query_lines(results: Sequence[QueryResult]) -> list[str]:
+    """One line per query: its name, status, camera centre and stated error, or why it has none."""
+    width = max((len(result.name) for result in results), default=0)
+    return [f"{result.name:<{width}}  {_outcome(result)}" for result in results]
+
+
+def _outcome(result: QueryResult) -> str:
+    final, parts = result.localization.final, [str(result.localization.status)]
+    if final.center is not None:
+        parts.append("center " + " ".join(f"{value:.4f}" for value in final.center.tolist()))
+    if final.expected_translation_m is not None:
+        parts.append(f"± {100 * final.expected_translation_m:.2g} cm {final.expected_rotation_deg:.2g}°")
+    if result.localization.advice:
+        parts.append(result.localization.advice)
+    return "  ".join(parts)
 
 
 def _pose_records(results: Sequence[QueryResult]) -> list[PoseRecord]:

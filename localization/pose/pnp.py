@@ -238,7 +238,7 @@ def _verified(found: CameraFit | None, matches: Matches, camera: Camera) -> Pose
     parameters = POSE_PARAMETERS + len(found.free)
     alarms = log10_false_alarms(agreeing, pose, camera, inlier_threshold_px(camera), parameters)
     if alarms > math.log10(_MAX_FALSE_ALARMS):
-        return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=inliers, matches=matches)
+        return PoseEstimate(Status.NO_CONSENSUS, camera, inliers=inliers, matches=agreeing)
     return PoseEstimate(
         status=Status.OK,
         camera=camera,

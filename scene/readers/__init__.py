@@ -5,6 +5,7 @@ of this folder are what readers share: options.py, poses.py, views.py and point_
 """
 
 import os
+import shlex
 from pathlib import Path
 from typing import Protocol
 
@@ -37,9 +38,21 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     path = Path(path).expanduser()
     if not os.path.isdir(path):
         raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
-    for entry in READERS.entries():
-        reader = entry.make()
-        if reader.matches(path):
-            return reader.read(path, options or SceneOptions())
+    reader = _reader_of(path)
+    if reader is not None:
+        return reader.read(path, options or SceneOptions())
     known = "; ".join(entry.help for entry in READERS.entries())
-    raise GSplatLocError(f"expected a scene in {path}, found no known layout: make it one of: {known}")
+    raise GSplatLocError(
+        f"expected a scene in {path}, found no known layout: make it one of: {known};"
+        f" photos without poses and videos: gsplatloc map {shlex.quote(str(path))} -m OUT"
+    )
+
+
+def has_known_layout(path: Path) -> bool:
+    """Whether `path` is a folder with poses that one of `READERS` reads."""
+    return os.path.isdir(path) and _reader_of(path) is not None
+
+
+def _reader_of(path: Path) -> Reader | None:
+    """The first reader that matches the folder."""
+    return next((reader for entry in READERS.entries() if (reader := entry.make()).matches(path)), None)

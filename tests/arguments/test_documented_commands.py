@@ -10,6 +10,7 @@ import pytest
 import tyro
 
 from benchmarks.accuracy.command import AccuracyArguments
+from benchmarks.accuracy.hard import HardArguments
 from benchmarks.accuracy.quality import QualityArguments
 from benchmarks.demo import DemoArguments
 from benchmarks.figures import FiguresArguments
@@ -21,6 +22,7 @@ from benchmarks.systems.rgbd import RgbdArguments
 from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments
 from gsplatloc.arguments.localization import parse_localize_arguments
+from gsplatloc.arguments.map import parse_map_arguments
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
 from gsplatloc.arguments.tracking import parse_tracking_arguments
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BENCHMARKS: dict[str, type[Any] | None] = {
     "accuracy": AccuracyArguments,
+    "hard": HardArguments,
     "quality": QualityArguments,
     "performance": PerformanceArguments,
     "gate": GateArguments,
@@ -42,6 +45,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "figures": FiguresArguments,
 }
 PARSERS: dict[str, Callable[[list[str]], Any]] = {
+    "map": parse_map_arguments,
     "train": parse_train_arguments,
     "localize": parse_localize_arguments,
     "refine": parse_refine_arguments,

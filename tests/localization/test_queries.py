@@ -4,12 +4,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from PIL import Image
 
 from gsplatloc.localization.queries import (
     CameraPrior,
     Intrinsics,
+    as_rgb,
     camera_of_file,
     exif_focal,
     queries_in_folder,
@@ -113,3 +115,49 @@ def test_impossible_focal_lengths_are_a_user_error(focal: float) -> None:
         Intrinsics(focal=focal)
     with pytest.raises(GSplatLocError, match="positive focal length"):
         Intrinsics(matrix=(500.0, focal, 320.0, 240.0))
+
+
+RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        RGB,
+        RGB / 255,
+        (RGB / 255).astype(np.float32) * 1.0005,  # resampled floats overshoot
+        RGB.astype(np.uint16) * 257,
+        np.dstack([RGB, np.full((6, 8), 255, np.uint8)]),
+        PIL.Image.fromarray(RGB),
+        PIL.Image.fromarray(np.dstack([RGB, np.full((6, 8), 255, np.uint8)])),
+    ],
+)
+def test_every_usual_kind_of_image_is_the_same_rgb(same: object) -> None:
+    assert as_rgb(same).dtype == np.uint8
+    assert np.array_equal(as_rgb(same), RGB)
+
+
+@pytest.mark.parametrize(
+    "grey", [RGB[..., 0], RGB[..., :1], RGB[..., 0] / 255, PIL.Image.fromarray(RGB[..., 0])]
+)
+def test_grey_images_have_three_equal_channels(grey: object) -> None:
+    assert np.array_equal(as_rgb(grey), RGB[..., [0, 0, 0]])
+
+
+def test_a_path_is_read_upright(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter clockwise
+    PIL.Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert np.array_equal(as_rgb(path), np.rot90(RGB, -1))
+
+
+def test_transparent_pixels_are_over_black() -> None:
+    assert not as_rgb(np.dstack([RGB, np.zeros((6, 8), np.uint8)])).any()
+
+
+def test_a_file_is_a_query_of_its_own(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        PIL.Image.fromarray(RGB).save(tmp_path / name)
+    (query,) = queries_in_folder(tmp_path / "a.png")
+    assert query.name == "a.png" and query.load_image().shape == (6, 8, 3)

@@ -49,6 +49,31 @@ def test_the_final_estimate_is_that_of_the_last_stage() -> None:
     assert localization.total_ms == 7.0
 
 
+def test_center_and_quaternion_are_those_of_the_pose() -> None:
+    assert ESTIMATE.center is not None and ESTIMATE.quaternion is not None
+    rebuilt = se3.rotation_from_quaternion(ESTIMATE.quaternion)
+    assert torch.allclose(rebuilt, TRUTH[:3, :3], atol=1e-12)
+    assert torch.allclose(TRUTH[:3, :3] @ ESTIMATE.center + TRUTH[:3, 3], torch.zeros(3).double(), atol=1e-12)
+    failed = PoseEstimate(Status.NO_CONSENSUS, CAMERA)
+    assert failed.center is None and failed.quaternion is None
+
+
+def test_what_is_printed_of_results_is_short_and_has_the_figures() -> None:
+    matches = Matches(np.zeros((2000, 2)), np.zeros((2000, 3)), np.ones(2000, bool))
+    covariance = torch.eye(6, dtype=torch.float64) * 1e-4
+    estimate = replace(ESTIMATE, matches=matches, covariance=covariance, inliers=2000)
+    printed = repr(Localization({"initial": estimate, "lm": estimate}, score=0.7))
+    assert len(printed) < 300 and "\n" not in printed
+    assert all(part in printed for part in ("ok", "score 0.70", "initial, lm", "2000 inliers", "0.0173 m"))
+    assert repr(PoseEstimate(Status.NO_CONSENSUS, CAMERA)) == "PoseEstimate(no_consensus, 0 inliers)"
+
+
+def test_every_status_without_a_verified_pose_comes_with_advice() -> None:
+    for status in set(Status) - {Status.OK, Status.UNVERIFIED}:
+        assert Localization({"initial": PoseEstimate(status, CAMERA)}).advice
+    assert not Localization({"initial": ESTIMATE}).advice
+
+
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
 def test_every_failure_says_why_and_what_to_do(status: Status) -> None:
     found = Localization({"initial": PoseEstimate(status, CAMERA)})

@@ -140,16 +140,41 @@ def test_every_query_has_a_row(initial_run: subprocess.CompletedProcess[str], pl
     assert all(len(row.split(",")) == len(rows[0].split(",")) for row in rows)
 
 
-def test_folder_of_photos_is_localized_without_truth(place: Place) -> None:
+def test_folder_of_photos_is_localized_without_truth(
+    initial_run: subprocess.CompletedProcess[str], place: Place
+) -> None:
+    evaluation = (place.model / "localization" / "metrics.json").read_bytes()
     done = run(
         "-m", place.model, "--stages", "initial", "--queries", place.scene / "test" / "rgb", "--focal", FOCAL
     )
     assert done.returncode == 0, done.stderr
-    figures = json.loads((place.model / "localization" / "metrics.json").read_text())
+    figures = json.loads((place.model / "queries" / "metrics.json").read_text())
     assert figures["final"]["median_translation_m"] is None
-    records = read_poses(place.model / "localization" / "poses.txt")
+    records = read_poses(place.model / "queries" / "poses.txt")
     for name, truth in place.truths.items():
         assert pose_errors(records[name].cam_from_world, truth)[0] < 0.05
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(name)]
+        center = [float(word) for word in line.split("center ")[1].split()[:3]]
+        assert center == pytest.approx(se3.camera_center(records[name].cam_from_world).tolist(), abs=1e-3)
+        assert " ok " in line and " cm " in line
+    assert f"results  {place.model / 'queries'}" in done.stdout
+    assert (place.model / "localization" / "metrics.json").read_bytes() == evaluation
+
+
+def test_one_photo_is_localized_into_a_folder_without_the_report_of_another_run(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    for stale in ("report.html", "pictures/01_worst_old.png"):
+        (tmp_path / stale).touch()
+    name = next(iter(place.truths))
+    photo = place.scene / "test" / "rgb" / name
+    done = run(
+        "-m", place.model, "--stages", "initial", "--queries", photo, "--output", tmp_path, "--no_pictures"
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(read_poses(tmp_path / "poses.txt")) == [name]
+    assert not (tmp_path / "report.html").exists() and not list((tmp_path / "pictures").iterdir())
 
 
 def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
@@ -162,10 +187,12 @@ def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
     cv2.imwrite(str(tmp_path / "blank.png"), np.full((30, 40), 200, np.uint8))
     done = run("-m", place.model, "--stages", "initial", "--queries", tmp_path, "--max_side", WIDTH)
     assert done.returncode == 0, done.stderr
-    figures = json.loads((place.model / "localization" / "metrics.json").read_text())
+    figures = json.loads((place.model / "queries" / "metrics.json").read_text())
     assert (figures["count"], figures["failed"]) == (2, 1)
-    records = read_poses(place.model / "localization" / "poses.txt")
+    records = read_poses(place.model / "queries" / "poses.txt")
     assert list(records) == ["IMG 1.png"]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("blank.png")]
+    assert "too_few_matches" in line and "sharper, larger or brighter" in line
     assert records["IMG 1.png"].focal == pytest.approx(2 * FOCAL, rel=0.1)
     assert pose_errors(records["IMG 1.png"].cam_from_world, truth)[0] < 0.3
 

@@ -13,6 +13,7 @@ from gsplatloc.localization.evaluation import QueryResult, metrics
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.visualization import plots
+from gsplatloc.visualization.certainty import draw_results
 from gsplatloc.visualization.report import QueryPicture, Report, write_report
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
@@ -70,12 +71,34 @@ def test_scene_names_are_escaped(tmp_path: Path) -> None:
     assert "<script>" not in write(tmp_path / "report.html", scene="<script>")
 
 
-def test_a_run_without_truth_has_dashes_and_no_error_curves(tmp_path: Path) -> None:
-    found = [QueryResult(r.name, r.localization) for r in results([0.0, 0.1])]
-    figures = metrics("photos", found, 10, ["initial", "fine"])
-    write_report(tmp_path / "report.html", Report(figures, found))
+def without_truth() -> list[QueryResult]:
+    """A verified query, a less certain one, an unverified one, and a failed one."""
+    spread = torch.eye(6, dtype=torch.float64)
+    made = []
+    for name, variance in (("sure", 1e-6), ("unsure", 4e-4), ("unverified", 1e-6)):
+        estimate = PoseEstimate(Status.OK, CAMERA, torch.eye(4).double(), 50, covariance=variance * spread)
+        made.append(QueryResult(name, Localization({"initial": estimate}, verified=name != "unverified")))
+    failed = PoseEstimate(Status.NO_CONSENSUS, CAMERA, inliers=11)
+    return [*made, QueryResult("<lost>", Localization({"initial": failed}))]
+
+
+def test_a_run_without_truth_shows_what_the_results_state(tmp_path: Path) -> None:
+    found = without_truth()
+    plan = draw_results(None, found)
+    write_report(
+        tmp_path / "report.html", Report(metrics("photos", found, 10, ["initial"]), found, plan=plan)
+    )
     page = (tmp_path / "report.html").read_text()
-    assert "<b>–</b>" in page and "<svg" not in page
+    assert "<b>–</b>" not in page and "worst" not in page and "<svg" not in page
+    assert "<b>2 of 4</b><span>verified" in page
+    names = re.findall(r"<tr><td>([^<]*)</td>", page)
+    assert names == ["&lt;lost&gt;", "unverified", "unsure", "sure"]
+    assert "no consensus</td><td></td><td>11</td>" in page and "its matches agree on no pose" in page
+    assert "3.5 cm" in page and 'alt="the map from above"' in page
+
+
+def test_a_run_with_truth_keeps_its_table_of_stages(tmp_path: Path) -> None:
+    assert "least certain first" not in write(tmp_path / "report.html")
 
 
 def test_error_curve_takes_the_colours_of_the_page() -> None:

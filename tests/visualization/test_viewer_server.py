@@ -172,10 +172,10 @@ def test_an_address_that_cannot_be_served_at_is_one_line(ip: str, port: int, mes
 
 
 def test_the_command_ends_with_one_line_instead_of_hanging(tmp_path: Path) -> None:
-    from gsplatloc.scene.export import write_ply
+    from gsplatloc.scene.formats import write_splat
     from tests.visualization.test_viewer import gaussians
 
-    write_ply(tmp_path / "a.ply", gaussians())
+    write_splat(tmp_path / "a.ply", gaussians())
     ended = subprocess.run(
         [sys.executable, "view.py", "-m", str(tmp_path / "a.ply"), "--ip", "203.0.113.7"],
         cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60, check=False,

@@ -51,6 +51,13 @@ LIGHTGLUE_DISK = Variant(
 )
 
 
+def matcher_for(extractor: Extractor) -> KeypointMatcher | None:
+    """The variant that was trained for the keypoints of `extractor`; None if there is none."""
+    variants = {variant.extractor: variant for variant in (LIGHTERGLUE, LIGHTGLUE_DISK)}
+    variant = variants.get(extractor.name)
+    return None if variant is None else LightGlueMatcher(variant, extractor)
+
+
 class LightGlueMatcher(KeypointMatcher):
     """`ImageMatcher` by LightGlue or LighterGlue; the confidence is the network's."""
 

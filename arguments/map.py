@@ -1,0 +1,62 @@
+"""The command line of gsplatloc map."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from gsplatloc.arguments.command_line import parse
+from gsplatloc.arguments.presets import Preset, mapping_preset
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.posing import PosingOptions
+from gsplatloc.scene import SceneOptions
+from gsplatloc.scene.map_config import MapConfig
+
+DESCRIPTION = (
+    "Make a map of photos or a video in one go: poses, splats, landmarks, and a picture as a first look."
+    " The same command goes on with a run that was stopped. A scene with poses, of any layout that"
+    " gsplatloc train reads, is mapped with them."
+)
+CHECKPOINTS = 6  # per training run, from which a run that was stopped goes on
+
+
+@dataclass(frozen=True)
+class MapArguments:
+    """The options of gsplatloc map."""
+
+    source: Positional[Path]
+    """folder of photos, a video, or a scene with poses"""
+    model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+    """folder of the map; the posed photos are in its subfolder scene/"""
+    preset: Preset = "cpu"
+    """cpu: minutes on two cores; gpu: 7,000 iterations on a GPU; paper: GSplatLoc's settings"""
+    iterations: int | None = None
+    """number of training steps; unset = the preset's"""
+    frames: int = 150
+    """number of frames to take from a video: the sharpest of as many equal stretches"""
+    max_side: int = 1600
+    """pixels; larger photos and frames are shrunk"""
+    posing: OmitArgPrefixes[PosingOptions] = field(default_factory=PosingOptions)
+
+    def mapping(self) -> MappingOptions:
+        """The options of the mapping run."""
+        options = mapping_preset(self.preset)
+        steps = options.schedule.iterations if self.iterations is None else self.iterations
+        checkpoints = tuple(steps * part // CHECKPOINTS for part in range(1, CHECKPOINTS))
+        return replace(
+            options,
+            schedule=replace(options.schedule, iterations=steps),
+            output=replace(options.output, checkpoint_iterations=checkpoints, quiet=self.posing.quiet),
+        )
+
+    def config(self, scene: Path) -> MapConfig:
+        """The record that is saved with the map of the posed scene in the folder `scene`."""
+        return MapConfig(str(scene.resolve()), SceneOptions(), self.preset, training=asdict(self.mapping()))
+
+
+def parse_map_arguments(argv: Sequence[str] | None = None) -> MapArguments:
+    """The command line of gsplatloc map; exits with 2 on wrong usage and 0 after --help."""
+    return parse(MapArguments, DESCRIPTION, argv)

@@ -1,0 +1,115 @@
+"""Poses of images from the images alone, by the features that the map is made of.
+
+Keypoints of the extractor; pairs by order and similarity instead of all pairs; mutual nearest descriptors,
+and a learned matcher where these connect an image with too few others; COLMAP's incremental mapping;
+keypoints aligned by the images themselves. Features and matches are kept in a work folder, from which a run
+that was stopped goes on.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gsplatloc.localization.features import Extractor
+from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
+from gsplatloc.localization.matching.images.lightglue import matcher_for
+from gsplatloc.localization.matching.nearest import mutual_nearest
+from gsplatloc.localization.queries import QueryImage, queries_in_folder
+from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
+from gsplatloc.mapping.posing.database import MatchDatabase, cameras_by_size
+from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similarities
+from gsplatloc.mapping.posing.tracks import refine_tracks
+from gsplatloc.mapping.triangulation import MIN_SIMILARITY, quiet_pycolmap
+from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, model_line
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+
+
+@dataclass(frozen=True)
+class PosingOptions:
+    """How images are posed."""
+
+    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide angles, OPENCV_FISHEYE for fisheye
+    quiet: bool = False  # print nothing but errors
+
+
+def pose_images(
+    images: Path, model: Path, work: Path, extractor: Extractor, options: PosingOptions | None = None
+) -> None:
+    """Write the largest COLMAP model of the images below `images` into the new folder `model`.
+
+    Features and matches are kept in the folder `work`. Raises `GSplatLocError` if there are no three images
+    that overlap.
+    """
+    options = options or PosingOptions()
+    photos = queries_in_folder(images)
+    if len(photos) < FEWEST_POSED:
+        raise GSplatLocError(
+            f"expected at least {FEWEST_POSED} images in {images}, found {len(photos)}: take more"
+        )
+    cache = FeatureCache(work / "features", extractor)
+    cache.prepare(photos, options.quiet)
+    database = work / f"matches-{_key(photos, extractor, options)}.db"
+    with quiet_pycolmap():
+        _match(photos, images, database, cache, options)
+        shutil.rmtree(work / "models", ignore_errors=True)  # of a run that was stopped
+        largest = largest_model(database, images, work / "models", len(photos), options.quiet)
+        refine_tracks(largest, images, options.quiet)
+    log(model_line(largest, len(photos)), options.quiet)
+    finished = work / "models" / "largest"
+    finished.mkdir()
+    largest.write_binary(str(finished))
+    model.parent.mkdir(parents=True, exist_ok=True)
+    finished.rename(model)
+
+
+def _match(
+    photos: Sequence[QueryImage], images: Path, path: Path, cache: FeatureCache, options: PosingOptions
+) -> None:
+    """Write the verified matches of all pairs that are compared into the database at `path`."""
+    keypoints = CachedKeypoints(cache, photos)
+    similarity = similarities(lambda: _dense_maps(photos, cache))
+    cameras = cameras_by_size([images / photo.name for photo in photos], options.camera_model)
+    learned = matcher_for(cache.extractor)
+
+    device = cache.extractor.device
+
+    def mutual(a: int, b: int) -> np.ndarray:
+        first, second = (keypoints[image].descriptors.to(device) for image in (a, b))
+        pairs = mutual_nearest(first, second, MIN_SIMILARITY)
+        return _matches(pairs.index_a, pairs.index_b)
+
+    def by_network(matcher: KeypointMatcher, a: int, b: int) -> np.ndarray:
+        sizes = [(cameras[image].width, cameras[image].height) for image in (a, b)]
+        found = [keypoints[image].to(device) for image in (a, b)]
+        return _matches(*matcher.pair(found[0], sizes[0], found[1], sizes[1])[:2])
+
+    with closing(MatchDatabase(path, [photo.name for photo in photos], cameras)) as database:
+        database.write_keypoints(keypoints)
+        database.match(first_pairs(similarity), mutual, "matching", options.quiet)
+        again = second_pairs(similarity, database.verified()) if learned is not None else []
+        if learned is not None and again:
+            database.match_again(again, partial(by_network, learned), "matching again", options.quiet)
+
+
+def _dense_maps(photos: Sequence[QueryImage], cache: FeatureCache) -> Iterator[Tensor]:
+    for photo in photos:
+        yield torch.from_numpy(cache.load_dense(photo)).float()
+
+
+def _matches(index_a: Tensor, index_b: Tensor) -> np.ndarray:
+    return torch.stack([index_a, index_b], 1).cpu().numpy().astype(np.uint32)
+
+
+def _key(photos: Sequence[QueryImage], extractor: Extractor, options: PosingOptions) -> str:
+    """A name for what the matches depend on."""
+    facts = extractor.version, extractor.top_k, options.camera_model, [photo.name for photo in photos]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -1,0 +1,120 @@
+"""Keypoints of a model moved to where the images show the same point, and the model refined with them.
+
+Networks locate keypoints to about a pixel, in each image on its own. As Lindenberger et al. do with features
+("Pixel-Perfect Structure-from-Motion", ICCV 2021), every track is aligned by the images themselves: the
+window around its observation in one image is searched for in the others (Lucas and Kanade 1981).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from gsplatloc.scene.images import decode_upright
+from gsplatloc.utils.colmap import pycolmap
+from gsplatloc.utils.console import progress
+
+_WINDOW = 21  # pixels, side of the window that is searched for
+_MAX_MOVE_PX = 3.0  # keypoints that would move further are left where they are
+_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)  # at most 20, until they are 0.01 px
+_LOSS_PX = 0.5  # residuals beyond it have little weight (Cauchy)
+_MAX_ERRORS_PX = (
+    2.0,
+    1.0,
+)  # observations further from their point are removed, and the model is refined again
+_MIN_ANGLE_DEG = 1.5  # between two rays of a point; points seen under less are removed (COLMAP's default)
+_ITERATIONS = 20  # of bundle adjustment, at most
+_LARGEST_SIDE = 640  # pixels of images for which these errors are; they grow with larger ones
+_KEPT = 64  # decoded images in memory
+
+Observation = tuple[int, int]  # image and keypoint
+
+
+def refine_tracks(model: pycolmap.Reconstruction, images: Path, quiet: bool = False) -> None:
+    """Move the keypoints that `model` uses, and refine its poses, points and cameras, in place."""
+
+    @lru_cache(_KEPT)
+    def grey(image: int) -> np.ndarray:
+        return cv2.cvtColor(decode_upright(images / model.images[image].name), cv2.COLOR_RGB2GRAY)
+
+    groups = _pairs_of_observations(model)
+    for (a, b), pairs in progress(sorted(groups.items()), len(groups), "aligning keypoints", quiet):
+        _follow(model, a, b, np.array(pairs), grey)
+    _adjust(model)
+    side = max(max(camera.width, camera.height) for camera in model.cameras.values())
+    for most in _MAX_ERRORS_PX:
+        _remove_outliers(model, most * max(1.0, side / _LARGEST_SIDE))
+        _adjust(model)
+    model.update_point_3d_errors()
+
+
+def _pairs_of_observations(model: pycolmap.Reconstruction) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """By pair of images: keypoints of the first, a track's reference, and of the second that show its point.
+
+    The reference is seen from the track's median distance, so that the others differ least in scale.
+    """
+    centers = {number: image.projection_center() for number, image in model.images.items() if image.has_pose}
+    groups = defaultdict(list)
+    for point in model.points3D.values():
+        track = [(element.image_id, element.point2D_idx) for element in point.track.elements]
+        distances = [np.linalg.norm(centers[image] - point.xyz) for image, _ in track]
+        reference, keypoint = track[int(np.argsort(distances, kind="stable")[len(track) // 2])]
+        for image, other in track:
+            if image != reference:
+                groups[reference, image].append((keypoint, other))
+    return groups
+
+
+def _follow(
+    model: pycolmap.Reconstruction, a: int, b: int, pairs: np.ndarray, grey: Callable[[int], np.ndarray]
+) -> None:
+    """Move keypoints of image b to where it shows the windows around keypoints of image a."""
+    points = [model.images[a].points2D, model.images[b].points2D]
+    start, guess = (
+        np.array([of[index].xy for index in column], np.float32) - 0.5 for of, column in zip(points, pairs.T)
+    )  # OpenCV counts from the centre of the first pixel
+    found, status, _ = cv2.calcOpticalFlowPyrLK(
+        grey(a), grey(b), start, guess.copy(), winSize=(_WINDOW, _WINDOW), maxLevel=0, criteria=_STEPS,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )  # fmt: skip
+    kept = (status[:, 0] == 1) & (np.linalg.norm(found - guess, axis=1) < _MAX_MOVE_PX)
+    for index, pixel in zip(pairs[kept, 1], found[kept]):
+        points[1][index].xy = pixel.astype(np.float64) + 0.5
+
+
+def _adjust(model: pycolmap.Reconstruction) -> None:
+    options = pycolmap.BundleAdjustmentOptions(print_summary=False)
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = _LOSS_PX
+    options.ceres.solver_options.max_num_iterations = _ITERATIONS
+    pycolmap.bundle_adjustment(model, options)
+
+
+def _has_parallax(model: pycolmap.Reconstruction, point: pycolmap.Point3D) -> bool:
+    """Whether two rays of a finite point differ by `_MIN_ANGLE_DEG` or more."""
+    centers = [model.images[element.image_id].projection_center() for element in point.track.elements]
+    rays = np.array(centers) - point.xyz
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    return bool(np.degrees(np.arccos(np.clip((rays @ rays.T).min(), -1, 1))) >= _MIN_ANGLE_DEG)
+
+
+def _remove_outliers(model: pycolmap.Reconstruction, most: float) -> None:
+    """Remove observations more than `most` pixels from their point, and points without enough parallax."""
+    far: list[Observation] = []
+    for number, point in list(model.points3D.items()):
+        if not _has_parallax(model, point):
+            model.delete_point3D(number)
+            continue
+        for element in point.track.elements:
+            image = model.images[element.image_id]
+            camera = model.cameras[image.camera_id]
+            shown = camera.img_from_cam(image.cam_from_world() * point.xyz)
+            seen = image.points2D[element.point2D_idx].xy
+            if shown is None or np.linalg.norm(shown - seen) > most:
+                far.append((element.image_id, element.point2D_idx))
+    for number, index in far:
+        if model.images[number].points2D[index].has_point3D():  # a point of two observations loses both
+            model.delete_observation(number, index)

@@ -1,0 +1,42 @@
+"""COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016) of a database, with progress."""
+
+from pathlib import Path
+
+from gsplatloc.utils.colmap import pycolmap
+from gsplatloc.utils.console import ProgressBar
+from gsplatloc.utils.errors import GSplatLocError
+
+FEWEST_POSED = 3  # COLMAP's initial pair alone is no map
+
+
+def largest_model(
+    database: Path, images: Path, models: Path, count: int, quiet: bool = False
+) -> pycolmap.Reconstruction:
+    """The model with the most of the `count` images; `models` is a new folder for COLMAP's output.
+
+    Poses, points and cameras are refined together by bundle adjustment. Raises `GSplatLocError` if COLMAP
+    connects fewer than three images.
+    """
+    models.mkdir()
+    with ProgressBar(count, "posing images", quiet=quiet) as bar:
+        options = pycolmap.IncrementalPipelineOptions(random_seed=0)
+        found = pycolmap.incremental_mapping(
+            database, images, models, options, next_image_callback=bar.advance
+        )
+    largest = max(found.values(), key=lambda candidate: candidate.num_reg_images(), default=None)
+    if largest is None or largest.num_reg_images() < min(FEWEST_POSED, count):
+        posed = 0 if largest is None else largest.num_reg_images()
+        raise GSplatLocError(
+            f"expected {count} images that overlap, found {posed} that COLMAP could connect:"
+            " take more, closer together, of a textured place"
+        )
+    return largest
+
+
+def model_line(model: pycolmap.Reconstruction, count: int) -> str:
+    """What was posed, in one line."""
+    error = model.compute_mean_reprojection_error()
+    posed = f"posed {model.num_reg_images()} of {count} images, {model.num_points3D()} points, {error:.2f} px"
+    if model.num_reg_images() == count:
+        return posed
+    return f"{posed}; the others overlap with too few images, or belong to another place"

@@ -1,0 +1,117 @@
+"""`gsplatloc map`: from photos to a map in one go, and on from where it was stopped."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gsplatloc.cli import map as command
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.mapping.train import TrainingReport
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.export import saved_iterations
+from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.utils.errors import GSplatLocError
+
+QUICK = ["--iterations", "12"]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+    def run(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["gsplatloc map", *words, *QUICK])
+        command.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def photos(room_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve photos of a path through the room, in a folder whose name a shell would split."""
+    folder = tmp_path_factory.mktemp("own") / "my photos"
+    shutil.copytree(room_path / "train" / "rgb", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def posed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photos posed once, as the folder scene/ of a map."""
+    folder = tmp_path_factory.mktemp("posed")
+    command.pose_photos(command.MapArguments(photos, folder), photos, folder)
+    return folder
+
+
+def test_photos_become_a_map_that_localizes_them(run, photos, posed, tmp_path) -> None:  # noqa: ANN001
+    output = tmp_path / "my map"
+    shutil.copytree(posed, output)
+    printed = run(str(photos), "-m", str(output))
+    assert len(read_scene(output / "scene").train) == len(read_cameras(output)) == 12
+    assert not (output / "posing").exists() and not list(output.glob("checkpoint_*"))
+    with Image.open(output / "first_look.png") as picture:
+        assert picture.size[0] == 3 * 480 + 2 * 6
+    assert "not in metres" in printed
+    last = printed.strip().splitlines()[-1]
+    assert last == f"next       gsplatloc localize -m '{output}' --queries FOLDER_OF_NEW_PHOTOS"
+    view = read_scene(output / "scene").train[3]
+    found = Localizer.load(output).localize(view.load_image(), view.camera)
+    assert found.stages["initial"].ok
+
+
+def test_what_is_finished_is_not_made_again(run, photos, posed, tmp_path, monkeypatch) -> None:  # noqa: ANN001
+    shutil.copytree(posed, tmp_path / "m")
+    monkeypatch.setattr(command, "pose_images", lambda *_: pytest.fail("posed again"))
+    monkeypatch.setattr(command, "collect", lambda *_: pytest.fail("collected again"))
+    run(str(photos), "-m", str(tmp_path / "m"))
+    monkeypatch.setattr(command, "train", lambda *_: pytest.fail("trained again"))
+    assert "the map is complete" in run(str(photos), "-m", str(tmp_path / "m"))
+
+
+def test_other_photos_are_not_mixed_into_a_map(run, photos: Path, tmp_path: Path) -> None:  # noqa: ANN001
+    (tmp_path / "m" / "scene").mkdir(parents=True)
+    with pytest.raises(GSplatLocError, match="move it away"):
+        run(str(photos), "-m", str(tmp_path / "m"))
+
+
+def test_a_posed_scene_is_mapped_with_its_poses(run, room_path: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+    monkeypatch.setattr(command, "pose_images", lambda *_: pytest.fail("posed images that have poses"))
+    trained = {}
+
+    def stopped(scene, output, options, config) -> TrainingReport:  # noqa: ANN001
+        trained.update(views=len(scene.train), source=config.source_path)
+        return TrainingReport(3, False, {}, 0, None, 0)
+
+    monkeypatch.setattr(command, "train", stopped)
+    printed = run(str(room_path), "-m", str(tmp_path / "m"))
+    assert trained == {"views": 12, "source": str(room_path)}
+    assert "the same command goes on" in printed and "next" not in printed
+
+
+def test_a_stopped_run_goes_on_from_its_latest_checkpoint(run, room_path, tmp_path, monkeypatch) -> None:  # noqa: ANN001
+    starts = []
+
+    def stopped(scene, output, options, config) -> TrainingReport:  # noqa: ANN001
+        starts.append(options.output.start_checkpoint)
+        for iteration in (2, 10):
+            (output / f"checkpoint_{iteration}.safetensors").touch()
+        return TrainingReport(3, False, {}, 0, None, 0)
+
+    monkeypatch.setattr(command, "train", stopped)
+    for extra in ([], [], ["--preset", "gpu"], ["--preset", "gpu"]):
+        run(str(room_path), "-m", str(tmp_path / "m"), *extra)
+    latest = str(tmp_path / "m" / "checkpoint_10.safetensors")
+    assert starts == [None, latest, None, latest]  # the checkpoints of other options are left alone
+
+
+def test_a_path_that_is_nothing_is_a_users_error(run, tmp_path: Path) -> None:  # noqa: ANN001
+    with pytest.raises(GSplatLocError, match=r"photos or a video .*, found .*nowhere: check the path"):
+        run(str(tmp_path / "nowhere"), "-m", str(tmp_path / "m"))
+    assert not (tmp_path / "m" / "scene").exists()
+
+
+def test_checkpoints_are_written_before_the_end(run) -> None:  # noqa: ANN001
+    options = command.MapArguments(Path("a"), Path("b"), iterations=600).mapping()
+    assert options.output.checkpoint_iterations == (100, 200, 300, 400, 500)
+    assert saved_iterations(Path("b")) == []

@@ -1,0 +1,61 @@
+"""The map from above: where cameras are drawn, and which way they look."""
+
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.utils import se3
+from gsplatloc.visualization.plan import Cameras, draw_plan
+from tests.scene.maps import make_gaussians
+
+GREEN, RED, BLUE = (0, 255, 0), (255, 0, 0), (0, 0, 255)
+
+
+def looking(x: float, y: float, axis: tuple[float, float, float]) -> torch.Tensor:
+    """A camera at (x, y, 0) of a world whose z axis points up, looking along `axis`."""
+    forward = torch.tensor(axis, dtype=torch.float64)
+    down = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64)
+    rotation = torch.stack([torch.linalg.cross(down, forward), down, forward])
+    center = torch.tensor([x, y, 0.0], dtype=torch.float64)
+    return se3.from_rotation_translation(rotation, -rotation @ center)
+
+
+def pixels(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Mean (column, row) of the pixels of a colour."""
+    rows, columns = np.nonzero((image == color).all(2))
+    return np.array([columns.mean(), rows.mean()])
+
+
+def test_the_plan_is_to_scale_and_no_mirror_image() -> None:
+    """Seen from above, north is counterclockwise of east; rows of an image point down."""
+    east = (1.0, 0.0, 0.0)
+    at = {"origin": (0.0, 0.0), "east": (10.0, 0.0), "north": (0.0, 4.0)}
+    colors = dict(zip(at, (GREEN, RED, BLUE)))
+    groups = [Cameras(looking(*at[name], east)[None], colors[name]) for name in at]
+    image = draw_plan(None, groups, 900)
+    origin, to_east, to_north = (pixels(image, colors[name]) for name in at)
+    to_east, to_north = to_east - origin, to_north - origin
+    assert np.linalg.norm(to_east) / np.linalg.norm(to_north) == pytest.approx(2.5, rel=0.05)
+    assert to_east[0] * to_north[1] - to_east[1] * to_north[0] < 0
+    assert image.shape[1] == 900 and image.shape[0] < 600
+
+
+def test_a_line_shows_where_a_camera_looks() -> None:
+    ends = [looking(x, 0.0, (1.0, 0.0, 0.0)) for x in (0.0, 10.0)]
+    north = looking(5.0, 0.0, (0.0, 1.0, 0.0))
+    image = draw_plan(None, [Cameras(torch.stack(ends), GREEN), Cameras(north[None], RED)], 600)
+    reddish = (image[..., 0] > 100) & (image[..., 1] < 60)  # edges of lines are blended
+    rows, columns = (np.ptp(axis) for axis in np.nonzero(reddish))
+    assert rows > columns + 4  # the dot is round, the line points across the row of cameras
+
+
+def test_one_camera_and_a_map_without_extent_are_drawn() -> None:
+    image = draw_plan(None, [Cameras(looking(0.0, 0.0, (1.0, 0.0, 0.0))[None], GREEN)], 100)
+    assert (image == GREEN).all(2).any()
+
+
+def test_the_map_is_drawn_below_the_cameras() -> None:
+    pose = looking(0.0, 0.0, (1.0, 0.0, 0.0))[None]
+    empty = draw_plan(None, [Cameras(pose, GREEN)], 100)
+    image = draw_plan(make_gaussians(50), [Cameras(pose, GREEN)], 100)
+    assert image.std() > 0 and (image == GREEN).all(2).any() and empty.shape[1] == image.shape[1]

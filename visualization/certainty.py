@@ -1,0 +1,82 @@
+"""The part of a report that needs no ground truth: what results state themselves, a map from above."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import torch
+
+from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.result import Status
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_frame import MapFrame
+from gsplatloc.visualization.images import RGB, Image
+from gsplatloc.visualization.plan import Cameras, draw_plan
+
+# Drawn in this order: what needs a look comes last, over the others.
+_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
+_HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation", "what would help")
+
+
+def least_certain_first(results: Sequence[QueryResult]) -> list[QueryResult]:
+    """Failed queries, then unverified ones, then the others by their stated error, largest first."""
+    return sorted(results, key=uncertainty, reverse=True)
+
+
+def uncertainty(result: QueryResult) -> tuple[bool, bool, float, int]:
+    """Compares two results by what they say of themselves."""
+    final = result.localization.final
+    unverified = result.localization.status is Status.UNVERIFIED
+    return not final.ok, unverified, final.expected_translation_m or 0.0, -final.inliers
+
+
+def stated_figures(results: Sequence[QueryResult]) -> dict[str, float | None]:
+    """Medians over the queries with a pose: `translation_m`, `rotation_deg` as stated, and `inliers`."""
+    final = [result.localization.final for result in results if result.localization.final.ok]
+    columns: dict[str, list[float | None]] = {
+        "translation_m": [estimate.expected_translation_m for estimate in final],
+        "rotation_deg": [estimate.expected_rotation_deg for estimate in final],
+        "inliers": [estimate.inliers for estimate in final],
+    }
+    known = {name: [value for value in column if value is not None] for name, column in columns.items()}
+    return {name: float(np.median(column)) if column else None for name, column in known.items()}
+
+
+def query_table(results: Sequence[QueryResult]) -> str:
+    """A table of all queries in HTML, the least certain first."""
+    header = "".join(f"<th>{name}</th>" for name in _HEAD)
+    rows = "".join(_row(result) for result in least_certain_first(results))
+    return (
+        "<section><h2>Queries, the least certain first</h2><div class='scroll'><table class='queries'>"
+        f"<thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def draw_results(
+    gaussians: Gaussians | None, results: Sequence[QueryResult], frame: MapFrame | None = None
+) -> Image | None:
+    """The map from above with the poses found, coloured by status; None if no query has a pose.
+
+    `frame`: the coordinates of the Gaussians; None for those of the poses.
+    """
+    frame = frame or MapFrame()
+    groups = []
+    for status, color in _COLORS.items():
+        found = [result.localization for result in results if result.localization.status is status]
+        poses = [localization.final.cam_from_world for localization in found]
+        known = [frame.pose_in_map(pose) for pose in poses if pose is not None]
+        if known:
+            groups.append(Cameras(torch.stack(known), color))
+    return draw_plan(gaussians, groups) if groups else None
+
+
+def _row(result: QueryResult) -> str:
+    localization, final = result.localization, result.localization.final
+    cells = [result.name, localization.status.replace("_", " ")]
+    cells.append("" if localization.score is None else f"{localization.score:.2f}")
+    cells.append(str(final.inliers))
+    expected_m, expected_deg = final.expected_translation_m, final.expected_rotation_deg
+    cells.append("" if expected_m is None else f"{100 * expected_m:.2g} cm")
+    cells.append("" if expected_deg is None else f"{expected_deg:.2g}°")
+    cells.append(localization.advice)
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
