@@ -10,6 +10,7 @@ On held-out stretches of an office's training views (50 queries), recall at 5 cm
 by more than 25 cm or 5 degrees, where 3 of the first chain were.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from gsplatloc.scene.splat_map import SplatMap
 FALLBACK = "fallback"  # name of the stage
 REFINEMENTS = ("gscpr", "lm")
 INITIAL = "retrieval"
+_SAME_FOCAL = 0.02  # logarithm: a focal length estimated for the map's own camera differs by no more
 # Factor on standard deviations of its poses: their matches are fewer, on one side of the image, or those of
 # a rendering far from the mapping views. Found on held-out training views (an office, RedKitchen), also
 # turned, cropped, darkened and occluded: 65 of 66 poses are off by at most 3 times the stated error.
@@ -49,25 +51,28 @@ class Fallback:
         self._initial: InitialPose | None = None
 
     def search(
-        self, query: Query, found: PoseEstimate, score: float | None
+        self, query: Query, prepared: Query, found: PoseEstimate, score: float | None
     ) -> tuple[PoseEstimate, float | None]:
-        """The best estimate and its verification score; `found` itself where nothing better is verified."""
+        """The best estimate and its verification score; `found` itself where nothing better is verified.
+
+        `prepared`: the query with the camera of `found`, undistorted.
+        """
         best = found
         if score is not None:
-            refined, refined_score = self._refined(query, found)
+            refined, refined_score = self._refined(prepared, found)
             if refined is not None and refined_score > score:
                 best, score = refined, refined_score
             if score >= MIN_SCORE:
                 return best, score
-        if found.ok:  # with the estimated focal length, where it was unknown
-            query = replace(query, camera=found.camera, focal_known=True)
+        confirmed = found.ok and _agrees(found, query)
+        if confirmed:
+            query = replace(prepared, camera=found.camera, focal_known=True)
         if query.has_camera:
             for hypothesis in self._hypotheses(query):
-                hypothesis = replace(
-                    hypothesis,
-                    distortion=found.distortion,
-                    camera_covariance=found.camera_covariance,
-                )
+                if confirmed:
+                    hypothesis = replace(
+                        hypothesis, distortion=found.distortion, camera_covariance=found.camera_covariance
+                    )
                 refined, refined_score = self._refined(query, hypothesis)
                 if refined is not None and refined_score >= MIN_SCORE:
                     return refined, refined_score
@@ -89,3 +94,11 @@ class Fallback:
         if found is None:
             return None, -1.0
         return found, verification_score(query, self._splat_map, found.pose())
+
+
+def _agrees(found: PoseEstimate, query: Query) -> bool:
+    """Whether the camera of a doubtful estimate may be used: it agrees with what is known."""
+    if query.focal_known or not query.has_camera:
+        return True
+    away = abs(math.log(found.camera.fx / query.camera.fx))
+    return away < max(3 * query.focal_sigma, _SAME_FOCAL)

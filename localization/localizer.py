@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_e
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
-from gsplatloc.localization.landmarks.file import load_landmarks
+from gsplatloc.localization.landmarks.file import load_pose_noise
 from gsplatloc.localization.pose.covariance import with_pose_noise
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
@@ -32,6 +32,7 @@ from gsplatloc.localization.verification import MIN_SCORE, verification_score
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor, typical_focal
+from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.process import after_fork
@@ -42,6 +43,7 @@ DEFAULT_STAGES = ("lm",)
 _MAX_COARSER = 2.0  # times shorter a known focal length may be than that of the mapping images
 _SAME_FOCAL = 0.08  # logarithm: EXIF data of the map's camera differs by no more
 _SAME_SHAPE = 0.005  # relative difference of the height-to-width ratio of images of one camera
+_CLEARLY = 1.5  # times better a quarter turn must match the map to be tried; right ones do 2.6 times (median)
 _QUARTERS = (1, 2, 3)  # counterclockwise, by which an image without a verified pose is turned
 
 
@@ -143,8 +145,7 @@ class Localizer:
         if refiners and options.fallback and isinstance(initial, LandmarkPose):
             fallback = _make_fallback(context, settings, initial)
         max_side = options.max_side or longest_side(map_dir)
-        landmarks = map_dir / LANDMARKS
-        noise = load_landmarks(landmarks).pose_noise if landmarks.is_file() else (0.0, 0.0)
+        noise = load_pose_noise(map_dir / LANDMARKS)
         focal = typical_focal(map_dir)
         return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback, noise, focal)
 
@@ -183,17 +184,24 @@ class Localizer:
         query, features_ms = self._query(image, camera, cam_from_world)
         (result, prepared), quarters = self._attempt(query, features_ms), 0
         if self.fallback is not None and self.verify and not result.verified:
-            result, prepared, quarters = self._turned(image, camera, query, result, prepared)
+            result, query, prepared, quarters = self._turned(image, camera, query, result, prepared)
             if not result.verified:
-                result = self._searched(self.fallback, prepared, result)
+                result = self._searched(self.fallback, query, prepared, result)
         stages = {name: turn_estimate(stage, -quarters) for name, stage in result.stages.items()}
-        return replace(result, stages={name: self._stated(image, stage) for name, stage in stages.items()})
+        stages = {name: self._stated(query, image, stage) for name, stage in stages.items()}
+        return replace(result, stages=stages)
 
-    def _stated(self, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
-        """The estimate for the image as given, in the world, with the noise of the mapping poses."""
-        estimate, covariance = estimate.resized(image.shape[1], image.shape[0]), estimate.covariance
+    def _stated(self, query: Query, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate for the image as given, in the world, with the noise of the mapping poses.
+
+        Without a covariance where the camera of the query is only probable and its error was not estimated.
+        """
+        covariance = estimate.covariance
+        if not query.focal_known and query.focal_sigma > 0 and estimate.camera_covariance is None:
+            covariance = None
         if covariance is not None:
-            estimate = replace(estimate, covariance=with_pose_noise(covariance, self.pose_noise))
+            covariance = with_pose_noise(covariance, self.pose_noise)
+        estimate = replace(estimate, covariance=covariance).resized(image.shape[1], image.shape[0])
         return estimate.in_world(self.splat_map.frame)
 
     def _turned(
@@ -203,16 +211,17 @@ class Localizer:
         query: Query,
         upright: Localization,
         prepared: Query,
-    ) -> tuple[Localization, Query, int]:
-        """The attempt in the turn that matches the map best, its query, and the quarters of that turn.
+    ) -> tuple[Localization, Query, Query, int]:
+        """The attempt in the turn that matches the map best: with its query, that prepared, and its quarters.
 
-        The `upright` attempt and its `prepared` query where no quarter turn matches the map better, or where
-        only it has a pose.
+        The `upright` attempt and its queries where no quarter turn matches the map clearly better, or
+        where that has no pose, or one that looks less like the map.
         """
         support = None if self.fallback is None else self.fallback.support
         if support is None:
-            return upright, prepared, 0
-        start, best, most, turned = time.perf_counter(), 0, support(query.keypoints), query
+            return upright, query, prepared, 0
+        start, best, turned = time.perf_counter(), 0, query
+        most = _CLEARLY * support(query.keypoints)
         for quarters in _QUARTERS:
             turned_camera = None if camera is None else turn_known(camera, quarters)
             candidate, _ = self._query(turn_image(image, quarters), turned_camera)
@@ -220,16 +229,19 @@ class Localizer:
                 best, most, turned = quarters, found, candidate
         features_ms = 1000 * (time.perf_counter() - start)
         if best == 0:
-            return replace(upright, search_ms=upright.search_ms + features_ms), prepared, 0
-        attempt, turned = self._attempt(turned, features_ms)
-        if upright.final.ok and not attempt.final.ok:
-            return replace(upright, search_ms=upright.search_ms + attempt.total_ms), prepared, 0
-        return replace(attempt, search_ms=attempt.search_ms + upright.total_ms), turned, best
+            return replace(upright, search_ms=upright.search_ms + features_ms), query, prepared, 0
+        attempt, turned_prepared = self._attempt(turned, features_ms)
+        less = not attempt.verified and (attempt.score or -1.0) < (upright.score or -1.0)
+        if upright.final.ok and (less or not attempt.final.ok):
+            return replace(upright, search_ms=upright.search_ms + attempt.total_ms), query, prepared, 0
+        return replace(attempt, search_ms=attempt.search_ms + upright.total_ms), turned, turned_prepared, best
 
-    def _searched(self, fallback: Fallback, query: Query, found: Localization) -> Localization:
+    def _searched(
+        self, fallback: Fallback, query: Query, prepared: Query, found: Localization
+    ) -> Localization:
         """The result with one more stage: the best estimate of the fallback."""
         start = time.perf_counter()
-        best, score = fallback.search(query, found.final, found.score)
+        best, score = fallback.search(query, prepared, found.final, found.score)
         wide = None if best.covariance is None else cascade.INFLATION**2 * best.covariance
         stage = replace(best, covariance=wide, elapsed_ms=1000 * (time.perf_counter() - start))
         verified = score is not None and score >= MIN_SCORE
@@ -309,17 +321,18 @@ class Localizer:
 
     def probable_camera(self, width: int, height: int, exif: CameraPrior | None) -> CameraPrior | None:
         """The camera of mapping views of this shape; `exif` where there is none of that focal length."""
-        views = self.splat_map.views if self.splat_map.has_views() else []
         shape = height / width
-        cameras = Counter(
-            view.camera.resized(width, height)
-            for view in views
-            if abs(view.camera.height / view.camera.width / shape - 1) < _SAME_SHAPE
-        )
-        for camera, _ in cameras.most_common(1):
-            if exif is None or abs(math.log(camera.fx / exif.camera.fx)) < _SAME_FOCAL:
-                return CameraPrior(camera, 0.0)
+        for camera, _ in self._map_cameras.most_common():
+            if abs(camera.height / camera.width / shape - 1) < _SAME_SHAPE:
+                camera = camera.resized(width, height)
+                if exif is None or abs(math.log(camera.fx / exif.camera.fx)) < _SAME_FOCAL:
+                    return CameraPrior(camera, 0.0)
         return exif
+
+    @cached_property
+    def _map_cameras(self) -> Counter[Camera]:
+        """The cameras of the mapping views, with the number of views."""
+        return Counter(view.camera for view in (self.splat_map.views if self.splat_map.has_views() else []))
 
     def _undistorted(self, query: Query, estimate: PoseEstimate) -> tuple[Query, float]:
         """The query with the estimate's camera, undistorted; and the milliseconds of the extraction."""
@@ -356,9 +369,13 @@ def _make_fallback(context: StageContext, settings: Sequence[Any], initial: Land
 
 
 def _check_pose(cam_from_world: Tensor | None) -> None:
-    if cam_from_world is not None and cam_from_world.shape != (4, 4):
+    if cam_from_world is None:
+        return
+    if cam_from_world.shape != (4, 4):
         shape = list(cam_from_world.shape)
         raise GSplatLocError(f"expected cam_from_world [4, 4], found {shape}: give one rigid motion")
+    if rigid_from_matrix(cam_from_world.cpu().numpy(), "the given pose") is None:
+        raise GSplatLocError("expected a finite given pose, found NaN or infinity: leave the query out")
 
 
 def _rejected(stages: dict[str, PoseEstimate]) -> dict[str, PoseEstimate]:

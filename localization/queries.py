@@ -92,7 +92,10 @@ def as_rgb(image: object) -> np.ndarray:
     if isinstance(image, str | Path):
         return decode_upright(Path(image))
     if isinstance(image, PIL.Image.Image):
-        image = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        if image.mode.startswith("I;16"):
+            image = np.asarray(image).astype(np.uint16)
+        else:
+            image = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or image.shape[2:] not in _CHANNELS:
         found = list(image.shape) if isinstance(image, np.ndarray) else type(image).__name__
         raise GSplatLocError(f"expected a path, or an image [H, W] or [H, W, 3], found {found}: convert it")

@@ -96,6 +96,7 @@ class PoseEstimate:
             self,
             cam_from_world=None if pose is None else frame.pose_in_world(pose),
             covariance=None if self.covariance is None else self.covariance * squares,
+            camera_covariance=None if self.camera_covariance is None else self.camera_covariance * squares,
             information=None if self.information is None else self.information / squares,
             matches=matches,
         )

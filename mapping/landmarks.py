@@ -67,7 +67,7 @@ def _viewpoints(views: Sequence[View], tracks: Tracks) -> tuple[Tensor, Tensor]:
 
 
 def pose_noise(views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoints]) -> tuple[float, float]:
-    """Standard deviations per axis of the mapping poses: position (scene units) and rotation (radians).
+    """Standard deviations per axis of the mapping poses: position (units of the map) and rotation (radians).
 
     For some views, the points that they see are triangulated without them, in dense sequences without the
     views right before and after too, which share the drift of their poses. The pose of least reprojection
@@ -115,19 +115,22 @@ def _disagreement(
     centers, rays = seen_along
     track, observer = torch.from_numpy(tracks.observed_track), torch.from_numpy(tracks.observed_view)
     own = observer == index
-    wanted = torch.zeros(len(tracks), dtype=torch.bool)
-    wanted[track[own]] = True
-    others = wanted[track] & ((observer - index).abs() > apart)
+    wanted = track[own].unique()
+    row = torch.full((len(tracks),), -1)  # of each track among those that the view sees
+    row[wanted] = torch.arange(len(wanted))
+    rows = row[track]
+    others = (rows >= 0) & ((observer - index).abs() > apart)
     # The point nearest to all rays: sum (I - d d^T) x = sum (I - d d^T) c.
     across = torch.eye(3, dtype=torch.float64) - rays[others, :, None] * rays[others, None, :]
-    sums = torch.zeros(len(tracks), 3, 3, dtype=torch.float64).index_add_(0, track[others], across)
+    sums = torch.zeros(len(wanted), 3, 3, dtype=torch.float64).index_add_(0, rows[others], across)
     offsets = (across @ centers[observer[others], :, None])[..., 0]
-    right = torch.zeros(len(tracks), 3, dtype=torch.float64).index_add_(0, track[others], offsets)
+    right = torch.zeros(len(wanted), 3, dtype=torch.float64).index_add_(0, rows[others], offsets)
     firm = torch.linalg.eigvalsh(sums)[:, 0] > _MIN_PARALLAX
-    seen = own & firm[track]
+    seen = own.clone()
+    seen[own] = firm[rows[own]]
     if int(seen.sum()) < _MIN_OBSERVED:
         return None
-    points = torch.linalg.solve(sums[track[seen]], right[track[seen]])
+    points = torch.linalg.solve(sums[rows[seen]], right[rows[seen]])
     pixels = keypoints.xy.cpu()[torch.from_numpy(tracks.observed_keypoint)[seen]]
     given = view.cam_from_world.double()
     errors = reprojection.errors_px(view.camera, given, reprojection.observe(pixels, points))

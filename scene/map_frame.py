@@ -10,13 +10,13 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gsplatloc.scene.cameras import PosedCamera, Scene, SparsePoints, View
-from gsplatloc.scene.images import DepthLoader
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 
@@ -151,6 +151,9 @@ def _single_precision(positions: np.ndarray) -> bool:
 
 def _in_unit(load_depth: Callable[[], np.ndarray], unit: float) -> Callable[[], np.ndarray]:
     """Depth in another unit of length."""
-    if isinstance(load_depth, DepthLoader):
-        return replace(load_depth, units_per_metre=load_depth.units_per_metre * unit)
-    return lambda: load_depth() / np.float32(unit)
+    return partial(_divided, load_depth, unit)
+
+
+def _divided(load_depth: Callable[[], np.ndarray], unit: float) -> np.ndarray:
+    depth: np.ndarray = load_depth() / np.float32(unit)
+    return depth

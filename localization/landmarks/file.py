@@ -25,7 +25,7 @@ class Landmarks:
     distances: Tensor  # [M, 2] float32, of the nearest and the farthest of these cameras
     lengths: Tensor  # [M] int32, mapping views that saw it
     extractor: str  # `Extractor.version` of the descriptors: others cannot be compared with them
-    # Standard deviations per axis of the mapping poses, scene units and radians; zero = unknown.
+    # Standard deviations per axis of the mapping poses, units of the map and radians; zero = unknown.
     pose_noise: tuple[float, float] = (0.0, 0.0)
 
     def __len__(self) -> int:
@@ -81,6 +81,25 @@ def load_landmarks(path: Path | str) -> Landmarks:
         return _landmarks(path)
 
 
+def load_pose_noise(path: Path) -> tuple[float, float]:
+    """`Landmarks.pose_noise` of a file, without its landmarks; zeros where there is no file."""
+    if not path.is_file():
+        return 0.0, 0.0
+    with (
+        decoding("landmarks of a map", path, "train this map anew"),
+        safetensors.safe_open(path, "pt") as file,
+    ):
+        found = "pose_noise" in file.keys()  # noqa: SIM118 (not a dict)
+        return _noise(file.get_tensor("pose_noise") if found else torch.zeros(2))
+
+
+def _noise(stored: Tensor) -> tuple[float, float]:
+    translation, rotation = stored.float().tolist()
+    if not (0 <= translation < torch.inf and 0 <= rotation < torch.inf):
+        raise ValueError(f"noise {stored.tolist()} of the mapping poses")
+    return translation, rotation
+
+
 def _landmarks(path: Path) -> Landmarks:
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
@@ -91,7 +110,6 @@ def _landmarks(path: Path) -> Landmarks:
     elif metadata.get("format") != _FORMAT:
         found = quoted(metadata.get("format", "no format name"))
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
-    noise = tensors.get("pose_noise", torch.zeros(2)).flatten().tolist()
     return _checked(
         Landmarks(
             positions=tensors["positions"],
@@ -100,7 +118,7 @@ def _landmarks(path: Path) -> Landmarks:
             distances=tensors["distances"].float(),
             lengths=tensors["lengths"].int(),
             extractor=metadata["extractor"],
-            pose_noise=(noise[0], noise[1]),
+            pose_noise=_noise(tensors.get("pose_noise", torch.zeros(2))),
         )
     )
 
@@ -120,6 +138,4 @@ def _checked(landmarks: Landmarks) -> Landmarks:
         raise ValueError("positions that are not finite numbers in single precision")
     if not bool(landmarks.directions.isfinite().all() & landmarks.descriptors.isfinite().all()):
         raise ValueError("directions or descriptors that are not finite")
-    if not all(0 <= value < torch.inf for value in landmarks.pose_noise):
-        raise ValueError(f"noise {landmarks.pose_noise} of the mapping poses")
     return landmarks

@@ -269,6 +269,9 @@ def _joined(fit: CameraFit, known: Camera, observations: Observations, focal_sig
     away = math.log(fit.camera.fx / known.fx)
     # The principal point was a part of what was known of the map's camera.
     right = _probability(away, variance, focal_sigma) if exact or focal_sigma > 0 else 0.0
+    if exact and right < 0.5:  # another camera of this shape: its centre and distortion are not known
+        covariance = _camera_covariance(fit, observations, exact=False)
+        variance = covariance[0, 0].item()
     joined, spread = _with_known(fit, away, covariance, focal_sigma if right >= 0.5 else _BROAD)
     if right >= 0.5:
         other = variance + (math.log(joined.camera.fx / fit.camera.fx)) ** 2

@@ -40,6 +40,7 @@ RANSAC_SEED = 0  # of the samples: the same matches give the same pose
 _MAX_FALSE_ALARMS = 1e-10
 _MIN_NOISE_PX = 0.05  # of a match: the residuals of a few may be smaller by chance
 _LOSS = 0.5  # scale of the robust loss in the covariance, relative to that noise; as in the solvers
+_CROPPED_ITERATIONS = 2_000  # of each of the shifts below, which are tried one after another
 # Shifts of the principal point, relative to width and height, that are tried.
 _CROPPED = (
     (0.6, 0.0),
@@ -188,15 +189,15 @@ def _solve_unknown_camera(
     if free is not None:
         fits.append(fit_camera(free, camera, observations, focal_sigma))
     best = likeliest(fits, observations)
-    if (
-        best is not None
-        and (errors_px(best, observations) < inlier_threshold_px(camera)).mean() > _MIN_AGREEMENT
-    ):
-        return best
+    if best is not None:
+        agreeing = (errors_px(best, observations) < inlier_threshold_px(camera)).mean()
+        if best.known_is_right or agreeing > _MIN_AGREEMENT:
+            return best
     # Few matches agree: a part that was cut out of a photo has its principal point at its edge, or outside.
+    few = replace(options, max_iterations=min(options.max_iterations, _CROPPED_ITERATIONS))
     for across, down in _CROPPED:
         shifted = replace(camera, cx=camera.cx + across * camera.width, cy=camera.cy + down * camera.height)
-        start = _solve_unknown_focal(matches, shifted, options)
+        start = _solve_unknown_focal(matches, shifted, few)
         if start is not None:
             fits.append(fit_camera(start, camera, observations, focal_sigma))
     return likeliest(fits, observations)

@@ -83,7 +83,7 @@ def test_an_estimated_focal_length_is_enough_for_similar_views(room: Room) -> No
     fallback = Fallback(room.splat_map, [Moves(None, room.truth)], lambda: Careful(far(room)))
     unknown = replace(room.query, focal_known=False, camera=replace(CAMERA, fx=1.0, fy=1.0))
     found = PoseEstimate(Status.OK, CAMERA, far(room))
-    best, score = fallback.search(unknown, found, 0.0)
+    best, score = fallback.search(unknown, unknown, found, 0.0)
     assert torch.equal(best.pose(), room.truth) and score is not None and score > 0.9
 
 
@@ -139,7 +139,7 @@ def test_verification_without_fallback_counts_into_the_total(room: Room) -> None
 def test_distortion_of_an_unknown_camera_is_kept(room: Room) -> None:
     fallback = Fallback(room.splat_map, [Moves(None, room.truth)], lambda: Views(far(room)))
     found = PoseEstimate(Status.OK, CAMERA, far(room), distortion=0.1)
-    best, _ = fallback.search(room.query, found, 0.0)
+    best, _ = fallback.search(room.query, room.query, found, 0.0)
     assert best.distortion == 0.1 and best.accepted
 
 
