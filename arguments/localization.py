@@ -22,6 +22,7 @@ from gsplatloc.localization.io.results import FOLDER_NAME, QUERIES_FOLDER_NAME
 from gsplatloc.localization.localizer import DEFAULT_STAGES, LocalizerOptions
 from gsplatloc.localization.queries import Intrinsics
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.utils.errors import GSplatLocError
 
 DESCRIPTION = "Localize images in a map: a scene's test images, or a folder of images with --queries."
 
@@ -71,9 +72,21 @@ class LocalizeArguments:
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
 
     def results_folder(self) -> Path:
-        """Where the results go; those of --queries do not replace the evaluation of the test images."""
+        """Where the results go; those of --queries do not replace the evaluation of the test images.
+
+        Raises `GSplatLocError` where they would mix with the map, or their pictures with the queries.
+        """
         name = FOLDER_NAME if self.queries is None else QUERIES_FOLDER_NAME
-        return self.output or self.model_path / name
+        folder = self.output or self.model_path / name
+        taken = [self.model_path.resolve()] if folder.resolve() == self.model_path.resolve() else []
+        if self.queries is not None and folder.resolve().is_relative_to(self.queries.resolve()):
+            taken.append(self.queries.resolve())
+        if taken:
+            raise GSplatLocError(
+                f"expected a folder of its own for the results, found {folder} in {taken[0]}:"
+                " pass another --output"
+            )
+        return folder
 
     def options(self) -> LocalizerOptions:
         """The options of the localizer."""

@@ -91,13 +91,13 @@ def download(address: str, path: Path, retry_wait_s: float = 2.0, max_bytes: int
     return path
 
 
-def check_free_space(needed: int, folder: Path) -> None:
+def check_free_space(needed: int, folder: Path, remedy: str = "name another --output") -> None:
     """Raise `GSplatLocError` if the disk of `folder` has less than `needed` bytes of free space."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise GSplatLocError(
-            f"expected {needed / 1e9:.1f} GB of free space in {folder}, found {free / 1e9:.1f} GB: free some,"
-            " or name another --output"
+            f"expected {needed / 1e9:.3g} GB of free space in {folder}, found {free / 1e9:.3g} GB: free some,"
+            f" or {remedy}"
         )
 
 

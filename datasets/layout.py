@@ -59,7 +59,7 @@ def format_pose(world_from_cam: np.ndarray) -> str:
     return "".join(" ".join(f"{value:.12g}" for value in row) + "\n" for row in world_from_cam)
 
 
-def is_complete(scene: Path, settings: Settings) -> bool:
+def is_complete(scene: Path, settings: Settings, quiet: bool = False) -> bool:
     """Whether the scene is complete and made with these settings; any other folder is an error."""
     if not scene.exists():
         return False
@@ -68,14 +68,14 @@ def is_complete(scene: Path, settings: Settings) -> bool:
     except GSplatLocError:
         found = None
     if found == dict(settings):
-        log(f"{scene}: complete")
+        log(f"{scene}: complete", quiet)
         return True
     what = "a folder that is no complete scene" if found is None else f"one made with {quoted(found)}"
     raise GSplatLocError(f"expected no {scene} or one made with {dict(settings)}, found {what}: move it away")
 
 
 @contextmanager
-def building(scene: Path, settings: Settings) -> Iterator[tuple[Path, Path]]:
+def building(scene: Path, settings: Settings, quiet: bool = False) -> Iterator[tuple[Path, Path]]:
     """Yield (root, scratch): folders for the files of the scene and for temporary files.
 
     Both lie beside `scene`, on the same disk. On success root is renamed to `scene`. What a killed run
@@ -96,7 +96,7 @@ def building(scene: Path, settings: Settings) -> Iterator[tuple[Path, Path]]:
     counts = [
         f"{_count(scene / folder)} in {folder}" for folder in _IMAGE_FOLDERS if (scene / folder).is_dir()
     ]
-    log(f"{scene}: {', '.join(counts)}")
+    log(f"{scene}: {', '.join(counts)}", quiet)
 
 
 def _publish(root: Path, scene: Path) -> None:

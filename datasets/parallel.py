@@ -11,7 +11,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def for_each(function: Callable[[Item], Result], items: Sequence[Item], label: str) -> list[Result]:
+def for_each(
+    function: Callable[[Item], Result], items: Sequence[Item], label: str, quiet: bool = False
+) -> list[Result]:
     """The results of `function` for every item, in order, with a progress bar. Exceptions are re-raised."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(progress(pool.map(function, items), total=len(items), desc=label))
+        return list(progress(pool.map(function, items), total=len(items), desc=label, quiet=quiet))

@@ -20,28 +20,28 @@ _KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # .heic becomes .jpg, othe
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
-def collect(source: Path, target: Path, frames: int, max_side: int) -> int:
+def collect(source: Path, target: Path, frames: int, max_side: int, quiet: bool = False) -> int:
     """Copy the photos below `source`, or `frames` frames of the video `source`, into `target`.
 
     Images are rotated upright by their EXIF orientation, which calibrations ignore, and shrunk to at most
     `max_side` pixels. Returns their number.
     """
     if source.is_dir():
-        return _collect_photos(source, target, max_side)
+        return _collect_photos(source, target, max_side, quiet)
     if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
-        return _collect_frames(source, target, frames, max_side)
+        return _collect_frames(source, target, frames, max_side, quiet)
     kinds = " ".join(sorted(VIDEO_SUFFIXES))
     raise GSplatLocError(f"expected a folder of photos or a video ({kinds}), found {source}: check the path")
 
 
-def _collect_photos(source: Path, target: Path, max_side: int) -> int:
+def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> int:
     photos = image_files(source)
     if not photos:
         kinds, found = " ".join(sorted(image_suffixes())), unread_files(source) or "none"
         raise GSplatLocError(f"expected photos ({kinds}) in {source}, found {found}: check --input")
 
     if unread := unread_files(source):
-        log(f"{source}: left out {unread}", stream=sys.stderr)
+        log(f"{source}: left out {unread}", quiet, sys.stderr)
 
     def copy(photo: Path) -> None:
         name = photo.relative_to(source).as_posix()
@@ -49,7 +49,7 @@ def _collect_photos(source: Path, target: Path, max_side: int) -> int:
         ending = "" if kind in _KEPT_FORMATS else ".jpg" if kind in HEIF_SUFFIXES else ".png"
         _copy_upright(photo, target / f"{name}{ending}", max_side)
 
-    for_each(copy, photos, "photos")
+    for_each(copy, photos, "photos", quiet)
     return len(photos)
 
 
@@ -69,7 +69,7 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
         raise damaged(photo, str(error)) from None
 
 
-def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int:
+def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet: bool) -> int:
     """Divide the video into `count` equal segments and keep the sharpest frame of each."""
     capture = cv2.VideoCapture(str(video))
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -79,7 +79,7 @@ def _collect_frames(video: Path, target: Path, count: int, max_side: int) -> int
         )
     target.mkdir(parents=True, exist_ok=True)
     best: dict[int, float] = {}
-    for index in progress(range(total), desc="frames"):
+    for index in progress(range(total), desc="frames", quiet=quiet):
         decoded, frame = capture.read()
         if not decoded:  # the frame count of a container may be too large
             break

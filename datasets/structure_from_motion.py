@@ -1,16 +1,15 @@
 """Poses of images by COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016)."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gsplatloc.datasets.download import check_free_space
 from gsplatloc.scene.image_header import exif_focal_mm, image_size
 from gsplatloc.scene.images import image_files
 from gsplatloc.scene.incremental_mapping import largest_model, model_line
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
 
 Matching = Literal["auto", "exhaustive", "sequential"]
 CameraSharing = Literal["single", "per_folder", "per_image"]
@@ -39,7 +38,9 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
 
     Raises `GSplatLocError` if COLMAP connects fewer than three of them.
     """
-    _check_room(scratch, count * options.max_features * _BYTES_PER_FEATURE)
+    # A full disk would abort the process within COLMAP.
+    needed = count * options.max_features * _BYTES_PER_FEATURE
+    check_free_space(needed, scratch, "choose a smaller --max-features")
     database = scratch / "database.db"
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)  # what fails raises an exception as well
     log(f"extracting features of {count} images")
@@ -49,16 +50,6 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
     model.mkdir(parents=True)
     largest.write_binary(str(model))
     log(model_line(largest, count))
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    """Raise if the disk has too little room for COLMAP's database: a full disk would abort the process."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise GSplatLocError(
-            f"expected {needed / 1e6:.0f} MB of free space for the features in {folder}, found"
-            f" {free / 1e6:.0f} MB: free some, or choose a smaller --max-features"
-        )
 
 
 def extract_features(database: Path, images: Path, options: MappingOptions) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gsplatloc.api import train as train
     from gsplatloc.gaussian_renderer import render as render
     from gsplatloc.localization.localizer import Localizer as Localizer
+    from gsplatloc.localization.queries import CameraPrior as CameraPrior
     from gsplatloc.localization.result import Localization as Localization
     from gsplatloc.localization.result import PoseEstimate as PoseEstimate
     from gsplatloc.localization.result import Status as Status
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Camera": "gsplatloc.scene.cameras",
+    "CameraPrior": "gsplatloc.localization.queries",
     "GSplatLocError": "gsplatloc.utils.errors",
     "Gaussians": "gsplatloc.scene.gaussians",
     "Localization": "gsplatloc.localization.result",

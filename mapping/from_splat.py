@@ -16,6 +16,7 @@ import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.alignment.rendered_view import shrunk, to_image
 from gsplatloc.localization.features import Keypoints, make_extractor
 from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
@@ -28,9 +29,10 @@ from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputO
 from gsplatloc.mapping.train import Mapper
 from gsplatloc.mapping.triangulation import MIN_LENGTH, Tracks, triangulate
 from gsplatloc.scene.cameras import PosedCamera, Scene, View
-from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.export import save_gaussians, saved_iterations
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, read_cameras, write_cameras, write_config
+from gsplatloc.scene.map_frame import MapFrame, local_origin
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -62,18 +64,27 @@ def map_splat(
     source: Path,
     cameras: Sequence[PosedCamera],
     options: FromSplatOptions | None = None,
+    frame: MapFrame | None = None,
 ) -> int:
     """Write the map of a splat that was read from `source`; returns the number of landmarks.
 
-    `cameras` are poses from which the splat looks right: those of its photographs. Raises `GSplatLocError` if
-    too little of the splat can be seen.
+    `cameras` are poses from which the splat looks right: those of its photographs. Splat and cameras are in
+    the coordinates `frame`; without it in those of the world, and are moved near the origin. Raises
+    `GSplatLocError` if too little of the splat can be seen, or if `output` holds a map already.
     """
     options, output, start = options or FromSplatOptions(), Path(output), time.perf_counter()
+    if saved_iterations(output):
+        raise GSplatLocError(
+            f"expected a folder without a map, found one in {output}: remove it, or pass another"
+        )
+    if frame is None:
+        frame = MapFrame(local_origin(torch.stack([view.cam_from_world for view in cameras])))
+        gaussians, cameras = moved(gaussians, cameras, frame)
     device = rendering_device(options.device, quiet=options.quiet)
     extractor = make_extractor(options.extractor, device, options.top_k)
     gaussians = gaussians.to(device)
     given = [replace(view, camera=shrunk(view.camera, _MAX_SIDE)) for view in cameras]
-    posed = given[:: max(1, len(given) // options.views)]
+    posed = given[:: -(-len(given) // options.views)]
     posed += virtual_views(gaussians, posed, options.views - len(posed))
     views = [_rendered_view(gaussians, view, number) for number, view in enumerate(posed)]
     settings = MappingOptions(
@@ -81,7 +92,7 @@ def map_splat(
         output=OutputOptions(quiet=options.quiet),
     )
     scene = Scene(source.stem, source.parent, views, [])
-    mapper = Mapper(scene, output, settings, extractor, device)
+    mapper = Mapper(scene, output, settings, extractor, device, frame=MapFrame())  # the views are in it
     mapper.cache.prepare(views, options.quiet)
     mapper.tracks = _verified_tracks(gaussians, views, CachedKeypoints(mapper.cache, views))
     landmarks = mapper.landmarks()
@@ -90,10 +101,12 @@ def map_splat(
             f"expected a splat with texture in {source}, found {len(landmarks)} landmarks in {len(views)}"
             " renderings: check that --cameras belongs to it"
         )
-    write_config(
-        output, MapConfig(str(source), preset=PRESET, extractor=extractor.version, top_k=options.top_k)
+    config = MapConfig(
+        str(source), preset=PRESET, extractor=extractor.version, top_k=options.top_k, frame=frame
     )
+    write_config(output, config)
     write_cameras(output, views)
+    (output / EXPOSURE_NAME).unlink(missing_ok=True)  # of an earlier map
     save_landmarks(landmarks, output / LANDMARKS_NAME)
     save_gaussians(output, 0, mapper.final_gaussians(gaussians))
     # The views as they are read again: the index is recognised by a hash of their poses.
@@ -101,6 +114,15 @@ def map_splat(
     seconds = time.perf_counter() - start
     log(f"map        {len(landmarks)} landmarks of {len(views)} renderings, {seconds:.0f} s", options.quiet)
     return len(landmarks)
+
+
+def moved(
+    gaussians: Gaussians, cameras: Sequence[PosedCamera], frame: MapFrame
+) -> tuple[Gaussians, list[PosedCamera]]:
+    """A splat and its cameras in the coordinates of `frame`, which has the unit of the world."""
+    means = torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy()))
+    posed = [replace(view, cam_from_world=frame.pose_in_map(view.cam_from_world)) for view in cameras]
+    return replace(gaussians, means=means.to(gaussians.means)), posed
 
 
 def _rendered_view(gaussians: Gaussians, posed: PosedCamera, number: int) -> View:

@@ -14,12 +14,12 @@ from torch import Tensor
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.harmonics import Y_00
 from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, DepthLoader
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
-SH_C0 = 0.5 / math.sqrt(math.pi)  # Y_00: rgb = 0.5 + SH_C0 * sh_0
 _NEIGHBOURS = 3  # whose mean squared distance is a Gaussian's initial variance (Kerbl et al. 2023)
 _KDTREE_SINGLE = 4  # FLANN's exact k-d tree: not exported by cv2
 _DEPTH_SAMPLES = 4_000_000  # depth pixels used, over all views
@@ -95,7 +95,7 @@ def gaussians_from_points(
     positions = torch.from_numpy(points.positions).float()
     count = len(positions)
     sh = torch.zeros(count, (sh_degree + 1) ** 2, 3)
-    sh[:, 0] = (torch.from_numpy(points.colors).float() / 255 - 0.5) / SH_C0
+    sh[:, 0] = (torch.from_numpy(points.colors).float() / 255 - 0.5) / Y_00
     quaternions = torch.zeros(count, 4)
     quaternions[:, 0] = 1
     sizes = neighbour_distances(points.positions) * scale

@@ -90,14 +90,17 @@ class Mapper:
         extractor: Extractor,
         device: torch.device,
         white_background: bool = False,
+        frame: MapFrame | None = None,
     ) -> None:
+        """`frame`: the map's coordinates in those of the scene; unset = found from the views."""
         if not scene.train:
             raise GSplatLocError(f"expected training views in {scene.root}, found none: check --source_path")
         self.output, self.options, self.device = output, options, device
         self.quiet = options.output.quiet
         cache_dir = options.descriptors.cache_dir
         self.cache = FeatureCache(Path(cache_dir) if cache_dir else output / "cache" / "features", extractor)
-        self.frame = MapFrame(local_origin(torch.stack([view.cam_from_world for view in scene.train])))
+        poses = torch.stack([view.cam_from_world for view in scene.train])
+        self.frame = MapFrame(local_origin(poses)) if frame is None else frame
         self.scene = self.frame.scene_in_map(scene)
         self._white_background = white_background
 

@@ -295,12 +295,12 @@ class Trainer:
         return quality
 
     def save_interrupted(self) -> None:
-        """Write a checkpoint and the map as it is, and print how to continue."""
+        """Write a checkpoint and the map as it is, and print where."""
         path = checkpoint_path(self._output, self.iteration)
         with finishing():
             save_checkpoint(path, self.checkpoint())
             save_gaussians(self._output, self.iteration, self.gaussians)
-        log(f"interrupted at iteration {self.iteration}: continue with --start_checkpoint {path}")
+        log(f"interrupted at iteration {self.iteration}: saved {path}")
 
     @contextmanager
     def _dump_on_failure(self, iteration: int, gaussians: Gaussians, frame: TrainingFrame) -> Iterator[None]:

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 MAX_DEGREE = 3
+Y_00 = 0.28209479177387814  # the function of degree 0, 1 / (2 sqrt(pi)): rgb = 0.5 + Y_00 * sh_0
 _DIRECTIONS = 64  # more than the 16 functions, well spread over the sphere
 
 
 def basis(directions: Tensor, degree: int) -> Tensor:
     """Unit directions [N, 3] -> basis functions [N, (degree + 1)^2], with the Condon-Shortley phase."""
     x, y, z = directions.unbind(-1)
-    terms = [torch.full_like(x, 0.28209479177387814)]
+    terms = [torch.full_like(x, Y_00)]
     if degree > 0:
         terms += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
     if degree > 1:

@@ -103,7 +103,7 @@ def _lock(folder: Path) -> int:
                 os.ftruncate(handle, 0)
                 since = time.strftime("%Y-%m-%d %H:%M:%S")
                 os.write(handle, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
-                with suppress(OSError):
+                with suppress(OSError, AttributeError):  # Windows has no fchmod before Python 3.13
                     os.fchmod(handle, 0o666)  # what a killed run leaves must not keep other users out
                 return handle
         except BaseException:

@@ -34,6 +34,7 @@ class _Received:
     number: int = signal.SIGINT
     time: float | None = None  # seconds of the monotonic clock; None = no signal
     finishing = 0  # number of entered `finishing()`
+    saving = False  # whether an `InterruptRequest` is waiting for a signal, or has noted one
 
 
 def exit_code() -> int:
@@ -84,7 +85,7 @@ def ending_signals() -> Iterator[None]:
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _Received.time = None
+    _Received.time, _Received.saving = None, False
     heeded = [number for number in _NAMES if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
@@ -120,7 +121,7 @@ def _watch(receiver: socket.socket, ended: threading.Event, heeded: list[signal.
                 receiver.settimeout(0.05)
             elif received and now - first > _REPEATED_S:
                 last = min(last, now)
-        grace = _FINISHING_S if _Received.finishing else GRACE_S
+        grace = _FINISHING_S if _Received.finishing or _Received.saving else GRACE_S
         if time.monotonic() > min(first + grace, last + _REPEATED_S):
             _end(number)
 
@@ -150,6 +151,7 @@ def _flush() -> None:
 class InterruptRequest:
     """Records the first ending signal in `requested`, for a loop to read; a second one interrupts at once.
 
+    From the signal on, the loop has 60 seconds instead of 4 to finish its step and save its results.
     Signals that would not raise `KeyboardInterrupt` belong to the program that calls this library and stay as
     they are. Outside of the main thread, where signals cannot be caught, `requested` stays False.
     """
@@ -164,11 +166,13 @@ class InterruptRequest:
             raising = (_interrupt, signal.default_int_handler)
             caught = [number for number in _NAMES if signal.getsignal(number) in raising]
             self._previous = {number: signal.signal(number, self._note) for number in caught}
+            _Received.saving = bool(caught)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        _Received.saving = self.requested
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if not _is_new(number):

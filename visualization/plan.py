@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gsplatloc.mapping.initialization import SH_C0
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.harmonics import Y_00
 from gsplatloc.utils import se3
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
@@ -80,7 +80,7 @@ def _draw_gaussians(
 ) -> None:
     """One pixel per opaque Gaussian, upper ones over lower ones."""
     opaque = gaussians.opacities.cpu().numpy() > _OPACITY
-    colors = (gaussians.sh[:, 0].cpu().numpy() * SH_C0 + 0.5).clip(0, 1) * 255
+    colors = (gaussians.sh[:, 0].cpu().numpy() * Y_00 + 0.5).clip(0, 1) * 255
     column, row = np.floor((plan[:, :2] - low) * scale).astype(int).T
     height, width = canvas.shape[:2]
     inside = opaque & (column >= 0) & (column < width) & (row >= 0) & (row < height)

@@ -10,11 +10,11 @@ import torch
 
 from gsplatloc.scene.cameras import PosedCamera, View
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.harmonics import Y_00
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 from gsplatloc.visualization.viewer_server import start_server
 
-_SH_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
 _MAX_GAUSSIANS = 500_000  # maximum uploaded; those of least opacity are left out
 _MAX_FRUSTUMS = 300
@@ -129,7 +129,7 @@ def splat_arrays(gaussians: Gaussians) -> dict[str, np.ndarray]:
     arrays = {
         "centers": gaussians.means,
         "covariances": axes @ axes.transpose(1, 2),
-        "rgbs": (0.5 + _SH_0 * gaussians.sh[:, 0]).clamp(0, 1),
+        "rgbs": (0.5 + Y_00 * gaussians.sh[:, 0]).clamp(0, 1),
         "opacities": gaussians.opacities[:, None],
     }
     return {name: tensor.float().cpu().numpy() for name, tensor in arrays.items()}

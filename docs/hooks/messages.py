@@ -31,11 +31,11 @@ def messages(part: str) -> Iterator[str]:
     """Every message of a part, its variable pieces in capital letters."""
     for path in sorted((ROOT / part).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            if named and node.func.id in _ERRORS and node.args:
-                text = _text(node.args[0])
-                if text:
-                    yield text
+            match node:
+                case ast.Call(func=ast.Name(id="decoding"), args=[expected, _, action, *_]):
+                    yield f"expected {_text(expected)} in PATH, found REASON: {_text(action)}"
+                case ast.Call(func=ast.Name(id=name), args=[node, *_]) if name in _ERRORS and _text(node):
+                    yield _text(node)
 
 
 def _text(node: ast.expr) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from shlex import quote
 
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments
@@ -10,18 +11,49 @@ from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import config_path, map_frame
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.poses_without_images import read_posed_cameras
 from gsplatloc.utils.console import log
+from gsplatloc.utils.locks import output_folder
 
 
 def main() -> None:
     arguments = parse_from_splat_arguments()
-    cameras = read_posed_cameras(arguments.cameras)
-    path = find_ply(arguments.splat)
+    path = find_ply(arguments.splat).resolve()
+    cameras, frame = posed_in(arguments.cameras, frame_of_splat(path))
     gaussians, cameras = scaled(read_splat(path), cameras, arguments.scale)
-    map_splat(gaussians, arguments.model_path, path.resolve(), cameras, arguments.splats)
+    if frame is not None:
+        x, y, z = (arguments.scale * value for value in frame.origin)
+        frame = MapFrame((x, y, z), frame.unit)
+    with output_folder(arguments.model_path) as output:
+        map_splat(gaussians, output, path, cameras, arguments.splats, frame)
     words = f"gsplatloc localize -m {quote(str(arguments.model_path))} --queries PHOTOS"
     log(f"next       {words}", arguments.splats.quiet)
+
+
+def frame_of_splat(path: Path) -> MapFrame | None:
+    """The coordinates of the Gaussians of a map; None for the splat of another program."""
+    folder = path.parents[2] if len(path.parents) > 2 and path.parents[1].name == "point_cloud" else path
+    return map_frame(folder) if config_path(folder).is_file() else None
+
+
+def posed_in(path: Path, frame: MapFrame | None) -> tuple[list[PosedCamera], MapFrame | None]:
+    """The cameras of a file in the coordinates `frame`, and these: those of the file if `frame` is None.
+
+    The cameras of a map have its coordinates, as its exported splats have, and other cameras those of the
+    world. None: the world's.
+    """
+    cameras = read_posed_cameras(path)
+    folder = path if path.is_dir() else path.parent
+    own = map_frame(folder) if config_path(folder).is_file() else None
+    if frame is None or frame == own:
+        return cameras, own
+    found = []
+    for view in cameras:
+        world = view.cam_from_world if own is None else own.pose_in_world(view.cam_from_world)
+        found.append(replace(view, cam_from_world=frame.pose_in_map(world)))
+    return found, frame
 
 
 def scaled(

@@ -36,12 +36,12 @@ from gsplatloc.visualization.report import (
 
 def main() -> None:
     arguments = parse_localize_arguments()
-    config = read_config(arguments.model_path)
+    config, output = read_config(arguments.model_path), arguments.results_folder()
     queries = find_queries(arguments, config)
     options = arguments.options()
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
     stages = options.chain()
-    with output_folder(arguments.results_folder()) as folder:
+    with output_folder(output) as folder:
         localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save)

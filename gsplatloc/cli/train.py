@@ -9,6 +9,7 @@ from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import PosedCamera, Scene
+from gsplatloc.scene.checkpoint import checkpoint_path
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.scene.readers.views import without_damaged
@@ -38,6 +39,8 @@ def make_map(arguments: TrainArguments) -> None:
         watcher=live_view(arguments.viewer, arguments.scene.model_path),
     )
     if not report.completed:
+        path = checkpoint_path(arguments.scene.model_path, report.iteration)
+        log(f"continue with --start_checkpoint {path}")
         sys.exit(signals.exit_code())
     log("\n".join(report.lines()), quiet)
     log(next_line(scene, arguments.scene.model_path), quiet)

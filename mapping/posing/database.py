@@ -25,7 +25,8 @@ class MatchDatabase:
         self._database = pycolmap.Database.open(path)
         self._cameras = list(cameras)
         if self._database.num_images() == 0:
-            self._write_images(names)
+            with pycolmap.DatabaseTransaction(self._database):  # a run that is killed leaves all or none
+                self._write_images(names)
 
     def close(self) -> None:
         self._database.close()

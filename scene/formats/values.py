@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.harmonics import rotated
+from gsplatloc.scene.harmonics import Y_00, rotated
 
-SH_C0 = 0.28209479177387814  # the constant function of degree 0
 MAX_COEFFICIENTS = 16  # of degree 3: no format but .ply holds more
 BYTE_MARGIN = 1e-3  # from 0 and 1 of an opacity read from a byte, so that its logit is finite
 
@@ -40,7 +39,7 @@ def splat_of_arrays(
 
 def sh_of_rgb(rgb: np.ndarray) -> np.ndarray:
     """Colours in [0, 1] -> coefficients of degree 0."""
-    return (rgb - 0.5) / SH_C0
+    return (rgb - 0.5) / Y_00
 
 
 def logits(opacities: np.ndarray, margin: float = BYTE_MARGIN) -> np.ndarray:
@@ -56,7 +55,7 @@ def log_scales(scales: np.ndarray) -> np.ndarray:
 
 def rgba_bytes(gaussians: Gaussians) -> np.ndarray:
     """Colour without view dependence, and opacity, [N, 4] uint8."""
-    rgb = gaussians.sh[:, 0].detach().cpu().double().numpy() * SH_C0 + 0.5
+    rgb = gaussians.sh[:, 0].detach().cpu().double().numpy() * Y_00 + 0.5
     alpha = gaussians.opacities.detach().cpu().double().numpy()
     return np.clip(np.round(255 * np.column_stack([rgb, alpha])), 0, 255).astype(np.uint8)
 

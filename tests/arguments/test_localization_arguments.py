@@ -1,5 +1,7 @@
 """The command line of loc_inference.py: stages by list or by name, options of every method."""
 
+from pathlib import Path
+
 import pytest
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
@@ -60,3 +62,31 @@ def test_every_option_of_a_registered_method_is_a_flag() -> None:
 def test_the_familys_own_flags_keep_working() -> None:
     found = _settings(WarpOptions, "--warp_lr", "0.01", "--warp_iters", "9")
     assert (found.lr, found.iterations) == (0.01, 9)
+
+
+@pytest.mark.parametrize(
+    "words",
+    (
+        ("--output", "map"),
+        ("--output", "./other/../map"),
+        ("--queries", "photos", "--output", "photos/results"),
+        ("--queries", "photos", "--output", "photos"),
+        ("--queries", "."),
+    ),
+)
+def test_results_are_not_mixed_with_the_map_or_the_queries(words: tuple[str, ...]) -> None:
+    with pytest.raises(GSplatLocError, match="for the results, found .*: pass another --output"):
+        _parsed(*words).results_folder()
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    (
+        ((), "map/localization"),
+        (("--queries", "photos"), "map/queries"),
+        (("--queries", "map/scene/images"), "map/queries"),
+        (("--queries", "photos", "--output", "photos-results"), "photos-results"),
+    ),
+)
+def test_results_have_a_folder_of_their_own(words: tuple[str, ...], folder: str) -> None:
+    assert _parsed(*words).results_folder() == Path(folder)

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from gsplatloc.cli import map as command
 from gsplatloc.localization.localizer import Localizer
+from gsplatloc.mapping.posing import PosingOptions
 from gsplatloc.mapping.train import TrainingReport
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
@@ -20,9 +22,11 @@ QUICK = ["--iterations", "12"]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
-    def run(*words: str) -> str:
+    def run(*words: str, code: int | None = None) -> str:
         monkeypatch.setattr(sys, "argv", ["gsplatloc map", *words, *QUICK])
-        command.main()
+        with nullcontext() if code is None else pytest.raises(SystemExit) as ended:
+            command.main()
+        assert ended is None or ended.value.code == code
         return capsys.readouterr().out
 
     return run
@@ -67,12 +71,67 @@ def test_what_is_finished_is_not_made_again(run, photos, posed, tmp_path, monkey
     run(str(photos), "-m", str(tmp_path / "m"))
     monkeypatch.setattr(command, "train", lambda *_: pytest.fail("trained again"))
     assert "the map is complete" in run(str(photos), "-m", str(tmp_path / "m"))
+    assert run(str(photos), "-m", str(tmp_path / "m"), "--quiet") == ""
+    with pytest.raises(GSplatLocError, match="without another map, found one"):
+        run(str(photos), "-m", str(tmp_path / "m"), "--preset", "gpu")
+
+
+@pytest.mark.parametrize(
+    "left", ["config.json", "checkpoint_7.safetensors", "point_cloud/iteration_7/point_cloud.ply"]
+)
+def test_the_map_of_another_command_is_left_alone(run, photos: Path, tmp_path: Path, left: str) -> None:  # noqa: ANN001
+    """That of `train -m`, finished or stopped, or of `from-splat`."""
+    file = tmp_path / "m" / left
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(GSplatLocError, match="without another map, found one"):
+        run(str(photos), "-m", str(tmp_path / "m"))
+    assert file.is_file() and not (tmp_path / "m" / "scene").exists()
 
 
 def test_other_photos_are_not_mixed_into_a_map(run, photos: Path, tmp_path: Path) -> None:  # noqa: ANN001
     (tmp_path / "m" / "scene").mkdir(parents=True)
     with pytest.raises(GSplatLocError, match="move it away"):
         run(str(photos), "-m", str(tmp_path / "m"))
+
+
+def collected(source: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool, model: str) -> int:
+    """The number of photos that a run collects, with posing that fails or succeeds."""
+
+    def pose(images: Path, target: Path, work: Path, *_: object) -> None:
+        assert not work.exists()
+        work.mkdir()
+        if fails:
+            raise GSplatLocError("not enough photos")
+        target.mkdir(parents=True)
+
+    monkeypatch.setattr(command, "pose_images", pose)
+    arguments = command.MapArguments(source, output, posing=PosingOptions(camera_model=model, quiet=True))
+    with suppress_error(fails):
+        command.pose_photos(arguments, source, output)
+    return len(list((output / "scene" / "images").iterdir()))
+
+
+def suppress_error(fails: bool) -> AbstractContextManager[object]:
+    return pytest.raises(GSplatLocError, match="not enough") if fails else nullcontext()
+
+
+def test_photos_that_were_added_are_used_or_refused(photos: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+    """Used where the run before could not pose them, without its matches; refused where it did."""
+    own = tmp_path / "own"
+    output = own / "map"  # within the photos
+    own.mkdir()
+    names = sorted(path.name for path in photos.iterdir())
+    for count, fails, model in ((3, True, "SIMPLE_RADIAL"), (5, True, "SIMPLE_RADIAL"), (5, False, "OPENCV")):
+        for name in names[:count]:
+            shutil.copy(photos / name, own / name)
+        assert collected(own, output, monkeypatch, fails=fails, model=model) == count
+    assert collected(own, output, monkeypatch, fails=False, model="OPENCV") == 5
+    with pytest.raises(GSplatLocError, match="move it away"):
+        collected(own, output, monkeypatch, fails=False, model="SIMPLE_RADIAL")
+    shutil.copy(photos / names[5], own / names[5])
+    with pytest.raises(GSplatLocError, match="move it away"):
+        collected(own, output, monkeypatch, fails=False, model="OPENCV")
 
 
 def test_a_posed_scene_is_mapped_with_its_poses(run, room_path: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
@@ -84,7 +143,7 @@ def test_a_posed_scene_is_mapped_with_its_poses(run, room_path: Path, tmp_path: 
         return TrainingReport(3, False, {}, 0, None, 0)
 
     monkeypatch.setattr(command, "train", stopped)
-    printed = run(str(room_path), "-m", str(tmp_path / "m"))
+    printed = run(str(room_path), "-m", str(tmp_path / "m"), code=130)
     assert trained == {"views": 12, "source": str(room_path)}
     assert "the same command goes on" in printed and "next" not in printed
 
@@ -99,10 +158,10 @@ def test_a_stopped_run_goes_on_from_its_latest_checkpoint(run, room_path, tmp_pa
         return TrainingReport(3, False, {}, 0, None, 0)
 
     monkeypatch.setattr(command, "train", stopped)
-    for extra in ([], [], ["--preset", "gpu"], ["--preset", "gpu"]):
-        run(str(room_path), "-m", str(tmp_path / "m"), *extra)
+    for extra in ([], ["--quiet"], ["--preset", "gpu"], ["--preset", "gpu"]):
+        run(str(room_path), "-m", str(tmp_path / "m"), *extra, code=130)
     latest = str(tmp_path / "m" / "checkpoint_10.safetensors")
-    assert starts == [None, latest, None, latest]  # the checkpoints of other options are left alone
+    assert starts == [None, latest, None, latest]  # those of a stopped run with other options are removed
 
 
 def test_a_path_that_is_nothing_is_a_users_error(run, tmp_path: Path) -> None:  # noqa: ANN001

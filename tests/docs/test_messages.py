@@ -34,6 +34,7 @@ def test_a_message_is_split_into_what_was_expected_what_was_found_and_what_to_do
         "| JSON in PATH", "REASON", "restore the file |"
     ]  # fmt: skip
     assert "| a file at ADDRESS | REASON | check the connection" in hook.table("datasets")
+    assert "| a checkpoint in PATH | REASON | check --start_checkpoint |" in hook.table("scene")
 
 
 def test_nearly_every_message_says_what_to_do(hook: ModuleType) -> None:

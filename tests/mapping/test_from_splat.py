@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.cli.from_splat import scaled
+from gsplatloc.cli.from_splat import frame_of_splat, posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
 from gsplatloc.localization.initial.view_index import ViewIndexOptions, index_key, load_index
-from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.localizer import Localizer, LocalizerOptions
 from gsplatloc.localization.result import Status
-from gsplatloc.mapping.from_splat import FromSplatOptions, map_splat
+from gsplatloc.mapping.from_splat import FromSplatOptions, map_splat, moved
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import read_cameras, read_config, write_cameras
+from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config, write_cameras, write_config
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.poses_without_images import read_posed_cameras
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -104,6 +105,51 @@ def test_the_map_has_the_files_of_any_other(room_map: Path) -> None:
     version, gaussians = read_config(room_map).extractor, read_splat(find_ply(room_map))
     key = index_key(gaussians, read_cameras(room_map), version, ViewIndexOptions())
     assert index is not None and index.key == key
+
+
+def test_a_splat_far_from_the_origin_is_mapped_like_one_near_it(
+    room: Gaussians, room_map: Path, tmp_path: Path
+) -> None:
+    """The cameras of the room stand within 1 m: 1 km away, single precision is too coarse for them."""
+    far = MapFrame((-1000.0, 0.0, 2000.0))
+    splat, cameras = moved(room, ring(), far)  # to 1000, 0, -2000
+    map_splat(splat, tmp_path / "far", Path("room.spz"), cameras, FromSplatOptions(views=36, quiet=True))
+    assert not read_config(tmp_path / "far").frame.is_world
+    truth = look(0.1, -0.2, 0.5)
+    image = to_image(render(room, CAMERA, truth, RenderOptions()).rgb)
+    for folder, frame in ((room_map, MapFrame()), (tmp_path / "far", far)):
+        localizer = Localizer.load(folder, LocalizerOptions(stages=()))
+        found = frame.pose_in_world(localizer.localize(image, CAMERA).final.cam_from_world.double())
+        assert (se3.camera_center(found) - se3.camera_center(truth)).norm() < 0.03
+
+
+def test_cameras_are_moved_into_the_coordinates_of_the_map_that_the_splat_is_of(tmp_path: Path) -> None:
+    frame = MapFrame((500.0, 20.0, -3.0), 10.0)
+    source = tmp_path / "map"
+    ply = source / "point_cloud" / "iteration_7" / "point_cloud.ply"
+    write_cameras_of(source)
+    write_cameras_of(tmp_path / "world")
+    write_config(source, MapConfig("somewhere", frame=frame))
+    assert frame_of_splat(ply) == frame and frame_of_splat(tmp_path / "a.spz") is None
+    for cameras in (source, source / "cameras.json"):  # of a map: in its coordinates
+        for given in (frame, None):  # None: exported from the map
+            views, found = posed_in(cameras, given)
+            assert found == frame and torch.allclose(views[2].cam_from_world, ring()[2].cam_from_world)
+    views, found = posed_in(tmp_path / "world", frame)
+    expected = frame.pose_in_map(ring()[2].cam_from_world)
+    assert found == frame and torch.allclose(views[2].cam_from_world, expected)
+    assert posed_in(tmp_path / "world", None)[1] is None
+
+
+def test_a_folder_with_a_map_is_refused(room: Gaussians, room_map: Path) -> None:
+    with pytest.raises(GSplatLocError, match="without a map, found one in"):
+        map_splat(room, room_map, Path("room.spz"), ring(), FromSplatOptions(quiet=True))
+
+
+def test_the_given_cameras_leave_no_more_renderings_than_asked_for(room: Gaussians, tmp_path: Path) -> None:
+    options = FromSplatOptions(views=20, quiet=True)
+    map_splat(room, tmp_path, Path("room.spz"), ring(), options)
+    assert len(read_cameras(tmp_path)) <= 20
 
 
 def test_a_splat_that_shows_nothing_is_a_users_error(tmp_path: Path) -> None:

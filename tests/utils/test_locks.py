@@ -57,6 +57,14 @@ def test_a_killed_run_leaves_no_lock_and_its_files_are_swept(
     assert list(folder.iterdir()) == []
 
 
+def test_a_folder_is_locked_where_the_system_has_no_fchmod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "fchmod")
+    with output_folder(tmp_path / "out") as folder:
+        assert (folder / ".lock").is_file()
+
+
 def test_two_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     refused = []
 

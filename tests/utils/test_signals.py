@@ -112,6 +112,28 @@ finally:
     assert ended(process)[0] == 143 and done.exists()
 
 
+@pytest.mark.parametrize(
+    "step", ["time.sleep(2)", "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 6_000_000)"]
+)
+def test_a_loop_that_saves_on_request_may_finish_a_long_step(tmp_path: Path, step: str) -> None:
+    done = tmp_path / "done"
+    process = start(f"""
+with signals.InterruptRequest() as request:
+    while not request.requested:
+        {step}
+time.sleep(0.3)
+open({str(done)!r}, "w")
+time.sleep(60)
+""")
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 20
+    while not done.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert done.exists()
+    process.kill()
+    process.communicate()
+
+
 def test_signals_that_the_parent_ignores_stay_ignored() -> None:
     process = subprocess.run(
         [sys.executable, "-c", f"""
