@@ -8,6 +8,10 @@ from gsplatloc.utils.errors import GSplatLocError
 
 FEWEST_POSED = 3  # COLMAP's initial pair alone is no map
 
+# Where few pairs see their points under COLMAP's 16 degrees, as inside a room, the pairs of which it is
+# estimated are those with a wrong pose: the model then starts from one, and ends as a depth-reversed place.
+_INITIAL_ANGLE_DEG = 6.0  # between the rays of a point, median of the initial pair
+
 
 def largest_model(
     database: Path, images: Path, models: Path, count: int, quiet: bool = False
@@ -20,6 +24,7 @@ def largest_model(
     models.mkdir()
     with ProgressBar(count, "posing images", quiet=quiet) as bar:
         options = pycolmap.IncrementalPipelineOptions(random_seed=0)
+        options.mapper.init_min_tri_angle = _INITIAL_ANGLE_DEG
         found = pycolmap.incremental_mapping(
             database, images, models, options, next_image_callback=bar.advance
         )

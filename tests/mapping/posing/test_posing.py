@@ -1,7 +1,8 @@
-"""Frames of RedKitchen posed from scratch, compared with the poses of its authors."""
+"""Frames of RedKitchen, and views of the synthetic room, posed from scratch and compared with the truth."""
 
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gsplatloc.datasets.room import RoomOptions, make_room
 from gsplatloc.localization.features import Features, make_extractor
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.mapping import posing
@@ -55,8 +57,25 @@ def posed(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_image_is_posed(posed: Path, shared_data: Path) -> None:
-    truth = {view.name: view.cam_from_world for view in frames(shared_data)}
-    views = read_scene(posed).train
+    assert_poses(read_scene(posed).train, frames(shared_data))
+
+
+ROOM = RoomOptions(train=12, test=0, arc=0.5, supersampling=1, seed=2)
+
+
+def test_views_from_inside_a_room_are_not_posed_depth_reversed(tmp_path: Path) -> None:
+    """Few of their pairs see points under a large angle, and the focal length is not in the images."""
+    make_room(tmp_path, ROOM)
+    truth = read_scene(tmp_path).train
+    (tmp_path / "m").mkdir()
+    images = (tmp_path / "train" / "rgb").rename(tmp_path / "m" / "images")
+    pose_images(images, tmp_path / "m" / "sparse" / "0", tmp_path / "work", make_extractor(top_k=2048), QUIET)
+    assert_poses(read_scene(tmp_path / "m").train, truth)
+
+
+def assert_poses(views: Sequence[View], expected: Sequence[View]) -> None:
+    """Every view is posed, up to a similarity transform."""
+    truth = {view.name: view.cam_from_world for view in expected}
     assert [view.name for view in views] == sorted(truth)
     ours = torch.stack([view.cam_from_world for view in views])
     theirs = torch.stack([truth[view.name] for view in views])
