@@ -111,7 +111,7 @@ class Mapper:
         train, holdout = split_holdout(views, options.schedule.holdout)
         extent = initialization.scene_extent(views)
         cell = feature_cell(self.cache.extractor, views[0]) if options.feature_sized else None
-        return TrainingSet(train, holdout, extent, self._white_background, cell)
+        return TrainingSet(train, holdout, extent, self._white_background, cell, self.frame)
 
     def choose_unit(self) -> None:
         """Give the map a unit of usual length; `frame`, the scene and its tracks change with it.

@@ -28,6 +28,7 @@ from gsplatloc.scene.checkpoint import Checkpoint, checkpoint_path, save_checkpo
 from gsplatloc.scene.densification import Observation, make_densification
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils.console import ProgressBar, log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import atomic_path
@@ -49,9 +50,10 @@ class TrainingSet:
 
     train: Sequence[View]
     holdout: Sequence[View]  # validation views: never optimised for
-    extent: float  # metres
+    extent: float  # units of the map
     white_background: bool = False
     cell: int | None = None  # pixels per cell of the feature map, if images of its size are trained on
+    frame: MapFrame = MapFrame()  # the coordinates of the views
 
 
 class Trainer:
@@ -120,11 +122,9 @@ class Trainer:
                     seconds = round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
                     trim_heap()
-                with finishing():
-                    self._write_due_files(training_log)
+                self._write_due_files(training_log)
             if not interrupt.requested and self._evaluated != self.iteration:
-                with finishing():
-                    self._evaluate(training_log)
+                self._evaluate(training_log)
         if interrupt.requested:
             self.save_interrupted()
         return not interrupt.requested
@@ -144,7 +144,9 @@ class Trainer:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint; raises GSplatLocError if it is of another scene or other options."""
-        facts, found = self._facts(), {"extractor": DEFAULT_EXTRACTOR} | checkpoint.facts
+        # Checkpoints of earlier versions are of the default extractor and in the coordinates of the scene.
+        earlier = {"extractor": DEFAULT_EXTRACTOR, "frame": _frame_fact(MapFrame())}
+        facts, found = self._facts(), earlier | checkpoint.facts
         others = [name for name, value in facts.items() if found.get(name) != value]
         if others:
             raise GSplatLocError(
@@ -182,6 +184,7 @@ class Trainer:
         options = self._options
         return {
             "views": names,
+            "frame": _frame_fact(self._data.frame),
             "densification": options.densification.densification,
             "exposure": "act" if options.rendering.exposure_kind == "act" else options.rendering.exposure,
             "descriptors": options.descriptors.descriptors,
@@ -322,6 +325,10 @@ def _dump(path: Path, gaussians: Gaussians, frame: TrainingFrame) -> None:
     metadata = {"view": frame.view.name, "camera": repr(frame.camera)}
     with atomic_path(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+
+def _frame_fact(frame: MapFrame) -> list[float]:
+    return [*frame.origin, frame.unit]
 
 
 def _smoothed(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:

@@ -90,13 +90,11 @@ def estimate_pose(
     parameters = POSE_PARAMETERS + (0 if focal_known else 1)
     if not _provable(len(pixels), camera, parameters):
         estimate = PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
+    elif focal_known:
+        estimate = _verified(_solve_known_focal(matches, camera, options), matches, camera)
     else:
-        if focal_known:
-            estimate = _verified(_solve_known_focal(matches, camera, options), matches, camera)
-        else:
-            estimate = _verified(
-                _solve_unknown_camera(matches, camera, options, focal_sigma), matches, camera
-            )
+        found = _solve_unknown_camera(matches, camera, options, focal_sigma)
+        estimate = _verified(found, matches, camera)
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
 

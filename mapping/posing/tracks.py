@@ -21,10 +21,8 @@ _WINDOW = 21  # pixels, side of the window that is searched for
 _MAX_MOVE_PX = 3.0  # keypoints that would move further are left where they are
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)  # at most 20, until they are 0.01 px
 _LOSS_PX = 0.5  # residuals beyond it have little weight (Cauchy)
-_MAX_ERRORS_PX = (
-    2.0,
-    1.0,
-)  # observations further from their point are removed, and the model is refined again
+# Observations further from their point are removed, and the model is refined again.
+_MAX_ERRORS_PX = (2.0, 1.0)
 _MIN_ANGLE_DEG = 1.5  # between two rays of a point; points seen under less are removed (COLMAP's default)
 _ITERATIONS = 20  # of bundle adjustment, at most
 _LARGEST_SIDE = 640  # pixels of images for which these errors are; they grow with larger ones

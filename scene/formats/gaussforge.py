@@ -40,15 +40,9 @@ _SPZ_SIDE = 2048  # units from the origin: 24 bits with a sign, 12 of them behin
 
 
 class _Converted:
-    """A format that the library converts to and from .ply."""
+    """Reading and writing of a format that the library converts to and from .ply."""
 
-    name: str
-    suffix: str
-    changes: str
     library_name: str
-
-    def matches(self, path: Path, head: bytes) -> bool:
-        raise NotImplementedError
 
     def read(self, path: Path) -> Gaussians:
         with tempfile.TemporaryDirectory() as folder:

@@ -161,7 +161,8 @@ def _read_test_file(path: Path, options: SceneOptions, tally: Tally) -> list[Vie
     return _read_frames(path, read_document(test_file), "frames", options, tally)
 
 
-def _frames(document: Record, key: str, path: Path) -> list[Record]:
+def frames_of(document: Record, key: str, path: Path) -> list[Record]:
+    """The list `key` of frames; `path` names the file's place in errors."""
     frames = document.get(key)
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise GSplatLocError(
@@ -171,17 +172,17 @@ def _frames(document: Record, key: str, path: Path) -> list[Record]:
 
 
 def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, tally: Tally) -> list[View]:
-    frames = _frames(document, key, path)
+    frames = frames_of(document, key, path)
     shared = {key: value for key, value in document.items() if key not in ("frames", "test_frames")}
-    files = ImageFinder(path, [_listed(frame) for frame in frames], options.images)
+    files = ImageFinder(path, [listed_image(frame) for frame in frames], options.images)
     tally.found += len(frames)
     views: dict[str, View] = {}
     for frame in frames:
-        image_path = files.find(_listed(frame))
+        image_path = files.find(listed_image(frame))
         if image_path is None:
             tally.leave_out("listed in the transforms file but not on disk")
             continue
-        cam_from_world = _pose(frame, image_path)
+        cam_from_world = pose_of(frame, image_path)
         if cam_from_world is None:
             tally.leave_out("their poses are not finite")
             continue
@@ -189,7 +190,7 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
             camera_model = camera_model_of(shared | dict(frame), image_size(image_path))
             depth_path = _file_of(path, frame, ("depth_file_path", "depth_path"), tally)
             mask_path = _file_of(path, frame, ("mask_path",), tally)
-            name = files.name(_listed(frame), image_path)
+            name = files.name(listed_image(frame), image_path)
             if name in views:
                 raise GSplatLocError(
                     f"expected each image once in the transforms file of {path}, found {quoted(name)} twice:"
@@ -201,7 +202,7 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
     return list(views.values())
 
 
-def _listed(frame: Record) -> str:
+def listed_image(frame: Record) -> str:
     """The image that a frame names, with forward slashes."""
     listed = frame.get("file_path")
     if not isinstance(listed, str) or not listed.strip("./\\"):
@@ -228,7 +229,8 @@ def _file_of(path: Path, frame: Record, keys: tuple[str, ...], tally: Tally) -> 
     return None
 
 
-def _pose(frame: Record, image_path: Path) -> Tensor | None:
+def pose_of(frame: Record, image_path: Path) -> Tensor | None:
+    """cam_from_world [4, 4] of a frame; None if it is not finite."""
     source = f"transform_matrix of {image_path.name}"
     try:
         world_from_camera_gl = np.array(frame["transform_matrix"], dtype=np.float64)

@@ -196,6 +196,23 @@ def write_cameras_of(folder: Path) -> None:
     write_cameras(folder, views)
 
 
+def test_cameras_of_a_colmap_model_are_undistorted_and_a_cut_model_is_refused(tmp_path: Path) -> None:
+    pose = ring()[2].cam_from_world
+    w, x, y, z = se3.quaternion_from_rotation(pose[:3, :3]).tolist()
+    t = " ".join(str(value) for value in pose[:3, 3].tolist())
+    sparse = tmp_path / "sparse" / "0"
+    sparse.mkdir(parents=True)
+    (sparse / "cameras.txt").write_text("1 SIMPLE_RADIAL 240 180 170 120 90 0.1\n")
+    (sparse / "images.txt").write_text(f"1 {w} {x} {y} {z} {t} 1 a.png\n\n")
+    (sparse / "points3D.txt").write_text("")
+    (found,) = read_posed_cameras(tmp_path)
+    assert torch.allclose(found.cam_from_world, pose, atol=1e-9) and found.camera.width < 240
+    for name in ("cameras", "images", "points3D"):
+        (sparse / f"{name}.bin").write_bytes(b"\x05")
+    with pytest.raises(GSplatLocError, match=r"cameras\.bin|images\.bin"):
+        read_posed_cameras(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["{}", "[1]", '{"frames": [{}]}', "nonsense"])
 def test_other_camera_files_are_a_users_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "poses.json").write_text(text)

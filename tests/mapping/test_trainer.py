@@ -189,11 +189,22 @@ def test_a_checkpoint_of_another_extractor_is_refused(
         make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
 
 
-def test_older_checkpoints_are_all_of_xfeat(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
+def test_older_checkpoints_are_all_of_xfeat_and_in_world_coordinates(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any
+) -> None:
     trainer = make_trainer(tiny_scene, tmp_path, options(2), extractor)
     checkpoint = trainer.checkpoint()
-    facts = {name: value for name, value in checkpoint.facts.items() if name != "extractor"}
+    facts = {name: value for name, value in checkpoint.facts.items() if name not in ("extractor", "frame")}
     trainer.resume(replace(checkpoint, facts=facts))
+
+
+def test_a_checkpoint_in_other_coordinates_is_refused(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any
+) -> None:
+    trainer = make_trainer(tiny_scene, tmp_path, options(2), extractor)
+    checkpoint = trainer.checkpoint()
+    with pytest.raises(GSplatLocError, match="other frame"):
+        trainer.resume(replace(checkpoint, facts={**checkpoint.facts, "frame": [0.0, 0.0, 0.0, 0.1]}))
 
 
 DAMAGES = {
