@@ -58,8 +58,10 @@ build/typed: setup.py Makefile
 demo: setup
 	$(BIN)/python -m benchmarks demo
 
+# A file's tests stay in one process, which makes their fixtures once. Threads of the processes share the cores:
+# those that wait must not spin.
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda

@@ -8,11 +8,12 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the tests that press it, and the scripts that they start.
+    """Let signals reach the tests that send them, and the scripts that they start.
 
-    A shell starts its background jobs with SIGINT ignored, which children inherit.
+    A shell starts its background jobs with SIGINT ignored, nohup with SIGHUP; children inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
