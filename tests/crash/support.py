@@ -110,7 +110,8 @@ def check_files(folder: Path) -> None:
             with safe_open(path, framework="pt") as file:
                 assert all(file.get_tensor(name) is not None for name in file.keys())  # noqa: SIM118
         elif path.name == "poses.txt":
-            assert all(line.endswith("\n") for line in path.open()), path  # no line while every query has failed
+            # Empty while every query so far has failed.
+            assert all(line.endswith("\n") for line in path.open()), path
         elif path.suffix in (".csv", ".txt", ".html"):
             assert path.read_text().endswith(("\n", ">")), path
 
