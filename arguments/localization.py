@@ -68,6 +68,8 @@ class LocalizeArguments:
     """search further hypotheses for queries whose pose was not verified"""
     pictures: bool = True
     """write report.html, with pictures of the worst queries and of typical ones"""
+    json: bool = False
+    """print a JSON object per query on stdout, one a line, as soon as it is there; the rest goes to stderr"""
     camera: OmitArgPrefixes[CameraArguments] = field(default_factory=CameraArguments)
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from gsplatloc.utils.console import EXIT_USAGE, run_script
+from gsplatloc.utils.waiting import adapt_to_load
 
 # name -> (module with a `main()`, one line of help). A command is one new module and one line here.
 COMMANDS = {
@@ -55,6 +56,7 @@ def run(module: str) -> NoReturn:
         import_module("gsplatloc.utils.colmap")
         import_module(module).main()
 
+    adapt_to_load()
     run_script(main)
 
 

@@ -1,12 +1,15 @@
 """Localize images in a map: `gsplatloc localize -m OUT [--queries FOLDER]`."""
 
 import sys
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
 from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.io.json_lines import json_line
 from gsplatloc.localization.io.results import (
+    Tell,
     localize_queries,
     query_lines,
     summary_lines,
@@ -36,6 +39,15 @@ from gsplatloc.visualization.report import (
 
 def main() -> None:
     arguments = parse_localize_arguments()
+    if not arguments.json:
+        return run(arguments)
+    lines = sys.stdout
+    with redirect_stdout(sys.stderr):  # all that is for people
+        run(arguments, lambda result: print(json_line(result), file=lines, flush=True))
+
+
+def run(arguments: LocalizeArguments, tell: Tell | None = None) -> None:
+    """Localize, and write the results; `tell` receives each of them as soon as it is there."""
     config, output = read_config(arguments.model_path), arguments.results_folder()
     queries = find_queries(arguments, config)
     options = arguments.options()
@@ -44,7 +56,7 @@ def main() -> None:
     with output_folder(output) as folder:
         localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
         save = partial(write_queries, folder, stages=stages)
-        results = localize_queries(localizer, queries, arguments.computation.quiet, save)
+        results = localize_queries(localizer, queries, arguments.computation.quiet, save, tell)
         figures = write_results(folder, name, results, map_bytes(localizer), stages)
         remove_report(folder)  # of an earlier run: it would stand beside these figures
         if arguments.pictures:

@@ -27,20 +27,28 @@ _OF_WHOLE_RUNS = ("metrics.json", "report.html", "trajectory.txt")
 _NO_CAMERA = Camera(0, 0, 0.0, 0.0, 0.0, 0.0)  # of an image that could not be read
 
 Save = Callable[[Sequence[QueryResult]], None]
+Tell = Callable[[QueryResult], None]
 
 
 def localize_queries(
-    localizer: Localizer, queries: Sequence[QueryImage], quiet: bool = False, save: Save | None = None
+    localizer: Localizer,
+    queries: Sequence[QueryImage],
+    quiet: bool = False,
+    save: Save | None = None,
+    tell: Tell | None = None,
 ) -> list[QueryResult]:
     """Localize every query in turn, behind a progress bar; an unreadable image is a failed query.
 
-    `save` is called with the results so far every 10 seconds, and when an exception or a signal ends the run.
+    `save` is called with the results so far every 10 seconds, and when an exception or a signal ends the run;
+    `tell` is called with each result as soon as it is there.
     """
     results: list[QueryResult] = []
     saved = time.monotonic()
     try:
         for query in progress(queries, desc="localizing", quiet=quiet):
             results.append(_localize(localizer, query))
+            if tell is not None:
+                tell(results[-1])
             if save is not None and time.monotonic() - saved > _SAVE_INTERVAL_S:
                 save(results)
                 saved = time.monotonic()

@@ -177,6 +177,26 @@ def test_one_photo_is_localized_into_a_folder_without_the_report_of_another_run(
     assert not (tmp_path / "report.html").exists() and not list((tmp_path / "pictures").iterdir())
 
 
+def test_json_is_a_line_per_query_and_nothing_else(place: Place, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(place.scene / "test" / "rgb", photos)
+    (photos / "broken.png").write_bytes(b"no image")
+    words = ("--stages", "initial", "--queries", photos, "--output", tmp_path / "results", "--focal", FOCAL)
+    done = run("-m", place.model, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    broken = found.pop("broken.png")
+    assert broken["status"] == "unreadable" and broken["cam_from_world"] is None and broken["advice"]
+    assert set(found) == set(place.truths)
+    for name, line in found.items():
+        pose = torch.tensor(line["cam_from_world"], dtype=torch.float64)
+        assert pose_errors(pose, place.truths[name])[0] < 0.05
+        assert line["center"] == pytest.approx(se3.camera_center(pose).tolist())
+        assert line["status"] == "ok" and line["intrinsics"][0] == FOCAL
+        assert len(line["covariance"]) == 6 and line["translation_error_m"] is None
+    assert "median" in done.stderr or "failed" in done.stderr, "the table for people"
+
+
 def test_photos_without_intrinsics_are_localized_whatever_their_names_and_sizes(
     place: Place, tmp_path: Path
 ) -> None:
