@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import tyro
 
 from gsplatloc.arguments.command_line import parse
+from gsplatloc.localization.io.json_lines import FILE_NAME
+from gsplatloc.localization.io.results import FOLDER_NAME, QUERIES_FOLDER_NAME
+from gsplatloc.utils.errors import GSplatLocError
 
 Split = Literal["path", "train", "test"]
 
@@ -47,6 +50,9 @@ class ViewArguments:
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of a map, or any .ply of 3D Gaussians"""
+    results: Path | None = None
+    """folder of results of gsplatloc localize, whose queries are shown in the map; unset =
+    MODEL_PATH/localization and MODEL_PATH/queries, where they exist"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     ip: str = "127.0.0.1"
@@ -55,6 +61,16 @@ class ViewArguments:
     """port to serve at; the next free one if it is in use"""
     allowed_hosts: tuple[str, ...] = ()
     """further names under which browsers reach this machine; localhost and its addresses need none"""
+
+    def result_files(self) -> list[Path]:
+        """The files of localized queries to show."""
+        folders = [self.model_path / name for name in (FOLDER_NAME, QUERIES_FOLDER_NAME)]
+        if self.results is not None and not (self.results / FILE_NAME).is_file():
+            raise GSplatLocError(
+                f"expected {FILE_NAME} of gsplatloc localize in {self.results}, found none: localize again"
+            )
+        paths = [folder / FILE_NAME for folder in (folders if self.results is None else [self.results])]
+        return [path for path in paths if path.is_file()]
 
 
 def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:

@@ -6,6 +6,7 @@ A query without an estimate has infinite error and stays in every denominator.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ class QueryResult:
     localization: Localization
     truth: Tensor | None = None  # [4, 4] float64, ground truth of cam_from_world
     reason: str = ""  # why the image could not be read
+    image: Path | None = None  # its file
 
 
 def pose_error(estimate: Tensor | None, truth: Tensor) -> PoseError:

@@ -66,6 +66,7 @@ class QueryImage:
     cam_from_world: Tensor | None = None  # [4, 4] float64 ground truth, if it is known
     given_pose: Tensor | None = None  # [4, 4] float64 cam_from_world of another estimator, to be refined
     timestamp: float | None = None  # seconds, if the other estimator gave one
+    path: Path | None = None  # of the file
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def _eight_bits(image: np.ndarray) -> np.ndarray:
 
 def query_from_view(view: View) -> QueryImage:
     """A view with a known pose as a query; the pose is its ground truth."""
-    return QueryImage(view.name, view.load_image, lambda: view.camera, view.cam_from_world)
+    return QueryImage(
+        view.name, view.load_image, lambda: view.camera, view.cam_from_world, path=view.image_path
+    )
 
 
 def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) -> list[QueryImage]:
@@ -177,4 +180,4 @@ def centered_camera(width: int, height: int, focal: float) -> Camera:
 
 
 def _query_from_file(path: Path, name: str, intrinsics: Intrinsics | None) -> QueryImage:
-    return QueryImage(name, lambda: decode_upright(path), lambda: camera_of_file(path, intrinsics))
+    return QueryImage(name, lambda: decode_upright(path), lambda: camera_of_file(path, intrinsics), path=path)

@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from gsplatloc.scene.cameras import PosedCamera, View
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.localization.io.json_lines import LocalizedQuery
+from gsplatloc.scene.cameras import Camera, PosedCamera, View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.harmonics import Y_00
+from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
+from gsplatloc.visualization.images import Image, to_image
+from gsplatloc.visualization.query_panel import QueryPanel
 from gsplatloc.visualization.viewer_server import start_server
 
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
@@ -40,6 +46,7 @@ class LiveViewer:
         self._server = start_server(ip, port, allowed_hosts)
         self.port: int = self._server.get_port()  # the next free one if `port` is in use
         self._status = self._server.gui.add_markdown("waiting for the map")
+        self._scale = 1.0  # size of a frustum
         self._splats: Any = None
         self.shown = 0  # number of Gaussians uploaded
         self._next_update = 0.0
@@ -67,6 +74,16 @@ class LiveViewer:
         else:
             self._splats.set_gaussians(**arrays)
 
+    def show_queries(
+        self, queries: Sequence[LocalizedQuery], gaussians: Gaussians, frame: MapFrame
+    ) -> QueryPanel:
+        """Draw localized queries; `frame` is the map's coordinates in the scene, in which the poses are."""
+
+        def draw(camera: Camera, cam_from_map: Tensor) -> Image:
+            return to_image(render(gaussians, camera, cam_from_map).rgb)
+
+        return QueryPanel(self._server, queries, draw, frame, 1.5 * self._scale)
+
     @property
     def status(self) -> str:
         """The table beside the map, as Markdown."""
@@ -82,7 +99,7 @@ class LiveViewer:
         centers, up = se3.camera_center(poses), -poses[:, 1, :3].mean(0)
         self._server.scene.set_up_direction(tuple(up.tolist()))
         extent = (centers - centers.mean(0)).norm(dim=1).max().item()
-        scale = _FRUSTUM_SHARE * (extent or 1.0)
+        self._scale = scale = _FRUSTUM_SHARE * (extent or 1.0)
         step = math.ceil(len(cameras) / _MAX_FRUSTUMS)
         frustums = [self._frustum(camera, scale) for camera in cameras[::step]]
         toggle = self._server.gui.add_checkbox("cameras", True)

@@ -3,8 +3,9 @@
 import threading
 
 from gsplatloc.arguments.render import parse_view_arguments
+from gsplatloc.localization.io.json_lines import read_json_lines
 from gsplatloc.scene.export import load_gaussians, saved_iterations
-from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.scene.map_config import map_frame, read_cameras
 from gsplatloc.utils.console import log
 from gsplatloc.visualization.viewer import LiveViewer
 
@@ -17,6 +18,9 @@ def main() -> None:
     viewer = LiveViewer(arguments.ip, arguments.port, cameras, arguments.allowed_hosts)
     latest = max(saved_iterations(arguments.model_path), default=0)
     viewer.update(gaussians, arguments.iteration or latest, {})
+    queries = [query for path in arguments.result_files() for query in read_json_lines(path)]
+    if queries:
+        viewer.show_queries(queries, gaussians, map_frame(arguments.model_path))
     log("press Ctrl-C to stop")
     try:
         threading.Event().wait()

@@ -1,12 +1,22 @@
-"""One localized query as a JSON object on one line, for other programs to read."""
+"""Localized queries as JSON objects, one a line, for other programs and for the viewer."""
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gsplatloc.localization.evaluation import QueryResult, stage_error
+from gsplatloc.localization.result import Status
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils.errors import decoding
+from gsplatloc.utils.io import write_text
+
+FILE_NAME = "queries.jsonl"
 
 
 def json_line(result: QueryResult) -> str:
@@ -20,6 +30,7 @@ def json_line(result: QueryResult) -> str:
     camera = final.camera
     values = {
         "name": result.name,
+        "image": None if result.image is None else str(result.image),
         "status": str(localization.status),
         "advice": result.reason or localization.advice or None,
         "cam_from_world": _numbers(final.cam_from_world),
@@ -33,11 +44,56 @@ def json_line(result: QueryResult) -> str:
         "width": camera.width or None,
         "height": camera.height or None,
         "intrinsics": [camera.fx, camera.fy, camera.cx, camera.cy] if final.ok else None,
+        "true_cam_from_world": _numbers(result.truth),
         "translation_error_m": error and _finite(error.translation_m),
         "rotation_error_deg": error and _finite(error.rotation_deg),
         "ms": round(localization.total_ms, 1),
     }
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+
+def write_json_lines(path: Path, results: Sequence[QueryResult]) -> None:
+    """Write a line per query, atomically."""
+    write_text(path, "".join(json_line(result) + "\n" for result in results))
+
+
+@dataclass(frozen=True)
+class LocalizedQuery:
+    """A line of such a file that has a pose."""
+
+    name: str
+    status: Status
+    camera: Camera
+    cam_from_world: Tensor  # [4, 4] float64
+    covariance: Tensor | None  # [6, 6] float64
+    expected_translation_m: float | None
+    expected_rotation_deg: float | None
+    translation_error_m: float | None  # None without ground truth
+    image: Path | None  # where the image was
+
+
+def read_json_lines(path: Path) -> list[LocalizedQuery]:
+    """The queries of a file that have a pose. Raises GSplatLocError for a damaged file."""
+    with decoding("localized queries, a JSON object a line", path, "localize again"):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [_query(line) for line in lines if line["cam_from_world"] is not None]
+
+
+def _query(line: dict[str, Any]) -> LocalizedQuery:
+    pose, covariance = torch.tensor(line["cam_from_world"], dtype=torch.float64), line["covariance"]
+    if pose.shape != (4, 4) or not pose.isfinite().all():
+        raise ValueError(f"a pose of shape {list(pose.shape)}")
+    return LocalizedQuery(
+        line["name"],
+        Status(line["status"]),
+        Camera(line["width"], line["height"], *line["intrinsics"]),
+        pose,
+        None if covariance is None else torch.tensor(covariance, dtype=torch.float64).reshape(6, 6),
+        line["expected_translation_m"],
+        line["expected_rotation_deg"],
+        line["translation_error_m"],
+        None if line["image"] is None else Path(line["image"]),
+    )
 
 
 def _numbers(tensor: Tensor | None) -> Any:

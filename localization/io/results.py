@@ -1,4 +1,4 @@
-"""Localize many queries and write the results: metrics.json, poses.txt and per_query.csv."""
+"""Localize many queries and write the results: metrics.json, poses.txt, per_query.csv and queries.jsonl."""
 
 import csv
 import io
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
+from gsplatloc.localization.io import json_lines
+from gsplatloc.localization.io.json_lines import write_json_lines
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.localization.localizer import INITIAL, Localizer
 from gsplatloc.localization.queries import QueryImage
@@ -67,14 +69,15 @@ def _localize(localizer: Localizer, query: QueryImage) -> QueryResult:
     except GSplatLocError as error:
         log(f"{query.name}: counted as failed: {error}", stream=sys.stderr)
         failed = Localization({INITIAL: PoseEstimate(Status.UNREADABLE, _NO_CAMERA)}, verified=False)
-        return QueryResult(query.name, failed, query.cam_from_world, quoted(error))
-    return QueryResult(query.name, localizer.localize(image, camera, query.given_pose), query.cam_from_world)
+        return QueryResult(query.name, failed, query.cam_from_world, quoted(error), query.path)
+    found = localizer.localize(image, camera, query.given_pose)
+    return QueryResult(query.name, found, query.cam_from_world, image=query.path)
 
 
 def write_results(
     folder: Path, scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]
 ) -> dict:
-    """Write the three files into `folder`; returns the figures of metrics.json, each stage once."""
+    """Write all files of the results into `folder`; returns the figures of metrics.json, each stage once."""
     figures = metrics(scene, results, map_bytes, stages)
     write_queries(folder, results, stages)
     write_json(folder / "metrics.json", {**figures, "stages": with_former_names(figures["stages"])})
@@ -82,7 +85,7 @@ def write_results(
 
 
 def write_queries(folder: Path, results: Sequence[QueryResult], stages: Sequence[str]) -> None:
-    """Write poses.txt and per_query.csv, and remove what describes the queries of an earlier run.
+    """Write poses.txt, per_query.csv and queries.jsonl; remove what describes the queries of an earlier run.
 
     So metrics.json is there if the run is complete.
     """
@@ -90,6 +93,7 @@ def write_queries(folder: Path, results: Sequence[QueryResult], stages: Sequence
         (folder / name).unlink(missing_ok=True)
     write_poses(folder / "poses.txt", _pose_records(results))
     write_text(folder / "per_query.csv", _per_query_csv(results, stages))
+    write_json_lines(folder / json_lines.FILE_NAME, results)
 
 
 def with_former_names(stages: dict[str, dict]) -> dict[str, dict]:

@@ -12,6 +12,7 @@ import torch
 
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io import results as results_module
+from gsplatloc.localization.io.json_lines import read_json_lines
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.io.results import localize_queries, summary_lines, write_queries, write_results
 from gsplatloc.localization.localizer import Localizer
@@ -141,7 +142,7 @@ def test_what_was_localized_before_a_run_ends_is_kept(
         localize_queries(OneStage(error, at=3), photos(5), quiet=True, save=save)
     assert [row["name"] for row in rows_of(tmp_path)] == ["0.png", "1.png"]
     assert list(read_poses(tmp_path / "poses.txt")) == ["0.png", "1.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["per_query.csv", "poses.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["per_query.csv", "poses.txt", "queries.jsonl"]
     assert "the results of 2 of 5 queries were saved" in capsys.readouterr().err
 
 
@@ -161,3 +162,19 @@ def test_a_run_that_is_stopped_before_its_first_query_keeps_the_results_of_the_e
     with pytest.raises(KeyboardInterrupt):
         localize_queries(OneStage(KeyboardInterrupt(), at=1), photos(2), quiet=True, save=save)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_poses_are_read_back_from_json_lines(results: list[QueryResult], tmp_path: Path) -> None:
+    write_queries(tmp_path, results, STAGES)
+    found, second = read_json_lines(tmp_path / "queries.jsonl")
+    final = results[0].localization.final
+    assert (found.name, second.name, found.status, found.camera) == ("a.png", "b.png", Status.OK, CAMERA)
+    assert found.translation_error_m == pytest.approx(0.01)
+    assert torch.equal(found.cam_from_world, final.pose())
+
+
+@pytest.mark.parametrize("text", ["{", "[]\n", '{"cam_from_world": [[1]], "name": "a"}\n', "\xff"])
+def test_damaged_json_lines_are_one_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "queries.jsonl").write_text(text, encoding="latin-1")
+    with pytest.raises(GSplatLocError, match="localize again"):
+        read_json_lines(tmp_path / "queries.jsonl")
