@@ -1,7 +1,10 @@
 """The CUDA half on the host shim: tensors on the CPU go to the real kernels, which run there as fibers."""
 
+import ctypes
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +16,7 @@ from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult
 from gsplatloc.scene.cameras import Camera
 from gsplatloc_kernels import backends
 from gsplatloc_kernels.cuda import CudaBackend
+from tests.cuda.conftest import NATIVE
 from tests.rasterizer.support import CAMERA, Inputs, render_native
 
 # Threads and blocks in order, in reverse, and at random: what differs between them is a race.
@@ -111,3 +115,23 @@ def address(tensor: Tensor) -> int:
     """For functions of the shim's modules; the tensor must outlive the call."""
     assert tensor.is_contiguous() and tensor.device == torch.device("cpu")
     return tensor.data_ptr()
+
+
+LIBRARY = Path(__file__).with_name("on_gpu.cu")
+INCLUDES = [f"-I{NATIVE / folder}" for folder in ("include", "src", "src/cuda")] + [f"-I{LIBRARY.parent}"]
+
+
+def build_library(path: Path, architecture: str) -> None:
+    """Compile `on_gpu.cu` to a shared library for one GPU."""
+    options = ["-std=c++20", "-O3", f"-arch={architecture}", "-shared", "-Xcompiler", "-fPIC"]
+    subprocess.run(["nvcc", *options, *INCLUDES, str(LIBRARY), "-o", str(path)], check=True)
+
+
+def load_library(path: Path) -> ctypes.CDLL:
+    """What `build_library` made, with the types of its functions."""
+    library = ctypes.CDLL(str(path))
+    library.multiply.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_bool]
+    library.multiprocessor_bytes.restype = ctypes.c_int64
+    for kernel in ("moments", "features"):
+        getattr(library, f"resident_{kernel}").argtypes = [ctypes.c_bool, ctypes.POINTER(ctypes.c_int64)]
+    return library

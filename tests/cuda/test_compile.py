@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from tests.cuda.conftest import NATIVE
+from tests.cuda.support import INCLUDES, LIBRARY
 
-SOURCES = sorted((NATIVE / "src" / "cuda").glob("*.cu"))
+KERNELS = sorted((NATIVE / "src" / "cuda").glob("*.cu"))
+SOURCES = [*KERNELS, LIBRARY]
 ALL = os.environ.get("GSPLAT_ALL_ARCHITECTURES") == "1"
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120) if ALL else (80, 90)
 SPILL_ALLOWANCE = 96  # bytes per thread and kernel: a few registers, outside of the inner loops
@@ -92,7 +94,8 @@ class Compiler:
         """Of everything that may change the outcome."""
         digest = hashlib.sha256(" ".join(_command()).encode())
         headers = [*(NATIVE / "include").rglob("*.h"), *(NATIVE / "src").rglob("*.h")]
-        for path in [source, *sorted(headers)]:
+        included = KERNELS if source == LIBRARY else []
+        for path in [source, *included, *sorted(headers), LIBRARY.parent / "shim" / "multiply.h"]:
             digest.update(path.read_bytes())
         digest.update(subprocess.run(["nvcc", "--version"], capture_output=True, check=True).stdout)
         return digest.hexdigest()[:16]
@@ -100,8 +103,7 @@ class Compiler:
 
 def _command() -> list[str]:
     targets = [f"-gencode=arch=compute_{cc},code=sm_{cc}" for cc in ARCHITECTURES]
-    includes = [f"-I{NATIVE / folder}" for folder in ("include", "src", "src/cuda")]
-    return ["nvcc", "-std=c++20", "-O3", "-Werror", "all-warnings", "-Xptxas", "-v", *targets, *includes]
+    return ["nvcc", "-std=c++20", "-O3", "-Werror", "all-warnings", "-Xptxas", "-v", *targets, *INCLUDES]
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +151,7 @@ def test_no_kernel_spills_registers(compiler: Compiler, source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [path for path in SOURCES if "mma(" in path.read_text()], ids=lambda path: path.name
+    "source", [path for path in KERNELS if "mma(" in path.read_text()], ids=lambda path: path.name
 )
 def test_matrix_products_run_on_tensor_cores(compiler: Compiler, source: Path) -> None:
     assert compiler.result(source).tensor_core_products > 0

@@ -81,6 +81,7 @@ def cluster(count: int, opacity: float = 0.02, channels: int = 3) -> Inputs:
 
 
 SQUARE = Camera(16, 16, 20.0, 20.0, 0.0, 0.0)
+SHARED_SQUARE = with_options(feature_size=(16, 16))
 
 
 # --- against the reference and the CPU ---
@@ -166,6 +167,30 @@ def test_elongated_gaussians(shim: ModuleType) -> None:
     inputs["scales"][:, 0] *= 20
     inputs["scales"][:, 1:] *= 0.05
     check(shim, inputs, relative=5e-4)
+
+
+@pytest.mark.parametrize("distance", [0.0, 50.0, 300.0])
+def test_splats_are_culled_alike_by_warps_of_every_size(shim: ModuleType, distance: float) -> None:
+    """Colour alone is rendered by warps of 8 x 8 pixels, colour and features by warps of 8 x 4."""
+    count, generator = 400, torch.Generator().manual_seed(0)
+    inputs = make_inputs(count)
+    # Needles along the diagonal, far from their centres: the exponent is a small difference of large terms.
+    angle = torch.full((count,), math.pi / 8, dtype=torch.float64)
+    zero = torch.zeros(count, dtype=torch.float64)
+    across = torch.rand(count, generator=generator, dtype=torch.float64) - 0.5
+    inputs |= {
+        "means": torch.stack([across - distance, -across - distance, zero + 1], 1),
+        "quaternions": torch.stack([angle.cos(), zero, zero, angle.sin()], 1),
+        "scales": torch.tensor([[0.5 + distance, 1e-4, 1e-4]], dtype=torch.float64).repeat(count, 1),
+        "opacities": torch.full((count,), 0.02, dtype=torch.float64),
+        "cam_from_world": torch.eye(4, dtype=torch.float64),
+    }
+    camera = Camera(64, 64, 60.0, 60.0, 32.0, 32.0)
+    alone = shim_renderer(shim)(single(inputs), None, camera)
+    together = shim_renderer(shim)(single(inputs), with_options(feature_size=(64, 64)), camera)
+    assert alone.alpha.max() > 0.1
+    for name in ("rgb", "depth", "alpha"):
+        assert torch.equal(getattr(alone, name), getattr(together, name)), name
 
 
 # --- tiles and their lists ---
@@ -301,19 +326,41 @@ def _settings(**changes: Any) -> native.RasterizerSettings:
 )
 def test_not_finite(shim: ModuleType, name: str, bad: float) -> None:
     inputs = single(make_inputs(20))
-    # The Gaussian in the middle of the view: colours of invisible ones are never looked at.
+    # The Gaussian in the middle of the view: colours and features of invisible ones are never looked at.
     inputs["means"][0] = torch.tensor([0.1, 0.3, 2.2])
     inputs[name].view(-1)[0] = bad
     with pytest.raises(ValueError, match="finite"):
         shim_renderer(shim)(inputs, SHARED_SIZE)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 7])
-def test_every_feature_is_checked(shim: ModuleType, channels: int) -> None:
-    inputs = single(make_inputs(1100, channels))
-    inputs["features"][-1, -1] = math.nan
+@TILES
+@pytest.mark.parametrize("channels,channel", [(1, 0), (3, 2), (7, 5), (33, 32), (64, 40)])
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_every_feature_of_a_visible_gaussian_is_checked(
+    shim: ModuleType, bad: float, channels: int, channel: int, multiprocessors: int
+) -> None:
+    inputs = single(cluster(45, channels=channels))
+    inputs["features"][44, channel] = bad
     with pytest.raises(ValueError, match="finite features"):
-        shim_renderer(shim)(inputs, with_options(feature_size=(2, 2)), Camera(2, 2, 2.0, 2.0, 1.0, 1.0))
+        shim_renderer(shim, multiprocessors=multiprocessors)(inputs, SHARED_SQUARE, SQUARE)
+
+
+@TILES
+@pytest.mark.parametrize("size", [(16, 16), (2, 2)], ids=["shared", "own"])
+@pytest.mark.parametrize("place", ["behind", "beside", "faint"])
+def test_features_of_invisible_gaussians_are_not_looked_at(
+    shim: ModuleType, place: str, size: tuple[int, int], multiprocessors: int
+) -> None:
+    inputs = single(cluster(40))
+    if place == "faint":
+        inputs["opacities"][7] = 0.001
+    else:
+        inputs["means"][7] = torch.tensor([0.3, 0.4, -1.0] if place == "behind" else [40.0, 0.0, 1.0])
+    options = with_options(feature_size=size)
+    render = shim_renderer(shim, multiprocessors=multiprocessors)
+    expected = render(inputs, options, SQUARE)
+    inputs["features"][7] = math.nan
+    assert_same(render(inputs, options, SQUARE), expected)
 
 
 def test_the_error_names_the_first_bad_gaussian(shim: ModuleType) -> None:

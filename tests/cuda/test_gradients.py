@@ -269,6 +269,32 @@ def test_gaussians_behind_opaque_ones_have_zero_gradients(shim: ModuleType, mult
     assert found["features"][last].abs().sum() == found["means"][last].abs().sum() == 0
 
 
+@TILES
+@pytest.mark.parametrize(
+    "front,faint", [([0.9], 0), ([0.985], 0), ([0.9, 0.9], 0), ([0.97, 0.98], 0), ([0.95], 300)]
+)
+def test_the_last_gaussian_behind_nearly_opaque_ones(
+    shim: ModuleType, front: list[float], faint: int, multiprocessors: int
+) -> None:
+    """The sum behind a splat comes of a difference, whose error the last one's gradient must not show."""
+    opacities = torch.tensor([0.01] * faint + front + [0.7], dtype=torch.float64)
+    count = len(opacities)
+    inputs = in_one_tile(count, 0.5) | {
+        "opacities": opacities,
+        "scales": torch.full((count, 3), 5.0).double(),
+    }
+    inputs["means"][:, 2] = 1 + torch.arange(count) / count
+    for moves in (False, True):
+        options = with_options(feature_size=FULL_SIZE, features_move_geometry=moves)
+        case = Case(options, multiprocessors=multiprocessors)
+        exact = {name: tensor.double() for name, tensor in single(inputs).items()}
+        expected, found = gradients(render_reference, exact, case), shim_gradients(shim, inputs, case)
+        for name in ("opacities", "screen_offsets", "means", "scales", "sh", "features"):
+            last, oracle = found[name][-1].double(), expected[name][-1]
+            error = ((last - oracle).norm() / oracle.norm()).item()
+            assert error < 2e-3, f"{name}: {error:.2g}"
+
+
 def test_gaussians_that_touch_hundreds_of_tiles(shim: ModuleType) -> None:
     camera = Camera(130, 100, 80.0, 85.0, 60.0, 54.0)
     inputs = make_inputs(5, 34)

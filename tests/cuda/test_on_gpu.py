@@ -4,7 +4,9 @@ Skipped without a GPU. `GSPLAT_DRY_RUN=1` runs the same code on the CPU with a h
 of these tests, not of the kernels.
 """
 
+import ctypes
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from gsplatloc.mapping.frames import FrameLoader
 from gsplatloc.mapping.trainer import Trainer, TrainingSet
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.densification import DensificationOptions
+from tests.cuda.support import build_library, load_library
 from tests.mapping.conftest import extractor, tiny_scene, tiny_views, true_gaussians  # noqa: F401
 
 DRY = os.environ.get("GSPLAT_DRY_RUN") == "1"
@@ -114,6 +117,44 @@ def error(found: Tensor, reference: Tensor) -> float:
     """Relative, in the Euclidean norm; NaN never passes."""
     difference = torch.linalg.vector_norm((found - reference).double())
     return (difference / torch.linalg.vector_norm(reference.double()).clamp(min=1e-12)).item()
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """`on_gpu.cu`, compiled for the GPU at hand."""
+    if not shutil.which("nvcc"):
+        pytest.skip("needs nvcc on the PATH")
+    path = tmp_path_factory.mktemp("on-gpu") / "on_gpu.so"
+    major, minor = torch.cuda.get_device_capability(DEVICE)
+    build_library(path, f"sm_{major}{minor}")
+    return load_library(path)
+
+
+@needs_gpu
+@pytest.mark.parametrize("full", [True, False], ids=["float32", "tf32"])
+def test_fragments_of_tensor_cores_multiply_like_matrices(library: ctypes.CDLL, full: bool) -> None:
+    """First of all tests: were the layout of fragments another one, every other figure would be wrong."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(16, 8, generator=generator), torch.randn(8, 8, generator=generator)
+    left, right, found = a.to(DEVICE), b.to(DEVICE), torch.zeros(16, 8, device=DEVICE)
+    torch.cuda.synchronize()
+    assert library.multiply(left.data_ptr(), right.data_ptr(), found.data_ptr(), full) == 0
+    difference = (found.cpu().double() - a.double() @ b.double()).abs().max().item()
+    assert difference < (4e-6 if full else 8 * 3 * 2**-11)
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    "kernel,variant,wanted",
+    [("moments", False, 3), ("moments", True, 3), ("features", True, 2), ("features", False, 2)],
+)
+def test_as_many_blocks_are_resident_as_shared_memory_allows(
+    library: ctypes.CDLL, kernel: str, variant: bool, wanted: int
+) -> None:
+    shared = ctypes.c_int64()
+    blocks = getattr(library, f"resident_{kernel}")(variant, ctypes.byref(shared))
+    by_memory = library.multiprocessor_bytes() // (shared.value + 1024)
+    assert blocks >= min(wanted, by_memory), f"{blocks} blocks of {shared.value} bytes"
 
 
 @pytest.mark.parametrize("name", CASES)

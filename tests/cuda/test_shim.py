@@ -155,6 +155,19 @@ def test_launches_that_no_gpu_would_run_are_refused(
     assert selftest.last_error() == 0, "the next launch would be blamed for this one's error"
 
 
+def test_an_error_that_was_there_before_is_not_blamed_on_the_launch(selftest: ModuleType) -> None:
+    selftest.leave_error(1)
+    with pytest.raises(RuntimeError, match="failed before sum_blocks was launched: invalid argument"):
+        block_sums(selftest, torch.ones(64), 64)
+    assert block_sums(selftest, torch.ones(64), 64).item() == 64
+
+
+def test_a_query_that_found_work_under_way_is_no_error(selftest: ModuleType) -> None:
+    selftest.leave_error(600)
+    assert block_sums(selftest, torch.ones(64), 64).item() == 64
+    assert selftest.last_error() == 0
+
+
 def products(selftest: ModuleType, full: bool) -> tuple[Tensor, Tensor]:
     """A[16, 8] B[8, 8] by tensor-core fragments and in float64, for eight random pairs."""
     generator = torch.Generator().manual_seed(0)
@@ -184,3 +197,24 @@ def test_split_keeps_22_bits_in_two_tf32_numbers(selftest: ModuleType, value: fl
     for part in (high, low):
         bits = torch.tensor([part]).view(torch.int32).item()
         assert bits & 0x1FFF == 0, "not a tf32 number"
+
+
+def is_tf32_nan(bits: int) -> bool:
+    return bits & 0x7F800000 == 0x7F800000 and bits & 0x7FE000 != 0
+
+
+@pytest.mark.parametrize("sign", [0, 1 << 31])
+@pytest.mark.parametrize("nan", [0x7FC00000, 0x7FFFFFFF, 0x7F800001, 0x7F801FFF, 0x7F802000])
+def test_every_nan_stays_one_in_tensor_cores(selftest: ModuleType, nan: int, sign: int) -> None:
+    assert any(is_tf32_nan(part) for part in selftest.split_both(nan | sign))
+
+
+def test_the_nan_of_a_gpu_is_rounded_to_one(selftest: ModuleType) -> None:
+    """Of the difference of a NaN and infinity; the CPU of the shim has another one."""
+    assert is_tf32_nan(selftest.round_rest(0x7FFFFFFF))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, 1 + 2**-11, -1 / 3, 3e38, -3e38, 2.0**-140])
+def test_the_rest_is_rounded_like_tf32(selftest: ModuleType, value: float) -> None:
+    bits = torch.tensor([value]).view(torch.uint32).item()
+    assert selftest.round_rest(bits) == (bits + 0x1000) & 0xFFFFE000

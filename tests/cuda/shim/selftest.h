@@ -27,7 +27,9 @@ void run_arrivals(int32_t* next, int32_t* out, int blocks, int threads);
 // `wait`: for the asynchronous copy of `in` [32] to shared memory before it is read, as one must.
 void run_pipeline(const float* in, float* out, bool wait);
 void run_broken(Fault fault, float* out, int threads, size_t shared_bytes);
-void run_multiply(const float* a, const float* b, float* d, bool full);
 Split run_split(float a);
+Split run_split_both(uint32_t a);  // the bits of a float: a NaN keeps its payload
+float run_round_rest(uint32_t a);
+void run_multiply(const float* a, const float* b, float* d, bool full);
 
 }  // namespace splat::cuda::selftest

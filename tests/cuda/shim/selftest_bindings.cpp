@@ -1,6 +1,8 @@
 // selftest.cu as a Python module; arrays arrive as addresses.
 #include <nanobind/nanobind.h>
 
+#include <bit>
+
 #include "selftest.h"
 #include "shim_bindings.h"
 
@@ -41,6 +43,13 @@ NB_MODULE(SPLAT_MODULE, m) {
     const splat::cuda::Split s = splat::cuda::selftest::run_split(a);
     return nb::make_tuple(s.high, s.low);
   });
+  const auto bits = [](float a) { return std::bit_cast<uint32_t>(a); };
+  m.def("split_both", [bits](uint32_t a) {
+    const splat::cuda::Split s = splat::cuda::selftest::run_split_both(a);
+    return nb::make_tuple(bits(s.high), bits(s.low));
+  });
+  m.def("round_rest", [bits](uint32_t a) { return bits(splat::cuda::selftest::run_round_rest(a)); });
+  m.def("leave_error", [](int error) { ::shim::last_error = cudaError_t(error); });
   nb::enum_<Fault>(m, "Fault")
       .value("DIVERGENT_BARRIER", Fault::kDivergentBarrier)
       .value("TWO_BARRIERS", Fault::kTwoBarriers)

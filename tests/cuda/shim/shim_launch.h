@@ -12,6 +12,7 @@ T& block_shared() {
 template <class... Parameters, class... Arguments>
 void launch(const Launch& at, void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
+  check_earlier(at);
   check(shim::check_launch(at.grid, at.threads, at.shared_bytes), describe(at));
   shim::run(at.name, at.grid, at.threads, at.shared_bytes, [&] { kernel(Parameters(arguments)...); });
 }

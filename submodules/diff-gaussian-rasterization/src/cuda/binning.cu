@@ -1,6 +1,8 @@
 // Which Gaussians touch which tile, nearest first. Two sorts instead of one of 64-bit keys: the Gaussians by
 // depth, of which there are few, then the tile intersections, written in that order, by the few bits of
 // the tile. The second sort is stable and keeps the first.
+#include <algorithm>
+
 #include "jobs.h"
 #include "scalar.h"
 // after scalar.h: it calls its functions
@@ -89,16 +91,22 @@ __global__ void __launch_bounds__(kThreads) write_intersections(IntersectionsJob
   }
 }
 
-// From sorted intersections to lists: the Gaussians, and where each tile begins. A tile begins at the first
-// intersection that is not of an earlier tile, so the one that follows a gap writes for all tiles in the gap.
+// From sorted intersections to lists: the Gaussians, and where each tile begins, which is at the first
+// intersection that is not of an earlier tile.
 __global__ void write_lists(const uint32_t* sorted_tiles, const uint32_t* gaussians, int64_t tiles,
                             TileLists lists) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i > lists.intersections) return;
-  const int64_t before = i > 0 ? int64_t(sorted_tiles[i - 1]) : -1;
-  const int64_t tile = i < lists.intersections ? int64_t(sorted_tiles[i]) : tiles;
-  for (int64_t t = before + 1; t <= tile; ++t) lists.tile_begin[t] = i;
   if (i < lists.intersections) lists.gaussians[i] = gaussians[lists.gradient_ids[i]];
+  if (i > tiles) return;
+  int64_t begin = 0, end = lists.intersections;
+  while (begin < end) {
+    const int64_t middle = (begin + end) / 2;
+    if (int64_t(sorted_tiles[middle]) < i)
+      begin = middle + 1;
+    else
+      end = middle;
+  }
+  lists.tile_begin[i] = begin;
 }
 
 int bits_for(int64_t values) {
@@ -135,10 +143,6 @@ TileLists bin(const TiledRaster& raster, const Splat<float>* splats, const int32
   launch({"gather_tiles", blocks_for(visible, kThreads), kThreads, 0, stream}, gather_tiles, tiles, order,
          visible, ranked);
   exclusive_sum(ranked, lists.gaussian_begin, visible, memory, stream);
-  if (intersections == 0) {
-    clear(lists.tile_begin, size_t(count + 1) * sizeof(int64_t), stream);
-    return lists;
-  }
   const Intersections unsorted = {allocate<uint32_t>(memory, intersections),
                                   allocate<uint32_t>(memory, intersections),
                                   allocate<uint32_t>(memory, intersections)};
@@ -147,8 +151,8 @@ TileLists bin(const TiledRaster& raster, const Splat<float>* splats, const int32
   launch({"write_pairs", blocks_for(visible, kThreads), kThreads, 0, stream}, write_intersections, job);
   sort_pairs(unsorted.tiles, sorted_tiles, unsorted.ids, lists.gradient_ids, intersections, bits_for(count),
              memory, stream);
-  launch({"write_lists", blocks_for(intersections + 1, kThreads), kThreads, 0, stream}, write_lists,
-         sorted_tiles, unsorted.gaussians, count, lists);
+  launch({"write_lists", blocks_for(std::max(intersections, count + 1), kThreads), kThreads, 0, stream},
+         write_lists, sorted_tiles, unsorted.gaussians, count, lists);
   return lists;
 }
 

@@ -31,7 +31,7 @@ struct Counts {
   int64_t intersections[2];  // tile intersections of each raster
   uint64_t invalid;          // the first Gaussian with a non-finite parameter, UINT64_MAX: none
   uint32_t bad_pose;         // not 0: cam_from_world is not finite
-  uint32_t bad_features;     // not 0: some feature is not finite
+  uint32_t bad_features;     // not 0: some feature of a visible Gaussian is not finite
 };
 
 // --- projection (project.cu) ---
@@ -82,6 +82,7 @@ struct RenderJob {
   const float* features;  // [N, channels], null: none rendered
   int channels;
   bool full_precision;  // of the feature products: three tf32 products (2^-20) instead of one (2^-11)
+  int multiprocessors;  // of the device: what the blocks must fill
   Images<float> images;
 };
 void render(const RenderJob& job, cudaStream_t stream);

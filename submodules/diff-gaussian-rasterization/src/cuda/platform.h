@@ -47,6 +47,15 @@ inline void check(cudaError_t status, const std::string& asked) {
   throw DeviceError("CUDA could not run " + asked + ": " + cudaGetErrorString(status));
 }
 
+// What is on record before a launch is not the launch's: every call of this package has been checked.
+inline void check_earlier(const Launch& at) {
+  const cudaError_t status = cudaGetLastError();
+  if (status == cudaSuccess || status == cudaErrorNotReady) return;  // the answer to a query is no failure
+  throw DeviceError(std::string("CUDA had failed before ") + at.name +
+                    " was launched: " + cudaGetErrorString(status) +
+                    ": look for the failure in what ran earlier, with CUDA_LAUNCH_BLOCKING=1");
+}
+
 #if defined(SPLAT_SHIM)
 }  // namespace splat::cuda
 #include "shim_launch.h"  // launch() and block_shared() of the shim
@@ -64,6 +73,7 @@ __device__ __forceinline__ T& block_shared() {
 template <class... Parameters, class... Arguments>
 void launch(const Launch& at, void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
+  check_earlier(at);
   constexpr size_t kWithoutAsking = 48 << 10;
   cudaError_t status = cudaSuccess;
   if (at.shared_bytes > kWithoutAsking)
@@ -94,7 +104,8 @@ inline void clear(void* device, size_t bytes, cudaStream_t stream) {
 
 // The one place where the host waits for the device.
 inline void read_back(void* host, const void* device, size_t bytes, cudaStream_t stream) {
-  const std::string asked = "a copy of " + std::to_string(bytes) + " bytes to the host";
+  const std::string asked =
+      "a copy of " + std::to_string(bytes) + " bytes to the host, or what came before it";
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), asked);
   check(cudaStreamSynchronize(stream), asked);
 }

@@ -1,7 +1,5 @@
 // From Gaussians to the splats of each raster: projection, colour, visibility, and the number of tiles that
 // each splat touches.
-#include <algorithm>
-
 #include "gaussian.h"
 #include "jobs.h"
 #include "splat/sh.h"
@@ -28,18 +26,14 @@ __global__ void start_counts(const float* pose, Counts* counts) {
   *counts = fresh;
 }
 
-__global__ void check_features(const float* features, int64_t count, Counts* counts) {
-  const int64_t first = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
-  const int64_t vectors = reinterpret_cast<uintptr_t>(features) % sizeof(float4) == 0 ? count / 4 : 0;
+// Of the Gaussians that the raster of the features may blend, a warp each. Those are read once more than
+// blending reads them: the host must know before it waits for the last time.
+__global__ void __launch_bounds__(kThreads)
+    check_features(const float* features, int channels, const int32_t* tiles, int64_t count, Counts* counts) {
+  const int64_t i = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+  if (i >= count || tiles[i] == 0) return;
   bool bad = false;
-#pragma unroll 4
-  for (int64_t i = first; i < vectors; i += stride) {
-    const float4 v = reinterpret_cast<const float4*>(features)[i];
-    // Zero times a number is zero, unless it is NaN or infinite.
-    bad |= !(v.x * 0.f + v.y * 0.f + v.z * 0.f + v.w * 0.f == 0.f);
-  }
-  for (int64_t i = 4 * vectors + first; i < count; i += stride) bad |= !is_finite(features[i]);
+  for (int c = threadIdx.x % kWarp; c < channels; c += kWarp) bad |= !is_finite(features[i * channels + c]);
   if (bad) atomicOr(&counts->bad_features, 1u);
 }
 
@@ -232,17 +226,7 @@ void launch_project(const ProjectJob& job, cudaStream_t stream) {
          project_kernel<kDegree>, job);
 }
 
-}  // namespace
-
-void project(const ProjectJob& job, cudaStream_t stream) {
-  launch({"start_counts", dim3(1), 1, 0, stream}, start_counts, job.pose, job.counts);
-  if (job.in.features) {
-    const int64_t numbers = job.in.count * job.in.channels,
-                  most = 4096;  // blocks: enough to fill a GPU a few times
-    const dim3 blocks(unsigned(std::min(most, (numbers + 16 * kThreads - 1) / (16 * kThreads))));
-    launch({"check_features", blocks, kThreads, 0, stream}, check_features, job.in.features, numbers,
-           job.counts);
-  }
+void launch_project_of_degree(const ProjectJob& job, cudaStream_t stream) {
   if (job.in.colors) return launch_project<kGivenColors>(job, stream);
   switch (job.in.sh_degree) {
     case 0:
@@ -254,6 +238,16 @@ void project(const ProjectJob& job, cudaStream_t stream) {
     default:
       return launch_project<3>(job, stream);
   }
+}
+
+}  // namespace
+
+void project(const ProjectJob& job, cudaStream_t stream) {
+  launch({"start_counts", dim3(1), 1, 0, stream}, start_counts, job.pose, job.counts);
+  launch_project_of_degree(job, stream);
+  if (!job.in.features) return;
+  launch({"check_features", blocks_for(job.in.count, kWarps), kThreads, 0, stream}, check_features,
+         job.in.features, job.in.channels, job.tiles[job.rasters - 1], job.in.count, job.counts);
 }
 
 }  // namespace splat::cuda

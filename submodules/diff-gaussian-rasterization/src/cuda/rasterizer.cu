@@ -105,6 +105,7 @@ RenderJob render_job(const Request& request, const State::Layer& layer, const Im
     job.channels = request.in.channels;
   }
   job.full_precision = request.full_precision;
+  job.multiprocessors = request.multiprocessors;
   job.images = images;
   return job;
 }

@@ -12,13 +12,14 @@ namespace splat::cuda {
 namespace {
 
 constexpr int kGroup = 8;          // splats per matrix product
-constexpr int kMostChannels = 64;  // of one launch: 64 sums per lane
+constexpr int kMostChannels = 64;  // of one block: 64 sums per lane
+constexpr int kLeastChannels = 16;
 constexpr int kWeightStride = 40;  // floats: rows of weights that no two lanes' reads meet in a bank of
 
 // What one launch renders. `features` is null in a launch for colour alone.
 struct Pass {
   RenderJob job;
-  int first_channel;
+  int first_channel;   // of the first blocks; blockIdx.y counts on
   bool vectors;        // feature rows can be read as vectors of as many floats as a lane has columns, up to 4
   int32_t* processed;  // [tiles] or null: another launch counts
 };
@@ -101,7 +102,10 @@ template <int kTiles>
 class FeatureSums {
  public:
   __device__ __forceinline__ explicit FeatureSums(const Pass& pass)
-      : pass_(pass), group_(threadIdx.x % kWarp / 4), member_(threadIdx.x % 4) {}
+      : pass_(pass),
+        first_channel_(pass.first_channel + int(blockIdx.y) * 8 * kTiles),
+        group_(threadIdx.x % kWarp / 4),
+        member_(threadIdx.x % 4) {}
 
   // Loads the features of up to eight splats, before their weights are known: memory is slow.
   __device__ __forceinline__ void load(const WarpSplat* splats, int count) {
@@ -133,7 +137,7 @@ class FeatureSums {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int y = at.top + 2 * m + i / 2;
-          const int channel = pass_.first_channel + column_channel<kTiles>(j, 2 * member_ + i % 2);
+          const int channel = first_channel_ + column_channel<kTiles>(j, 2 * member_ + i % 2);
           if (x < raster.width && y < raster.height && channel < pass_.job.channels)
             pass_.job.images.features[channel * plane + int64_t(y) * raster.width + x] = sums_[m][j][i];
         }
@@ -182,7 +186,7 @@ class FeatureSums {
     const float* from = pass_.job.features + int64_t(gaussian) * channels;
 #pragma unroll
     for (int j = 0; j < kTiles; j += kVector) {
-      const int channel = pass_.first_channel + column_channel<kTiles>(j, group_);
+      const int channel = first_channel_ + column_channel<kTiles>(j, group_);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) row[j + i] = 0.f;
       if (kVector > 1 && pass_.vectors) {
@@ -206,6 +210,7 @@ class FeatureSums {
   }
 
   const Pass& pass_;
+  int first_channel_;
   int group_, member_;  // lane / 4 and lane % 4: mma.h
   float features_[2][kTiles];
   float sums_[2][kTiles][4] = {};
@@ -292,13 +297,18 @@ __global__ void __launch_bounds__(kLargeTile* kLargeTile, 2) render_features(Pas
 
 // --- launches ---
 
+int64_t tiles_of(const RenderJob& job) {
+  return int64_t(job.raster.raster.tiles_x) * job.raster.raster.tiles_y;
+}
+
 template <class Shared>
-void launch_pass(const char* name, void (*kernel)(Pass), int rows, const Pass& pass, cudaStream_t stream) {
+void launch_pass(const char* name, void (*kernel)(Pass), int rows, const Pass& pass, cudaStream_t stream,
+                 int chunks = 1) {
   const TiledRaster& raster = pass.job.raster;
   const int threads = raster.tile * raster.tile / rows;
-  launch({name, blocks_for(int64_t(raster.raster.tiles_x) * raster.raster.tiles_y, 1), threads,
-          size_t(threads / kWarp) * sizeof(Shared), stream},
-         kernel, pass);
+  dim3 grid = blocks_for(tiles_of(pass.job), 1);
+  grid.y = unsigned(chunks);
+  launch({name, grid, threads, size_t(threads / kWarp) * sizeof(Shared), stream}, kernel, pass);
 }
 
 // Two pixels per lane share a splat's loads and half its exponent. Small tiles are for images that fill a GPU
@@ -311,34 +321,47 @@ void launch_color(const Pass& pass, cudaStream_t stream) {
 }
 
 template <int kTiles>
-void launch_features(Pass pass, cudaStream_t stream) {
+void launch_features(Pass pass, int chunks, cudaStream_t stream) {
   constexpr int kVector = kTiles < 4 ? kTiles : 4;
   pass.vectors = pass.job.channels % kVector == 0 &&
                  reinterpret_cast<uintptr_t>(pass.job.features) % (kVector * sizeof(float)) == 0;
   const auto kernel = pass.job.color ? render_features<true, kTiles> : render_features<false, kTiles>;
-  launch_pass<FeatureShared>("render_features", kernel, 1, pass, stream);
+  launch_pass<FeatureShared>("render_features", kernel, 1, pass, stream, chunks);
 }
 
-void launch_features(const Pass& pass, int channels, cudaStream_t stream) {
-  if (channels <= 8) return launch_features<1>(pass, stream);
-  if (channels <= 16) return launch_features<2>(pass, stream);
-  if (channels <= 32) return launch_features<4>(pass, stream);
-  launch_features<8>(pass, stream);
+// Of the channels [pass.first_channel, + channels), `width` per block.
+void launch_features(const Pass& pass, int channels, int width, cudaStream_t stream) {
+  const int chunks = (channels + width - 1) / width, widest = std::min(channels, width);
+  if (widest <= 8) return launch_features<1>(pass, chunks, stream);
+  if (widest <= 16) return launch_features<2>(pass, chunks, stream);
+  if (widest <= 32) return launch_features<4>(pass, chunks, stream);
+  launch_features<8>(pass, chunks, stream);
+}
+
+// Where tiles are too few for the multiprocessors, more blocks share out the channels of each: all of them
+// blend the tile's whole list, on multiprocessors that would be idle.
+int block_channels(const RenderJob& job, int channels) {
+  int width = kMostChannels;
+  while (width > kLeastChannels &&
+         tiles_of(job) * ((channels + width - 1) / width) < 2 * int64_t(job.multiprocessors))
+    width /= 2;
+  return width;
 }
 
 }  // namespace
 
 void render(const RenderJob& job, cudaStream_t stream) {
-  const int64_t tiles = int64_t(job.raster.raster.tiles_x) * job.raster.raster.tiles_y;
-  clear(job.lists.processed, size_t(tiles) * sizeof(int32_t), stream);
+  clear(job.lists.processed, size_t(tiles_of(job)) * sizeof(int32_t), stream);
   Pass pass = {job, 0, false, job.lists.processed};
   if (!job.features) return launch_color(pass, stream);
-  for (int first = 0; first < job.channels; first += kMostChannels) {
-    pass.first_channel = first;
-    launch_features(pass, std::min(job.channels - first, kMostChannels), stream);
+  if (job.color) {
+    launch_features(pass, std::min(job.channels, kMostChannels), kMostChannels, stream);
+    pass.first_channel = kMostChannels;
     pass.job.color = false;  // is done, and `processed` is written
     pass.processed = nullptr;
   }
+  const int rest = job.channels - pass.first_channel;
+  if (rest > 0) launch_features(pass, rest, block_channels(job, rest), stream);
 }
 
 }  // namespace splat::cuda

@@ -12,12 +12,20 @@ void render_backward_moments(const RenderBackwardJob& job, cudaStream_t stream);
 void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream);
 
 // Sums over pixels are matrix products of a warp: eight splats by its 32 pixels, four products of eight
-// pixels (one row of them) each. A row of `at` is what one splat does to the pixels; the padding keeps
-// both the store of a row and the load of a fragment free of bank conflicts.
+// pixels (one row of them) each. A row is what one splat does to the pixels; the order within it keeps both
+// the store of a row and the load of a fragment free of bank conflicts.
 constexpr int kGroup = 8;
-struct GroupRows {
-  float at[kGroup][kWarp + 4];
+class GroupRows {
+ public:
+  __device__ __forceinline__ float& at(int splat, int pixel) { return rows_[splat][pixel ^ 4 * splat]; }
+  __device__ __forceinline__ float at(int splat, int pixel) const { return rows_[splat][pixel ^ 4 * splat]; }
+
+ private:
+  float rows_[kGroup][kWarp];
 };
+
+// What `blocks` blocks take of a multiprocessor's shared memory: CUDA adds 1 KB to each.
+constexpr size_t shared_of(int blocks, size_t bytes) { return size_t(blocks) * (bytes + 1024); }
 
 // Where a lane stands in the fragments of mma.h.
 struct FragmentLane {

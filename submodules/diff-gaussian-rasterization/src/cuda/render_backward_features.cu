@@ -25,6 +25,11 @@ struct FeatureShared {
   alignas(16) float sums[kWarps][kRows][kStride];
   unsigned reached[kWarps];  // by each warp: the splats of the batch that it has sums of
 };
+// Blocks of 8 warps that a multiprocessor holds, by its shared memory: that of sm_80 (sm_90 and sm_100 have
+// more); of sm_86, sm_89 and sm_120; of sm_75.
+static_assert(shared_of(2, sizeof(FeatureShared<8, false>)) <= 164 << 10);
+static_assert(shared_of(1, sizeof(FeatureShared<8, false>)) <= 100 << 10);
+static_assert(shared_of(1, sizeof(FeatureShared<8, true>)) <= 64 << 10);
 
 // What the products take of a number; the low part only where they are precise.
 template <bool kPrecise>
@@ -69,8 +74,8 @@ __device__ __forceinline__ void leave_group(const GroupRows& w, const Gradients<
   float d[kTiles<kPrecise>][4] = {};
 #pragma unroll
   for (int row = 0; row < kWarpHeight; ++row) {
-    const float* left = &w.at[at.g][kWarpWidth * row + at.t];
-    const Split w0 = factor<kPrecise>(left[0]), w1 = factor<kPrecise>(left[4]);
+    const int pixel = kWarpWidth * row + at.t;
+    const Split w0 = factor<kPrecise>(w.at(at.g, pixel)), w1 = factor<kPrecise>(w.at(at.g, pixel + 4));
 #pragma unroll
     for (int tile = 0; tile < kTiles<kPrecise>; ++tile) {
       if (tile * kTileChannels >= channels) break;
@@ -101,7 +106,7 @@ __device__ __forceinline__ void blend_features(const WarpSplat* splats, int coun
       if (i == size) break;
       const Blend<float> b = blend<float, float>(pixel_alpha(splats[first + i], pixels), transmittance);
       transmittance = b.transmittance;
-      w.at[i][threadIdx.x % kWarp] = b.weight;
+      w.at(i, threadIdx.x % kWarp) = b.weight;
     }
     __syncwarp();
     leave_group<kPrecise, kStride>(w, gradients, channels, size, sums + first);
@@ -152,7 +157,8 @@ __device__ __forceinline__ void write_gradients(const RenderBackwardJob& job,
   }
 }
 
-// 16 warps per multiprocessor, of up to 128 registers, half of which hold gradients.
+// 16 warps per multiprocessor, of up to 128 registers, half of which hold gradients; 8 where shared memory
+// holds no more.
 template <int kWarps, bool kPrecise>
 __global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(RenderBackwardJob job) {
   using Shared = FeatureShared<kWarps, kPrecise>;

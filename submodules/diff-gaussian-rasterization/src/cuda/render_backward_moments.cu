@@ -16,11 +16,19 @@ struct MomentsShared {
   GroupRows h[kWarps], w[kWarps];  // dL/d(power) and weight
   unsigned reached[kWarps];        // by each warp: the splats of the batch that it has sums of
 };
+// Blocks of 8 warps that a multiprocessor holds, by its shared memory: that of sm_80 (sm_90 and sm_100 have
+// more); of sm_86, sm_89 and sm_120; of sm_75.
+static_assert(shared_of(3, sizeof(MomentsShared<8>)) <= 164 << 10);
+static_assert(shared_of(2, sizeof(MomentsShared<8>)) <= 100 << 10);
+static_assert(shared_of(1, sizeof(MomentsShared<8>)) <= 64 << 10);
 
 // --- pixels ---
 
 // With weights w_i and per-splat values v_i = sum_c g_c c_i the loss is, to first order, sum_i w_i v_i:
-// `constant` is the part of v that all splats share, `rest` that sum over what is still behind.
+// `constant` is the part of v that all splats share, `rest` that sum over what is still behind. It comes of a
+// difference and errs by some 1e-7 of the whole sum, which power_adjoint() divides by 1 - alpha. Beside the
+// gradient of the same splat, alpha T value, that is small: a splat contributes only where T (1 - alpha) is
+// 1e-4 or more, so that the error is at most 1e-3 of it where `value` is of the size of the sum.
 struct Pixel {
   float transmittance;  // negative: finished
   float g[4];           // red, green, blue, depth
@@ -101,7 +109,7 @@ constexpr float kCentreX = 0.5f * kWarpWidth, kCentreY = 0.5f * kWarpHeight;
 __device__ __forceinline__ Bases load_bases(const Pixel& pixel, GroupRows& rows) {
   const FragmentLane at = fragment_lane();
   const Factors f = factors(at.g);
-  for (int c = 0; c < 4; ++c) rows.at[c][threadIdx.x % kWarp] = pixel.g[c];
+  for (int c = 0; c < 4; ++c) rows.at(c, threadIdx.x % kWarp) = pixel.g[c];
   __syncwarp();
   Bases bases;
   for (int row = 0; row < kWarpHeight; ++row)
@@ -109,7 +117,7 @@ __device__ __forceinline__ Bases load_bases(const Pixel& pixel, GroupRows& rows)
       const int column = at.t + 4 * half;
       const float x = float(column) + 0.5f - kCentreX, y = float(row) + 0.5f - kCentreY;
       bases.at[row][2 * half] = factor(f.first, 1.f, x, y) * factor(f.second, 1.f, x, y);
-      const Split g = split(rows.at[at.g % 4][kWarpWidth * row + column]);
+      const Split g = split(rows.at(at.g % 4, kWarpWidth * row + column));
       bases.at[row][2 * half + 1] = at.g < 4 ? g.high : g.low;
     }
   __syncwarp();
@@ -122,8 +130,8 @@ __device__ __forceinline__ void group_product(const GroupRows& rows, const Bases
   const FragmentLane at = fragment_lane();
 #pragma unroll
   for (int row = 0; row < kWarpHeight; ++row) {
-    const float* left = &rows.at[at.g][kWarpWidth * row + at.t];
-    const Split a = split_both(left[0]), b = split_both(left[4]);
+    const int pixel = kWarpWidth * row + at.t;
+    const Split a = split_both(rows.at(at.g, pixel)), b = split_both(rows.at(at.g, pixel + 4));
     mma(d, bases.at[row], {a.high, b.high});
     mma_low(d, bases.at[row], {a.low, b.low});
   }
@@ -201,8 +209,8 @@ __device__ __forceinline__ void blend_batch(const RenderBackwardJob& job, WarpSp
     for (int i = 0; i < kGroup; ++i) {
       if (i == size) break;
       const PixelTerms terms = blend_backward<kFeatures>(job, group[i], pixels, pixel);
-      h.at[i][lane] = terms.h;
-      w.at[i][lane] = terms.w;
+      h.at(i, lane) = terms.h;
+      w.at(i, lane) = terms.w;
     }
     __syncwarp();
     write_group(h, w, bases, pixels, group, size);
@@ -241,7 +249,7 @@ __device__ __forceinline__ void clear_gradients(const TileLists& lists, const Ti
   }
 }
 
-// 24 warps per multiprocessor, of up to 85 registers.
+// 24 warps per multiprocessor, of up to 85 registers; 16 or 8 where shared memory holds no more.
 template <int kWarps, bool kFeatures>
 __global__ void __launch_bounds__(kWarps* kWarp, 24 / kWarps) moments_backward(RenderBackwardJob job) {
   MomentsShared<kWarps>& shared = block_shared<MomentsShared<kWarps>>();

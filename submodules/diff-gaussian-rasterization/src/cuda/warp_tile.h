@@ -103,8 +103,13 @@ __device__ __forceinline__ bool reaches(const WarpSplat& s, float slope_x, float
   const float across = clamped(slope_x * near_y, left, right), down = clamped(slope_y * near_x, top, bottom);
   const float largest =
       fmaxf(exponent(s, column_exponent(s, near_x), down), exponent(s, column_exponent(s, across), near_y));
-  const float log2_255 = 7.99435344f, slack = 1e-2f;  // against rounding: every pixel is tested on its own
-  return largest >= -(log2_255 + slack);
+  // Slack against rounding, since every pixel is tested on its own: warps of every size must blend the same
+  // splats. The exponent is a small difference of large terms, each evaluation of which errs by up to six
+  // roundings (2^-24) of their sizes. Where these are no numbers, it is none either.
+  const float far_x = fmaxf(fabsf(left), fabsf(right)), far_y = fmaxf(fabsf(top), fabsf(bottom));
+  const float terms = (fabsf(s.xx) * far_x + fabsf(s.xy) * far_y) * far_x + fabsf(s.yy) * far_y * far_y;
+  const float log2_255 = 7.99435344f, slack = 1e-2f + 1e-6f * terms;
+  return is_finite(terms) && largest >= -(log2_255 + slack);
 }
 
 // --- the tile's list ---
