@@ -56,7 +56,8 @@ class SceneArguments:
     strict: bool = False
     """stop at the first image that is cut or damaged; otherwise such images are left out, with a count"""
     depth_units: float | None = None
-    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
+    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000,
+    floats 1)"""
 
     def options(self) -> SceneOptions:
         """How the scene is read. Resolution 0 only concerns training: features need full-size images."""
@@ -106,7 +107,7 @@ class TrainArguments:
 
     def config(self) -> MapConfig:
         """The record that is saved with the map."""
-        source = str(self.scene.source_path.expanduser().resolve())
+        source = str(self.scene.source_path.resolve())
         return MapConfig(source, self.scene.options(), self.preset, training=asdict(self.mapping()))
 
 

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gsplatloc.datasets.parallel import for_each
-from gsplatloc.scene.image_header import HEIF_SUFFIXES, PILLOW_ERRORS, check_complete, damaged, open_image
-from gsplatloc.scene.images import image_files, image_suffixes, unread_files
+from gsplatloc.scene.image_header import (
+    EXIF_IFD,
+    HEIF_SUFFIXES,
+    ORIENTATION,
+    PILLOW_ERRORS,
+    damaged,
+    open_image,
+)
+from gsplatloc.scene.images import decode_upright, image_files, image_suffixes, unread_files
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import writing
@@ -58,11 +65,13 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open_image(photo) as opened:
-            check_complete(photo)
-            upright = ImageOps.exif_transpose(opened)
-            upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-            with writing(target):
-                upright.convert("RGB").save(target, quality=_JPEG_QUALITY, exif=upright.getexif())
+            exif = opened.getexif()
+            exif.get_ifd(EXIF_IFD)  # read now: the file is closed when it is saved
+        exif.pop(ORIENTATION, None)
+        upright = Image.fromarray(decode_upright(photo))
+        upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+        with writing(target):
+            upright.save(target, quality=_JPEG_QUALITY, exif=exif)
     except GSplatLocError:
         raise
     except PILLOW_ERRORS as error:

@@ -8,7 +8,7 @@ from gsplatloc.datasets.download import check_free_space
 from gsplatloc.scene.image_header import exif_focal_mm, image_size
 from gsplatloc.scene.images import image_files
 from gsplatloc.scene.incremental_mapping import largest_model, model_line
-from gsplatloc.utils.colmap import pycolmap
+from gsplatloc.utils.colmap import pycolmap, working_in
 from gsplatloc.utils.console import log
 
 Matching = Literal["auto", "exhaustive", "sequential"]
@@ -44,11 +44,12 @@ def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: M
     database = scratch / "database.db"
     pycolmap.logging.minloglevel = int(pycolmap.logging.FATAL)  # what fails raises an exception as well
     log(f"extracting features of {count} images")
-    extract_features(database, images, options)
-    _match(database, count, options.matching)
-    largest = largest_model(database, images, scratch / "models", count)
-    model.mkdir(parents=True)
-    largest.write_binary(str(model))
+    with working_in(scratch):
+        extract_features(database, images, options)
+        _match(database, count, options.matching)
+        largest = largest_model(database, images, scratch / "models", count)
+        model.mkdir(parents=True)
+        largest.write_binary(str(model))
     log(model_line(largest, count))
 
 

@@ -13,6 +13,7 @@ from gsplatloc.tracking.options import Method, TrackingOptions
 from gsplatloc.tracking.run import TrackingResult
 from gsplatloc.tracking.sequence import read_sequence
 from gsplatloc.utils.console import ProgressBar
+from gsplatloc.utils.io import expanded
 from gsplatloc.utils.locks import output_folder
 
 
@@ -39,9 +40,9 @@ def train(
         output=replace(options.output, quiet=quiet),
     )
     scene_options = SceneOptions(eval=eval)
-    source = Path(scene).expanduser().resolve()
+    source = expanded(scene).resolve()
     config = MapConfig(str(source), scene_options, preset, training=asdict(options))
-    with output_folder(Path(output).expanduser()) as folder:
+    with output_folder(expanded(output)) as folder:
         return mapping.train(read_scene(source, scene_options), folder, options, config)
 
 
@@ -53,8 +54,8 @@ def track(
     Raises `GSplatLocError` for an unreadable sequence. More options: `gsplatloc.tracking.run.track`.
     """
     options = TrackingOptions(method)
-    with output_folder(Path(output).expanduser()) as folder:
-        frames = read_sequence(Path(sequence).expanduser(), SceneOptions(resolution=1))
+    with output_folder(expanded(output)) as folder:
+        frames = read_sequence(expanded(sequence), SceneOptions(resolution=1))
         with ProgressBar(len(frames.views), "tracking", quiet=quiet) as bar:
             result = tracking.track(frames, options, bar.advance)
         tracking.write_result(folder, frames, options, result)

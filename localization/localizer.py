@@ -35,6 +35,7 @@ from gsplatloc.scene.map_config import longest_side, map_extractor, typical_foca
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import expanded
 from gsplatloc.utils.process import after_fork
 from gsplatloc.utils.registry import check_settings
 
@@ -128,7 +129,7 @@ class Localizer:
         Only those parts of the map are read that the chosen stages need. Raises `GSplatLocError` for unknown
         stages, settings of no method, and where the map lacks what the stages need.
         """
-        options, map_dir = options or LocalizerOptions(), Path(map_dir).expanduser()
+        options, map_dir = options or LocalizerOptions(), expanded(map_dir)
         names = options.refinements()
         check_settings(options.settings, INITIAL_POSES, REFINERS)
         device = rendering_device(options.device, quiet=options.quiet)

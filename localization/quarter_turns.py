@@ -20,7 +20,7 @@ _TURN = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype
 
 def turn_image(image: np.ndarray, quarters: int) -> np.ndarray:
     """An image [H, W, 3] turned counterclockwise."""
-    return np.ascontiguousarray(np.rot90(image, quarters))
+    return np.rot90(image, quarters).copy()  # also of one pixel, whose strides stay negative otherwise
 
 
 def turn_known(camera: Camera | CameraPrior, quarters: int) -> Camera | CameraPrior:

@@ -21,6 +21,7 @@ from gsplatloc.utils.io import utf8_path
 # 35 mm film that makers compute from the width or from the diagonal of the sensor (4 %).
 EXIF_FOCAL_SIGMA = 0.03
 _DIAGONAL_OF_35MM = math.hypot(36.0, 24.0)  # millimetres; as COLMAP has it, which does not read .heic
+FOCAL_RANGE = (0.2, 20.0)  # of lenses, relative to the longer side of the image
 _CHANNELS = ((), (1,), (3,), (4,))
 _ROUNDING = 1e-3  # beyond 0 and 1: resampled floats overshoot
 
@@ -100,6 +101,8 @@ def as_rgb(image: object) -> np.ndarray:
     if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or image.shape[2:] not in _CHANNELS:
         found = list(image.shape) if isinstance(image, np.ndarray) else type(image).__name__
         raise GSplatLocError(f"expected a path, or an image [H, W] or [H, W, 3], found {found}: convert it")
+    if not image.size:
+        raise GSplatLocError(f"expected an image with pixels, found one of {list(image.shape)}: check it")
     pixels = _eight_bits(image[..., None] if image.ndim == 2 else image)
     if pixels.shape[2] == 4:
         pixels = np.rint(pixels[..., :3] * (pixels[..., 3:] / 255)).astype(np.uint8)
@@ -162,10 +165,15 @@ def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera |
 
 
 def exif_focal(path: Path) -> float | None:
-    """The focal length in an image's EXIF data, pixels; None if it has none."""
+    """The focal length in an image's EXIF data, pixels; None if it has none, or one that no lens has."""
+    focal = _stated_focal(path)
+    low, high = FOCAL_RANGE
+    return focal if focal is not None and low < focal / max(image_size(path)) < high else None
+
+
+def _stated_focal(path: Path) -> float | None:
     if path.suffix.lower() in HEIF_SUFFIXES:
-        focal = exif_focal_35mm(path) / _DIAGONAL_OF_35MM * math.hypot(*image_size(path))
-        return focal or None
+        return exif_focal_35mm(path) / _DIAGONAL_OF_35MM * math.hypot(*image_size(path))
     try:
         with utf8_path(path) as readable:
             camera = pycolmap.infer_camera_from_image(readable)

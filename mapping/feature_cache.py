@@ -70,7 +70,8 @@ class FeatureCache:
         if view.name not in self._paths:
             image = view.load_image()
             path = self._folder / f"{self._key(image)}.safetensors"
-            if not _readable(path):
+            dense_size = self.extractor.dense_size(image.shape[1], image.shape[0])
+            if not _readable(path, (self.extractor.channels, *dense_size)):
                 self._write(path, self.extractor.extract(image))
             self._paths[view.name] = path
         return self._paths[view.name]
@@ -134,13 +135,13 @@ def _unmasked(view: NamedImage, keypoints: Keypoints) -> Keypoints:
     )
 
 
-def _readable(path: Path) -> bool:
-    """Whether an entry is there and complete; damaged entries are computed again."""
+def _readable(path: Path, dense: tuple[int, ...]) -> bool:
+    """Whether an entry, with a dense map of this shape, is there and complete; others are computed again."""
     try:
         with safe_open(path, framework="pt") as file:
             entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict
             kinds = {name: (entry.get_dtype(), len(entry.get_shape())) for name, entry in entries.items()}
             counts = {tuple(entries[name].get_shape())[0] for name in ("xy", "descriptors", "scores")}
-            return kinds == _KINDS and len(counts) == 1
+            return kinds == _KINDS and len(counts) == 1 and tuple(entries["dense"].get_shape()) == dense
     except (OSError, SafetensorError, KeyError, IndexError, ValueError):
         return False

@@ -26,6 +26,10 @@ _DEPTH_SAMPLES = 4_000_000  # depth pixels used, over all views
 _RANDOM_POINTS = 20_000  # spread over the views' frustums where no other points are known
 _MAX_DEPTH_STEP = 0.05  # relative, to a neighbouring pixel; more is an occlusion edge, where depths mix
 
+_SEEN_VIEWS = 100  # in which the scene's points are looked for
+_LEAST_SEEN = 0.1  # share of the points
+_MANY_POINTS = 100  # fewer decide nothing: tracks are more
+
 _SCALE_VIEWS = 20  # in which measured depth is compared with tracks
 _SCALE_OBSERVATIONS = 30  # least number of comparisons
 _SCALE_TOLERANCE = 1.5  # factor; sensors are off by a few percent, other units by 4 and more
@@ -74,7 +78,8 @@ def initial_points(
     if kind in ("auto", "depth") and has_depth:
         clouds.append(points_from_depth(views))
     if kind in ("auto", "points") and scene.points is not None:
-        clouds.append(scene.points)
+        check = kind == "auto" and len(scene.points) >= _MANY_POINTS
+        clouds.append(_seen_points(scene.points, views) if check else scene.points)
     found = _merged(clouds)
     if kind == "tracks" or (kind == "auto" and not has_depth):
         tracks = make_tracks()  # landmarks need them, too
@@ -83,6 +88,27 @@ def initial_points(
     if len(found) == 0:
         found = random_points(views, min(_RANDOM_POINTS, options.init_max_points), generator)
     return thinned(found, options.init_max_points)
+
+
+def _seen_points(points: SparsePoints, views: Sequence[View]) -> SparsePoints:
+    """The points of a scene; none, with a warning, if the views see hardly any: they are of another world."""
+    seen = np.zeros(len(points), bool)
+    for view in views[:: max(1, math.ceil(len(views) / _SEEN_VIEWS))]:
+        local = (
+            torch.from_numpy(points.positions) @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
+        )
+        inside = (local[:, 2:] > 0) & (local[:, :2] / local[:, 2:] * view.camera.fx).abs().lt(
+            max(view.camera.width, view.camera.height)
+        )
+        seen |= inside.all(1).numpy()
+    if seen.mean() >= _LEAST_SEEN:
+        return points
+    log(
+        f"warning: the images see {seen.sum()} of the {len(points)} points of the scene's point cloud, which"
+        " is left out: its coordinates seem to be other ones than those of the poses",
+        stream=sys.stderr,
+    )
+    return SparsePoints(points.positions[:0], points.colors[:0])
 
 
 def gaussians_from_points(
@@ -158,7 +184,7 @@ def warn_of_scale(views: Sequence[View], scale: float, measured: str, reference:
     if 1 / _SCALE_TOLERANCE < scale < _SCALE_TOLERANCE:
         return
     loaders = (view.load_depth for view in views if isinstance(view.load_depth, DepthLoader))
-    used = next((loader.units_per_metre for loader in loaders), DEPTH_UNITS_PER_METRE)
+    used = next((loader.units() for loader in loaders), DEPTH_UNITS_PER_METRE)
     log(
         f"warning: {measured} is {scale:.3g} times {reference}: the depth images seem to have"
         f" {used * scale:.4g} units per unit of the poses, not {used:.4g}; see --depth_units",

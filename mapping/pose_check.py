@@ -30,11 +30,12 @@ from gsplatloc.utils import se3
 
 _FEW_TRACKS = 20  # per view; scenes with right poses and textured images have 100 and more
 _OFFSETS = (1, 2, 4, 8)  # between the views of a pair: in the order of names, neighbours often overlap
-_PAIRS = 120  # compared at most
+_PAIRS, _FEWER_PAIRS = 120, 40  # compared at most, with few and with many tracks
 _MIN_INLIERS = 40  # of the relative pose of a pair: it sees the same place
 _MIN_PAIRS = 2
 _AGREEING = 0.5  # share of these inliers that fits right poses
 _CONTRADICTING = 0.25  # and wrong ones: the epipolar lines of some pass near by chance
+_NO_BASELINE = 1e-9  # between two cameras at the same place
 _MIN_SINE = 0.01  # of the angle between two rays that tells on which side of the cameras they meet
 
 
@@ -48,11 +49,21 @@ class _Pair:
     xy_b: np.ndarray  # [K, 2] pixels
 
 
-def contradiction(scene: Scene, keypoints: Sequence[Keypoints], tracks: Tracks) -> str | None:
-    """What is wrong with the poses of a scene from which few tracks result; None if nothing seems to be."""
-    if len(tracks) >= _FEW_TRACKS * len(scene.train):
-        return None
-    pairs = _pairs(scene.train, keypoints)
+@dataclass(frozen=True)
+class Contradiction:
+    """What is wrong with the poses of a scene."""
+
+    text: str
+    certain: bool  # otherwise the poses may also be inaccurate, by some of the distance between the cameras
+
+
+def contradiction(scene: Scene, keypoints: Sequence[Keypoints], tracks: Tracks) -> Contradiction | None:
+    """What is wrong with the poses of a scene; None if nothing seems to be.
+
+    Wrong poses of cameras that stand close to each other may give many tracks, too.
+    """
+    few = len(tracks) < _FEW_TRACKS * len(scene.train)
+    pairs = _pairs(scene.train, keypoints, _PAIRS if few else _FEWER_PAIRS)
     share = _agreement(pairs, lambda pose: pose)
     if len(pairs) < _MIN_PAIRS or share >= _CONTRADICTING:
         return None
@@ -64,8 +75,10 @@ def contradiction(scene: Scene, keypoints: Sequence[Keypoints], tracks: Tracks) 
         f" {len(pairs)} pairs of images"
     )
     if fits[best] >= _AGREEING:
-        return f"{found}: {fits[best]:.0%} fit if the poses are {best}, so convert the poses"
-    return f"{found}: check this convention, that the poses are of these images, and the focal length"
+        text = f"{found}: {fits[best]:.0%} fit if the poses are {best}, so convert the poses"
+        return Contradiction(text, certain=True)
+    text = f"{found}: check this convention, that the poses are of these images, and the focal length"
+    return Contradiction(text, certain=few)
 
 
 def _agreement(pairs: Sequence[_Pair], reread: Callable[[Tensor], Tensor]) -> float:
@@ -76,21 +89,25 @@ def _agreement(pairs: Sequence[_Pair], reread: Callable[[Tensor], Tensor]) -> fl
 def _share(pair: _Pair, reread: Callable[[Tensor], Tensor]) -> float:
     """Share of the matches that are near their epipolar lines and in front of both cameras."""
     a, b = (view.with_pose(reread(view.cam_from_world)) for view in (pair.a, pair.b))
-    near = epipolar_distances(a, b, pair.xy_a, pair.xy_b) < MAX_EPIPOLAR_PX * pixel_scale([a, b])
+    limit = MAX_EPIPOLAR_PX * pixel_scale([a, b])
     b_from_a = b.cam_from_world @ se3.inverse(a.cam_from_world)
-    ones = torch.ones(len(near), dtype=torch.float64)
+    ones = torch.ones(len(pair.xy_a), dtype=torch.float64)
     rays_a, rays_b = (
         view.camera.unproject(torch.from_numpy(xy), ones) for view, xy in ((a, pair.xy_a), (b, pair.xy_b))
     )
+    if b_from_a[:3, 3].norm() < _NO_BASELINE:  # no epipolar lines: every point is where the rotation moves it
+        moved = b.camera.project(rays_a @ b_from_a[:3, :3].T) - torch.from_numpy(pair.xy_b)
+        return float((moved.norm(dim=1) < limit).double().mean())
+    near = epipolar_distances(a, b, pair.xy_a, pair.xy_b) < limit
     depth_a, sine = triangulated_depth(b_from_a, rays_a, rays_b)
     depth_b, _ = triangulated_depth(se3.inverse(b_from_a), rays_b, rays_a)
     behind = ((depth_a < 0) | (depth_b < 0)) & (sine > _MIN_SINE)
     return float((near & ~behind.numpy()).mean())
 
 
-def _pairs(views: Sequence[View], keypoints: Sequence[Keypoints]) -> list[_Pair]:
+def _pairs(views: Sequence[View], keypoints: Sequence[Keypoints], most: int) -> list[_Pair]:
     index = [(i, i + offset) for i in range(len(views)) for offset in _OFFSETS if i + offset < len(views)]
-    stride = max(1, -(-len(index) // _PAIRS))
+    stride = max(1, -(-len(index) // most))
     found = (_pair(views[a], views[b], keypoints[a], keypoints[b]) for a, b in index[::stride])
     return [pair for pair in found if pair is not None]
 

@@ -22,6 +22,7 @@ from gsplatloc.mapping.evaluation import ImageQuality, quality_line
 from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
 from gsplatloc.mapping.frames import FrameLoader
 from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
+from gsplatloc.mapping.mask_check import check_masks
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
 from gsplatloc.mapping.pose_check import contradiction
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
@@ -207,6 +208,7 @@ def train(
     extractor = extractor or make_extractor(options.descriptors.extractor, device, options.descriptors.top_k)
     mapper = Mapper(scene, output, options, extractor, device, config.scene.white_background)
     clock = Clock()
+    check_masks(scene.train)
     mapper.cache.prepare(scene.train, options.output.quiet)
     clock.lap("features")
     _check_poses(scene, mapper)
@@ -243,9 +245,9 @@ def _check_poses(scene: Scene, mapper: Mapper) -> None:
     found = contradiction(scene, CachedKeypoints(mapper.cache, scene.train), mapper.tracks)
     if found is None:
         return
-    if mapper.options.initialization.check_poses:
-        raise GSplatLocError(f"{found}; --no_check_poses maps the scene all the same")
-    log(f"warning: {found}", stream=sys.stderr)
+    if found.certain and mapper.options.initialization.check_poses:
+        raise GSplatLocError(f"{found.text}; --no_check_poses maps the scene all the same")
+    log(f"warning: {found.text}", stream=sys.stderr)
 
 
 def _complete(mapper: Mapper, trainer: Trainer, clock: Clock) -> int:

@@ -51,12 +51,16 @@ def read_model(folder: Path) -> ColmapModel:
     cameras, images = folder / f"cameras{suffix}", folder / f"images{suffix}"
     camera_models = _binary_cameras(cameras) if binary else _text_cameras(cameras)
     found = read_images(folder)
+    used: dict[int, CameraModel] = {}
     for image in found:
         if image.camera_id not in camera_models:
             raise _broken(
                 images, f"image {image.name} of camera {image.camera_id}, which {cameras.name} lacks"
             )
-    return ColmapModel(camera_models, found, read_model_points(folder))
+        used[image.camera_id] = camera_models[image.camera_id]
+    for model in used.values():
+        _check_camera(model, cameras)
+    return ColmapModel(used, found, read_model_points(folder))
 
 
 def read_images(folder: Path) -> list[ColmapImage]:
@@ -130,7 +134,7 @@ def _binary_cameras(path: Path) -> dict[int, CameraModel]:
         camera_id, model, width, height = reader.take("<IiQQ")
         name = _model_name(model, path)
         params = reader.take(f"<{_param_count(name)}d")
-        found[camera_id] = _camera_model(name, width, height, params, path)
+        found[camera_id] = CameraModel(name, width, height, tuple(params))
     reader.finish()
     return found
 
@@ -169,7 +173,7 @@ def _text_cameras(path: Path) -> dict[int, CameraModel]:
             raise _broken(path, f"{' '.join(words)} in {where}")
         camera_id, width, height = (_parsed(int, words[i], where) for i in (0, 2, 3))
         params = [_parsed(float, word, where) for word in words[4:]]
-        found[camera_id] = _camera_model(name, width, height, params, path)
+        found[camera_id] = CameraModel(name, width, height, tuple(params))
     return found
 
 
@@ -249,14 +253,14 @@ def _param_count(model: str) -> int:
     return len(pycolmap.Camera.create_from_model_name(1, model, 1.0, 2, 2).params)
 
 
-def _camera_model(name: str, width: int, height: int, params: Sequence[float], path: Path) -> CameraModel:
-    model = CameraModel(name, width, height, tuple(params))
+def _check_camera(model: CameraModel, path: Path) -> None:
+    """Raise `GSplatLocError` for a camera that no image can have, in the file `path`."""
+    width, height, params = model.width, model.height, model.params
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and np.isfinite(params).all()):
         raise _broken(path, f"a camera of {width}x{height} pixels with parameters {list(params)}")
     focal_lengths = [params[index] for index in model.colmap().focal_length_idxs()]
     if not focal_lengths or min(focal_lengths) <= 0:  # an equirectangular image has none
-        raise _broken(path, f"{name} with parameters {list(params)}")
-    return model
+        raise _broken(path, f"{model.name} with parameters {list(params)}")
 
 
 def _matrix(numbers: Sequence[float]) -> np.ndarray:

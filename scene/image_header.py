@@ -21,13 +21,15 @@ MAX_PIXELS = 2**30  # OpenCV decodes no larger image
 _PLAUSIBLE_PIXELS = 2**24  # smaller images are decoded however few bytes the file has
 _MAX_COMPRESSION = 1032  # decoded bytes per stored byte: deflate cannot reach more
 _LOSSLESS_RATIO_FORMATS = frozenset({"PNG", "TIFF", "JPEG", "BMP"})  # none of them compresses further
-_ORIENTATION = 0x0112  # EXIF's tags
-_EXIF_IFD, _FOCAL_LENGTH, _FOCAL_LENGTH_35MM = 0x8769, 0x920A, 0xA405
+ORIENTATION = 0x0112  # EXIF's tags
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
+EXIF_IFD, _FOCAL_LENGTH, _FOCAL_LENGTH_35MM = 0x8769, 0x920A, 0xA405
 # What Pillow raises for damaged files, which depends on the format.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
                   EOFError, struct.error, RuntimeError, AttributeError)  # fmt: skip
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # phones' photos, which the package pillow-heif reads
 _TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
+_HOLE = bytes(1024)  # compressed data of a photo has no such run
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
 
 
@@ -84,14 +86,21 @@ def check_readable(path: Path) -> None:
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) as stored, from the header alone. EXIF rotation is ignored, as calibrations do."""
     with open_image(path) as image:
-        return image.size
+        return stored_size(image)
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) as stored. Pillow exchanges those of a TIFF that is rotated by 90 degrees."""
+    if image.format == "TIFF":
+        return int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_HEIGHT])  # type: ignore[attr-defined]
+    return image.size
 
 
 def exif_orientation(path: Path) -> int:
     """EXIF's orientation, 1 to 8; 1 if the image has none or a damaged one."""
     with open_image(path) as image:
         try:
-            return int(image.getexif().get(_ORIENTATION, 1))
+            return int(image.getexif().get(ORIENTATION, 1))
         except PILLOW_ERRORS:
             return 1
 
@@ -109,7 +118,7 @@ def exif_focal_mm(path: Path) -> float:
 def _exif_number(path: Path, tag: int) -> float:
     with open_image(path) as image:
         try:
-            return float(image.getexif().get_ifd(_EXIF_IFD).get(tag) or 0)
+            return float(image.getexif().get_ifd(EXIF_IFD).get(tag) or 0)
         except (*PILLOW_ERRORS, ZeroDivisionError):
             return 0.0
 
@@ -150,7 +159,8 @@ def is_complete(file: BinaryIO) -> bool:
         file.seek(max(0, size - _TAIL))
         return b"IEND" in file.read() or _contains(file, 8, b"IEND")
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
-        return size >= 8 + int.from_bytes(start[4:8], "little")
+        file.seek(0)
+        return size >= 8 + int.from_bytes(start[4:8], "little") and not _webp_has_hole(file.read())
     if start[:2] == b"BM":
         return size >= int.from_bytes(start[2:6], "little")
     return size > 0
@@ -175,6 +185,18 @@ def _jpeg_has_end(file: BinaryIO, size: int) -> bool:
     tail = max(position, size - _TAIL)
     file.seek(tail)
     return b"\xff\xd9" in file.read() or _contains(file, position, b"\xff\xd9")
+
+
+def _webp_has_hole(data: bytes) -> bool:
+    """Whether the compressed data has a long run of zeros, as files of interrupted downloads have."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, position)
+        position += 8
+        if kind in (b"VP8 ", b"VP8L") and data.find(_HOLE, position, position + size) >= 0:
+            return True
+        position += size + size % 2
+    return False
 
 
 def _contains(file: BinaryIO, start: int, marker: bytes) -> bool:

@@ -43,6 +43,7 @@ _UPRIGHT = {
 DEPTH_UNITS_PER_METRE = 1000.0  # 16-bit depth in millimetres, as Kinect and 7-Scenes store it
 ASPECT_TOLERANCE = 0.01  # relative; rounding of images_4 changes it by less, rotation by far more
 _TINY_COEFFICIENT = 1e-7  # moves no pixel, and is not zero
+_TIFF_STARTS = (b"II", b"MM")
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
 _ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
@@ -146,7 +147,10 @@ class ImageLoader:
 
 @dataclass(frozen=True)
 class MaskLoader:
-    """Decodes the mask of one image, pixel for pixel with it: [H, W] bool, False (0) where it is not used."""
+    """Decodes the mask of one image, pixel for pixel with it: [H, W] bool, False where it is not used.
+
+    That is where it is black or, in a mask with transparency, transparent.
+    """
 
     path: Path
     camera_model: CameraModel  # of the image that the mask belongs to
@@ -154,8 +158,11 @@ class MaskLoader:
     height: int
 
     def __call__(self) -> np.ndarray:
-        stored = _read(self.path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-        return _registered(stored, self.path, self.camera_model, self.width, self.height) > 0
+        stored = _read(self.path, cv2.IMREAD_UNCHANGED)
+        if stored.shape[2:] in ((2,), (4,)):
+            stored = np.where(stored[..., -1:] > 0, stored[..., :-1], 0)
+        used = np.asarray(np.atleast_3d(stored).any(2), np.uint8)
+        return _registered(used, self.path, self.camera_model, self.width, self.height) > 0
 
 
 @dataclass(frozen=True)
@@ -168,9 +175,14 @@ class DepthLoader:
     height: int
     units_per_metre: float = DEPTH_UNITS_PER_METRE
     mask: MaskLoader | None = None
+    float_units: float = 1.0  # per metre, of files of floats
+
+    def units(self) -> float:
+        """The units per metre of this file's kind."""
+        return self.float_units if _stored_depth(self.path).dtype.kind == "f" else self.units_per_metre
 
     def __call__(self) -> np.ndarray:
-        depth = decode_depth(self.path, self.units_per_metre)
+        depth = decode_depth(self.path, self.units_per_metre, self.float_units)
         depth = _registered(depth, self.path, self.camera_model, self.width, self.height)
         return depth if self.mask is None else np.where(self.mask(), depth, np.float32(0))
 
@@ -262,14 +274,16 @@ def decode_upright(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1] if flip_columns else image)
 
 
-def decode_depth(path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE) -> np.ndarray:
+def decode_depth(
+    path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE, float_units: float = 1.0
+) -> np.ndarray:
     """A depth map -> [H, W] float32 metres, 0 where there is no measurement (0, 65535 and not finite).
 
-    Images and arrays (.npy) of 16-bit integers have `units_per_metre`, arrays of floats are in metres.
+    Images and arrays (.npy) of 16-bit integers have `units_per_metre`, those of floats `float_units`.
     """
-    stored = _read_array(path) if path.suffix.lower() == ".npy" else _read(path, cv2.IMREAD_UNCHANGED)
+    stored = _stored_depth(path)
     if stored.ndim == 2 and stored.dtype.kind == "f":
-        metres = stored.astype(np.float32)
+        metres = stored.astype(np.float32) / np.float32(float_units)
         return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
     if stored.ndim != 2 or stored.dtype != np.uint16:
         raise GSplatLocError(
@@ -277,6 +291,10 @@ def decode_depth(path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE) -> 
             " remove the depth folder or rewrite it"
         )
     return np.where(stored == _INVALID_DEPTH, 0, stored).astype(np.float32) / np.float32(units_per_metre)
+
+
+def _stored_depth(path: Path) -> np.ndarray:
+    return _read_array(path) if path.suffix.lower() == ".npy" else _read(path, cv2.IMREAD_UNCHANGED)
 
 
 def resize_rgb(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -314,7 +332,20 @@ def _read(path: Path, flags: int) -> np.ndarray:
         raise damaged(path, "none that can be decoded")
     if data[:2] == JPEG_START and not scan_is_whole(data, image):
         raise damaged(path, "one that was cut short")
-    return image
+    return _tiff_as_stored(image, path) if data[:2] in _TIFF_STARTS else image
+
+
+def _tiff_as_stored(image: np.ndarray, path: Path) -> np.ndarray:
+    """A TIFF that OpenCV decoded: without the rotation that it always applies, and without its leniency."""
+    with open_image(path) as opened:
+        try:
+            opened.load()
+        except PILLOW_ERRORS as error:
+            raise damaged(path, str(error)) from None
+    transpose, flip_rows, flip_columns = _upright_steps(path)
+    image = image[:, ::-1] if flip_columns else image
+    image = image[::-1] if flip_rows else image
+    return np.ascontiguousarray(image.swapaxes(0, 1) if transpose else image)
 
 
 def _read_heif(path: Path) -> np.ndarray:

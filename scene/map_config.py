@@ -67,7 +67,7 @@ def read_config(map_dir: Path | str) -> MapConfig:
         _check_types(config)
         _check_types(config.scene)
         return config
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GSplatLocError(
             f"expected a map's settings in {path}, found {quoted(error)}: train this map anew"
         ) from None

@@ -16,6 +16,7 @@ from gsplatloc.scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_fram
 from gsplatloc.scene.trajectory import Trajectory, associate
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import expanded
 
 Split = Literal["all", "train", "test"]
 FRAME_RATE = 30.0  # Hz, where a layout gives no time
@@ -53,7 +54,7 @@ def read_sequence(
     frame is that of the ground truth. Images of other layouts are sorted by name, with timestamps 1/30 s
     apart.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     options = options or SceneOptions()
     if TumRgbdReader().matches(path):
         tally = Tally()

@@ -1,21 +1,32 @@
 """Output of the commands: progress bars, log lines, one-line errors and exit codes."""
 
 import errno
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn, TextIO, TypeVar
 
 from tqdm import tqdm
 
 from gsplatloc.utils import signals
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 Item = TypeVar("Item")
 
 # Errors of the operating system that a user can correct: permissions, space, a file instead of a folder.
 _USER_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
-                errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # fmt: skip
+                errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE}  # fmt: skip
+_MEMORY_TEXTS = (
+    "allocate memory",
+    "out of memory",
+    "Insufficient memory",
+    "failed to map segment",
+    "bad_alloc",
+)
+_STDERR = 2  # file descriptor
 EXIT_USER_ERROR = 1  # an error that the user can correct
 EXIT_USAGE = 2  # wrong flags; tyro's exit code, too
 
@@ -26,11 +37,28 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     Argument parsing itself exits with 2 for wrong usage; a signal ends the command with 128 + its number.
     Any other exception is a bug with a traceback.
     """
+    _prepare_streams()
     with signals.ending_signals():
         code = _exit_code(main)
         if code and signals.was_received():
             signals.leave(code)
     sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Make stdout and stderr take any text, also where they are closed or their encoding is ASCII.
+
+    A file that is opened later must not get the number of a closed stream, to which native code writes.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _exit_code(main: Callable[[], None]) -> int:
@@ -51,8 +79,18 @@ def _exit_code(main: Callable[[], None]) -> int:
             return EXIT_USER_ERROR
         if isinstance(error, OSError) and error.errno in _USER_ERRNOS:
             return _failed(f"error: {error.strerror}: {error.filename or 'check the disk'}")
+        if _is_out_of_memory(error):
+            return _failed(
+                f"error: expected enough memory, found that it ran out ({quoted(error) or 'MemoryError'}):"
+                " close other programs, or use smaller or fewer images"
+            )
         raise
     return 0
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory could not be allocated, as Python, torch, OpenCV and the system's loader report it."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _MEMORY_TEXTS)
 
 
 def _failed(line: str, code: int = EXIT_USER_ERROR) -> int:

@@ -48,6 +48,14 @@ def _safe_part(part: str) -> str:
     return "" if set(part) <= {"."} else part
 
 
+def expanded(path: Path | str) -> Path:
+    """`path` with a home folder in place of `~` or `~user`; raises `GSplatLocError` if there is none."""
+    text = os.path.expanduser(path)
+    if text.startswith("~") and not os.path.lexists(text):
+        raise GSplatLocError(f"expected a home folder for {quoted(path)}, found none: pass the whole path")
+    return Path(text)
+
+
 @contextmanager
 def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; renamed to `path` if the body succeeds, deleted otherwise.

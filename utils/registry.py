@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import expanded
 
 Member = TypeVar("Member")
 PLUGIN_GROUP = "gsplatloc.plugins"  # entry points: modules that register members when they are imported
@@ -193,7 +194,7 @@ def import_plugin(text: str) -> None:
     """
     with _import_of(text, f"install what it needs, or remove it from {PLUGIN_VARIABLE}"):
         if text.endswith(".py"):
-            _import_file(Path(text).expanduser().resolve())
+            _import_file(expanded(text).resolve())
             return
         try:
             importlib.import_module(text)

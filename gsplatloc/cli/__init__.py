@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import NoReturn
 
 from gsplatloc.utils.console import EXIT_USAGE, run_script
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import expanded
 from gsplatloc.utils.waiting import adapt_to_load
 
 # name -> (module with a `main()`, one line of help). A command is one new module and one line here.
@@ -54,10 +56,22 @@ def run(module: str) -> NoReturn:
     def main() -> None:
         # First of all, while no thread of another library exists that could receive a signal meanwhile.
         import_module("gsplatloc.utils.colmap")
+        sys.argv[1:] = [_with_home(word) for word in sys.argv[1:]]
         import_module(module).main()
 
     adapt_to_load()
     run_script(main)
+
+
+def _with_home(word: str) -> str:
+    """A word of the command line with the home folder for `~`, which shells leave in `--flag=~/folder`.
+
+    Raises `GSplatLocError` for an empty value, as of an unset variable: it would be the current folder.
+    """
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "=", word)
+    if equals and not value:
+        raise GSplatLocError(f"expected a value for {flag or 'each option'}, found an empty one: pass it")
+    return word.removesuffix(value) + str(expanded(value)) if value.startswith("~") else word
 
 
 def usage(program: str, commands: dict[str, tuple[str, str]]) -> str:

@@ -36,8 +36,8 @@ _PICTURE = "first_look.png"
 
 def main() -> None:
     arguments = parse_map_arguments()
-    with output_folder(arguments.model_path.expanduser()) as output:
-        map_source(arguments, arguments.source.expanduser(), output)
+    with output_folder(arguments.model_path) as output:
+        map_source(arguments, arguments.source, output)
 
 
 def map_source(arguments: MapArguments, source: Path, output: Path) -> None:

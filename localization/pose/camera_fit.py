@@ -18,6 +18,7 @@ from torch import Tensor
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.covariance import Grid, GridSums, jackknife, symmetric_inverse
 from gsplatloc.localization.pose.reprojection import Linear, Observations, inlier_threshold_px
+from gsplatloc.localization.queries import FOCAL_RANGE
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import robust, se3
 
@@ -44,7 +45,6 @@ _ITERATIONS = 8  # of Levenberg-Marquardt per pass
 _CONVERGED = 1e-3  # of the noise: motion of the pixels by a step
 _WORTH_TRYING = 0.2  # share of the needed gain that the quadratic approximation must promise
 _REACH = 6.0  # inlier thresholds: matches farther off at the start are wrong
-_FOCAL_RANGE = (0.2, 20.0)  # relative to the longer side of the image
 _CENTER_RANGE = (-2.0, 3.0)  # relative to the sides: the middle of the photo that a part was cut out of
 
 
@@ -140,7 +140,7 @@ def _noise(errors: np.ndarray, limit: float) -> float:
 def _plausible(fit: CameraFit) -> bool:
     """Whether a lens could be so: its focal length, its centre, and no fold within the image."""
     camera = fit.camera
-    low, high = _FOCAL_RANGE
+    low, high = FOCAL_RANGE
     inside = all(
         _CENTER_RANGE[0] * side < center < _CENTER_RANGE[1] * side
         for center, side in ((camera.cx, camera.width), (camera.cy, camera.height))

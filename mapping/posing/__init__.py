@@ -29,6 +29,7 @@ from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similariti
 from gsplatloc.mapping.posing.tracks import refine_tracks
 from gsplatloc.mapping.triangulation import MIN_SIMILARITY, quiet_pycolmap
 from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, model_line
+from gsplatloc.utils.colmap import working_in
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -58,15 +59,15 @@ def pose_images(
     cache = FeatureCache(work / "features", extractor)
     cache.prepare(photos, options.quiet)
     database = work / f"matches-{_key(photos, extractor, options)}.db"
-    with quiet_pycolmap():
+    with quiet_pycolmap(), working_in(work):
         _match(photos, images, database, cache, options)
         shutil.rmtree(work / "models", ignore_errors=True)  # of a run that was stopped
         largest = largest_model(database, images, work / "models", len(photos), options.quiet)
         refine_tracks(largest, images, options.quiet)
+        finished = work / "models" / "largest"
+        finished.mkdir()
+        largest.write_binary(str(finished))
     log(model_line(largest, len(photos)), options.quiet)
-    finished = work / "models" / "largest"
-    finished.mkdir()
-    largest.write_binary(str(finished))
     model.parent.mkdir(parents=True, exist_ok=True)
     finished.rename(model)
 

@@ -119,6 +119,8 @@ def _base_colours(vertices: np.ndarray, assumed: list[str]) -> np.ndarray:
     names = vertices.dtype.names or ()
     if "f_dc_0" in names:
         found = columns(vertices, "f_dc_")
+        if found.shape[1] == 2:
+            raise GSplatLocError("expected f_dc_0 to f_dc_2 in a splat, found 2 of them: export it again")
         return np.repeat(found, 3, 1) if found.shape[1] == 1 else found[:, :3]
     for channels in (("red", "green", "blue"), ("r", "g", "b")):
         if set(channels) <= set(names):

@@ -12,6 +12,7 @@ from typing import Protocol
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import expanded
 from gsplatloc.utils.registry import Registry
 
 
@@ -35,7 +36,7 @@ READERS = Registry[Reader]("scene reader", __name__, has_options=False)
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     """Read the scene in the folder `path` with the first of `READERS` that matches it."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not os.path.isdir(path):
         raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
     reader = _reader_of(path)

@@ -5,12 +5,13 @@ with the most images is read.
 """
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, View
 from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
 from gsplatloc.scene.images import image_files, unread_files
 from gsplatloc.scene.readers import READERS
+from gsplatloc.scene.readers.image_finder import file_on_disk
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
@@ -72,33 +73,49 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
     if not os.path.isdir(folder):
         raise GSplatLocError(f"expected the images in {folder}, found no such folder: name it with --images")
     tally.found += len(model.images)
-    views = []
+    listed = {folder / image.name.replace("\\", "/") for image in model.images}
+    views: list[View] = []
+    used: set[Path] = set()
     for image in model.images:
         name = image.name.replace("\\", "/")  # of COLMAP for Windows
-        image_path = folder / name
+        image_path = file_on_disk(folder / name)
         cam_from_world = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name}")
         if cam_from_world is None:
             tally.leave_out("their poses are not finite")
-        elif not os.path.isfile(image_path):
+        elif image_path is None or (image_path != folder / name and image_path in listed | used):
             tally.leave_out(f"not in {folder}")
         else:
             with tally.damaged(image_path, options):
                 camera_model = model.camera_models[image.camera_id]
-                mask = path / "masks" / f"{name}.png"  # as COLMAP names it
-                mask_path = mask if os.path.isfile(mask) else None
+                mask = _mask_of(path / "masks", name)
                 views.append(
-                    make_view(name, image_path, camera_model, cam_from_world, options, mask_path=mask_path)
+                    make_view(name, image_path, camera_model, cam_from_world, options, mask_path=mask)
                 )
-    _note_unposed(folder, {image.name.replace("\\", "/") for image in model.images}, tally)
+                used.add(image_path)
+    _note_unposed(folder, listed | used, tally)
+    _note_unmasked(path / "masks", views, tally)
     if not views:
-        listed = model.images[0].name if model.images else "the images of the model"
-        raise tally.nothing_left(f"images like {listed} in {folder}", "name it with --images")
+        first = model.images[0].name if model.images else "the images of the model"
+        raise tally.nothing_left(f"images like {first} in {folder}", "name it with --images")
     return views
 
 
-def _note_unposed(folder: Path, names: set[str], tally: Tally) -> None:
+def _mask_of(folder: Path, name: str) -> Path | None:
+    """The mask of an image: a.jpg.png, as COLMAP names it, or a.png, as others do."""
+    other = PurePosixPath(name).with_suffix(".png")
+    return file_on_disk(folder / f"{name}.png") or file_on_disk(folder / other)
+
+
+def _note_unmasked(folder: Path, views: list[View], tally: Tally) -> None:
+    """Say where a folder of masks has none for some images: their names may be other ones."""
+    bare = [view.name for view in views if view.load_mask is None]
+    if bare and folder.is_dir():
+        tally.note(f"{len(bare)} images have no mask in {folder}, for example {bare[0]}, of {bare[0]}.png")
+
+
+def _note_unposed(folder: Path, known: set[Path], tally: Tally) -> None:
     """Say how many photos COLMAP gave no pose, or could not read."""
-    unposed = [file for file in image_files(folder) if file.relative_to(folder).as_posix() not in names]
+    unposed = [file for file in image_files(folder) if file not in known]
     if unposed:
         tally.note(f"{len(unposed)} images in {folder} are not in the model, for example {unposed[0].name}")
     if unread := unread_files(folder):

@@ -1,8 +1,10 @@
 """The image files that a transforms file names, wherever the scene was copied to."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 _IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without suffix
@@ -25,8 +27,8 @@ class ImageFinder:
         """The file of an image; None if it is not on disk."""
         for candidate in self._candidates(PurePosixPath(listed)):
             for suffix in _IMPLIED_SUFFIXES:
-                file = Path(f"{candidate}{suffix}")
-                if os.path.isfile(file):
+                file = file_on_disk(Path(f"{candidate}{suffix}"))
+                if file is not None:
                     return file
         return None
 
@@ -53,3 +55,30 @@ class ImageFinder:
                 yield folder.joinpath(*end)
         if self._images is None and flat_is_unique:
             yield self._path / "images" / listed.name
+
+
+def file_on_disk(path: Path) -> Path | None:
+    """The file at `path`, or the one file whose name is the same but for upper case and Unicode's form.
+
+    Names change so when files are copied between systems: macOS decomposes accents, Windows ignores case.
+    """
+    if os.path.isfile(path):
+        return path
+    if not os.path.isdir(path.parent):
+        return None
+    names = _names_in(path.parent, path.parent.stat().st_mtime_ns).get(_folded(path.name), [])
+    files = [path.with_name(name) for name in names if os.path.isfile(path.with_name(name))]
+    return files[0] if len(files) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _names_in(folder: Path, _changed: int) -> dict[str, list[str]]:
+    """The names in a folder by what `_folded` leaves of them; `_changed` is when one of them did."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        names.setdefault(_folded(name), []).append(name)
+    return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -24,6 +24,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 POINTS_FILE = "points3D.ply"
 _SPLITS = ("train", "test")
+_UNREAD_DEPTH = (".exr", ".pfm", ".npz")
 
 
 @READERS.register(
@@ -59,9 +60,17 @@ def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]
     poses = _by_stem(folder / "poses", ".pose", {".txt"}, tally)
     calibrations = _by_stem(folder / "calibration", ".calibration", {".txt"}, tally)
     depth_folder = folder / "depth"
-    depths = _by_stem(depth_folder, ".depth", {".png", ".npy"}, tally) if depth_folder.is_dir() else {}
+    depths = (
+        _by_stem(depth_folder, ".depth", {".png", ".npy", ".tif", ".tiff"}, tally)
+        if depth_folder.is_dir()
+        else {}
+    )
     views = []
     tally.found += len(images)
+    if alone := sorted(poses.keys() - images.keys()):
+        tally.note(f"{len(alone)} poses in {folder / 'poses'} have no image, for example {alone[0]}")
+    if depths and (bare := sorted(images.keys() - depths.keys())):
+        tally.note(f"{len(bare)} images have no depth in {depth_folder}, for example {bare[0]}")
     for stem, image in sorted(images.items()):
         pose_path = _partner(poses, stem, image, folder / "poses")
         calibration_path = _partner(calibrations, stem, image, folder / "calibration")
@@ -99,10 +108,13 @@ def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str], tall
     if not os.path.isdir(folder):
         raise GSplatLocError(f"expected a folder {folder}, found none: prepare the scene again")
     found: dict[str, Path] = {}
-    for file in sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes):
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))  # of macOS: ._a.png
+    for file in (file for file in files if file.suffix.lower() in suffixes):
         taken = found.setdefault(file.stem.removesuffix(infix), file)
         if taken is not file:
             tally.note(f"{file} is not used, because {taken.name} has the same name")
+    if others := [file.name for file in files if file.suffix.lower() in _UNREAD_DEPTH]:
+        tally.note(f"{len(others)} files in {folder} are of a kind that is not read, as {others[0]}")
     return found
 
 

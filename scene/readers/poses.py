@@ -26,6 +26,12 @@ def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
         raise GSplatLocError(f"expected a 4x4 pose in {source}, found shape {matrix.shape}: rewrite the pose")
     if not np.isfinite(matrix).all():
         return None
+    bottom = matrix[3:].ravel()
+    if np.abs(bottom[:3]).any() or not set(bottom[3:].tolist()) <= {0.0, 1.0}:
+        raise GSplatLocError(
+            f"expected a last row of 0 0 0 1 in {source}, found {quoted(bottom.tolist())}: transpose the"
+            " pose, whose translation is its last column"
+        )
     rotation = matrix[:3, :3]
     if np.abs(rotation).max() > 1e6:  # squares of larger numbers overflow
         raise GSplatLocError(f"expected a rotation in {source}, found entries above 1e6: rewrite the pose")
@@ -44,11 +50,12 @@ def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """The numbers of a text file, whitespace or comma separated, flat [N] float64.
+    """The numbers of a text file, whitespace or comma separated, flat [N] float64; without lines after #.
 
     Windows' old runtime wrote what is not finite as -1.#INF, 1.#QNAN and so on, as in 12-Scenes.
     """
-    words = read_text(path).replace(",", " ").split()
+    lines = read_text(path).replace(",", " ").splitlines()
+    words = [word for line in lines if not line.lstrip().startswith("#") for word in line.split()]
     words = ["nan" if "#" in word and _WINDOWS_NOT_FINITE.fullmatch(word) else word for word in words]
     try:
         return np.array(words, dtype=np.float64)

@@ -82,7 +82,7 @@ def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
     params = [fx, fy, _number(record, "cx", width / 2), _number(record, "cy", height / 2)]
     k1, k2, k3, k4 = (_number(record, f"k{order}", 0.0) for order in (1, 2, 3, 4))
     p1, p2 = _number(record, "p1", 0.0), _number(record, "p2", 0.0)
-    model = str(record.get("camera_model", "OPENCV"))
+    model = str(record.get("camera_model", "OPENCV")).upper()
     if model == "OPENCV_FISHEYE" or record.get("is_fisheye"):
         return CameraModel("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))
     if model not in _PERSPECTIVE_MODELS or k4:
@@ -101,7 +101,12 @@ def _focal_lengths(record: Record, width: int, height: int) -> tuple[float, floa
     """(fx, fy) in pixels, from lengths or from fields of view; one axis is the default of the other."""
     fx, fy = _number(record, "fl_x", 0.0), _number(record, "fl_y", 0.0)
     if not fx and not fy:
-        angle_x, angle_y = _number(record, "camera_angle_x", 0.0), _number(record, "camera_angle_y", 0.0)
+        angle_x, angle_y = (_number(record, f"camera_angle_{axis}", 0.0) for axis in "xy")
+        if max(abs(angle_x), abs(angle_y)) >= math.pi:
+            raise GSplatLocError(
+                f"expected camera_angle_x below pi in the transforms file, found {max(angle_x, angle_y):g}:"
+                " convert it to radians"
+            )
         fx = width / 2 / math.tan(angle_x / 2) if angle_x else 0.0
         fy = height / 2 / math.tan(angle_y / 2) if angle_y else 0.0
     fx, fy = fx or fy, fy or fx
@@ -187,7 +192,9 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
             tally.leave_out("their poses are not finite")
             continue
         with tally.damaged(image_path, options):
-            camera_model = camera_model_of(shared | dict(frame), image_size(image_path))
+            record = shared | dict(frame)
+            size = _calibrated_size(path, record, listed_image(frame), image_path, options)
+            camera_model = camera_model_of(record, size)
             depth_path = _file_of(path, frame, ("depth_file_path", "depth_path"), tally)
             mask_path = _file_of(path, frame, ("mask_path",), tally)
             name = files.name(listed_image(frame), image_path)
@@ -200,6 +207,24 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
                 name, image_path, camera_model, cam_from_world, options, depth_path, mask_path=mask_path
             )
     return list(views.values())
+
+
+def _calibrated_size(
+    path: Path, record: Record, listed: str, image: Path, options: SceneOptions
+) -> tuple[int, int]:
+    """The (width, height) that intrinsics without w and h are for: of the image that is listed.
+
+    With `--images` others are read, whose size is another one.
+    """
+    if options.images is None or {"w", "h"} <= record.keys() or not {"fl_x", "fl_y"} & record.keys():
+        return image_size(image)
+    original = ImageFinder(path, [listed], None).find(listed)
+    if original is None:
+        raise GSplatLocError(
+            f"expected w and h in the transforms file of {path}, found none: add the size of the image that"
+            f" fl_x is for, since {quoted(options.images)} may have another one"
+        )
+    return image_size(original)
 
 
 def listed_image(frame: Record) -> str:

@@ -6,7 +6,6 @@ fy cx cy [k1 k2 p1 p2 [k3]] in pixels, counted from the centre of the first pixe
 benchmark. The benchmark's own sequences do not have it: their camera follows from the folder's name.
 """
 
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from gsplatloc.scene.cameras import PoseConvention, Scene, View
 from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
+from gsplatloc.scene.readers.image_finder import file_on_disk
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.scene.readers.tally import Tally
@@ -97,8 +97,8 @@ def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
     pose, rate = torch.eye(4, dtype=torch.float64), UNITS_PER_METRE
     for i, j in zip(kept.tolist(), partners.tolist()):
         (stamp, name), (_, depth) = images[i], depths[j]
-        image = path / name
-        if not os.path.isfile(image):
+        image = file_on_disk(path / name)
+        if image is None:
             tally.leave_out("listed in rgb.txt but not on disk")
             continue
         with tally.damaged(image, options):
@@ -143,8 +143,11 @@ def _read_list(path: Path) -> list[tuple[float, str]]:
     files = []
     for words, where in read_stamped_lines(path):
         try:
-            files.append((finite_number(words[0]), words[1].replace("\\", "/")))
-        except (ValueError, IndexError):
+            stamp, *name = words
+            if not name:
+                raise ValueError
+            files.append((finite_number(stamp), " ".join(name).replace("\\", "/")))
+        except ValueError:
             found = quoted(" ".join(words))
             raise GSplatLocError(
                 f"expected `timestamp filename` in {where}, found '{found}': correct the line"

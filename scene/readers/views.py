@@ -46,7 +46,7 @@ def make_view(
         load_image=ImageLoader(image_path, camera_model, width, height, options.white_background),
         load_depth=None
         if depth_path is None
-        else DepthLoader(depth_path, camera_model, width, height, units, mask),
+        else DepthLoader(depth_path, camera_model, width, height, units, mask, options.depth_units or 1.0),
         load_mask=mask,
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +85,27 @@ def test_a_second_run_into_the_same_map_is_one_line(scene: Path, tmp_path: Path)
     check_line(ended.code, ended.said)
     assert f"found process {os.getpid()} on " in ended.said
     assert run(words, tmp_path / "log").code == 0
+
+
+COLMAP = """
+from pathlib import Path
+from gsplatloc.datasets import structure_from_motion as motion
+from gsplatloc.utils.console import run_script
+motion.check_free_space = lambda *_: None  # another program fills the disk afterwards
+options = motion.MappingOptions(max_features=2000)
+run_script(lambda: motion.reconstruct(Path({images!r}), Path({disk!r}, "model"), Path({disk!r}), 5, options))
+"""
+
+
+@pytest.fixture(params=["60k", "300k"])
+def tiny_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    yield from mounted(tmp_path / "disk", f"size={request.param}")
+
+
+def test_a_disk_that_fills_while_colmap_works_is_one_line(scene: Path, tiny_disk: Path) -> None:
+    """COLMAP's threads catch no exceptions: the process was aborted."""
+    code = COLMAP.format(images=str(scene / "train" / "rgb"), disk=str(tiny_disk))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    check_line(done.returncode, done.stderr)
+    assert "expected COLMAP to write its database and models" in done.stderr

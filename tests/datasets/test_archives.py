@@ -141,3 +141,11 @@ def test_every_cut_and_every_changed_byte_is_one_line(tmp_path: Path) -> None:
             assert "\n" not in str(error)
             refused += 1
     assert refused > len(damaged) // 4
+
+
+def test_a_folder_or_a_link_to_itself_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").mkdir()
+    (tmp_path / "b.zip").symlink_to("b.zip")
+    for name in ("a.zip", "b.zip"):
+        with pytest.raises(GSplatLocError, match=name):
+            extract(tmp_path / name, tmp_path / "out")

@@ -112,6 +112,7 @@ CONFIG_CHANGES = [
     {"source_path": None},
     {"extractor": 7}, {"format": DEEP}, {"preset": ["x" * 100_000]}, {"unknown": 1}, {"training": 3},
     {"scene": {"depth_units": -1}}, {"scene": {"depth_units": "NaN"}}, {"version": None}, {"top_k": True},
+    {"frame": {"origin": [10**400, 0, 0]}}, {"frame": {"unit": 10**400}}, {"frame": {"origin": [1, 2]}},
 ]  # fmt: skip
 
 

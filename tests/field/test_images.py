@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
+from gsplatloc.datasets.photos import collect
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
-from gsplatloc.localization.queries import queries_in_folder
-from gsplatloc.scene.image_header import check_complete
+from gsplatloc.localization.quarter_turns import turn_image
+from gsplatloc.localization.queries import as_rgb, exif_focal, queries_in_folder
+from gsplatloc.scene.image_header import ORIENTATION, check_complete
 from gsplatloc.scene.images import (
     CameraModel,
     DepthLoader,
@@ -21,6 +24,7 @@ from gsplatloc.scene.images import (
     decode_upright,
     image_size,
     unread_files,
+    upright_size,
 )
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -122,3 +126,86 @@ def test_photos_in_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert unread_files(tmp_path) == "1 .dng and 2 .jxl files, for example a.JXL (convert them)"
     with pytest.raises(GSplatLocError, match=r"found 1 \.dng and 2 \.jxl"):
         queries_in_folder(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_rotated_once(tmp_path: Path, mode: str, compression: str | None, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = Image.fromarray(photo()).convert(mode)
+    stored.save(tmp_path / "a.tif", exif=exif, compression=compression)
+    stored.save(tmp_path / "stored.png" if mode != "CMYK" else tmp_path / "stored.tif")
+    expected = decode_rgb(tmp_path / ("stored.png" if mode != "CMYK" else "stored.tif"))
+    np.testing.assert_array_equal(decode_rgb(tmp_path / "a.tif"), expected)
+    assert image_size(tmp_path / "a.tif") == (160, 120)
+    upright = decode_upright(tmp_path / "a.tif")
+    assert upright_size(tmp_path / "a.tif") == upright.shape[1::-1]
+    Image.fromarray(expected).save(tmp_path / "b.png", exif=exif)
+    np.testing.assert_array_equal(upright, ImageOps.exif_transpose(Image.open(tmp_path / "b.png")))
+
+
+def test_depth_in_a_rotated_tiff_is_as_stored(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    depth = np.arange(120 * 160, dtype=np.uint16).reshape(120, 160)
+    Image.fromarray(depth).save(tmp_path / "depth.tif", exif=exif)
+    np.testing.assert_allclose(decode_depth(tmp_path / "depth.tif"), depth / np.float32(1000))
+
+
+@pytest.mark.parametrize(("name", "lossless"), [("a.webp", True), ("a.webp", False), ("a.tif", True)])
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_hole_in_the_compressed_data_is_found(
+    tmp_path: Path, name: str, lossless: bool, share: float
+) -> None:
+    """As files have that were not wholly downloaded or copied: zeros where parts are missing."""
+    options = {"compression": "tiff_lzw"} if name == "a.tif" else {"lossless": lossless}
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / name, **options)
+    assert decode_rgb(tmp_path / name).shape == (240, 320, 3)
+    data = bytearray((tmp_path / name).read_bytes())
+    start = int(share * len(data))
+    data[start : start + 4096] = bytes(4096)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(GSplatLocError, match=name):
+        decode_rgb(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "CMYK", "transparent", "tiff"])
+def test_photos_of_all_kinds_are_collected_as_they_are(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "photos").mkdir()
+    grey = cv2.cvtColor(photo(), cv2.COLOR_RGB2GRAY)
+    source = tmp_path / "photos" / ("a.tif" if kind in ("CMYK", "tiff") else "a.png")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    if kind == "16 bits":
+        source.write_bytes(encoded(".png", grey.astype(np.uint16) * 257))
+    elif kind == "tiff":
+        Image.fromarray(photo()).save(source, exif=exif)
+    else:
+        Image.fromarray(photo()).convert("CMYK" if kind == "CMYK" else "RGBA").save(source)
+    collect(tmp_path / "photos", tmp_path / "out", 5, 1600, quiet=True)
+    (copy,) = (tmp_path / "out").iterdir()
+    np.testing.assert_array_equal(decode_upright(copy), decode_upright(source))
+    assert decode_rgb(copy).std() > 5
+
+
+@pytest.mark.parametrize("focal", [0, 1, 65535])
+def test_a_focal_length_that_no_lens_has_is_not_known(tmp_path: Path, focal: int) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = focal
+    Image.fromarray(photo()).save(tmp_path / "a.jpg", exif=exif)
+    assert exif_focal(tmp_path / "a.jpg") is None
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_an_image_of_one_pixel_can_be_turned(quarters: int) -> None:
+    """Its strides stay negative in what numpy calls contiguous, and torch refuses them."""
+    assert torch.from_numpy(turn_image(np.zeros((1, 1, 3), np.uint8), quarters)).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0), (0, 0, 3)])
+def test_an_image_without_pixels_is_one_line(shape: tuple[int, ...]) -> None:
+    with pytest.raises(GSplatLocError, match="expected an image with pixels"):
+        as_rgb(np.zeros(shape, np.uint8))

@@ -15,8 +15,10 @@ from gsplatloc.mapping.aggregation import aggregate_descriptors
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request, masked_target
 from gsplatloc.mapping.losses import photometric_loss
+from gsplatloc.mapping.mask_check import check_masks
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
+from gsplatloc.utils.errors import GSplatLocError
 from tests.field.test_colmap_models import write_model
 from tests.mapping.conftest import GridExtractor, make_views, true_gaussians
 
@@ -127,3 +129,30 @@ def test_descriptors_come_from_what_is_not_masked(tmp_path: Path) -> None:
     options = RenderOptions(backend="reference")
     assert aggregate_descriptors(true_gaussians(), [view], cache, options, quiet=True).any()
     assert not aggregate_descriptors(true_gaussians(), [hidden], cache, options, quiet=True).any()
+
+
+def test_transparent_parts_of_a_mask_are_not_used(tmp_path: Path) -> None:
+    root = write_scene(tmp_path)
+    mask = np.full((48, 64, 4), 255, np.uint8)
+    mask[:, :32, 3] = 0
+    mask[:10, :, :3] = 0
+    cv2.imwrite(str(root / "masks" / "a.png"), mask)
+    view = only_view(root)
+    assert view.load_mask is not None
+    used = view.load_mask()
+    assert used[10:, 32:].all() and not used[:10].any() and not used[:, :32].any()
+
+
+def test_masks_that_leave_nothing_or_little_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for black, said in ((10, ""), (60, "warning: the masks leave out 62%")):
+        root = write_scene(tmp_path)
+        mask = np.full((48, 64), 255, np.uint8)
+        mask[: black * 48 // 96, :] = 0
+        cv2.imwrite(str(root / "masks" / "a.png"), mask)
+        check_masks([only_view(root)])
+        assert capsys.readouterr().err.startswith(said)
+    cv2.imwrite(str(root / "masks" / "a.png"), np.zeros((48, 64), np.uint8))
+    with pytest.raises(GSplatLocError, match="black everywhere: invert or remove them"):
+        check_masks([only_view(root)])

@@ -27,7 +27,9 @@ FOLDERS = PoseConvention()
 
 
 def found_in(scene: Scene, keypoints: list[Keypoints]) -> str | None:
-    return contradiction(scene, keypoints, triangulate(scene.train, keypoints))
+    found = contradiction(scene, keypoints, triangulate(scene.train, keypoints))
+    assert found is None or found.certain
+    return found and found.text
 
 
 def scene_of(convention: PoseConvention) -> tuple[Scene, list[Keypoints]]:
@@ -63,6 +65,23 @@ def test_poses_of_other_images_fit_no_convention() -> None:
     poses = [view.with_pose(other.cam_from_world) for view, other in zip(scene.train, shuffled)]
     message = found_in(replace(scene, train=poses), keypoints)
     assert message is not None and "that the poses are of these images" in message
+
+
+def test_one_pose_for_all_images_is_no_panorama() -> None:
+    scene, keypoints = scene_of(FOLDERS)
+    same = [view.with_pose(scene.train[0].cam_from_world) for view in scene.train]
+    message = found_in(replace(scene, train=same), keypoints)
+    assert message is not None and "that the poses are of these images" in message
+
+
+def test_many_tracks_of_wrong_poses_are_warned_of() -> None:
+    """Epipolar lines of cameras on a line are the same in both orders; the depth of points tells."""
+    scene, keypoints = scene_of(FOLDERS)
+    tracks = triangulate(scene.train, keypoints)
+    assert len(tracks) > 20 * len(scene.train) and contradiction(scene, keypoints, tracks) is None
+    backwards = [a.with_pose(b.cam_from_world) for a, b in zip(scene.train, scene.train[::-1])]
+    found = contradiction(replace(scene, train=backwards), keypoints, tracks)
+    assert found is not None and not found.certain
 
 
 def test_images_without_texture_prove_nothing() -> None:
