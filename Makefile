@@ -6,7 +6,7 @@ NATIVE := submodules/diff-gaussian-rasterization
 NATIVE_SOURCES := $(shell find $(NATIVE) -type f -not -path '*/build/*' -not -path '*/__pycache__/*')
 CPP_SOURCES := $(filter %.h %.cpp %.cu,$(NATIVE_SOURCES) $(wildcard tests/cuda/shim/*))
 
-FOLDERS := arguments datasets gaussian_renderer localization mapping scene tracking utils visualization
+FOLDERS := arguments datasets gaussian_renderer localization mapping reproduction scene tracking utils visualization
 
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # The build tools are those of requirements-dev.txt, and unchanged native sources are not compiled again.

@@ -29,8 +29,8 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent
 KERNELS = ROOT / "submodules" / "diff-gaussian-rasterization"
 FOLDERS = (
-    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "scene", "tracking", "utils",
-    "visualization",
+    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "reproduction", "scene",
+    "tracking", "utils", "visualization",
 )  # fmt: skip
 
 Settings = dict[str, Any] | None

@@ -1,7 +1,7 @@
 """The command line of gsplatloc map."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from gsplatloc.arguments.command_line import parse
 from gsplatloc.arguments.presets import Preset, mapping_preset
 from gsplatloc.mapping.options import MappingOptions
 from gsplatloc.mapping.posing import PosingOptions
+from gsplatloc.mapping.resumable import with_checkpoints
 from gsplatloc.scene import SceneOptions
 from gsplatloc.scene.map_config import MapConfig
 
@@ -20,7 +21,6 @@ DESCRIPTION = (
     " The same command goes on with a run that was stopped. A scene with poses, of any layout that"
     " gsplatloc train reads, is mapped with them."
 )
-CHECKPOINTS = 6  # per training run, from which a run that was stopped goes on
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,7 @@ class MapArguments:
 
     def mapping(self) -> MappingOptions:
         """The options of the mapping run."""
-        options = mapping_preset(self.preset)
-        steps = options.schedule.iterations if self.iterations is None else self.iterations
-        checkpoints = tuple(steps * part // CHECKPOINTS for part in range(1, CHECKPOINTS))
-        return replace(
-            options,
-            schedule=replace(options.schedule, iterations=steps),
-            output=replace(options.output, checkpoint_iterations=checkpoints, quiet=self.posing.quiet),
-        )
+        return with_checkpoints(mapping_preset(self.preset), self.iterations, self.posing.quiet)
 
     def config(self, scene: Path) -> MapConfig:
         """The record that is saved with the map of the posed scene in the folder `scene`."""

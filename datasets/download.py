@@ -21,6 +21,7 @@ from gsplatloc.utils.io import write_json
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT_S = 60.0  # without receiving a byte
+_ASKING_S = 10.0  # likewise, where only the size is asked for
 _ATTEMPTS = 5  # in a row that brought nothing new before the download fails
 _AGENT = "gsplatloc"  # some servers refuse urllib's own name
 _HTTP_PARTIAL = 206
@@ -89,6 +90,15 @@ def download(address: str, path: Path, retry_wait_s: float = 2.0, max_bytes: int
     part.replace(path)
     _record(part).unlink(missing_ok=True)
     return path
+
+
+def remote_size(address: str) -> int | None:
+    """The size in bytes of the file at an address, without downloading it; None where nobody says so."""
+    try:
+        with _OPENER.open(_request(address, None, 0), timeout=_ASKING_S) as response:
+            return _total_size(response.headers, partial=False)
+    except (OSError, ValueError, http.client.HTTPException, _Refusal):
+        return None
 
 
 def check_free_space(needed: int, folder: Path, remedy: str = "name another --output") -> None:

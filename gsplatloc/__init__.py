@@ -46,8 +46,8 @@ __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604  (names resolved by
 
 # The subpackages. A wheel holds them in this folder; in a checkout they lie one level higher.
 _PARTS = (
-    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "scene", "tracking", "utils",
-    "visualization",
+    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "reproduction", "scene",
+    "tracking", "utils", "visualization",
 )  # fmt: skip
 _ROOT = Path(__file__).resolve().parents[1]
 

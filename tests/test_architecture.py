@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ["utils", "scene", "gaussian_renderer", "localization", "mapping", "tracking"]
 ALLOWED = {layer: set(LAYERS[: i + 1]) for i, layer in enumerate(LAYERS)} | {
     "visualization": {*LAYERS, "visualization"},
-    "arguments": {*LAYERS, "arguments"},
     "datasets": {"utils", "scene", "datasets"},
+    "reproduction": {*LAYERS, "visualization", "datasets", "reproduction"},
+    "arguments": {*LAYERS, "datasets", "reproduction", "arguments"},
 }
 ALLOWED["gsplatloc"] = {
     *ALLOWED,

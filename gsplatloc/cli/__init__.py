@@ -21,6 +21,7 @@ COMMANDS = {
     "view": ("gsplatloc.cli.view", "view a map in the browser"),
     "from-splat": ("gsplatloc.cli.from_splat", "make a map of a splat without photographs"),
     "export": ("gsplatloc.cli.export", "write a map as a .spz, .glb, .splat, ... for other programs"),
+    "reproduce": ("gsplatloc.cli.reproduce", "make a table of a paper again, beside the published figures"),
     "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),
 }
 

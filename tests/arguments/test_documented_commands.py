@@ -25,6 +25,7 @@ from gsplatloc.arguments.localization import parse_localize_arguments
 from gsplatloc.arguments.map import parse_map_arguments
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
+from gsplatloc.arguments.reproduce import parse_reproduce_arguments
 from gsplatloc.arguments.tracking import parse_tracking_arguments
 from gsplatloc.arguments.training import parse_train_arguments
 from gsplatloc.datasets import make_room, setup_7scenes, setup_images
@@ -53,6 +54,7 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "render": parse_render_arguments,
     "view": parse_view_arguments,
     "export": parse_export_arguments,
+    "reproduce": parse_reproduce_arguments,
     "from-splat": parse_from_splat_arguments,
     "setup 7scenes": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
     "setup images": lambda words: tyro.cli(setup_images.Arguments, args=words),

@@ -10,6 +10,7 @@ from PIL import Image
 
 from gsplatloc.cli import map as command
 from gsplatloc.localization.localizer import Localizer
+from gsplatloc.mapping import resumable
 from gsplatloc.mapping.posing import PosingOptions
 from gsplatloc.mapping.train import TrainingReport
 from gsplatloc.scene import read_scene
@@ -69,7 +70,7 @@ def test_what_is_finished_is_not_made_again(run, photos, posed, tmp_path, monkey
     monkeypatch.setattr(command, "pose_images", lambda *_: pytest.fail("posed again"))
     monkeypatch.setattr(command, "collect", lambda *_: pytest.fail("collected again"))
     run(str(photos), "-m", str(tmp_path / "m"))
-    monkeypatch.setattr(command, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(resumable, "train", lambda *_: pytest.fail("trained again"))
     assert "the map is complete" in run(str(photos), "-m", str(tmp_path / "m"))
     assert run(str(photos), "-m", str(tmp_path / "m"), "--quiet") == ""
     with pytest.raises(GSplatLocError, match="without another map, found one"):
@@ -142,7 +143,7 @@ def test_a_posed_scene_is_mapped_with_its_poses(run, room_path: Path, tmp_path: 
         trained.update(views=len(scene.train), source=config.source_path)
         return TrainingReport(3, False, {}, 0, None, 0)
 
-    monkeypatch.setattr(command, "train", stopped)
+    monkeypatch.setattr(resumable, "train", stopped)
     printed = run(str(room_path), "-m", str(tmp_path / "m"), code=130)
     assert trained == {"views": 12, "source": str(room_path)}
     assert "the same command goes on" in printed and "next" not in printed
@@ -157,7 +158,7 @@ def test_a_stopped_run_goes_on_from_its_latest_checkpoint(run, room_path, tmp_pa
             (output / f"checkpoint_{iteration}.safetensors").touch()
         return TrainingReport(3, False, {}, 0, None, 0)
 
-    monkeypatch.setattr(command, "train", stopped)
+    monkeypatch.setattr(resumable, "train", stopped)
     for extra in ([], ["--quiet"], ["--preset", "gpu"], ["--preset", "gpu"]):
         run(str(room_path), "-m", str(tmp_path / "m"), *extra, code=130)
     latest = str(tmp_path / "m" / "checkpoint_10.safetensors")

@@ -81,11 +81,12 @@ def run(
     return Ended(code, seconds, log.read_text(errors="replace") if log.exists() else "")
 
 
-def moments(name: str, whole_s: float) -> list[float]:
+def moments(name: str, whole_s: float, at_least: int = 1) -> list[float]:
     """Random seconds within a run of `whole_s`; the seed is printed."""
-    print(f"\n{name}: GSPLATLOC_CRASH_SEED={SEED}, {MOMENTS} moments within {whole_s:.1f} s")
+    count = max(at_least, MOMENTS)
+    print(f"\n{name}: GSPLATLOC_CRASH_SEED={SEED}, {count} moments within {whole_s:.1f} s")
     draws = random.Random(f"{SEED} {name}")
-    return [draws.uniform(0, whole_s) for _ in range(MOMENTS)]
+    return [draws.uniform(0, whole_s) for _ in range(count)]
 
 
 def check_end(ended: Ended, number: int) -> None:

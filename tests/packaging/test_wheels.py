@@ -10,8 +10,8 @@ from tests.packaging.conftest import NATIVE, ROOT, Installation
 
 # The folders of the repository that `gsplatloc` consists of.
 FOLDERS = (
-    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "scene", "tracking", "utils",
-    "visualization",
+    "arguments", "datasets", "gaussian_renderer", "localization", "mapping", "reproduction", "scene",
+    "tracking", "utils", "visualization",
 )  # fmt: skip
 
 LOCALIZE = """

@@ -1,0 +1,87 @@
+"""The command line of gsplatloc reproduce."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from gsplatloc.arguments.command_line import parse
+from gsplatloc.arguments.presets import mapping_preset
+from gsplatloc.arguments.stages import with_help
+from gsplatloc.datasets.command import SetupOptions
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.resumable import with_checkpoints
+from gsplatloc.reproduction.methods import METHODS, MethodName
+from gsplatloc.reproduction.request import Request
+from gsplatloc.reproduction.tables import TABLES, table_of
+from gsplatloc.utils.errors import GSplatLocError
+
+DESCRIPTION = (
+    "Make a table of a paper again: find or download the data, map every scene, localize every test image,"
+    " and write one page with our figures beside the published ones. The same command goes on with a run that"
+    " was stopped or killed."
+)
+
+
+@dataclass(frozen=True)
+class ReproduceArguments:
+    """The options of gsplatloc reproduce. Help of `table` follows from the tables."""
+
+    table: Positional[str]
+    scenes: tuple[str, ...] = ()
+    """scenes of the table; unset = all"""
+    method: Literal["ours", "paper", "both"] = "ours"
+    """ours: the toolkit's defaults; paper: as published"""
+    data: Path = Path("datasets")
+    """folder of the data set: as gsplatloc setup lays it out, or with upstream's archives; what it lacks is
+    downloaded into it"""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """folder of maps, results and the page; unset = output/reproduce/TABLE"""
+    dry_run: bool = False
+    """print what it will do and what it takes, and do nothing"""
+    every: int = 1
+    """localize one test image in so many, for a trial; the page says so"""
+    iterations: int | None = None
+    """number of training steps of every map, for a trial; unset = the method's own"""
+    resolution: Annotated[int | None, tyro.conf.arg(aliases=["-r"])] = None
+    """1 2 4 8 = divisor of the image size; other = width in pixels; unset = at most 1600 pixels wide"""
+    poses: Path | None = None
+    """folder of pose files that gs-cpr refines: their names contain the scene's and the estimator's"""
+    yes: bool = False
+    """accept the licences of the data without being asked"""
+    mirror: str | None = None
+    """address of a mirror to download from (or GSPLATLOC_MIRROR)"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+    def request(self) -> Request:
+        """What is to be made; raises `GSplatLocError` for an unknown table and impossible numbers."""
+        table = table_of(self.table)
+        if self.every < 1 or (self.iterations is not None and self.iterations < 1):
+            raise GSplatLocError("expected --every and --iterations of at least 1, found less: correct them")
+        return Request(
+            self.table,
+            table,
+            tuple(dict.fromkeys(self.scenes)) or table.scenes,
+            METHODS if self.method == "both" else (self.method,),
+            SetupOptions(self.data.expanduser(), self.yes, self.mirror),
+            (self.output or Path("output") / "reproduce" / self.table).expanduser(),
+            self._mapping,
+            self.every,
+            self.resolution,
+            None if self.poses is None else self.poses.expanduser(),
+            self.quiet,
+        )
+
+    def _mapping(self, name: MethodName) -> MappingOptions:
+        options = mapping_preset("cpu" if name == "ours" else "paper")
+        return with_checkpoints(options, self.iterations, self.quiet)
+
+
+def parse_reproduce_arguments(argv: Sequence[str] | None = None) -> ReproduceArguments:
+    """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
+    names = "; ".join(f"{name} ({table.title})" for name, table in TABLES.items())
+    return parse(with_help(ReproduceArguments, {"table": f"which table: {names}"}), DESCRIPTION, argv)

@@ -1,0 +1,60 @@
+"""What a step costs: seconds and peak memory, kept in a file over all runs that the step took."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gsplatloc.utils.io import read_json, write_json
+from gsplatloc.utils.memory import trim_heap
+from gsplatloc.utils.signals import finishing
+
+_RESET_PEAK = "5"  # what Linux expects in clear_refs
+
+
+@contextmanager
+def measured(path: Path, step: str) -> Iterator[None]:
+    """Add what the body takes to the costs of `step` in the file `path`, also where a signal ends it.
+
+    A run that is killed leaves nothing but its number in `runs`: its time is not included.
+    """
+    costs = read_costs(path)
+    entry = costs.setdefault(step, {"seconds": 0.0, "peak_bytes": 0, "runs": 0})
+    entry["runs"] += 1
+    write_json(path, costs)
+    _reset_peak()
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        entry["seconds"] += time.perf_counter() - start
+        entry["peak_bytes"] = max(entry["peak_bytes"], _peak_bytes())
+        with finishing():
+            write_json(path, costs)
+
+
+def read_costs(path: Path) -> dict[str, Any]:
+    """Costs by step; none if there is no such file."""
+    return read_json(path) if path.is_file() else {}
+
+
+def _reset_peak() -> None:
+    """Let the peak begin at the memory in use now, where the system can (Linux)."""
+    trim_heap()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+
+
+def _peak_bytes() -> int:
+    """The largest resident size since the last reset; elsewhere than on Linux since the process began."""
+    with suppress(OSError, StopIteration, ValueError, IndexError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+    with suppress(ImportError):
+        import resource
+
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else 1024 * largest
+    return 0

@@ -1,0 +1,75 @@
+"""The tables that can be made again. A further table is one more entry of `TABLES`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gsplatloc.reproduction import data_sets, published
+from gsplatloc.reproduction.data_sets import DataSet
+from gsplatloc.reproduction.published import Published
+from gsplatloc.utils.errors import GSplatLocError
+
+# localize: images without poses; refine: poses of other estimators (--poses); track: RGB-D sequences.
+Evaluation = Literal["localize", "refine", "track"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: scenes, data, what is evaluated, and published figures beside ours."""
+
+    title: str
+    data: DataSet
+    scenes: tuple[str, ...]
+    published: tuple[Published, ...]
+    split: str  # which images the published figures are of
+    evaluation: Evaluation = "localize"
+    outdoors: bool = False
+
+    def check_scenes(self, scenes: tuple[str, ...]) -> None:
+        """Raise `GSplatLocError` for a scene that the data set has not; sequences may be a person's own."""
+        known = dict.fromkeys((*self.scenes, *self.data.images))
+        unknown = [scene for scene in scenes if scene not in known and self.evaluation != "track"]
+        if unknown:
+            raise GSplatLocError(f"expected scenes out of {', '.join(known)}, found {unknown[0]!r}: --scenes")
+
+
+_FULL_7SCENES = "all 17,000 test images of the seven scenes, with the poses named in the title"
+_CAMBRIDGE_SPLIT = "all test images; averages are of four landmarks, without GreatCourt"
+
+TABLES: dict[str, Table] = {
+    "gsplatloc-7scenes": Table(
+        "GSplatLoc, 7-Scenes, SfM pseudo ground truth", data_sets.SEVEN_SCENES_PGT, data_sets.SEVEN_NAMES,
+        published.SEVEN_SCENES_PGT, _FULL_7SCENES,
+    ),
+    "gsplatloc-7scenes-original": Table(
+        "GSplatLoc, 7-Scenes, original (KinectFusion) poses of the colour camera",
+        data_sets.SEVEN_SCENES_ORIGINAL, data_sets.SEVEN_NAMES, published.SEVEN_SCENES_ORIGINAL,
+        _FULL_7SCENES,
+    ),
+    "gsplatloc-cambridge": Table(
+        "GSplatLoc, Cambridge Landmarks", data_sets.CAMBRIDGE_LANDMARKS, data_sets.CAMBRIDGE_SCENES[:4],
+        published.CAMBRIDGE, _CAMBRIDGE_SPLIT, outdoors=True,
+    ),
+    "12scenes": Table(
+        "12-Scenes, SfM pseudo ground truth", data_sets.TWELVE_SCENES_PGT, data_sets.TWELVE_NAMES,
+        published.TWELVE_SCENES_PGT, "all test images of the twelve rooms",
+    ),
+    "gs-cpr": Table(
+        "GS-CPR, 7-Scenes, SfM pseudo ground truth", data_sets.SEVEN_SCENES_PGT, data_sets.SEVEN_NAMES,
+        published.GSCPR, _FULL_7SCENES, "refine",
+    ),
+    "rgbd-replica": Table(
+        "GSplatLoc RGB-D, Replica: ATE RMSE and mean angle", data_sets.REPLICA, data_sets.REPLICA_NAMES,
+        published.REPLICA, "2,000 frames of each of eight rooms", "track",
+    ),
+    "rgbd-tum": Table(
+        "GSplatLoc RGB-D, TUM: ATE RMSE and mean angle", data_sets.TUM_RGBD, data_sets.TUM_NAMES,
+        published.TUM, "whole sequences", "track",
+    ),
+}  # fmt: skip
+
+
+def table_of(name: str) -> Table:
+    """The table of this name; `GSplatLocError` for an unknown one."""
+    if name not in TABLES:
+        raise GSplatLocError(f"expected a table out of {', '.join(TABLES)}, found {name!r}: choose one")
+    return TABLES[name]

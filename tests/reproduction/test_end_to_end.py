@@ -1,0 +1,139 @@
+"""From archives on a server to the page, in one command; killed at random it ends with the same table."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from gsplatloc.localization.evaluation import evaluate_poses
+from gsplatloc.localization.io.poses import read_poses
+from gsplatloc.scene import read_scene
+from tests.crash.support import Ended, check_end, check_files, moments, remains
+from tests.datasets.conftest import Mirror
+from tests.reproduction.archives import TEST, TRAIN
+from tests.reproduction.conftest import Command
+
+PAPER = ["--scenes", "chess", "fire", "--method", "paper", "--iterations", "12"]
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    with (folder / "out" / "figures.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def made(reproduce: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """Two scenes by the paper's method, made without an interruption."""
+    folder = tmp_path_factory.mktemp("reproduce") / "whole"
+    ended = reproduce(folder, "gsplatloc-7scenes", *PAPER)
+    assert ended.code == 0, ended.said
+    return folder, ended
+
+
+def test_the_table_has_every_scene_and_stage_beside_the_published_figures(made: tuple[Path, Ended]) -> None:
+    found = {(line["scene"], line["method"]): line for line in lines(made[0])}
+    stages = ("paper, coarse", "paper, base", "paper, fine")
+    for scene in ("chess", "fire"):
+        assert {found[scene, stage]["queries"] for stage in stages} == {str(TEST)}
+    for stage in stages:
+        mean = sum(float(found[scene, stage]["cm"]) for scene in ("chess", "fire")) / 2
+        assert float(found["average", stage]["cm"]) == pytest.approx(mean)
+    assert found["average", "GSplatLoc base"]["cm"] == "2.53"
+    assert found["average", "GSplatLoc base"]["5cm_5deg"] == "0.78"
+
+
+def test_figures_are_those_of_the_pose_file_against_the_data(made: tuple[Path, Ended]) -> None:
+    folder = made[0] / "out" / "chess" / "paper" / "localization"
+    poses = {name: record.cam_from_world for name, record in read_poses(folder / "poses.txt").items()}
+    truth = {
+        view.name: view.cam_from_world for view in read_scene(made[0] / "data" / "pgt_7scenes_chess").test
+    }
+    expected = evaluate_poses(poses, truth)
+    line = next(
+        line for line in lines(made[0]) if (line["scene"], line["method"]) == ("chess", "paper, fine")
+    )
+    assert float(line["cm"]) == pytest.approx(100 * expected.median_translation_m, rel=1e-6)
+    assert float(line["deg"]) == pytest.approx(expected.median_rotation_deg, rel=1e-4)
+
+
+def test_the_page_states_what_part_of_the_data_it_is_of(made: tuple[Path, Ended]) -> None:
+    page = (made[0] / "out" / "table.html").read_text()
+    assert f"chess: {TEST} of 2,000 test images and {TRAIN} of 4,000 mapping images" in page
+    assert "2 of the 7 scenes" in page and "ACE + GS-CPR" in page and "GFLOP/s" in page
+    content = json.loads((made[0] / "out" / "table.json").read_text())
+    assert all(cost["making_gb"] > 0.05 and cost["map_mb"] > 0 for cost in content["costs"])
+
+
+def test_the_same_command_computes_nothing_again(made: tuple[Path, Ended], reproduce: Command) -> None:
+    before = {path: path.stat().st_mtime_ns for path in made[0].glob("out/*/*/**/*") if path.is_file()}
+    assert reproduce(made[0], "gsplatloc-7scenes", *PAPER).code == 0
+    after = {path: path.stat().st_mtime_ns for path in made[0].glob("out/*/*/**/*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_ends_with_the_same_table(
+    made: tuple[Path, Ended], reproduce: Command, tmp_path: Path, number: int
+) -> None:
+    folder = tmp_path / "killed"
+    for moment in moments(f"reproduce {number}", made[1].seconds, at_least=3):
+        check_end(reproduce(folder, "gsplatloc-7scenes", *PAPER, number=number, after_s=moment), number)
+        check_files(folder / "out")
+    last = reproduce(folder, "gsplatloc-7scenes", *PAPER)
+    assert last.code == 0, last.said
+    assert (folder / "out" / "figures.csv").read_bytes() == (made[0] / "out" / "figures.csv").read_bytes()
+    assert remains(folder / "out") == []
+
+
+def test_an_archive_that_a_person_downloaded_is_used(
+    reproduce: Command, tmp_path: Path, upstream: Mirror
+) -> None:
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    archive = upstream.root / "7scenes" / "chess.zip"
+    (tmp_path / "run" / "data" / "chess.zip").write_bytes(archive.read_bytes())
+    upstream.requests.clear()
+    words = ["--scenes", "chess", "--method", "paper", "--iterations", "2", "--every", "3"]
+    ended = reproduce(tmp_path / "run", "gsplatloc-7scenes", *words)
+    assert ended.code == 0, ended.said
+    assert "/7scenes/chess.zip" not in [path for path, _ in upstream.requests]
+    page = (tmp_path / "run" / "out" / "table.md").read_text()
+    assert "chess: 2 of 2,000 test images" in page and "one in 3" in page
+    # Another scene into the same folder: the page has both, and other settings would have neither.
+    words[1] = "fire"
+    assert reproduce(tmp_path / "run", "gsplatloc-7scenes", *words).code == 0
+    assert {"chess", "fire"} <= {line["scene"] for line in lines(tmp_path / "run")}
+
+
+def test_a_landmark_is_localized_by_our_method(reproduce: Command, tmp_path: Path) -> None:
+    words = ["--scenes", "ShopFacade", "--iterations", "60", "--resolution", "4"]
+    ended = reproduce(tmp_path / "run", "gsplatloc-cambridge", *words)
+    assert ended.code == 0, ended.said
+    found = {line["method"]: line for line in lines(tmp_path / "run") if line["scene"] == "ShopFacade"}
+    assert float(found["ours, initial"]["cm"]) < 5 and found["ours, initial"]["failed"] == "0"
+
+
+def test_a_scene_that_cannot_be_had_does_not_stop_the_others(reproduce: Command, tmp_path: Path) -> None:
+    words = ["--scenes", "heads", "chess", "--method", "paper", "--iterations", "2", "--every", "6"]
+    ended = reproduce(tmp_path / "run", "gsplatloc-7scenes", *words)
+    errors = [line for line in ended.said.splitlines() if line.startswith("error: ")]
+    assert ended.code == 1 and len(errors) == 1 and "heads" in errors[0] and "404" in errors[0]
+    page = (tmp_path / "run" / "out" / "table.md").read_text()
+    assert "1 of 2 scenes are complete" in page and "heads: failed" in page
+
+
+def test_given_poses_are_refined(made: tuple[Path, Ended], reproduce: Command, tmp_path: Path) -> None:
+    given = made[0] / "data" / ".downloads" / "pgt" / "7scenes_chess_test.txt"
+    rows = [line.split() for line in given.read_text().splitlines()]
+    moved = [[*row[:7], str(float(row[7]) + 0.1), "0.1", "0.2"] for row in rows]  # figures of errors follow
+    poses = tmp_path / "poses" / "estimate_chess_hloc.txt"
+    poses.parent.mkdir()
+    poses.write_text("\n".join(" ".join(row) for row in moved) + "\n")
+    words = ["--scenes", "chess", "--iterations", "200", "--poses", poses.parent]
+    folder = tmp_path / "run"
+    ended = reproduce(folder, "gs-cpr", *words)
+    assert ended.code == 0, ended.said
+    found = {line["method"]: float(line["cm"]) for line in lines(folder) if line["scene"] == "chess"}
+    assert found["hloc, as given"] == pytest.approx(10.0, abs=0.01)
+    assert found["hloc + ours"] < 8.0
