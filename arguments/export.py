@@ -10,6 +10,7 @@ import tyro
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.formats import SPLAT_FORMATS, splat_format
 from gsplatloc.scene.splat_filter import SplatFilter
+from gsplatloc.utils.errors import GSplatLocError
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,15 @@ class ExportArguments:
     """format of the file, see FORMATS; unset = that of the name of --output, else ply"""
     output: Path | None = None
     """file to write; unset = MODEL_PATH/export/splat.SUFFIX"""
+    map: Path | None = None
+    """folder to write a small map to, for the stages landmarks and lm, in place of a splat"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     filter: tyro.conf.OmitArgPrefixes[SplatFilter] = field(default_factory=SplatFilter)
+
+    def __post_init__(self) -> None:
+        if self.map is not None and (self.format or self.output):
+            raise GSplatLocError("expected --map alone, found --format or --output with it: pass one of them")
 
     def format_name(self) -> str:
         """The name in `SPLAT_FORMATS`; raises `GSplatLocError` for another one."""

@@ -17,6 +17,7 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, decoding
 
 _PLY_NAME = "point_cloud.ply"
+_SMALL_NAME = "point_cloud.small"  # of a map that `save_small` wrote
 # Maps of versions up to 0.1 hold the decoder of --speedup in a file beside the .ply, and descriptors in it.
 _OLD_DECODER_NAME = "feature_decoder.safetensors"
 
@@ -28,13 +29,14 @@ def ply_path(map_dir: Path | str, iteration: int) -> Path:
 
 def saved_iterations(map_dir: Path | str) -> list[int]:
     """The iterations at which a map was saved, ascending."""
-    folders = Path(map_dir).glob(f"point_cloud/iteration_*/{_PLY_NAME}")
-    found = (re.fullmatch(r"iteration_(\d+)", path.parent.name) for path in folders)
-    return sorted(int(match[1]) for match in found if match)
+    files = [*Path(map_dir).glob(f"point_cloud/iteration_*/{_PLY_NAME}")]
+    files += Path(map_dir).glob(f"point_cloud/iteration_*/{_SMALL_NAME}")
+    found = (re.fullmatch(r"iteration_(\d+)", path.parent.name) for path in files)
+    return sorted({int(match[1]) for match in found if match})
 
 
 def find_ply(map_dir: Path | str, iteration: int | None = None) -> Path:
-    """The .ply of a map at `iteration`, by default the latest; the path of a splat file is returned as it is.
+    """The splat of a map at `iteration` (default: latest); the path of a splat file is returned as it is.
 
     Raises GSplatLocError if there is none.
     """
@@ -48,7 +50,8 @@ def find_ply(map_dir: Path | str, iteration: int | None = None) -> Path:
         )
     if iteration is not None and iteration not in iterations:
         raise GSplatLocError(f"expected iteration {iteration} in {map_dir}, found only {iterations}")
-    return ply_path(map_dir, iterations[-1] if iteration is None else iteration)
+    ply = ply_path(map_dir, iterations[-1] if iteration is None else iteration)
+    return ply if ply.is_file() else ply.with_name(_SMALL_NAME)
 
 
 def map_files(ply: Path, descriptors: bool) -> list[Path]:
@@ -67,6 +70,13 @@ def save_gaussians(map_dir: Path | str, iteration: int, gaussians: Gaussians) ->
     else:
         features.unlink(missing_ok=True)  # of an earlier run
     path.with_name(_OLD_DECODER_NAME).unlink(missing_ok=True)
+    write_splat(path, gaussians)
+    return path
+
+
+def save_small(map_dir: Path | str, iteration: int, gaussians: Gaussians) -> Path:
+    """Write the Gaussians of an iteration quantised and without descriptors; returns the file."""
+    path = ply_path(map_dir, iteration).with_name(_SMALL_NAME)
     write_splat(path, gaussians)
     return path
 

@@ -1,18 +1,58 @@
-"""Write a map's Gaussians for other programs: `gsplatloc export -m OUT --format spz`."""
+"""Write a map's Gaussians for other programs, or a small map: `gsplatloc export -m OUT --format spz`."""
 
-from gsplatloc.arguments.export import parse_export_arguments
-from gsplatloc.scene.export import find_ply
+import shutil
+from pathlib import Path
+
+from gsplatloc.arguments.export import ExportArguments, parse_export_arguments
+from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
+from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
+from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
+from gsplatloc.scene.export import find_ply, save_small, saved_iterations
 from gsplatloc.scene.formats import SPLAT_FORMATS, read_splat, write_splat
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import CAMERAS_NAME, config_path
 from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.locks import output_folder
 
 
 def main() -> None:
     arguments = parse_export_arguments()
-    name, path = arguments.format_name(), arguments.path()
     gaussians = read_splat(find_ply(arguments.model_path, arguments.iteration))
     kept = arguments.filter.apply(gaussians)
-    write_splat(path, kept, name)
-    size = path.stat().st_size / 1e6
-    log(f"{path}: {len(kept)} of {len(gaussians)} Gaussians, {size:.1f} MB")
+    if arguments.map is None:
+        name, path = arguments.format_name(), arguments.path()
+        write_splat(path, kept, name)
+        size = path.stat().st_size
+    else:
+        name, path = "small", arguments.map
+        size = _write_small_map(arguments, path, kept)
+    log(f"{path}: {len(kept)} of {len(gaussians)} Gaussians, {size / 1e6:.1f} MB")
     changes = SPLAT_FORMATS[name].make().changes
     log(f"{name}: {changes}" if changes else "")
+
+
+def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussians) -> int:
+    """Write the map's files that localization without descriptors reads; returns their bytes."""
+    source = arguments.model_path
+    for path in (config_path(source), source / LANDMARKS_NAME):
+        if not path.is_file():
+            raise GSplatLocError(
+                f"expected a map's folder with {path.name}, found none in {source}: check -m"
+            )
+    if saved_iterations(folder):
+        raise GSplatLocError(
+            f"expected a folder without a map, found one in {folder}: remove it, or pass another"
+        )
+    iteration = arguments.iteration if arguments.iteration is not None else saved_iterations(source)[-1]
+    with output_folder(folder) as output:
+        names = (config_path(source).name, CAMERAS_NAME, LANDMARKS_NAME, INDEX_NAME, EXPOSURE_NAME)
+        found = [name for name in names if (source / name).is_file()]
+        for name in found:
+            with atomic_path(output / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+        for name in set(names) - set(found):  # of an earlier map without Gaussians
+            (output / name).unlink(missing_ok=True)
+        files = [save_small(output, iteration, gaussians), *(output / name for name in found)]
+    return sum(path.stat().st_size for path in files)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.cli import export
 from gsplatloc.cli.from_splat import frame_of_splat, posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
@@ -76,6 +77,26 @@ def room_map(room: Gaussians, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = FromSplatOptions(views=36, quiet=True)
     assert map_splat(room, folder, Path("room.spz"), ring(), options) > 100
     return folder
+
+
+def test_queries_are_localized_in_a_small_map(
+    room: Gaussians, room_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["export", "-m", str(room_map), "--map", str(tmp_path / "small")]
+    monkeypatch.setattr("sys.argv", words)
+    export.main()
+    truth, small = look(0.1, -0.2, 0.5), tmp_path / "small"
+    image = to_image(render(room, CAMERA, truth, RenderOptions()).rgb)
+    found = Localizer.load(small).localize(image, CAMERA)
+    assert found.status is Status.OK
+    offset = se3.camera_center(found.final.cam_from_world.double()) - se3.camera_center(truth)
+    assert offset.norm() < 0.02
+    assert find_ply(small).stat().st_size < 0.4 * find_ply(room_map).stat().st_size
+    with pytest.raises(GSplatLocError, match="a folder without a map"):
+        export.main()
+    monkeypatch.setattr("sys.argv", [*words, "--format", "spz"])
+    with pytest.raises(GSplatLocError, match="--map alone"):
+        export.main()
 
 
 def test_queries_are_localized_in_the_map_of_a_splat(room: Gaussians, room_map: Path) -> None:

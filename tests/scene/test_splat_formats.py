@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from plyfile import PlyData, PlyElement
+from safetensors.torch import load_file, save_file
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.scene.cameras import Camera
@@ -21,7 +22,7 @@ from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
 FORMATS = SPLAT_FORMATS.names()
-NATIVE = ("ply", "splat", "ksplat", "glb")
+NATIVE = ("ply", "splat", "ksplat", "glb", "small")
 DEGREES = {"splat": 0, "ksplat": 2}  # the highest that a format keeps
 # PSNR that the formats themselves allow: harmonics of 8 bits over [-4, 4] (compressed_ply), of 5 and 4 bits
 # (spz), palettes of 256 colours and sizes (sog).
@@ -108,6 +109,32 @@ def write_vertices(path: Path, values: dict[str, np.ndarray], order: str = "<", 
 def vertex_values(names: str, count: int = 5) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     return {name: generator.normal(size=count).astype(np.float32) for name in names.split()}
+
+
+def test_a_small_file_keeps_positions_of_a_wide_scene_and_what_one_far_floater_does_not_spoil(
+    tmp_path: Path,
+) -> None:
+    splat = make_splat()
+    splat.means[0], splat.log_scales[1] = torch.tensor([1000.0, 0.0, 0.0]), -60.0
+    splat.sh[2, 1:] = 50.0  # an outlier
+    write_splat(path := tmp_path / "a.small", splat)
+    found = read_splat(path)
+    assert (found.means - splat.means).abs().max() < 1e-4
+    assert (found.log_scales[2:] - splat.log_scales[2:]).abs().max() < 0.04
+    assert float(found.log_scales[1].exp().max()) < 1e-5
+    assert (found.sh[3:, 1:] - splat.sh[3:, 1:]).abs().quantile(0.99) < 0.002
+    assert (found.opacities - splat.opacities).abs().max() < 0.003
+    assert path.stat().st_size < 3000 * (23 + 24) + 2000
+
+
+@pytest.mark.parametrize("column", ["means", "log_scales", "rest"])
+def test_a_small_file_with_columns_of_other_lengths_is_a_users_error(tmp_path: Path, column: str) -> None:
+    write_splat(path := tmp_path / "a.small", make_splat(50))
+    tensors = load_file(path)
+    tensors[column] = tensors[column][:, :-1].contiguous()
+    save_file(tensors, path, {"format": "gsplatloc-small-1"})
+    with pytest.raises(GSplatLocError, match="expected"):
+        read_splat(path)
 
 
 @pytest.mark.parametrize(("order", "text"), [("<", False), (">", False), ("<", True)])
