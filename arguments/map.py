@@ -28,7 +28,7 @@ class MapArguments:
     """The options of gsplatloc map."""
 
     source: Positional[Path]
-    """folder of photos, a video, or a scene with poses"""
+    """folder of photos, a video, a phone's recording (.r3d, .zip), or a scene with poses"""
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map; the posed photos are in its subfolder scene/"""
     preset: Preset = "cpu"
@@ -36,7 +36,7 @@ class MapArguments:
     iterations: int | None = None
     """number of training steps; unset = the preset's"""
     frames: int = 150
-    """number of frames to take from a video: the sharpest of as many equal stretches"""
+    """number of frames to take from a video or a recording: the sharpest of as many equal stretches"""
     max_side: int = 1600
     """pixels; larger photos and frames are shrunk"""
     posing: OmitArgPrefixes[PosingOptions] = field(default_factory=PosingOptions)
@@ -45,9 +45,13 @@ class MapArguments:
         """The options of the mapping run."""
         return with_checkpoints(mapping_preset(self.preset), self.iterations, self.posing.quiet)
 
+    def scene(self) -> SceneOptions:
+        """How a scene with poses is read."""
+        return SceneOptions(frames=self.frames)
+
     def config(self, scene: Path) -> MapConfig:
         """The record that is saved with the map of the posed scene in the folder `scene`."""
-        return MapConfig(str(scene.resolve()), SceneOptions(), self.preset, training=asdict(self.mapping()))
+        return MapConfig(str(scene.resolve()), self.scene(), self.preset, training=asdict(self.mapping()))
 
 
 def parse_map_arguments(argv: Sequence[str] | None = None) -> MapArguments:

@@ -41,7 +41,8 @@ class SceneArguments:
     """The scene and the folder of its map."""
 
     source_path: Annotated[Path, tyro.conf.arg(aliases=["-s"])]
-    """folder of the scene: train/ and test/, a COLMAP model, or transforms.json"""
+    """the scene: a folder of a layout that is read (train/ and test/, a COLMAP model, transforms.json, a
+    phone's recording), or an archive of one (.r3d, .zip)"""
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder that the map is written to"""
     images: Annotated[str | None, tyro.conf.arg(aliases=["-i"])] = None

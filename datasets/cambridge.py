@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.layout import Frame, building, is_complete, write_frame, write_png
@@ -17,6 +16,7 @@ from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.images import decode_rgb, resize_rgb
 from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.utils import se3
+from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import decoding
 

@@ -3,7 +3,6 @@
 import errno
 import http.client
 import json
-import shutil
 import ssl
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from gsplatloc.utils.archives import check_free_space
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import write_json
@@ -99,16 +99,6 @@ def remote_size(address: str) -> int | None:
             return _total_size(response.headers, partial=False)
     except (OSError, ValueError, http.client.HTTPException, _Refusal):
         return None
-
-
-def check_free_space(needed: int, folder: Path, remedy: str = "name another --output") -> None:
-    """Raise `GSplatLocError` if the disk of `folder` has less than `needed` bytes of free space."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise GSplatLocError(
-            f"expected {needed / 1e9:.3g} GB of free space in {folder}, found {free / 1e9:.3g} GB: free some,"
-            f" or {remedy}"
-        )
 
 
 def _fetch(address: str, part: Path, max_bytes: int) -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.upstream import REFERENCE_MODELS, REFERENCE_MODELS_FILE, REFERENCE_MODELS_ID
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.colmap_model import read_model_points
+from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.depth import register_depth
 from gsplatloc.datasets.download import download
@@ -19,6 +18,7 @@ from gsplatloc.datasets.reference_models import fetch_points
 from gsplatloc.datasets.upstream import SEVEN_SCENES
 from gsplatloc.scene.readers.point_cloud import write_points
 from gsplatloc.scene.readers.poses import read_numbers
+from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text

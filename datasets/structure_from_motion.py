@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gsplatloc.datasets.download import check_free_space
 from gsplatloc.scene.image_header import exif_focal_mm, image_size
 from gsplatloc.scene.images import image_files
 from gsplatloc.scene.incremental_mapping import largest_model, model_line
+from gsplatloc.utils.archives import check_free_space
 from gsplatloc.utils.colmap import pycolmap, working_in
 from gsplatloc.utils.console import log
 

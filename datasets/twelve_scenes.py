@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
 from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
 from gsplatloc.datasets.upstream import TWELVE_SCENES
 from gsplatloc.scene.readers.poses import read_numbers
+from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, decoding
 

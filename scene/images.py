@@ -6,6 +6,7 @@ Every resampling keeps image corners on image corners (docs/conventions.md), so 
 import io
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +49,7 @@ _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
 _ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
 _NO_SECOND_MAP = np.empty(0, np.float32)  # x and y are interleaved in the first
+DepthDecoder = Callable[[Path, float], np.ndarray]  # file, its values per metre -> [h, w] float32 metres
 _MAPS_KEPT = 2  # distortion maps in memory, 8 bytes per pixel each; most scenes have one camera
 
 
@@ -176,13 +178,19 @@ class DepthLoader:
     units_per_metre: float = DEPTH_UNITS_PER_METRE
     mask: MaskLoader | None = None
     float_units: float = 1.0  # per metre, of files of floats
+    decode: DepthDecoder | None = None  # of other kinds of files, in metres; None = `decode_depth`
 
     def units(self) -> float:
         """The units per metre of this file's kind."""
+        if self.decode is not None:
+            return self.units_per_metre
         return self.float_units if _stored_depth(self.path).dtype.kind == "f" else self.units_per_metre
 
     def __call__(self) -> np.ndarray:
-        depth = decode_depth(self.path, self.units_per_metre, self.float_units)
+        if self.decode is not None:
+            depth = self.decode(self.path, self.units_per_metre)
+        else:
+            depth = decode_depth(self.path, self.units_per_metre, self.float_units)
         depth = _registered(depth, self.path, self.camera_model, self.width, self.height)
         return depth if self.mask is None else np.where(self.mask(), depth, np.float32(0))
 

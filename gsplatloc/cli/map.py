@@ -16,7 +16,7 @@ from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.images import image_files
 from gsplatloc.scene.map_config import read_cameras
-from gsplatloc.scene.readers import has_known_layout
+from gsplatloc.scene.readers import has_known_layout, unpacked_scene
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils import signals
 from gsplatloc.utils.console import log
@@ -38,8 +38,10 @@ def map_source(arguments: MapArguments, source: Path, output: Path) -> None:
     quiet = arguments.posing.quiet
     if not (output / STATE_NAME).is_file() and holds_a_map(output):
         raise other_map(output)
+    source = unpacked_scene(source)
     posed = has_known_layout(source)
-    scene = read_scene(source if posed else pose_photos(arguments, source, output))
+    folder = source if posed else pose_photos(arguments, source, output)
+    scene = read_scene(folder, arguments.scene())
     scene = without_damaged(scene)
     log(scene.report, quiet, sys.stderr)
     if not make_map(scene, output, arguments.mapping(), arguments.config(scene.root)):

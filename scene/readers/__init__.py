@@ -1,16 +1,18 @@
 """Readers of scenes: each turns a folder of one layout into posed views.
 
 A reader is one file of this folder (or a plugin) whose class registers itself in `READERS`. The other modules
-of this folder are what readers share: options.py, poses.py, views.py and point_cloud.py.
+of this folder are what readers share: options.py, poses.py, views.py, point_cloud.py and phones.py.
 """
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.unpacking import is_archive, unpacked
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import expanded
 from gsplatloc.utils.registry import Registry
@@ -35,13 +37,19 @@ READERS = Registry[Reader]("scene reader", __name__, has_options=False)
 
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
-    """Read the scene in the folder `path` with the first of `READERS` that matches it."""
+    """Read the scene in the folder `path` with the first of `READERS` that matches it.
+
+    `path` may also be a zip archive of such a folder, as phones write them (.r3d, .zip): it is unpacked
+    beside itself first.
+    """
     path = expanded(path)
-    if not os.path.isdir(path):
+    folder = unpacked_scene(path)
+    if not os.path.isdir(folder):
         raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
-    reader = _reader_of(path)
+    reader = _reader_of(folder)
     if reader is not None:
-        return reader.read(path, options or SceneOptions())
+        scene = reader.read(folder, options or SceneOptions())
+        return scene if folder is path else replace(scene, name=path.stem)
     known = "; ".join(entry.help for entry in READERS.entries())
     raise GSplatLocError(
         f"expected a scene in {path}, found no known layout: make it one of: {known};"
@@ -52,6 +60,15 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
 def has_known_layout(path: Path) -> bool:
     """Whether `path` is a folder with poses that one of `READERS` reads."""
     return os.path.isdir(path) and _reader_of(path) is not None
+
+
+def unpacked_scene(path: Path) -> Path:
+    """The folder that an archive holds, or `path` itself if it is none."""
+    if not is_archive(path):
+        return path
+    folder = unpacked(path)
+    inner = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._"]
+    return inner[0] if len(inner) == 1 and _reader_of(folder) is None else folder
 
 
 def _reader_of(path: Path) -> Reader | None:

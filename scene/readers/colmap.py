@@ -21,7 +21,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 @READERS.register(
     "colmap",
-    help="images/ with a COLMAP model in sparse/0 (binary or text)",
+    help="images/ with sparse/0 (COLMAP)",
     # Before transforms.json, which nerfstudio writes beside the model that it was made from.
     priority=40,
 )

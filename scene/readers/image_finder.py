@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg")  # NeRF's synthetic scenes list images without suffix
+# NeRF's synthetic scenes list images without suffix.
+_IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG")
 
 
 class ImageFinder:

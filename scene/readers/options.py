@@ -9,6 +9,7 @@ DIVISORS = (1, 2, 4, 8)
 WIDTH_CAP = 1600  # pixels; wider images are shrunk to it if no resolution is given
 FEATURE_STRIDE = 8  # pixels per cell of XFeat's dense map
 FEATURE_MULTIPLE = 32  # pixels; XFeat shrinks its input to multiples of it
+MOST_FRAMES = 300  # of a phone's recording, which has 30 or 60 a second
 TEST_STRIDE = 8  # with `eval` every 8th image is a test image, as in Mip-NeRF 360 and 3DGS
 
 
@@ -24,11 +25,14 @@ class SceneOptions:
     white_background: bool = False  # background of transparent images: white, otherwise black
     strict: bool = False  # stop at an image that cannot be decoded; otherwise it is left out, with a count
     depth_units: float | None = None  # values of depth images per metre; None = the layout's own
+    frames: int = MOST_FRAMES  # used of a phone's recording, at most, evenly spread
 
     def __post_init__(self) -> None:
         units = self.depth_units
         if units is not None and not 0 < units < math.inf:
             raise GSplatLocError(f"expected positive depth units per metre, found {units}: see --depth_units")
+        if self.frames < 1:
+            raise GSplatLocError(f"expected a positive number of frames, found {self.frames}: see --frames")
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) in pixels at which an image of `width` x `height` is loaded."""

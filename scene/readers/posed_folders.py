@@ -29,7 +29,7 @@ _UNREAD_DEPTH = (".exr", ".pfm", ".npz")
 
 @READERS.register(
     "posed_folders",
-    help="train/{rgb,poses,calibration} with test/ likewise (7-Scenes, 12-Scenes, Cambridge)",
+    help="train/{rgb,poses,calibration}, test/ likewise (7-Scenes)",
     # First: a scene that a set-up command made may hold a COLMAP model beside its splits.
     priority=50,
 )

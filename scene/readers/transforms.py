@@ -1,7 +1,8 @@
-"""Layout 3: `transforms.json` of NeRF, instant-ngp and nerfstudio.
+"""Layout 3: `transforms.json` of NeRF, instant-ngp, nerfstudio and NeRFCapture.
 
 Poses are camera-to-world with OpenGL axes (y up, z backward). Intrinsics are in the document or in a frame,
-which takes precedence; they are for an image of `w` x `h`. Scale, `aabb_scale` and so on are ignored.
+which takes precedence; they are for an image of `w` x `h`. `integer_depth_scale` are the metres per value of
+depth images. Scale, `aabb_scale` and so on are ignored.
 """
 
 import math
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
-from gsplatloc.scene.images import CameraModel, image_size
+from gsplatloc.scene.image_header import DamagedImageError, open_image
+from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.image_finder import ImageFinder
 from gsplatloc.scene.readers.options import SceneOptions
@@ -39,7 +41,7 @@ Record = Mapping[str, Any]  # parsed JSON
 
 @READERS.register(
     "transforms",
-    help="transforms.json, or transforms_train.json with transforms_test.json (NeRF, nerfstudio)",
+    help="transforms.json (nerfstudio, NeRFCapture)",
     priority=30,
 )
 class TransformsReader:
@@ -181,6 +183,8 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
     shared = {key: value for key, value in document.items() if key not in ("frames", "test_frames")}
     files = ImageFinder(path, [listed_image(frame) for frame in frames], options.images)
     tally.found += len(frames)
+    metres = _number(document, "integer_depth_scale", 0.0)
+    units = 1 / metres if metres > 1e-9 else DEPTH_UNITS_PER_METRE
     views: dict[str, View] = {}
     for frame in frames:
         image_path = files.find(listed_image(frame))
@@ -195,7 +199,7 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
             record = shared | dict(frame)
             size = _calibrated_size(path, record, listed_image(frame), image_path, options)
             camera_model = camera_model_of(record, size)
-            depth_path = _file_of(path, frame, ("depth_file_path", "depth_path"), tally)
+            depth_path = _depth_of(path, frame, tally)
             mask_path = _file_of(path, frame, ("mask_path",), tally)
             name = files.name(listed_image(frame), image_path)
             if name in views:
@@ -204,8 +208,9 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
                     " remove one"
                 )
             views[name] = make_view(
-                name, image_path, camera_model, cam_from_world, options, depth_path, mask_path=mask_path
-            )
+                name, image_path, camera_model, cam_from_world, options, depth_path,
+                mask_path=mask_path, units_per_metre=units,
+            )  # fmt: skip
     return list(views.values())
 
 
@@ -236,6 +241,21 @@ def listed_image(frame: Record) -> str:
             f" {quoted(repr(listed))}: export it again"
         )
     return listed.replace("\\", "/")
+
+
+def _depth_of(path: Path, frame: Record, tally: Tally) -> Path | None:
+    """The depth image of a frame. NeRFCapture's own are pictures of depth, of 8 bits: they have no metres."""
+    file = _file_of(path, frame, ("depth_file_path", "depth_path"), tally)
+    if file is None or file.suffix.lower() == ".npy":
+        return file
+    try:
+        with open_image(file) as image:
+            if image.mode[0] in "IF":
+                return file
+    except DamagedImageError:
+        return file  # reported when it is needed
+    tally.note(f"depth is left out, for example {quoted(file.name)}, since it does not have 16 bits")
+    return None
 
 
 def _file_of(path: Path, frame: Record, keys: tuple[str, ...], tally: Tally) -> Path | None:

@@ -43,7 +43,7 @@ _KNOWN_CAMERAS = {
 
 @READERS.register(
     "tum_rgbd",
-    help="rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D)",
+    help="rgb.txt with groundtruth.txt (TUM RGB-D)",
     priority=20,
 )
 class TumRgbdReader:

@@ -11,6 +11,7 @@ from gsplatloc.scene.images import (
     ASPECT_TOLERANCE,
     DEPTH_UNITS_PER_METRE,
     CameraModel,
+    DepthDecoder,
     DepthLoader,
     ImageLoader,
     MaskLoader,
@@ -31,6 +32,7 @@ def make_view(
     *,
     mask_path: Path | None = None,
     units_per_metre: float = DEPTH_UNITS_PER_METRE,
+    decode: DepthDecoder | None = None,
 ) -> View:
     """A view over `image_path` at the options' resolution; only the image's header is read."""
     camera_model = fit_camera_model(camera_model, image_path)
@@ -46,7 +48,9 @@ def make_view(
         load_image=ImageLoader(image_path, camera_model, width, height, options.white_background),
         load_depth=None
         if depth_path is None
-        else DepthLoader(depth_path, camera_model, width, height, units, mask, options.depth_units or 1.0),
+        else DepthLoader(
+            depth_path, camera_model, width, height, units, mask, options.depth_units or 1.0, decode
+        ),
         load_mask=mask,
     )
 

@@ -15,8 +15,9 @@ from gsplatloc.mapping.posing import PosingOptions
 from gsplatloc.mapping.train import TrainingReport
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
-from gsplatloc.scene.map_config import read_cameras
+from gsplatloc.scene.map_config import read_cameras, read_config
 from gsplatloc.utils.errors import GSplatLocError
+from tests.scene import recordings
 
 QUICK = ["--iterations", "12"]
 
@@ -147,6 +148,31 @@ def test_a_posed_scene_is_mapped_with_its_poses(run, room_path: Path, tmp_path: 
     printed = run(str(room_path), "-m", str(tmp_path / "m"), code=130)
     assert trained == {"views": 12, "source": str(room_path)}
     assert "the same command goes on" in printed and "next" not in printed
+
+
+def test_a_phones_recording_is_mapped_as_it_is(run, room_path: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+    """In an archive, as phones share it; at most `--frames` of its frames."""
+    monkeypatch.setattr(command, "pose_images", lambda *_: pytest.fail("posed images that have poses"))
+    recorded = recordings.polycam(tmp_path / "recorded", read_scene(room_path).train)
+    archive = recordings.zipped(recorded, tmp_path / "my room.zip", top="2024")
+    printed = run(str(archive), "-m", str(tmp_path / "m"), "--frames", "10")
+    assert len(read_cameras(tmp_path / "m")) == 10
+    assert "arbitrary" not in printed and "next " in printed
+    config = read_config(tmp_path / "m")
+    assert len(read_scene(config.source_path, config.scene).train) == 10
+
+
+def test_an_archive_of_photos_is_posed(photos: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+    archive, seen = recordings.zipped(photos, tmp_path / "photos.zip"), []
+
+    def pose(arguments: command.MapArguments, source: Path, output: Path) -> None:
+        seen.extend(path.name for path in source.glob("*.png"))
+        raise GSplatLocError("stopped")
+
+    monkeypatch.setattr(command, "pose_photos", pose)
+    with pytest.raises(GSplatLocError, match="stopped"):
+        command.map_source(command.MapArguments(archive, tmp_path / "m"), archive, tmp_path / "m")
+    assert sorted(seen) == sorted(path.name for path in photos.iterdir())
 
 
 def test_a_stopped_run_goes_on_from_its_latest_checkpoint(run, room_path, tmp_path, monkeypatch) -> None:  # noqa: ANN001

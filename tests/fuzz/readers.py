@@ -1,12 +1,12 @@
 """The readers of files: how to write a valid input, and how to read it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gsplatloc.datasets import cambridge, photos, seven_scenes, twelve_scenes
-from gsplatloc.datasets.archives import extract
 from gsplatloc.datasets.layout import is_complete
 from gsplatloc.datasets.pseudo_ground_truth import read_pseudo_ground_truth
 from gsplatloc.datasets.visual_sfm import read_nvm
@@ -17,13 +17,16 @@ from gsplatloc.localization.queries import camera_of_file, exif_focal
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.mapping.log import TrainingLog
 from gsplatloc.scene import images
+from gsplatloc.scene.cameras import View
 from gsplatloc.scene.checkpoint import load_checkpoint
 from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.map_config import longest_side, read_cameras, read_config
 from gsplatloc.scene.readers import read_scene
 from gsplatloc.scene.readers.point_cloud import read_points
+from gsplatloc.utils.archives import extract
 from gsplatloc.visualization.plots import training_curves
 from tests.fuzz import native, seeds
+from tests.scene import recordings
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,15 @@ def cache(root: Path) -> None:
     assert opened.load_keypoints(view).xy.shape == (3, 2)
 
 
+def recorded(write: Callable[[Path, Sequence[View]], Path]) -> Callable[[Path], None]:
+    """Writes a phone's recording of the views of `seeds`."""
+
+    def build(root: Path) -> None:
+        write(root, [replace(view, load_depth=seeds.depth) for view in seeds.views(root)])
+
+    return build
+
+
 TARGETS: dict[str, Target] = {
     "colmap_binary": Target(seeds.colmap_binary, (scene, lambda root: poses(root / "sparse" / "0"))),
     "colmap_text": Target(seeds.colmap_text, (scene, lambda root: poses(root / "sparse" / "0"))),
@@ -74,6 +86,13 @@ TARGETS: dict[str, Target] = {
     "posed_folders": Target(seeds.posed_folders, (scene,)),
     "tum": Target(seeds.tum, (scene,)),
     "replica": Target(seeds.replica, (scene,)),
+    "record3d": Target(recorded(recordings.record3d_folder), (scene,)),
+    "record3d_archive": Target(recorded(recordings.record3d), (lambda root: scene(root / "clip.r3d"),)),
+    "record3d_export": Target(recorded(recordings.record3d_export), (scene,)),
+    "polycam": Target(recorded(recordings.polycam), (scene,)),
+    "scanner_app": Target(recorded(recordings.scanner_app), (scene,)),
+    "stray_scanner": Target(recorded(partial(recordings.stray_scanner, video=True)), (scene,)),
+    "nerfcapture": Target(recorded(recordings.nerfcapture), (scene,)),
     "pose_files": Target(
         seeds.pose_files,
         (

@@ -165,6 +165,10 @@ def views(root: Path) -> list[View]:
     return [View(name, CAMERA, pose, root / name, lambda: pixels(HEIGHT, WIDTH, 3)) for name in NAMES]
 
 
+def depth() -> np.ndarray:
+    return 1 + pixels(HEIGHT, WIDTH, dtype=np.float32) / 100
+
+
 def splat_map(root: Path) -> None:
     save_gaussians(root, 5, gaussians())
 

@@ -11,6 +11,7 @@ from gsplatloc.scene.readers import READERS
 from gsplatloc.utils import registry
 from gsplatloc.utils.errors import GSplatLocError
 
+PHONES = ["stray_scanner", "polycam", "record3d", "scanner_app"]
 TOY_READER = """
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_the_highest_priority_reads_what_several_readers_match(
 
 def test_the_order_of_the_readers(tmp_path: Path) -> None:
     names = [entry.name for entry in READERS.entries()]
-    assert names == ["posed_folders", "colmap", "transforms", "tum_rgbd", "replica"]
+    assert names == ["posed_folders", "colmap", "transforms", "tum_rgbd", *PHONES, "replica"]
 
 
 def test_an_unknown_layout_is_an_error_with_a_line_of_every_reader(tmp_path: Path, toy_plugin: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gsplatloc.datasets.archives import extract
+from gsplatloc.utils.archives import extract
 from gsplatloc.utils.errors import GSplatLocError
 
 

@@ -1,4 +1,4 @@
-"""Unpack downloaded zip archives, whose entries are checked before anything is written."""
+"""Unpack zip archives, whose entries are checked before anything is written."""
 
 import errno
 import shutil
@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from gsplatloc.datasets.download import check_free_space
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
@@ -59,6 +58,16 @@ def extract(archive: Path, target: Path, wanted: Callable[[str], bool] = lambda 
         raise _damaged(archive, error) from None
 
 
+def check_free_space(needed: int, folder: Path, remedy: str = "name another --output") -> None:
+    """Raise `GSplatLocError` if the disk of `folder` has less than `needed` bytes of free space."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise GSplatLocError(
+            f"expected {needed / 1e9:.3g} GB of free space in {folder}, found {free / 1e9:.3g} GB: free some,"
+            f" or {remedy}"
+        )
+
+
 def _check_place(entry: zipfile.ZipInfo, archive: Path) -> None:
     """Raise an error for a path outside the target folder, on any system, and for a link or a device."""
     path = PurePosixPath(entry.filename.replace("\\", "/"))
@@ -101,12 +110,8 @@ def _extract_entry(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path
 
 
 def _refused(archive: Path, expected: str, found: object) -> GSplatLocError:
-    return GSplatLocError(
-        f"expected {expected} in {archive}, found {quoted(found)}: delete the archive and run again"
-    )
+    return GSplatLocError(f"expected {expected} in {archive}, found {quoted(found)}: replace the archive")
 
 
 def _damaged(archive: Path, found: object) -> GSplatLocError:
-    return GSplatLocError(
-        f"expected a whole zip archive in {archive}, found {quoted(found)}: delete it and run again"
-    )
+    return GSplatLocError(f"expected a whole zip archive in {archive}, found {quoted(found)}: replace it")
