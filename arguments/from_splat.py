@@ -10,6 +10,7 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.mapping.from_splat import FromSplatOptions
+from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -21,10 +22,12 @@ class FromSplatArguments:
     """splat file of any format, or folder of a map"""
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map that is written"""
-    cameras: Path
-    """cameras.json, transforms.json or COLMAP folder with the poses of the photographs"""
+    cameras: Path | None = None
+    """cameras.json, transforms.json or COLMAP folder with the poses of the photographs; unset = cameras are
+    found in the free space of the splat"""
     scale: float = 1.0
     """factor of all lengths: metres per unit of the splat, for poses in metres"""
+    virtual: tyro.conf.OmitArgPrefixes[VirtualCameraOptions] = field(default_factory=VirtualCameraOptions)
     splats: tyro.conf.OmitArgPrefixes[FromSplatOptions] = field(default_factory=FromSplatOptions)
 
     def __post_init__(self) -> None:

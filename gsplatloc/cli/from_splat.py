@@ -1,4 +1,4 @@
-"""Make a map of a splat without photographs: `gsplatloc from-splat SPLAT -m OUT --cameras FILE`."""
+"""Make a map of a splat without photographs: `gsplatloc from-splat SPLAT -m OUT`."""
 
 import math
 from dataclasses import replace
@@ -7,6 +7,7 @@ from shlex import quote
 
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments
 from gsplatloc.mapping.from_splat import map_splat
+from gsplatloc.mapping.virtual_cameras import find_cameras
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
@@ -21,8 +22,13 @@ from gsplatloc.utils.locks import output_folder
 def main() -> None:
     arguments = parse_from_splat_arguments()
     path = find_ply(arguments.splat).resolve()
-    cameras, frame = posed_in(arguments.cameras, frame_of_splat(path))
-    gaussians, cameras = scaled(read_splat(path), cameras, arguments.scale)
+    gaussians, frame = read_splat(path), frame_of_splat(path)
+    if arguments.cameras is None:
+        count = (arguments.splats.views + 1) // 2  # the others are placed between and beside them
+        cameras = find_cameras(gaussians, count, arguments.virtual, arguments.splats.quiet)
+    else:
+        cameras, frame = posed_in(arguments.cameras, frame)
+    gaussians, cameras = scaled(gaussians, cameras, arguments.scale)
     if frame is not None:
         x, y, z = (arguments.scale * value for value in frame.origin)
         frame = MapFrame((x, y, z), frame.unit)

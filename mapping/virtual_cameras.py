@@ -1,0 +1,253 @@
+"""Where cameras could stand in a splat of which only the Gaussians are known.
+
+Positions are drawn within and around the splat. Small renderings of the six faces of a cube around each tell
+whether it is a place to stand: surfaces all round, or as many as anywhere if it is an object that was
+captured from outside, and none right in front of the camera. At the places kept, levelled cameras look into
+all directions. Views are then chosen one by one, each the one that shows most of what few views have shown so
+far, so that every surface is seen from several places.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.alignment.rendered_view import shrunk
+from gsplatloc.scene.cameras import Camera, PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_frame import MapFrame
+from gsplatloc.utils import se3
+from gsplatloc.utils.console import log, progress
+from gsplatloc.utils.errors import GSplatLocError
+
+WIDTH, HEIGHT = 640, 480  # pixels of the virtual cameras
+_SAMPLE = 50_000  # Gaussians from which quantiles are taken
+_CORE = 0.05  # share of the Gaussians beyond each side of the core of the splat
+_MARGIN = 1.0  # searched beyond each side of the core, which is 2 long: objects are seen from outside
+_FLAT = 0.3  # a Gaussian is flat if its smallest scale is less than this share of the next
+_PARALLEL = 0.985  # cosine of normals that belong to one plane's direction
+_DIRECTIONS = 800  # normals tried as the direction of planes
+_PLACES_TRIED = 300
+_PLACES = 48  # kept, as far from each other as possible
+_FACE = 32  # pixels, side of a cube's face
+_SMALL = 80  # pixels, width of the renderings that views are chosen by
+_OPAQUE = 0.8  # alpha of a surface
+_TOUCHING = 0.08  # depth that means to be within something solid, or to touch it; the core is 2 long
+_CLOSE = 0.25  # depth of a surface right in front of the camera, of the median depth of all places
+_MOST_CLOSE = 0.05  # share of the solid angle, or of a view, that may be so close
+_SURROUNDED = 0.6  # opaque share of the solid angle that a place must have, of that of the best places
+_MIN_OPAQUE = 0.5  # opaque share of a view
+_YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
+_ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
+_GAINS = (1.0, 1.0, 1.0, 0.5, 0.25)  # of a Gaussian's first, second, ... view
+_LEAST_GAIN = 0.1  # of a view, as a share of the first view's: what others show is too little or too coarse
+
+
+@dataclass(frozen=True)
+class VirtualCameraOptions:
+    """The virtual cameras of a splat without any."""
+
+    fov: float = 65.0  # degrees, horizontal field of view
+    up: tuple[float, float, float] | None = None  # up direction in the splat; None = estimated
+
+    def __post_init__(self) -> None:
+        if not 10 <= self.fov <= 150:
+            raise GSplatLocError(f"expected --fov of 10 to 150 degrees, found {self.fov}: correct it")
+        if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
+            raise GSplatLocError(f"expected --up other than zero, found {self.up}: correct it")
+
+
+@torch.no_grad()
+def find_cameras(
+    gaussians: Gaussians, count: int, options: VirtualCameraOptions | None = None, quiet: bool = False
+) -> list[PosedCamera]:
+    """Up to `count` views of a splat, the same for the same splat, most useful ones first.
+
+    Raises GSplatLocError if no surface of the splat can be seen from anywhere.
+    """
+    options = options or VirtualCameraOptions()
+    frame = _core_frame(gaussians)
+    gaussians = replace(
+        gaussians,
+        means=torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy())).to(gaussians.sh),
+        log_scales=gaussians.log_scales - math.log(frame.unit),
+    )
+    up = up_direction(gaussians) if options.up is None else torch.tensor(options.up, dtype=torch.float64)
+    up = up / up.norm()
+    focal = 0.5 * WIDTH / math.tan(0.5 * math.radians(options.fov))
+    camera = Camera(WIDTH, HEIGHT, focal, focal, WIDTH / 2, HEIGHT / 2)
+    places, depth = _places(gaussians, up, quiet)
+    views = _chosen(gaussians, list(_looking_around(places, up, camera)), depth, count, quiet)
+    if not views:
+        raise GSplatLocError(
+            "expected a splat with surfaces to look at, found no view of one: pass --cameras, or check --up"
+        )
+    x, y, z = (round(value, 2) for value in up.tolist())
+    source = "estimated, else pass --up" if options.up is None else "as given"
+    log(f"cameras    {len(views)} virtual ones at {len(places)} places, up is {x} {y} {z} ({source})", quiet)
+    return [replace(view, cam_from_world=frame.pose_in_world(view.cam_from_world)) for view in views]
+
+
+def up_direction(gaussians: Gaussians) -> Tensor:
+    """The up direction [3] of a splat in the coordinates of its core, from its planes.
+
+    Floor, table tops and walls give three dominant directions of normals. Places are wider than high: up is
+    that of least extent. More lies below the middle than above it.
+    """
+    inside = (gaussians.means.abs() < 1).all(1)
+    chosen = gaussians.select(inside)
+    scales, order = chosen.scales.sort(1)
+    axes = se3.rotation_from_quaternion(chosen.quaternions)
+    normals = axes[torch.arange(len(chosen)), :, order[:, 0]]
+    area = chosen.opacities * scales[:, 1] * scales[:, 2] * (scales[:, 0] < _FLAT * scales[:, 1])
+    if not bool(area.sum() > 0):
+        return torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    area = area.clamp(max=_quantile(area[area > 0], 0.95))  # a huge Gaussian is no proof of a plane
+    generator = torch.Generator().manual_seed(0)
+    tried = normals[torch.multinomial(area.cpu(), _DIRECTIONS, replacement=True, generator=generator)]
+    support = torch.stack([(area * ((normals @ one).abs() > _PARALLEL)).sum() for one in tried])
+    candidates = []
+    for _ in range(3):
+        best = tried[support.argmax()]
+        near = (normals @ best).abs() > _PARALLEL
+        plane = normals[near]
+        best = torch.linalg.eigh((plane.T * area[near]) @ plane).eigenvectors[:, -1]
+        support = torch.where((tried @ best).abs() > 0.5, -torch.inf, support)
+        heights = chosen.means @ best
+        bottom, middle, top = (_quantile(heights, share) for share in (0.02, 0.5, 0.98))
+        candidates.append((top - bottom, best if middle - bottom <= top - middle else -best))
+        if not bool(support.max() > 0):
+            break
+    return min(candidates, key=lambda candidate: candidate[0])[1].double().cpu()
+
+
+def _core_frame(gaussians: Gaussians) -> MapFrame:
+    """Coordinates in which the longest side of the core, a box around most of the splat, is from -1 to 1.
+
+    Far background is outside of the core.
+    """
+    solid = gaussians.means[gaussians.opacities > 0.5].double()
+    if len(solid) < 2:
+        raise GSplatLocError("expected a splat with opaque Gaussians, found none: pass another file")
+    sides = [[_quantile(solid[:, axis], share) for axis in range(3)] for share in (_CORE, 1 - _CORE)]
+    low, high = torch.tensor(sides, dtype=torch.float64)
+    x, y, z = ((low + high) / 2).tolist()
+    return MapFrame((x, y, z), max((high - low).max().item() / 2, 1e-12))
+
+
+def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, float]:
+    """Places [P, 3] where a camera could stand, and the median depth of what is seen from them."""
+    draws = torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(_PLACES_TRIED, dtype=torch.float64)
+    solid = gaussians.means[(gaussians.opacities > 0.5) & (gaussians.means.abs() < 1).all(1)]
+    sides = solid.abs().max(0).values.double().cpu() + _MARGIN
+    tried = (2 * draws - 1) * sides
+    faces = Camera(_FACE, _FACE, _FACE / 2, _FACE / 2, _FACE / 2, _FACE / 2)
+    axes = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+    opaque, depths = [], []
+    for place in progress(tried, desc="places", quiet=quiet):
+        seen = [render(gaussians, faces, _looking(place, axis, up), RenderOptions()) for axis in axes]
+        surface = torch.stack([result.alpha for result in seen]) > _OPAQUE
+        depths.append(torch.stack([result.depth for result in seen])[surface])
+        opaque.append(surface.float().mean().item() if _share(depths[-1], _TOUCHING) <= _MOST_CLOSE else 0.0)
+    found = torch.tensor(opaque)
+    best = _quantile(found, 0.95)
+    if best == 0:
+        raise GSplatLocError("expected a splat with free space and surfaces, found none: pass --cameras")
+    surrounded = (found >= _SURROUNDED * best).nonzero()[:, 0].tolist()
+    typical = torch.stack([depths[place].median() for place in surrounded]).median().item()
+    kept = [place for place in surrounded if _share(depths[place], _CLOSE * typical) <= _MOST_CLOSE]
+    return _spread(tried[kept], _PLACES), typical
+
+
+def _share(depths: Tensor, limit: float) -> float:
+    """Share of all directions of a place in which a surface is nearer than `limit`."""
+    return (depths < limit).sum().item() / (6 * _FACE**2)
+
+
+def _spread(places: Tensor, count: int) -> Tensor:
+    """Up to `count` of the places [P, 3], each as far as possible from those before it."""
+    if len(places) <= count:
+        return places
+    chosen = [int((places - places.mean(0)).norm(dim=1).argmin())]
+    distance = torch.full((len(places),), torch.inf, dtype=places.dtype)
+    while len(chosen) < count:
+        distance = torch.minimum(distance, (places - places[chosen[-1]]).norm(dim=1))
+        chosen.append(int(distance.argmax()))
+    return places[chosen]
+
+
+def _looking_around(places: Tensor, up: Tensor, camera: Camera) -> Iterator[PosedCamera]:
+    """Levelled cameras at `places` that look into all directions."""
+    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
+    east = east / east.norm()
+    north = torch.linalg.cross(up, east)
+    for index, place in enumerate(places):
+        for step in range(_YAWS):
+            # Neighbouring places look into directions between each other's.
+            yaw = 2 * math.pi * (step + (index % 2) / 2) / _YAWS
+            for pitch in map(math.radians, _PITCHES_DEG):
+                level = math.cos(yaw) * east + math.sin(yaw) * north
+                yield PosedCamera(camera, _looking(place, math.cos(pitch) * level + math.sin(pitch) * up, up))
+
+
+def _looking(place: Tensor, forward: Tensor, up: Tensor) -> Tensor:
+    """The pose [4, 4] of a camera at `place` that looks along `forward`, levelled where that is defined."""
+    right = torch.linalg.cross(forward, up)
+    if right.norm() < 1e-3:  # straight up or down
+        right = torch.linalg.cross(forward, torch.eye(3, dtype=up.dtype)[forward.abs().argmin()])
+    right = right / right.norm()
+    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward])
+    return se3.from_rotation_translation(rotation, -rotation @ place)
+
+
+def _chosen(
+    gaussians: Gaussians, candidates: list[PosedCamera], depth: float, count: int, quiet: bool
+) -> list[PosedCamera]:
+    """The views that show, together, as much as possible from several places."""
+    shown, seen = [], []
+    for view in progress(candidates, desc="views", quiet=quiet):
+        index = _surface_seen(gaussians, view, depth)
+        if len(index):
+            shown.append(view)
+            seen.append(index)
+    times = torch.zeros(len(gaussians), dtype=torch.long)
+    gains = torch.tensor([*_GAINS, 0.0])
+    left, chosen, least = set(range(len(shown))), [], 1.0
+    while left and len(chosen) < count:
+        value = gains[times.clamp(max=len(_GAINS))]
+        found = {view: value[seen[view]].sum().item() for view in left}
+        best = max(left, key=found.__getitem__)
+        if found[best] < least:
+            break
+        least = max(least, _LEAST_GAIN * found[best])
+        times[seen[best]] += 1
+        left.remove(best)
+        chosen.append(shown[best])
+    return chosen
+
+
+def _surface_seen(gaussians: Gaussians, view: PosedCamera, depth: float) -> Tensor:
+    """Indices of the Gaussians on the surfaces that a view shows; none if it is no view to map from."""
+    camera = shrunk(view.camera, _SMALL)
+    result = render(gaussians, camera, view.cam_from_world, RenderOptions())
+    surface = result.alpha > _OPAQUE
+    close = surface & (result.depth < _CLOSE * depth)
+    if surface.float().mean() < _MIN_OPAQUE or close.float().mean() > _MOST_CLOSE:
+        return torch.zeros(0, dtype=torch.long)
+    index = (result.radii > 0).nonzero()[:, 0]
+    pose = view.cam_from_world.to(gaussians.means)
+    local = gaussians.means[index] @ pose[:3, :3].T + pose[:3, 3]
+    pixels = camera.project(local).floor().long()
+    inside = ((pixels >= 0) & (pixels < torch.tensor([camera.width, camera.height]).to(pixels))).all(1)
+    index, z, (column, row) = index[inside], local[inside, 2], pixels[inside].T
+    there = result.depth[row, column]
+    return index[surface[row, column] & ((z - there).abs() < _ON_SURFACE * there)].cpu()
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """A quantile of values [N], of a part of them where they are many."""
+    values = values[:: max(1, len(values) // _SAMPLE)]
+    return torch.quantile(values, share).item()

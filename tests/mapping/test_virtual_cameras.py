@@ -1,0 +1,111 @@
+"""Cameras found in a splat of which only the Gaussians are known."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.mapping import virtual_cameras
+from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions, find_cameras, up_direction
+from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from tests.mapping.test_from_splat import make_room
+
+UP = (0.0, -1.0, 0.0)
+HALF = torch.tensor([2.0, 1.5, 2.0], dtype=torch.float64)  # of the room
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_places() -> Iterator[None]:
+    """Enough for a box, and seconds instead of a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(virtual_cameras, "_PLACES_TRIED", 60)
+        patch.setattr(virtual_cameras, "_PLACES", 8)
+        yield
+
+
+@pytest.fixture(scope="module")
+def room() -> Gaussians:
+    return make_room(per_side=60)
+
+
+@pytest.fixture(scope="module")
+def cameras(room: Gaussians) -> list[PosedCamera]:
+    return find_cameras(room, 60, VirtualCameraOptions(up=UP), quiet=True)
+
+
+def centers(cameras: list[PosedCamera]) -> torch.Tensor:
+    return se3.camera_center(torch.stack([camera.cam_from_world for camera in cameras]))
+
+
+def test_cameras_stand_in_the_room_and_not_at_its_walls(cameras: list[PosedCamera]) -> None:
+    assert (HALF - centers(cameras).abs()).min() > 0.1
+
+
+def test_cameras_are_level(cameras: list[PosedCamera]) -> None:
+    rights = torch.stack([camera.cam_from_world[0, :3] for camera in cameras])
+    downs = torch.stack([camera.cam_from_world[1, :3] for camera in cameras])
+    assert rights[:, 1].abs().max() < 1e-6 and (downs[:, 1] > 0.8).all()
+
+
+def test_most_of_the_room_is_seen_from_three_views(room: Gaussians, cameras: list[PosedCamera]) -> None:
+    times = torch.zeros(len(room), dtype=torch.long)
+    for view in cameras:
+        small = view.camera.resized(80, 60)
+        times += (render(room, small, view.cam_from_world, RenderOptions()).radii > 0).long()
+    assert (times >= 3).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0.0), (1.0, 4.0e6)])
+def test_unit_and_origin_do_not_matter(
+    room: Gaussians, cameras: list[PosedCamera], factor: float, offset: float
+) -> None:
+    other = replace(
+        room,
+        means=room.means.double() * factor + offset,
+        log_scales=room.log_scales + torch.tensor(factor).log(),
+    )
+    found = find_cameras(other, 60, VirtualCameraOptions(up=UP), quiet=True)
+    assert len(found) == pytest.approx(len(cameras), abs=3)
+    expected = {tuple(row) for row in centers(cameras).mul(100).round().tolist()}
+    moved = (centers(found) - offset) / factor
+    matching = [tuple(row) in expected for row in moved.mul(100).round().tolist()]
+    assert sum(matching) > 0.8 * len(matching)
+
+
+def test_an_object_is_seen_from_outside() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(4000, 3, generator=generator)
+    points = points / points.norm(dim=1, keepdim=True) * torch.rand(4000, 1, generator=generator) ** (1 / 3)
+    ball = Gaussians(
+        points,
+        torch.tensor([1.0, 0, 0, 0]).repeat(4000, 1),
+        torch.full((4000, 3), 0.05).log(),
+        torch.full((4000,), 4.0),
+        torch.randn(4000, 1, 3, generator=generator),
+        torch.zeros(4000, 0),
+    )
+    found = find_cameras(ball, 40, VirtualCameraOptions(up=UP), quiet=True)
+    assert len(found) >= 10 and centers(found).norm(dim=1).min() > 1
+    towards = torch.stack(
+        [-(view.cam_from_world[2, :3] @ center) for view, center in zip(found, centers(found))]
+    )
+    assert (towards > 0).all(), "they look at it"
+
+
+def test_up_is_the_short_side_with_more_below(room: Gaussians) -> None:
+    furnished = torch.cat([room.means, torch.randn(9000, 3) * 0.1 + torch.tensor([0.0, 1.2, 0.0])])
+    parameters = {name: torch.cat([tensor, tensor[:9000]]) for name, tensor in room.per_gaussian().items()}
+    splat = Gaussians(**{**parameters, "means": furnished / 2.1})
+    up = up_direction(splat)
+    assert up @ torch.tensor(UP, dtype=torch.float64) > 0.99
+
+
+def test_a_splat_with_nothing_opaque_is_a_users_error(room: Gaussians) -> None:
+    faint = replace(room, opacity_logits=torch.full((len(room),), -5.0))
+    with pytest.raises(GSplatLocError, match="found none"):
+        find_cameras(faint, 10, quiet=True)
