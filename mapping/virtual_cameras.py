@@ -215,7 +215,8 @@ def _chosen(
             seen.append(index)
     times = torch.zeros(len(gaussians), dtype=torch.long)
     gains = torch.tensor([*_GAINS, 0.0])
-    left, chosen, least = set(range(len(shown))), [], 1.0
+    chosen: list[PosedCamera] = []
+    left, least = set(range(len(shown))), 1.0
     while left and len(chosen) < count:
         value = gains[times.clamp(max=len(_GAINS))]
         found = {view: value[seen[view]].sum().item() for view in left}

@@ -92,8 +92,9 @@ def _pose(entry: Any) -> np.ndarray | None:
 
 def _intrinsics(document: Mapping[str, Any], row: int) -> list[float] | None:
     """fx fy cx cy: those of the frame if the file has them, else those of K."""
-    own = document.get("perFrameIntrinsicCoeffs")
-    coefficients = numbers(own[row][:4], 4) if _has_row(own, row) else None
+    rows = document.get("perFrameIntrinsicCoeffs")
+    own = rows[row] if isinstance(rows, list) and row < len(rows) else None
+    coefficients = numbers(own[:4], 4) if isinstance(own, list) else None
     if coefficients is not None and np.isfinite(coefficients).all() and (coefficients > 0).all():
         return coefficients.tolist()
     matrix = numbers(document.get("K"), 9)
@@ -101,10 +102,6 @@ def _intrinsics(document: Mapping[str, Any], row: int) -> list[float] | None:
         raise GSplatLocError("expected K, nine numbers, in Record3D's metadata, found none: export it again")
     by_rows = matrix[2] > 0 and matrix[6] == 0  # as some converters write it
     return matrix[[0, 4, 2, 5] if by_rows else [0, 4, 6, 7]].tolist()
-
-
-def _has_row(rows: Any, row: int) -> bool:
-    return isinstance(rows, list) and row < len(rows) and isinstance(rows[row], list)
 
 
 def _size(document: Mapping[str, Any], width: str, height: str) -> tuple[int, int] | None:
