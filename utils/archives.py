@@ -49,11 +49,8 @@ def extract(archive: Path, target: Path, wanted: Callable[[str], bool] = lambda 
     except _DAMAGE as error:
         raise _damaged(archive, str(error) or type(error).__name__) from None
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.EISDIR,
-            errno.ELOOP,
-        ):  # a position that does not exist, a folder
+        # A position that does not exist, a folder, a link to itself: anything else is the system's.
+        if error.errno not in (errno.EINVAL, errno.EISDIR, errno.ELOOP):
             raise
         raise _damaged(archive, error) from None
 
