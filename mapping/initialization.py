@@ -43,6 +43,7 @@ class InitializationOptions:
 
     init: InitKind = "auto"  # auto: depth with sparse points; else more of points and tracks; else random
     init_max_points: int = 100_000  # denser clouds are averaged over voxels until this many are left
+    refine_poses: bool | None = None  # by bundle adjustment; unset = those of phones' recordings
     check_poses: bool = True  # stop if images match each other but not at their poses; otherwise warn
 
 

@@ -25,6 +25,7 @@ from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
 from gsplatloc.mapping.mask_check import check_masks
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
 from gsplatloc.mapping.pose_check import contradiction
+from gsplatloc.mapping.pose_refinement import refine_poses
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
 from gsplatloc.mapping.triangulation import Tracks, triangulate
 from gsplatloc.scene.cameras import Scene, View
@@ -113,6 +114,14 @@ class Mapper:
         extent = initialization.scene_extent(views)
         cell = feature_cell(self.cache.extractor, views[0]) if options.feature_sized else None
         return TrainingSet(train, holdout, extent, self._white_background, cell, self.frame)
+
+    def refine_poses(self) -> None:
+        """Refine the poses of the scene if they are rough, or if that is asked for."""
+        wanted = self.options.initialization.refine_poses
+        if self.scene.rough_poses if wanted is None else wanted:
+            keypoints = CachedKeypoints(self.cache, self.scene.train)
+            views = refine_poses(self.scene.train, keypoints, self.device, self.quiet)
+            self.scene = replace(self.scene, train=views)
 
     def choose_unit(self) -> None:
         """Give the map a unit of usual length; `frame`, the scene and its tracks change with it.
@@ -211,7 +220,8 @@ def train(
     check_masks(scene.train)
     mapper.cache.prepare(scene.train, options.output.quiet)
     clock.lap("features")
-    _check_poses(scene, mapper)
+    mapper.refine_poses()
+    _check_poses(mapper)
     mapper.choose_unit()
     if not mapper.frame.is_world:
         log(f"map coordinates: {mapper.frame}", options.output.quiet)
@@ -240,8 +250,9 @@ def train(
     )  # fmt: skip
 
 
-def _check_poses(scene: Scene, mapper: Mapper) -> None:
+def _check_poses(mapper: Mapper) -> None:
     """Raise GSplatLocError, or warn, if the images contradict the poses of the scene."""
+    scene = mapper.scene
     found = contradiction(scene, CachedKeypoints(mapper.cache, scene.train), mapper.tracks)
     if found is None:
         return

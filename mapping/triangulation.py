@@ -64,15 +64,15 @@ def triangulate(
     `quiet`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        reconstruction = _fixed_reconstruction(views, keypoints)
+        reconstruction = fixed_reconstruction(views, keypoints)
         database_path = Path(folder) / "database.db"
         with pycolmap.Database.open(database_path) as database:
-            _write_views(database, reconstruction)
+            write_views(database, reconstruction)
             for a, b, matches in _verified_matches(views, keypoints, torch.device(device), quiet):
-                _write_matches(database, a, b, matches)
+                write_matches(database, a, b, matches)
         output = Path(folder) / "points"
         output.mkdir()
-        pipeline = _pipeline_options(pixel_scale(views))
+        pipeline = pipeline_options(pixel_scale(views))
         if len(views) > 1:  # of one view pycolmap raises an error
             with quiet_pycolmap():
                 reconstruction = pycolmap.triangulate_points(
@@ -140,7 +140,7 @@ def pixel_scale(views: Sequence[View]) -> float:
     return max(1.0, float(np.median(sides)) / _REFERENCE_SIDE)
 
 
-def _fixed_reconstruction(views: Sequence[View], keypoints: Sequence[Keypoints]) -> pycolmap.Reconstruction:
+def fixed_reconstruction(views: Sequence[View], keypoints: Sequence[Keypoints]) -> pycolmap.Reconstruction:
     """The views with their poses and keypoints, without points; image and camera ids count from 1."""
     reconstruction = pycolmap.Reconstruction()
     for number, camera in enumerate(_cameras(views), start=1):
@@ -164,7 +164,7 @@ def _cameras(views: Sequence[View]) -> list:
     return list(dict.fromkeys(view.camera for view in views))
 
 
-def _write_views(database: pycolmap.Database, reconstruction: pycolmap.Reconstruction) -> None:
+def write_views(database: pycolmap.Database, reconstruction: pycolmap.Reconstruction) -> None:
     for camera in reconstruction.cameras.values():
         database.write_camera(camera, use_camera_id=True)
     for number, image in reconstruction.images.items():
@@ -174,7 +174,7 @@ def _write_views(database: pycolmap.Database, reconstruction: pycolmap.Reconstru
         database.write_keypoints(number, pixels)
 
 
-def _write_matches(database: pycolmap.Database, a: int, b: int, matches: np.ndarray) -> None:
+def write_matches(database: pycolmap.Database, a: int, b: int, matches: np.ndarray) -> None:
     geometry = pycolmap.TwoViewGeometry()
     geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
     geometry.inlier_matches = matches
@@ -182,7 +182,7 @@ def _write_matches(database: pycolmap.Database, a: int, b: int, matches: np.ndar
     database.write_two_view_geometry(a + 1, b + 1, geometry)
 
 
-def _pipeline_options(scale: float) -> pycolmap.IncrementalPipelineOptions:
+def pipeline_options(scale: float) -> pycolmap.IncrementalPipelineOptions:
     pipeline = pycolmap.IncrementalPipelineOptions()
     pipeline.extract_colors = False  # read from the views: they may be undistorted on the fly
     pipeline.random_seed = pipeline.triangulation.random_seed = pipeline.mapper.random_seed = 0

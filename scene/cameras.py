@@ -131,3 +131,4 @@ class Scene:
     points: SparsePoints | None = None
     report: str = ""  # one line: what the reader found, used and left out, and why
     convention: PoseConvention = field(default_factory=PoseConvention)  # of the poses in its files
+    rough_poses: bool = False  # whether they are those of a phone's tracking, off by centimetres

@@ -6,7 +6,7 @@ the sensor: nothing is rotated.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def scene_of_frames(
             views.append(_view(path, frame, options, convention))
     if not views:
         raise tally.nothing_left(f"images with poses in {path}", "export the recording again")
-    return tally.scene(path, *split_test_views(views, options), convention=convention)
+    scene = tally.scene(path, *split_test_views(views, options), convention=convention)
+    return replace(scene, rough_poses=True)
 
 
 def thinned(frames: list[PhoneFrame], count: int, tally: Tally) -> list[PhoneFrame]:

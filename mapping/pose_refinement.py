@@ -1,0 +1,203 @@
+"""Poses that are only roughly right, as of a phone's tracking, refined by bundle adjustment.
+
+Matches of images are verified by a relative pose of their own instead of the given ones. Tracks of them are
+triangulated with wide tolerances, and poses and points are refined together, with the given poses as priors,
+which keep the coordinates and the scale; then once more, with tracks of the refined poses and with priors as
+wide as the given poses have turned out to be wrong.
+"""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import poselib
+import torch
+from torch import Tensor
+
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.matching.nearest import mutual_nearest
+from gsplatloc.localization.pose.pnp import RANSAC_SEED, poselib_camera
+from gsplatloc.mapping.bundle_adjustment import Observations, PosePriors, bundle_adjust
+from gsplatloc.mapping.triangulation import (
+    MAX_EPIPOLAR_PX,
+    MIN_LENGTH,
+    MIN_SIMILARITY,
+    epipolar_distances,
+    fixed_reconstruction,
+    pipeline_options,
+    pixel_scale,
+    quiet_pycolmap,
+    select_pairs,
+    write_matches,
+    write_views,
+)
+from gsplatloc.scene.cameras import View
+from gsplatloc.utils import se3
+from gsplatloc.utils.colmap import pycolmap
+from gsplatloc.utils.console import log, progress
+
+_MIN_INLIERS = 20  # of the relative pose of a pair
+_WIDE_PX = 60.0  # from the epipolar line of the given poses: 1 degree and 2 cm are about 20 pixels
+_WIDE_ANGLE_DEG = 6.0  # between the rays of a track and its point, with the given poses
+_NEIGHBOURS = 10  # views that each view is matched with
+_KEYPOINTS = 1000  # of a view, the best: more make the poses hardly better
+_TRACKS = 150  # of a view: the longest
+_ROUNDS = 2  # of triangulation and bundle adjustment
+_LOSS_PX = 1.0  # residuals beyond it have little weight (Cauchy)
+_FIRST_SIGMA = 0.02  # of the given positions, per axis, in units of the spread of the cameras
+_FIRST_SIGMA_DEG = 1.0  # of the given rotations, per axis
+_LEAST_SIGMA = 1e-4  # of positions in units of that spread, and of rotations in radians
+_GIVEN_AGREE = 1.15  # given poses whose median epipolar distance is below so many times the refined are kept
+_MEDIAN_OF_3D = 1.538  # median length of a standard normal vector in three dimensions
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Matches of two views that fit one relative pose."""
+
+    a: int
+    b: int
+    matches: np.ndarray  # [K, 2] uint32 indices of keypoints
+
+
+def refine_poses(
+    views: Sequence[View],
+    keypoints: Sequence[Keypoints],
+    device: torch.device | str = "cpu",
+    quiet: bool = True,
+) -> list[View]:
+    """The views with refined poses; as they are, if their poses fit the matches about as well."""
+    keypoints = [_best(found) for found in keypoints]
+    pairs = _verified_pairs(views, keypoints, torch.device(device), quiet)
+    if not pairs:
+        return list(views)
+    with tempfile.TemporaryDirectory() as folder, quiet_pycolmap():
+        adjusted = _adjusted(views, keypoints, pairs, Path(folder))
+    refined = [view.with_pose(pose) for view, pose in zip(views, adjusted)]
+    before, after = (_median_distance(of, keypoints, pairs) for of in (views, refined))
+    moved = (se3.camera_center(_poses(refined)) - se3.camera_center(_poses(views))).norm(dim=1).median()
+    found = f"poses: matches are {before:.2f} px from their epipolar lines, {after:.2f} px after refinement"
+    if before < _GIVEN_AGREE * after:
+        log(f"{found}: the given poses are kept", quiet)
+        return list(views)
+    log(f"{found}, which moves cameras by {moved:.3g}", quiet)
+    return refined
+
+
+def _verified_pairs(
+    views: Sequence[View], keypoints: Sequence[Keypoints], device: torch.device, quiet: bool
+) -> list[_Pair]:
+    """Pairs of views with enough matches that fit one relative pose, and the given ones roughly."""
+    scale, pairs = pixel_scale(views), []
+    selected = select_pairs(views, _NEIGHBOURS)
+    ransac = {"max_epipolar_error": MAX_EPIPOLAR_PX * scale, "seed": RANSAC_SEED, "max_iterations": 500}
+    for a, b in progress(selected, len(selected), "checking poses", quiet):
+        of_a, of_b = keypoints[a], keypoints[b]
+        found = mutual_nearest(of_a.descriptors.to(device), of_b.descriptors.to(device), MIN_SIMILARITY)
+        matches = torch.stack([found.index_a, found.index_b], 1).cpu().numpy()
+        xy_a, xy_b = of_a.xy.double().numpy()[matches[:, 0]], of_b.xy.double().numpy()[matches[:, 1]]
+        near = epipolar_distances(views[a], views[b], xy_a, xy_b) < _WIDE_PX * scale
+        if near.sum() < _MIN_INLIERS:
+            continue
+        cameras = poselib_camera(views[a].camera), poselib_camera(views[b].camera)
+        _, info = poselib.estimate_relative_pose(xy_a[near], xy_b[near], *cameras, ransac, {})
+        inliers = np.flatnonzero(near)[np.array(info["inliers"], bool)]
+        if len(inliers) >= _MIN_INLIERS:
+            pairs.append(_Pair(a, b, matches[inliers].astype(np.uint32)))
+    return pairs
+
+
+def _adjusted(
+    views: Sequence[View], keypoints: Sequence[Keypoints], pairs: Sequence[_Pair], folder: Path
+) -> Tensor:
+    """cam_from_world [N, 4, 4] after bundle adjustment."""
+    reconstruction = fixed_reconstruction(views, keypoints)
+    database_path = folder / "database.db"
+    with pycolmap.Database.open(database_path) as database:
+        write_views(database, reconstruction)
+        for pair in pairs:
+            write_matches(database, pair.a, pair.b, pair.matches)
+    given, scale = _poses(views), pixel_scale(views)
+    centers = se3.camera_center(given)
+    spread = max(float((centers - centers.mean(0)).norm(dim=1).median()), 1e-6)
+    poses, sigmas = given, (_FIRST_SIGMA * spread, math.radians(_FIRST_SIGMA_DEG))
+    for step in range(_ROUNDS):
+        options = pipeline_options(scale)
+        if step == 0:
+            _widen(options, scale)
+        output = folder / str(step)
+        output.mkdir()
+        reconstruction = pycolmap.triangulate_points(
+            fixed_reconstruction([view.with_pose(pose) for view, pose in zip(views, poses)], keypoints),
+            database_path, folder, output, options=options,
+        )  # fmt: skip
+        observations, points = _observations(reconstruction, views)
+        if not len(points):
+            return given
+        priors = PosePriors(given, sigmas)
+        poses, _ = bundle_adjust(observations, points, poses, priors, _LOSS_PX * scale)
+        sigmas = _noise(poses, given, spread)
+    return poses
+
+
+def _widen(options: pycolmap.IncrementalPipelineOptions, scale: float) -> None:
+    """Tolerances for the given poses. Tracks are not merged: neighbouring points would be, at such ones."""
+    options.triangulation.create_max_angle_error = _WIDE_ANGLE_DEG
+    options.triangulation.continue_max_angle_error = _WIDE_ANGLE_DEG
+    options.triangulation.merge_max_reproj_error = 0.5
+    options.triangulation.complete_max_reproj_error = 0.5
+    options.mapper.filter_max_reproj_error = _WIDE_PX * scale
+
+
+def _noise(poses: Tensor, given: Tensor, spread: float) -> tuple[float, float]:
+    """Standard deviations per axis of the given poses, position and rotation, from what was refined."""
+    lengths = se3.se3_log(poses @ se3.inverse(given)).view(-1, 2, 3).norm(dim=2).median(0).values
+    position, rotation = (lengths / _MEDIAN_OF_3D).tolist()
+    return max(position, _LEAST_SIGMA * spread), max(rotation, _LEAST_SIGMA)
+
+
+def _observations(
+    reconstruction: pycolmap.Reconstruction, views: Sequence[View]
+) -> tuple[Observations, Tensor]:
+    """The longest tracks of every view, and their points [M, 3]."""
+    points = sorted(reconstruction.points3D.values(), key=lambda point: -point.track.length())
+    counts = [0] * len(views)
+    kept: list[np.ndarray] = []
+    rows: list[tuple[int, int, int]] = []
+    for point in points:
+        seen = [(element.image_id - 1, element.point2D_idx) for element in point.track.elements]
+        if len(seen) < MIN_LENGTH or all(counts[view] >= _TRACKS for view, _ in seen):
+            continue
+        for view, keypoint in dict(seen).items():
+            counts[view] += 1
+            rows.append((view, len(kept), keypoint))
+        kept.append(point.xyz)
+    view, point_index, keypoint = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3).T
+    pixels = [reconstruction.images[v + 1].points2D[k].xy for v, k in zip(view.tolist(), keypoint.tolist())]
+    cameras = torch.tensor([[v.camera.fx, v.camera.fy, v.camera.cx, v.camera.cy] for v in views]).double()
+    xy = torch.from_numpy(np.array(pixels, np.float64).reshape(-1, 2))
+    found = Observations(view, point_index, xy, cameras[view])
+    return found, torch.from_numpy(np.array(kept, np.float64).reshape(-1, 3))
+
+
+def _best(found: Keypoints) -> Keypoints:
+    return Keypoints(found.xy[:_KEYPOINTS], found.descriptors[:_KEYPOINTS], found.scores[:_KEYPOINTS])
+
+
+def _poses(views: Sequence[View]) -> Tensor:
+    return torch.stack([view.cam_from_world for view in views])
+
+
+def _median_distance(views: Sequence[View], keypoints: Sequence[Keypoints], pairs: Sequence[_Pair]) -> float:
+    """Median distance in pixels of matches from their epipolar lines."""
+    distances = []
+    for pair in pairs:
+        xy_a, xy_b = (
+            keypoints[view].xy.double().numpy()[pair.matches[:, column]]
+            for column, view in enumerate((pair.a, pair.b))
+        )
+        distances.append(epipolar_distances(views[pair.a], views[pair.b], xy_a, xy_b))
+    return float(np.median(np.concatenate(distances)))
