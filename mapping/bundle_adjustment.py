@@ -2,7 +2,8 @@
 
 Levenberg-Marquardt over the poses, the points being eliminated (Triggs et al., "Bundle Adjustment: A Modern
 Synthesis", 1999): U - W V^-1 W^T, in blocks of tracks of equal length. COLMAP's has priors on positions only,
-under which a few views near each other may turn.
+under which a few views near each other may turn. The system of all poses is dense: 26 MB for 300 views, 7 GB
+for 5,000.
 """
 
 from dataclasses import dataclass

@@ -28,6 +28,7 @@ from gsplatloc.mapping.feature_cache import CachedKeypoints
 from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions
 from gsplatloc.mapping.train import Mapper
 from gsplatloc.mapping.triangulation import MIN_LENGTH, Tracks, triangulate
+from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions, find_cameras
 from gsplatloc.scene.cameras import PosedCamera, Scene, View
 from gsplatloc.scene.export import save_gaussians, saved_iterations
 from gsplatloc.scene.gaussians import Gaussians
@@ -62,13 +63,15 @@ def map_splat(
     gaussians: Gaussians,
     output: Path | str,
     source: Path,
-    cameras: Sequence[PosedCamera],
+    cameras: Sequence[PosedCamera] | None,
     options: FromSplatOptions | None = None,
     frame: MapFrame | None = None,
+    virtual: VirtualCameraOptions | None = None,
 ) -> int:
     """Write the map of a splat that was read from `source`; returns the number of landmarks.
 
-    `cameras` are poses from which the splat looks right: those of its photographs. Splat and cameras are in
+    `cameras` are poses from which the splat looks right: those of its photographs. None: half of the views
+    are found in the splat by the options `virtual`, as far as there are any. Splat and cameras are in
     the coordinates `frame`; without it in those of the world, and are moved near the origin. Raises
     `GSplatLocError` if too little of the splat can be seen, or if `output` holds a map already.
     """
@@ -77,6 +80,8 @@ def map_splat(
         raise GSplatLocError(
             f"expected a folder without a map, found one in {output}: remove it, or pass another"
         )
+    if cameras is None:
+        cameras = find_cameras(gaussians, (options.views + 1) // 2, virtual, options.quiet)
     if frame is None:
         frame = MapFrame(local_origin(torch.stack([view.cam_from_world for view in cameras])))
         gaussians, cameras = moved(gaussians, cameras, frame)
@@ -99,7 +104,7 @@ def map_splat(
     if len(landmarks) < _MIN_LANDMARKS:
         raise GSplatLocError(
             f"expected a splat with texture in {source}, found {len(landmarks)} landmarks in {len(views)}"
-            " renderings: check that --cameras belongs to it"
+            " renderings: check that --cameras belongs to it, or the --up direction"
         )
     config = MapConfig(
         str(source), preset=PRESET, extractor=extractor.version, top_k=options.top_k, frame=frame

@@ -114,12 +114,12 @@ class Load:
 def _watch(cores: Set[int]) -> None:
     load, surplus = Load(), None
     while True:
-        queued, idle = _queued_s(), _idle_s(cores)
+        queued, idle = _queued_s(), _idle_s(cores) if load.busy else 0.0
         time.sleep(_INTERVAL_S)
         # torch's runtime, once it is loaded, is the one that dynamic linking finds by this name.
-        if not hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+        if surplus is None and not hasattr(ctypes.CDLL(None), "GOMP_parallel"):
             continue
-        busy = load.look(_queued_s() - queued, _idle_s(cores) - idle)
+        busy = load.look(_queued_s() - queued, _idle_s(cores) - idle if load.busy else 0.0)
         if busy and surplus is None:
             surplus = Surplus(len(cores))
         elif surplus is not None and not busy:

@@ -14,7 +14,7 @@ from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.plan import Cameras, draw_plan
 
 # Drawn in this order: what needs a look comes last, over the others.
-_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
+STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
 _HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation", "what would help")
 
 
@@ -61,7 +61,7 @@ def draw_results(
     """
     frame = frame or MapFrame()
     groups = []
-    for status, color in _COLORS.items():
+    for status, color in STATUS_COLORS.items():
         found = [result.localization for result in results if result.localization.status is status]
         poses = [localization.final.cam_from_world for localization in found]
         known = [frame.pose_in_map(pose) for pose in poses if pose is not None]

@@ -16,9 +16,10 @@ from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.visualization import images
-from gsplatloc.visualization.images import RGB, Image
+from gsplatloc.visualization.certainty import STATUS_COLORS
+from gsplatloc.visualization.images import Image
 
-_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
+_MOST_DRAWN = 300  # frustums with their photos, which are decoded at the start; the least certain
 _THUMBNAIL = 160  # pixels, the width of the photo within a frustum
 _WIDTH = 480  # pixels, the width of the photo beside the map
 _SIGMAS = 3.0  # half axes of the ellipsoid of a camera centre, in standard deviations
@@ -45,7 +46,8 @@ class QueryPanel:
         """`frame`: the map's coordinates in the scene; `scale`: size of a frustum, in the map's unit."""
         self._server, self._render, self._frame = server, render, frame
         self._queries = {query.name: query for query in _least_certain_first(queries)}
-        self._shapes = {name: self._draw(query, scale) for name, query in self._queries.items()}
+        drawn = list(self._queries.values())[:_MOST_DRAWN]
+        self._shapes = {query.name: self._draw(query, scale) for query in drawn}
         self._photo = self._rendering = np.zeros((1, 1, 3), np.uint8)
         with server.gui.add_folder(f"{len(queries)} localized queries"):
             names = (ALL, NONE, *self._queries)
@@ -116,7 +118,7 @@ class QueryPanel:
             scale=scale,
             thickness=2.5,
             thickness_units="screen",
-            color=_COLORS[query.status],
+            color=STATUS_COLORS[query.status],
             image=None if photo is None else _thumbnail(photo),
             wxyz=se3.quaternion_from_rotation(world_from_cam[:3, :3]).numpy(),
             position=position,
@@ -134,7 +136,7 @@ class QueryPanel:
             f"/uncertainty/{query.name}",
             radius=1.0,
             scale=tuple(axes.tolist()),
-            color=_COLORS[query.status],
+            color=STATUS_COLORS[query.status],
             opacity=0.4,
             wxyz=se3.quaternion_from_rotation(rotation).numpy(),
             position=position,

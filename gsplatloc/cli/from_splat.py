@@ -7,7 +7,6 @@ from shlex import quote
 
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments
 from gsplatloc.mapping.from_splat import map_splat
-from gsplatloc.mapping.virtual_cameras import find_cameras
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
@@ -22,18 +21,15 @@ from gsplatloc.utils.locks import output_folder
 def main() -> None:
     arguments = parse_from_splat_arguments()
     path = find_ply(arguments.splat).resolve()
-    gaussians, frame = read_splat(path), frame_of_splat(path)
-    if arguments.cameras is None:
-        count = (arguments.splats.views + 1) // 2  # the others are placed between and beside them
-        cameras = find_cameras(gaussians, count, arguments.virtual, arguments.splats.quiet)
-    else:
+    cameras, frame = None, frame_of_splat(path)
+    if arguments.cameras is not None:
         cameras, frame = posed_in(arguments.cameras, frame)
-    gaussians, cameras = scaled(gaussians, cameras, arguments.scale)
+    gaussians, cameras = scaled(read_splat(path), cameras, arguments.scale)
     if frame is not None:
         x, y, z = (arguments.scale * value for value in frame.origin)
         frame = MapFrame((x, y, z), frame.unit)
     with output_folder(arguments.model_path) as output:
-        map_splat(gaussians, output, path, cameras, arguments.splats, frame)
+        map_splat(gaussians, output, path, cameras, arguments.splats, frame, arguments.virtual)
     words = f"gsplatloc localize -m {quote(str(arguments.model_path))} --queries PHOTOS"
     log(f"next       {words}", arguments.splats.quiet)
 
@@ -63,17 +59,17 @@ def posed_in(path: Path, frame: MapFrame | None) -> tuple[list[PosedCamera], Map
 
 
 def scaled(
-    gaussians: Gaussians, cameras: list[PosedCamera], scale: float
-) -> tuple[Gaussians, list[PosedCamera]]:
-    """A splat and cameras in it with all lengths multiplied by `scale`."""
+    gaussians: Gaussians, cameras: list[PosedCamera] | None, scale: float
+) -> tuple[Gaussians, list[PosedCamera] | None]:
+    """A splat and cameras in it, if there are any, with all lengths multiplied by `scale`."""
     if scale == 1:
         return gaussians, cameras
     larger = replace(
         gaussians, means=gaussians.means * scale, log_scales=gaussians.log_scales + math.log(scale)
     )
     moved = []
-    for view in cameras:
+    for view in cameras or []:
         pose = view.cam_from_world.clone()
         pose[:3, 3] *= scale
         moved.append(replace(view, cam_from_world=pose))
-    return larger, moved
+    return larger, None if cameras is None else moved

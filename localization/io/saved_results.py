@@ -38,6 +38,7 @@ def _packed(result: QueryResult) -> dict[str, Any]:
     return {
         "name": result.name,
         "reason": result.reason,
+        "image": None if result.image is None else str(result.image),
         "truth": _numbers(result.truth),
         "features_ms": found.features_ms,
         "search_ms": found.search_ms,
@@ -61,7 +62,8 @@ def _unpacked(entry: dict[str, Any]) -> QueryResult:
     found = Localization(
         stages, entry["features_ms"], entry["verified"], entry["score"], search_ms=entry["search_ms"]
     )
-    return QueryResult(entry["name"], found, _tensor(entry["truth"]), entry["reason"])
+    image = None if entry["image"] is None else Path(entry["image"])
+    return QueryResult(entry["name"], found, _tensor(entry["truth"]), entry["reason"], image)
 
 
 def _unpacked_estimate(values: dict[str, Any]) -> PoseEstimate:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,11 +85,18 @@ def make_handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
     served = Mirror(tmp_path / "mirror")
     served.root.mkdir()
+    with serving(served):
+        yield served
+
+
+@contextmanager
+def serving(served: Mirror) -> Iterator[None]:
+    """Serve a mirror, whose address is set, within the body."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(served))
     served.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield served
+    yield
     server.shutdown()
     server.server_close()
     thread.join()

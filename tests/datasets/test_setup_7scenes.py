@@ -1,13 +1,10 @@
 """setup_7scenes.py against a mirror that serves archives of upstream's structure."""
 
-import io
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pycolmap
 import pytest
@@ -18,6 +15,7 @@ from gsplatloc.datasets.seven_scenes import COLOR_FROM_DEPTH, setup_scene
 from gsplatloc.scene import read_scene
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
+from tests.datasets.files import png, zipped
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 2
@@ -25,22 +23,10 @@ SEQUENCES = {"train": ["seq-01"], "test": ["seq-02", "seq-10"]}
 PGT_FOCAL_LENGTH = 531.25
 
 
-def png(array: np.ndarray) -> bytes:
-    return cv2.imencode(".png", array)[1].tobytes()
-
-
 def pose(sequence: str, frame: int) -> np.ndarray:
     """The depth camera's camera-to-world of the data set."""
     generator = torch.Generator().manual_seed(int(sequence[-2:]) * 100 + frame)
     return se3.se3_exp(torch.randn(6, generator=generator, dtype=torch.float64)).numpy()
-
-
-def zipped(entries: dict[str, bytes | str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def sequence_archive(sequence: str) -> bytes:

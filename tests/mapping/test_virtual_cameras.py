@@ -2,18 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.mapping import virtual_cameras
+from gsplatloc.localization.alignment.rendered_view import to_image
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.result import Status
+from gsplatloc.mapping import from_splat, virtual_cameras
+from gsplatloc.mapping.from_splat import FromSplatOptions, map_splat
 from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions, find_cameras, up_direction
 from gsplatloc.scene.cameras import PosedCamera
+from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
-from tests.mapping.test_from_splat import make_room
+from tests.mapping.test_from_splat import CAMERA, look, make_room
 
 UP = (0.0, -1.0, 0.0)
 HALF = torch.tensor([2.0, 1.5, 2.0], dtype=torch.float64)  # of the room
@@ -58,6 +64,28 @@ def test_most_of_the_room_is_seen_from_three_views(room: Gaussians, cameras: lis
         small = view.camera.resized(80, 60)
         times += (render(room, small, view.cam_from_world, RenderOptions()).radii > 0).long()
     assert (times >= 3).float().mean() > 0.9
+
+
+def test_photos_are_localized_in_a_map_made_without_cameras(tmp_path: Path) -> None:
+    room = make_room()
+    options = FromSplatOptions(views=48, quiet=True)
+    map_splat(room, tmp_path, Path("room.spz"), None, options, virtual=VirtualCameraOptions(up=UP))
+    localizer = Localizer.load(tmp_path)
+    for x, z, yaw in ((0.1, -0.2, 0.5), (-0.2, 0.1, 2.2), (0.4, 0.3, 4.0)):
+        truth = look(x, z, yaw)
+        found = localizer.localize(to_image(render(room, CAMERA, truth, RenderOptions()).rgb), CAMERA)
+        assert found.status is Status.OK
+        error_m = (se3.camera_center(found.final.pose()) - se3.camera_center(truth)).norm().item()
+        assert error_m < 0.1 and error_m < 3 * (found.final.expected_translation_m or 0)
+
+
+def test_a_folder_with_a_map_is_refused_before_cameras_are_looked_for(
+    room: Gaussians, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_gaussians(tmp_path, 0, room)
+    monkeypatch.setattr(from_splat, "find_cameras", None)
+    with pytest.raises(GSplatLocError, match="without a map"):
+        map_splat(room, tmp_path, Path("room.spz"), None, FromSplatOptions(quiet=True))
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0.0), (1.0, 4.0e6)])

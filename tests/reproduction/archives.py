@@ -1,7 +1,5 @@
 """Archives of the exact structure of upstream's, whose images are of the synthetic room."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -10,6 +8,7 @@ import torch
 
 from gsplatloc.datasets.room import RoomOptions, make_room, room_camera
 from gsplatloc.utils import se3
+from tests.datasets.files import png, zipped
 
 TRAIN, TEST = 10, 6  # images of a scene
 _LEFT, _HEIGHT = 3, 156  # of a 192 x 160 picture that is cropped so that its principal point is the centre
@@ -29,18 +28,6 @@ def room_images(folder: Path, seed: int) -> tuple[dict[str, list[Image]], float]
             found.append((cv2.imread(str(path))[:_HEIGHT, _LEFT:], pose))
         images[split] = found
     return images, room_camera(options).fx
-
-
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
-def zipped(entries: dict[str, bytes | str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def pgt_line(name: str, world_from_cam: np.ndarray, tail: str) -> str:

@@ -1,15 +1,13 @@
 """A server with archives of upstream's structure, and the command in processes that can be killed."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.crash.support import Ended, run
-from tests.datasets.conftest import Mirror, make_handler
+from tests.datasets.conftest import Mirror, serving
 from tests.reproduction.archives import cambridge, room_images, seven_scenes
 
 Command = Callable[..., Ended]
@@ -35,14 +33,8 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
             served.put(path, content)
     for path, content in cambridge(images, focal, "ShopFacade", "251336").items():
         served.put(path, content)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(served))
-    served.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(served):
+        yield served
 
 
 @pytest.fixture(scope="session")
