@@ -62,15 +62,15 @@ class ViewArguments:
     allowed_hosts: tuple[str, ...] = ()
     """further names under which browsers reach this machine; localhost and its addresses need none"""
 
-    def result_files(self) -> list[Path]:
-        """The files of localized queries to show."""
+    def result_folders(self) -> list[Path]:
+        """The folders with localized queries to show."""
         folders = [self.model_path / name for name in (FOLDER_NAME, QUERIES_FOLDER_NAME)]
         if self.results is not None and not (self.results / FILE_NAME).is_file():
             raise GSplatLocError(
                 f"expected {FILE_NAME} of gsplatloc localize in {self.results}, found none: localize again"
             )
-        paths = [folder / FILE_NAME for folder in (folders if self.results is None else [self.results])]
-        return [path for path in paths if path.is_file()]
+        chosen = folders if self.results is None else [self.results]
+        return [folder for folder in chosen if (folder / FILE_NAME).is_file()]
 
 
 def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:

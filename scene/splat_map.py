@@ -75,6 +75,10 @@ class SplatMap:
             files |= set(map_files(self._ply, descriptors="described" in self.__dict__))
         return sum(path.stat().st_size for path in files if path.is_file())
 
+    def has_descriptors(self) -> bool:
+        """Whether the map's folder holds descriptors of its Gaussians."""
+        return len(map_files(self._ply, descriptors=True)) > 1
+
     def has_views(self) -> bool:
         """Whether the map's folder lists its mapping views."""
         return self.folder is not None and (self.folder / CAMERAS_NAME).is_file()

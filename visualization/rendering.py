@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -42,27 +41,54 @@ class Renderings:
     images: dict[str, Image]  # by kind: rgb, depth, features
 
 
+class MapPictures:
+    """Pictures of a map from any camera; colours of depth and descriptors are the same for all of them."""
+
+    def __init__(self, gaussians: Gaussians, cameras: Sequence[PosedCamera], features: bool = True) -> None:
+        """`cameras`, of which the middle one decides on the colours, may be empty if `features` is off.
+
+        Maps of other programs may have any unit of length, and the near plane follows it.
+        """
+        self._gaussians = gaussians
+        self._features = features and gaussians.features.shape[1] > 0
+        unit = usual_unit(median_depth(cameras, gaussians.means.double().cpu().numpy()))
+        self._near = RenderOptions.near * unit
+        first = self._render(cameras[len(cameras) // 2]) if cameras else None
+        self._palette = None if first is None or first.features is None else FeatureColors(first.features)
+        self._range = (None, None) if first is None else _depth_range(first)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the map has descriptors that can be drawn."""
+        return self._palette is not None
+
+    def draw(self, posed: PosedCamera) -> dict[str, Image]:
+        """The pictures by kind: rgb, depth and, if the map has descriptors, features."""
+        result = self._render(posed)
+        depth = images.colorize_depth(result.depth.cpu().numpy(), *self._range)
+        shown = {"rgb": images.to_image(result.rgb), "depth": depth}
+        if self._palette is not None and result.features is not None:
+            size = (posed.camera.width, posed.camera.height)
+            shown["features"] = images.resize(self._palette(result.features), *size, smooth=False)
+        return shown
+
+    @torch.no_grad()
+    def _render(self, posed: PosedCamera) -> RenderResult:
+        camera = posed.camera
+        cells = (math.ceil(camera.height / _CELL), math.ceil(camera.width / _CELL))
+        options = RenderOptions(near=self._near, feature_size=cells if self._features else None)
+        return render(self._gaussians, camera, posed.cam_from_world, options)
+
+
 def render_images(
     gaussians: Gaussians, cameras: Sequence[PosedCamera], options: ImageOptions
 ) -> Iterator[Renderings]:
-    """Render each camera in turn; colours of depth and descriptors are the same for all of them.
-
-    Maps of other programs may have any unit of length, and the near plane follows it.
-    """
-    wants_features = options.features and gaussians.features.shape[1] > 0
-    unit = usual_unit(median_depth(cameras, gaussians.means.double().cpu().numpy()))
-    draw = partial(_render, gaussians, features=wants_features, near=RenderOptions.near * unit)
-    first = draw(cameras[len(cameras) // 2]) if cameras else None
-    palette = FeatureColors(first.features) if first is not None and first.features is not None else None
-    near, far = _depth_range(first) if first is not None else (0.0, 1.0)
+    """Render each camera in turn."""
+    pictures = MapPictures(gaussians, cameras, options.features)
     for posed in cameras:
-        result = draw(posed)
-        shown = {"rgb": images.to_image(result.rgb)}
-        if options.depth:
-            shown["depth"] = images.colorize_depth(result.depth.cpu().numpy(), near, far)
-        if palette is not None and result.features is not None:
-            size = (posed.camera.width, posed.camera.height)
-            shown["features"] = images.resize(palette(result.features), *size, smooth=False)
+        shown = pictures.draw(posed)
+        if not options.depth:
+            del shown["depth"]
         yield Renderings(posed.name, shown)
 
 
@@ -128,14 +154,6 @@ class Film:
                 f"expected to write a film of {self._count} frames to {self._path}, found that {found} were"
                 " written: free some space, or pass --no_video"
             )
-
-
-@torch.no_grad()
-def _render(gaussians: Gaussians, posed: PosedCamera, features: bool, near: float) -> RenderResult:
-    camera = posed.camera
-    size = (math.ceil(camera.height / _CELL), math.ceil(camera.width / _CELL)) if features else None
-    options = RenderOptions(near=near, feature_size=size)
-    return render(gaussians, camera, posed.cam_from_world, options)
 
 
 def _depth_range(result: RenderResult) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def live_view(arguments: ViewerArguments, model_path: Path) -> Watcher | None:
     """The live view if a port is given. viser is optional, so it is imported here."""
     if arguments.port is None:
         return None
-    from gsplatloc.visualization.viewer import LiveViewer
+    from gsplatloc.visualization.live_view.viewer import LiveViewer
 
     viewer = LiveViewer(arguments.ip, arguments.port, allowed_hosts=arguments.allowed_hosts)
     cameras: list[PosedCamera] = []

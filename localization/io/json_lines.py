@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.evaluation import QueryResult, stage_error
-from gsplatloc.localization.result import Status
+from gsplatloc.localization.result import Matches, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import decoding
 from gsplatloc.utils.io import write_text
@@ -48,6 +48,16 @@ def json_line(result: QueryResult) -> str:
         "translation_error_m": error and _finite(error.translation_m),
         "rotation_error_deg": error and _finite(error.rotation_deg),
         "ms": round(localization.total_ms, 1),
+        "stages": {
+            name: {
+                "status": str(stage.status),
+                "accepted": stage.accepted,
+                "cam_from_world": _numbers(stage.cam_from_world),
+                "inliers": stage.inliers,
+                "ms": round(stage.elapsed_ms, 1),
+            }
+            for name, stage in localization.stages.items()
+        },
     }
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
@@ -70,30 +80,50 @@ class LocalizedQuery:
     expected_rotation_deg: float | None
     translation_error_m: float | None  # None without ground truth
     image: Path | None  # where the image was
+    stages: Mapping[str, Tensor] = field(default_factory=dict)  # poses [4, 4] of the stages that have one
+    matches: Matches | None = None  # of the final pose; not in the line
+    line: int = 0  # of the file, from 0
+
+
+def localized_query(result: QueryResult) -> LocalizedQuery | None:
+    """A result as its line describes it, with its matches; None without a pose."""
+    if not result.localization.final.ok:
+        return None
+    return replace(_query(json.loads(json_line(result))), matches=result.localization.final.matches)
 
 
 def read_json_lines(path: Path) -> list[LocalizedQuery]:
     """The queries of a file that have a pose. Raises GSplatLocError for a damaged file."""
     with decoding("localized queries, a JSON object a line", path, "localize again"):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [_query(line) for line in lines if line["cam_from_world"] is not None]
+        return [
+            _query(line, number) for number, line in enumerate(lines) if line["cam_from_world"] is not None
+        ]
 
 
-def _query(line: dict[str, Any]) -> LocalizedQuery:
-    pose, covariance = torch.tensor(line["cam_from_world"], dtype=torch.float64), line["covariance"]
-    if pose.shape != (4, 4) or not pose.isfinite().all():
-        raise ValueError(f"a pose of shape {list(pose.shape)}")
+def _query(line: dict[str, Any], number: int = 0) -> LocalizedQuery:
+    covariance = line["covariance"]
+    stages = {name: stage["cam_from_world"] for name, stage in line.get("stages", {}).items()}
     return LocalizedQuery(
         line["name"],
         Status(line["status"]),
         Camera(line["width"], line["height"], *line["intrinsics"]),
-        pose,
+        _pose(line["cam_from_world"]),
         None if covariance is None else torch.tensor(covariance, dtype=torch.float64).reshape(6, 6),
         line["expected_translation_m"],
         line["expected_rotation_deg"],
         line["translation_error_m"],
         None if line["image"] is None else Path(line["image"]),
+        {name: _pose(numbers) for name, numbers in stages.items() if numbers is not None},
+        line=number,
     )
+
+
+def _pose(numbers: Any) -> Tensor:
+    pose = torch.tensor(numbers, dtype=torch.float64)
+    if pose.shape != (4, 4) or not pose.isfinite().all():
+        raise ValueError(f"a pose of shape {list(pose.shape)}")
+    return pose
 
 
 def _numbers(tensor: Tensor | None) -> Any:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
-from gsplatloc.localization.io import json_lines
+from gsplatloc.localization.io import json_lines, saved_matches
 from gsplatloc.localization.io.json_lines import write_json_lines
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
+from gsplatloc.localization.io.saved_matches import write_matches
 from gsplatloc.localization.localizer import INITIAL, Localizer
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
@@ -25,7 +26,7 @@ FOLDER_NAME = "localization"
 QUERIES_FOLDER_NAME = "queries"  # results of images that are not the scene's test images
 
 _SAVE_INTERVAL_S = 10.0  # between two calls of `save`
-_OF_WHOLE_RUNS = ("metrics.json", "report.html", "trajectory.txt")
+_OF_WHOLE_RUNS = ("metrics.json", "report.html", "trajectory.txt", saved_matches.FILE_NAME)
 _NO_CAMERA = Camera(0, 0, 0.0, 0.0, 0.0, 0.0)  # of an image that could not be read
 
 Save = Callable[[Sequence[QueryResult]], None]
@@ -48,7 +49,7 @@ def localize_queries(
     saved = time.monotonic()
     try:
         for query in progress(queries, desc="localizing", quiet=quiet):
-            results.append(_localize(localizer, query))
+            results.append(localize_query(localizer, query))
             if tell is not None:
                 tell(results[-1])
             if save is not None and time.monotonic() - saved > _SAVE_INTERVAL_S:
@@ -63,7 +64,8 @@ def localize_queries(
     return results
 
 
-def _localize(localizer: Localizer, query: QueryImage) -> QueryResult:
+def localize_query(localizer: Localizer, query: QueryImage) -> QueryResult:
+    """Localize one image; an unreadable one is a failed query, and said to be."""
     try:
         image, camera = query.load_image(), query.load_camera()
     except GSplatLocError as error:
@@ -80,6 +82,7 @@ def write_results(
     """Write all files of the results into `folder`; returns the figures of metrics.json, each stage once."""
     figures = metrics(scene, results, map_bytes, stages)
     write_queries(folder, results, stages)
+    write_matches(folder / saved_matches.FILE_NAME, results)
     write_json(folder / "metrics.json", {**figures, "stages": with_former_names(figures["stages"])})
     return figures
 

@@ -178,3 +178,21 @@ def test_damaged_json_lines_are_one_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "queries.jsonl").write_text(text, encoding="latin-1")
     with pytest.raises(GSplatLocError, match="localize again"):
         read_json_lines(tmp_path / "queries.jsonl")
+
+
+def test_json_lines_hold_the_pose_of_each_stage(results: list[QueryResult], tmp_path: Path) -> None:
+    write_queries(tmp_path, results, STAGES)
+    first, _ = read_json_lines(tmp_path / "queries.jsonl")
+    assert {name: pose[0, 3].item() for name, pose in first.stages.items()} == {"initial": 0.02, "lm": 0.01}
+    failed = json.loads((tmp_path / "queries.jsonl").read_text().splitlines()[2])
+    assert failed["stages"]["initial"]["cam_from_world"] is None
+
+
+def test_json_lines_without_stages_are_read(results: list[QueryResult], tmp_path: Path) -> None:
+    """As they were written before stages were."""
+    write_queries(tmp_path, results, STAGES)
+    lines = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["stages"]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [query.stages for query in read_json_lines(tmp_path / "queries.jsonl")] == [{}, {}]

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.visualization.viewer_server import HostGuard, start_server
+from gsplatloc.visualization.live_view.server import HostGuard, start_server
 
 viser = pytest.importorskip("viser")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REFUSED = 403
 
 
@@ -173,7 +173,7 @@ def test_an_address_that_cannot_be_served_at_is_one_line(ip: str, port: int, mes
 
 def test_the_command_ends_with_one_line_instead_of_hanging(tmp_path: Path) -> None:
     from gsplatloc.scene.formats import write_splat
-    from tests.visualization.test_viewer import gaussians
+    from tests.visualization.live_view.test_viewer import gaussians
 
     write_splat(tmp_path / "a.ply", gaussians())
     ended = subprocess.run(

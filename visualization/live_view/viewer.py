@@ -2,24 +2,28 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.io.json_lines import LocalizedQuery
-from gsplatloc.scene.cameras import Camera, PosedCamera, View
+from gsplatloc.localization.landmarks.file import Landmarks
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.scene.cameras import PosedCamera, View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.harmonics import Y_00
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
-from gsplatloc.visualization.images import Image, to_image
-from gsplatloc.visualization.query_panel import QueryPanel
-from gsplatloc.visualization.viewer_server import start_server
+from gsplatloc.visualization.images import RGB
+from gsplatloc.visualization.live_view.layers import add_frustum_box, add_landmarks, add_trajectory
+from gsplatloc.visualization.live_view.photo_button import PhotoButton
+from gsplatloc.visualization.live_view.query_panel import Draw, QueryPanel
+from gsplatloc.visualization.live_view.rendered_view import RenderedView
+from gsplatloc.visualization.live_view.server import start_server
 
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
 _MAX_GAUSSIANS = 500_000  # maximum uploaded; those of least opacity are left out
@@ -48,6 +52,7 @@ class LiveViewer:
         self._status = self._server.gui.add_markdown("waiting for the map")
         self._scale = 1.0  # size of a frustum
         self._splats: Any = None
+        self._closing: list[Callable[[], None]] = []
         self.shown = 0  # number of Gaussians uploaded
         self._next_update = 0.0
         if cameras:
@@ -74,15 +79,37 @@ class LiveViewer:
         else:
             self._splats.set_gaussians(**arrays)
 
+    def show_pictures(self, draw: Draw, kinds: Sequence[str]) -> None:
+        """Let people choose that the map is rendered here, in one of `kinds`, instead of by the browser."""
+
+        def show_splats(visible: bool) -> None:
+            if self._splats is not None:
+                self._splats.visible = visible
+
+        self._closing.append(RenderedView(self._server, draw, kinds, show_splats).close)
+
     def show_queries(
-        self, queries: Sequence[LocalizedQuery], gaussians: Gaussians, frame: MapFrame
+        self, queries: Sequence[LocalizedQuery], draw: Draw, kinds: Sequence[str], frame: MapFrame
     ) -> QueryPanel:
-        """Draw localized queries; `frame` is the map's coordinates in the scene, in which the poses are."""
+        """Draw localized queries; `frame` is the map's coordinates in the scene, in which the poses are.
 
-        def draw(camera: Camera, cam_from_map: Tensor) -> Image:
-            return to_image(render(gaussians, camera, cam_from_map).rgb)
+        Their photos are compared with the map as `draw` renders it in one of `kinds`.
+        """
+        return QueryPanel(self._server, queries, draw, kinds, frame, 1.5 * self._scale)
 
-        return QueryPanel(self._server, queries, draw, frame, 1.5 * self._scale)
+    def accept_photos(self, load_localizer: Callable[[], Localizer], panel: QueryPanel) -> PhotoButton:
+        """Add a button that localizes a photo, which then is one of the panel's queries."""
+        button = PhotoButton(self._server, load_localizer, panel)
+        self._closing.append(button.close)
+        return button
+
+    def show_landmarks(self, landmarks: Landmarks) -> None:
+        """Landmarks as points, with a box to show them."""
+        add_landmarks(self._server, landmarks, self._scale)
+
+    def show_trajectory(self, name: str, cam_from_map: Tensor, color: RGB) -> None:
+        """The path of a camera, poses [N, 4, 4] in the map, with a box to hide it."""
+        add_trajectory(self._server, name, cam_from_map, color)
 
     @property
     def status(self) -> str:
@@ -91,6 +118,8 @@ class LiveViewer:
 
     def close(self) -> None:
         """Stop serving."""
+        for close in self._closing:
+            close()
         self._server.stop()
 
     def show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
@@ -102,13 +131,7 @@ class LiveViewer:
         self._scale = scale = _FRUSTUM_SHARE * (extent or 1.0)
         step = math.ceil(len(cameras) / _MAX_FRUSTUMS)
         frustums = [self._frustum(camera, scale) for camera in cameras[::step]]
-        toggle = self._server.gui.add_checkbox("cameras", True)
-
-        @toggle.on_update
-        def _(_: object) -> None:
-            for frustum in frustums:
-                frustum.visible = toggle.value
-
+        add_frustum_box(self._server, frustums)
         first = se3.inverse(poses[0])
         start = self._server.initial_camera
         start.position = tuple(first[:3, 3].tolist())

@@ -12,8 +12,8 @@ import torch
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.visualization import viewer as module
-from gsplatloc.visualization.viewer import LiveViewer, splat_arrays
+from gsplatloc.visualization.live_view import viewer as module
+from gsplatloc.visualization.live_view.viewer import LiveViewer, splat_arrays
 
 
 def gaussians(count: int = 5) -> Gaussians:
