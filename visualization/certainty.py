@@ -1,12 +1,13 @@
 """The part of a report that needs no ground truth: what results state themselves, a map from above."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 import torch
 
-from gsplatloc.localization.evaluation import QueryResult
+from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
@@ -15,7 +16,9 @@ from gsplatloc.visualization.plan import Cameras, draw_plan
 
 # Drawn in this order: what needs a look comes last, over the others.
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
-_HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation", "what would help")
+_HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation")
+_ERRORS = ("error", "rotation error")
+_HELP = "what would help"
 
 
 def least_certain_first(results: Sequence[QueryResult]) -> list[QueryResult]:
@@ -43,11 +46,14 @@ def stated_figures(results: Sequence[QueryResult]) -> dict[str, float | None]:
 
 
 def query_table(results: Sequence[QueryResult]) -> str:
-    """A table of all queries in HTML, the least certain first."""
-    header = "".join(f"<th>{name}</th>" for name in _HEAD)
-    rows = "".join(_row(result) for result in least_certain_first(results))
+    """A table of all queries in HTML, the least certain first, with their errors where these are known."""
+    has_truth = any(result.truth is not None for result in results)
+    names = (*_HEAD, *(_ERRORS if has_truth else ()), _HELP if any(map(_help, results)) else "")
+    header = "".join(f"<th>{name}</th>" for name in names)
+    rows = "".join(_row(result, has_truth) for result in least_certain_first(results))
     return (
-        "<section><h2>Queries, the least certain first</h2><div class='scroll'><table class='queries'>"
+        "<section><h2>Queries, the least certain first</h2><div class='scroll long'>"
+        "<table class='queries sortable'>"
         f"<thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
@@ -70,7 +76,7 @@ def draw_results(
     return draw_plan(gaussians, groups) if groups else None
 
 
-def _row(result: QueryResult) -> str:
+def _row(result: QueryResult, has_truth: bool) -> str:
     localization, final = result.localization, result.localization.final
     cells = [result.name, localization.status.replace("_", " ")]
     cells.append("" if localization.score is None else f"{localization.score:.2f}")
@@ -78,5 +84,14 @@ def _row(result: QueryResult) -> str:
     expected_m, expected_deg = final.expected_translation_m, final.expected_rotation_deg
     cells.append("" if expected_m is None else f"{100 * expected_m:.2g} cm")
     cells.append("" if expected_deg is None else f"{expected_deg:.2g}°")
-    cells.append(localization.advice)
+    if has_truth:
+        error = stage_error(result, None)
+        found = error is not None and math.isfinite(error.translation_m)
+        cells.append(f"{100 * error.translation_m:.3g} cm" if error and found else "")
+        cells.append(f"{error.rotation_deg:.3g}°" if error and found else "")
+    cells.append(_help(result))
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _help(result: QueryResult) -> str:
+    return result.reason or result.localization.advice

@@ -22,7 +22,7 @@ from gsplatloc.visualization import images, plots
 from gsplatloc.visualization.certainty import query_table, stated_figures
 from gsplatloc.visualization.images import Image
 from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
-from gsplatloc.visualization.style import PAGE
+from gsplatloc.visualization.style import PAGE, SORTABLE
 
 __all__ = ["QueryPicture", "Report", "choose", "final_scores", "make_pictures", "write_pictures",
            "write_query_pictures", "write_report"]  # fmt: skip
@@ -86,14 +86,15 @@ def remove_report(folder: Path) -> None:
 def write_report(path: Path | str, report: Report) -> None:
     """Write the page, atomically. It contains its pictures and styles and loads no other file."""
     title = f"{report.metrics['scene']}: localization"
-    figures = (_cards(report.metrics), _table(report.metrics))
+    figures = [_cards(report.metrics), _table(report.metrics)]
     if all(result.truth is None for result in report.results):
-        figures = (_stated_cards(report), query_table(report.results))
-    sections = [*figures, _plan(report.plan), _plots(report), _pictures(report.pictures)]
+        figures = [_stated_cards(report)]
+    pictures = [_plan(report.plan), _plots(report), _pictures(report.pictures)]
+    sections = [*figures, query_table(report.results), *pictures]
     body = f"<header><h1>{escape(str(report.metrics['scene']))}</h1>{_summary(report.metrics)}</header>"
     body += "\n".join(section for section in sections if section)
     body += f"<footer>GSplatLoc {escape(version())}</footer>"
-    write_text(path, PAGE.replace("{title}", escape(title)).replace("{body}", body))
+    write_text(path, PAGE.replace("{title}", escape(title)).replace("{body}", body + SORTABLE))
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
@@ -176,7 +177,7 @@ def _plots(report: Report) -> str:
         }
         degrees = {stage: [error.rotation_deg for error in found] for stage, found in known.items()}
         for values, label in ((centimetres, "position error, cm"), (degrees, "rotation error, degrees")):
-            figures.append((label, plots.error_curves(values, label, _axis_limit(values))))
+            figures.append((label, plots.error_curves(values, label, axis_limit(values))))
     final = [stage_error(result, None) for result in report.results]
     known_final = [error for error in final if error]
     if known_final and len(known_final) == len(report.scores) and max(report.scores) > float("-inf"):
@@ -189,7 +190,7 @@ def _plots(report: Report) -> str:
     return f"<section><h2>Curves</h2><div class='plots'>{cells}</div></section>" if figures else ""
 
 
-def _axis_limit(values: Mapping[str, Sequence[float]]) -> float:
+def axis_limit(values: Mapping[str, Sequence[float]]) -> float:
     """1.4 times the 90th percentile of the finite errors of all stages."""
     finite = sorted(value for found in values.values() for value in found if value != float("inf"))
     return (1.4 * finite[int(0.9 * (len(finite) - 1))] if finite else 0) or 1.0

@@ -1,4 +1,4 @@
-"""HTML and CSS of the report; light or dark according to the reader's settings."""
+"""HTML, CSS and script of the reports; light or dark according to the reader's settings."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -28,14 +28,23 @@ th, td { padding: .55rem 1rem; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 th { color: var(--muted); font-weight: 500; font-size: .85rem; }
 td { border-top: 1px solid var(--line); }
-.queries td:last-child { text-align: left; white-space: normal; min-width: 16rem; }
+.sortable th { cursor: pointer; user-select: none; }
+.sortable th[data-order="1"]::after { content: " ▲"; }
+.sortable th[data-order="-1"]::after { content: " ▼"; }
+.queries td:last-child, .queries th:last-child { text-align: left; white-space: normal; min-width: 12rem; }
 .final td { font-weight: 650; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(21rem, 1fr)); gap: .9rem; }
 .plots figure { padding: .9rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 figure { margin: 0 0 .9rem; }
-.plots figure { margin: 0; }
+.plots figure { margin: 0; max-width: 40rem; }
 svg { display: block; width: 100%; height: auto; color: var(--ink); }
 img { display: block; width: 100%; height: auto; border-radius: 10px; }
+.long { max-height: 34rem; overflow-y: auto; }
+@media print { body { max-width: none; padding: 0; background: #fff; } section { break-inside: avoid-page; }
+  .scroll { overflow: visible; max-height: none; } table { white-space: normal; font-size: 11px; }
+  th, td { padding: .2rem .4rem; } }
+@media (max-width: 40rem) { body { padding: 1.2rem .8rem 3rem; } th, td { padding: .45rem .6rem; }
+  .plots { grid-template-columns: 1fr; } }
 footer { margin-top: 3rem; color: var(--muted); font-size: .85rem; }
 </style>
 </head>
@@ -43,4 +52,26 @@ footer { margin-top: 3rem; color: var(--muted); font-size: .85rem; }
 {body}
 </body>
 </html>
+"""
+
+# Appended to the body: a click on a column's head sorts the rows of its table, by the first number in each
+# cell or by text. Without scripts, tables keep their order.
+SORTABLE = """
+<script>
+for (const table of document.querySelectorAll("table.sortable"))
+  table.tHead.addEventListener("click", ({target}) => {
+    const head = target.closest("th"), order = head.dataset.order === "1" ? -1 : 1;
+    for (const other of table.tHead.rows[0].cells) delete other.dataset.order;
+    head.dataset.order = order;
+    const key = row => {
+      const text = row.cells[head.cellIndex].textContent;
+      const number = head.cellIndex > 0 && text.match(/-?\\d+(\\.\\d+)?(e-?\\d+)?/);
+      return number ? [0, parseFloat(number[0])] : [text ? 1 : 2, text];
+    };
+    const compare = (a, b) => a[0] - b[0] || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0);
+    const rows = [...table.tBodies[0].rows].map(row => [key(row), row]);
+    rows.sort((a, b) => order * compare(a[0], b[0]));
+    table.tBodies[0].append(...rows.map(pair => pair[1]));
+  });
+</script>
 """

@@ -20,6 +20,7 @@ COMMANDS = {
     "render": ("gsplatloc.cli.render", "render a map to images and a film"),
     "view": ("gsplatloc.cli.view", "view a map in the browser"),
     "from-splat": ("gsplatloc.cli.from_splat", "make a map of a splat without photographs"),
+    "compare": ("gsplatloc.cli.compare", "compare two localizations of the same images"),
     "export": ("gsplatloc.cli.export", "write a map as a .spz, .glb, .splat, ... for other programs"),
     "reproduce": ("gsplatloc.cli.reproduce", "make a table of a paper again, beside the published figures"),
     "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),

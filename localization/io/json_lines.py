@@ -101,6 +101,34 @@ def read_json_lines(path: Path) -> list[LocalizedQuery]:
         ]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a query, failed ones included."""
+
+    status: Status
+    cam_from_world: Tensor | None  # [4, 4] float64
+    # Errors in metres and degrees: None without ground truth, infinite for a failed query with ground truth.
+    translation_error_m: float | None
+    rotation_error_deg: float | None
+    ms: float
+
+
+def read_outcomes(path: Path) -> dict[str, Outcome]:
+    """The outcomes of all queries of a file by name. Raises GSplatLocError for a damaged file."""
+    with decoding("localized queries, a JSON object a line", path, "localize again"):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {line["name"]: _outcome(line) for line in lines}
+
+
+def _outcome(line: dict[str, Any]) -> Outcome:
+    pose, has_truth = line["cam_from_world"], line["true_cam_from_world"] is not None
+    errors = [line[name] for name in ("translation_error_m", "rotation_error_deg")]
+    known = [(math.inf if error is None else float(error)) if has_truth else None for error in errors]
+    return Outcome(
+        Status(line["status"]), None if pose is None else _pose(pose), known[0], known[1], float(line["ms"])
+    )
+
+
 def _query(line: dict[str, Any], number: int = 0) -> LocalizedQuery:
     covariance = line["covariance"]
     stages = {name: stage["cam_from_world"] for name, stage in line.get("stages", {}).items()}

@@ -15,6 +15,7 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.visualization import plots
 from gsplatloc.visualization.certainty import draw_results
 from gsplatloc.visualization.report import QueryPicture, Report, write_report
+from gsplatloc.visualization.style import SORTABLE
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)
 
@@ -68,7 +69,7 @@ def test_pictures_are_embedded_with_a_description(tmp_path: Path) -> None:
 
 
 def test_scene_names_are_escaped(tmp_path: Path) -> None:
-    assert "<script>" not in write(tmp_path / "report.html", scene="<script>")
+    assert "<script>" not in write(tmp_path / "report.html", scene="<script>").replace(SORTABLE, "")
 
 
 def without_truth() -> list[QueryResult]:
@@ -98,7 +99,8 @@ def test_a_run_without_truth_shows_what_the_results_state(tmp_path: Path) -> Non
 
 
 def test_a_run_with_truth_keeps_its_table_of_stages(tmp_path: Path) -> None:
-    assert "least certain first" not in write(tmp_path / "report.html")
+    page = write(tmp_path / "report.html")
+    assert page.index("<h2>Stages") < page.index("least certain first")
 
 
 def test_error_curve_takes_the_colours_of_the_page() -> None:
@@ -131,3 +133,19 @@ def test_the_threshold_on_the_score_has_a_curve_where_scores_are_known(tmp_path:
     assert label not in write(tmp_path / "report.html")
     assert label in write(tmp_path / "report.html", scores=[0.9, 0.8, 0.1])
     assert label not in write(tmp_path / "report.html", scores=[float("-inf")] * 3)
+
+
+def test_page_lists_every_query_with_its_error_where_it_is_known(tmp_path: Path) -> None:
+    page = write(tmp_path / "report.html")
+    assert page.count("<td>q") == 3 and "<td>0.4 cm</td>" in page and "rotation error" in page
+    found = [replace(result, truth=None) for result in results([0.001, 0.004])]
+    page = write(tmp_path / "report.html", results=found)
+    assert page.count("<td>q") == 2 and "<th>error</th>" not in page
+
+
+def test_every_failed_query_says_why(tmp_path: Path) -> None:
+    found = results([0.001])
+    failed = Localization({"initial": PoseEstimate(Status.UNREADABLE, CAMERA)}, verified=False)
+    found.append(QueryResult("broken", failed, found[0].truth, reason="it ends <early>"))
+    page = write(tmp_path / "report.html", results=found)
+    assert "it ends &lt;early&gt;" in page
