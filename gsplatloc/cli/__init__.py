@@ -24,6 +24,10 @@ COMMANDS = {
     "export": ("gsplatloc.cli.export", "write a map as a .spz, .glb, .splat, ... for other programs"),
     "reproduce": ("gsplatloc.cli.reproduce", "make a table of a paper again, beside the published figures"),
     "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),
+    "completion": (
+        "gsplatloc.cli.completion",
+        "write a script by which the shell completes commands and options",
+    ),
 }
 
 

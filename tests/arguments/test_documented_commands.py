@@ -20,6 +20,7 @@ from benchmarks.systems.convergence import ConvergenceArguments
 from benchmarks.systems.refinement import RefinementArguments
 from benchmarks.systems.rgbd import RgbdArguments
 from gsplatloc.arguments.comparison import parse_compare_arguments
+from gsplatloc.arguments.completion import parse_completion_arguments
 from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments
 from gsplatloc.arguments.localization import parse_localize_arguments
@@ -55,6 +56,7 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "render": parse_render_arguments,
     "view": parse_view_arguments,
     "compare": parse_compare_arguments,
+    "completion": parse_completion_arguments,
     "export": parse_export_arguments,
     "reproduce": parse_reproduce_arguments,
     "from-splat": parse_from_splat_arguments,
