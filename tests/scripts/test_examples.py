@@ -1,8 +1,11 @@
 """The examples run in order, as the course says."""
 
+import json
 import runpy
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import pytest
 
 from gsplatloc.localization.refine import REFINERS
@@ -28,8 +31,23 @@ def test_course_runs_from_start_to_end(
     assert "lm       ok" in said["05"]
     assert said["07"].splitlines()[1].startswith("flow")
     assert (tmp_path / "look" / "features" / "00002.png").is_file()
+    run_notebook(tmp_path)
+
+
+def run_notebook(course: Path) -> None:
+    """Run the notebook's cells in order, in the room and the map that the scripts have made in `course`."""
+    matplotlib.use("Agg")
+    cells = json.loads((EXAMPLES[0].parent / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    named: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [], "the notebook is kept without outputs"
+            exec("".join(cell["source"]).replace('"output/examples"', repr(str(course))), named)
+    assert named["result"].status == "ok" and named["error"] < 0.02
+    assert named["unknown"].final.camera.fx == pytest.approx(named["photo"].camera.fx, rel=0.05)
+    assert len(named["axes"]) == len(named["shown"]) == 3
 
 
 def test_readme_lists_every_example() -> None:
     text = (EXAMPLES[0].parent / "README.md").read_text()
-    assert all(f"`{path.stem}`" in text for path in EXAMPLES)
+    assert all(f"`{path.stem}`" in text for path in EXAMPLES) and "`tour.ipynb`" in text
