@@ -7,8 +7,7 @@ from pathlib import Path
 import tyro
 
 from gsplatloc.arguments.command_line import parse
-from gsplatloc.localization.io.json_lines import FILE_NAME
-from gsplatloc.localization.io.results import FOLDER_NAME, QUERIES_FOLDER_NAME
+from gsplatloc.localization.io import FOLDER_NAME, JSON_LINES_NAME, QUERIES_FOLDER_NAME
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -27,10 +26,10 @@ class CompareArguments:
 def queries_file(folder: Path) -> Path:
     """The localized queries in a folder of results, or of a map; raises `GSplatLocError` if it has none."""
     for candidate in (folder, folder / FOLDER_NAME, folder / QUERIES_FOLDER_NAME):
-        if (candidate / FILE_NAME).is_file():
-            return candidate / FILE_NAME
+        if (candidate / JSON_LINES_NAME).is_file():
+            return candidate / JSON_LINES_NAME
     raise GSplatLocError(
-        f"expected {FILE_NAME} of gsplatloc localize in {folder}, found none: localize again"
+        f"expected {JSON_LINES_NAME} of gsplatloc localize in {folder}, found none: localize again"
     )
 
 

@@ -9,8 +9,7 @@ from typing import Annotated
 import tyro
 
 from gsplatloc.arguments.command_line import parse
-from gsplatloc.mapping.from_splat import FromSplatOptions
-from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions
+from gsplatloc.mapping.options import FromSplatOptions, VirtualCameraOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import OmitArgPrefixes
@@ -17,12 +17,15 @@ from gsplatloc.arguments.stages import (
     with_method_options,
 )
 from gsplatloc.localization.initial import INITIAL_POSES
-from gsplatloc.localization.initial.given import GivenPose
-from gsplatloc.localization.io.results import FOLDER_NAME, QUERIES_FOLDER_NAME
-from gsplatloc.localization.localizer import DEFAULT_STAGES, LocalizerOptions
-from gsplatloc.localization.queries import Intrinsics
+from gsplatloc.localization.initial.members import GIVEN
+from gsplatloc.localization.io import FOLDER_NAME, QUERIES_FOLDER_NAME
+from gsplatloc.localization.options import DEFAULT_STAGES, LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.scene.map_folder import require_map
 from gsplatloc.utils.errors import GSplatLocError
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.localization.queries import Intrinsics
 
 DESCRIPTION = "Localize images in a map: a scene's test images, or a folder of images with --queries."
 
@@ -44,7 +47,9 @@ class CameraArguments:
     intrinsics: tuple[float, float, float, float] | None = None
     """fx fy cx cy, pixels; wins over --focal"""
 
-    def known(self) -> Intrinsics:
+    def known(self) -> "Intrinsics":
+        from gsplatloc.localization.queries import Intrinsics  # with torch, once images are read
+
         return Intrinsics(self.focal, self.intrinsics)
 
 
@@ -72,6 +77,10 @@ class LocalizeArguments:
     """print a JSON object per query on stdout, one a line, as soon as it is there; the rest goes to stderr"""
     camera: OmitArgPrefixes[CameraArguments] = field(default_factory=CameraArguments)
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` if there is no map: before anything else is loaded."""
+        require_map(self.model_path)
 
     def results_folder(self) -> Path:
         """Where the results go; those of --queries do not replace the evaluation of the test images.
@@ -115,7 +124,7 @@ def localizer_options(
 
 def parse_localize_arguments(argv: Sequence[str] | None = None) -> LocalizeArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    initial_help = f"initial pose (--start = --initial): {listed(INITIAL_POSES, without=GivenPose.name)}"
+    initial_help = f"initial pose (--start = --initial): {listed(INITIAL_POSES, without=GIVEN)}"
     stages_help = f"refinements to run, in order: {listed(REFINERS)}; `--stages initial` runs none"
     kind = with_method_options(
         LocalizeArguments, SHORT_FLAGS, {"initial": initial_help, "stages": stages_help}

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.arguments.presets import Preset, mapping_preset
-from gsplatloc.mapping.options import MappingOptions
-from gsplatloc.mapping.posing import PosingOptions
-from gsplatloc.mapping.resumable import with_checkpoints
-from gsplatloc.scene import SceneOptions
-from gsplatloc.scene.map_config import MapConfig
+from gsplatloc.mapping.options import MappingOptions, PosingOptions, with_checkpoints
+from gsplatloc.scene.readers.options import SceneOptions
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.scene.map_config import MapConfig
 
 DESCRIPTION = (
     "Make a map of photos or a video in one go: poses, splats, landmarks, and a picture as a first look."
@@ -49,8 +49,10 @@ class MapArguments:
         """How a scene with poses is read."""
         return SceneOptions(frames=self.frames)
 
-    def config(self, scene: Path) -> MapConfig:
+    def config(self, scene: Path) -> "MapConfig":
         """The record that is saved with the map of the posed scene in the folder `scene`."""
+        from gsplatloc.scene.map_config import MapConfig  # with torch, once a map is made
+
         return MapConfig(str(scene.resolve()), self.scene(), self.preset, training=asdict(self.mapping()))
 
 

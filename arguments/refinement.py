@@ -17,10 +17,11 @@ from gsplatloc.arguments.stages import (
     method_options,
     with_method_options,
 )
-from gsplatloc.localization.initial.given import GivenPose
-from gsplatloc.localization.io.pose_files import PoseFormat
-from gsplatloc.localization.localizer import LocalizerOptions
+from gsplatloc.localization.initial.members import GIVEN
+from gsplatloc.localization.io import PoseFormat
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.scene.map_folder import require_map
 
 DESCRIPTION = (
     "Refine the poses of any estimator in a map. By default (GS-CPR) the map is rendered at each pose and"
@@ -58,9 +59,13 @@ class RefineArguments:
     camera: OmitArgPrefixes[CameraArguments] = field(default_factory=CameraArguments)
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
 
+    def check(self) -> None:
+        """Raise `GSplatLocError` if there is no map: before anything else is loaded."""
+        require_map(self.model_path)
+
     def options(self) -> LocalizerOptions:
         """The options of the localizer: the given pose, then `stages`."""
-        return localizer_options(GivenPose.name, self.stages, self.computation, method_options(self))
+        return localizer_options(GIVEN, self.stages, self.computation, method_options(self))
 
 
 def parse_refine_arguments(argv: Sequence[str] | None = None) -> RefineArguments:

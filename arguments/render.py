@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gsplatloc.arguments.command_line import parse
-from gsplatloc.localization.io.json_lines import FILE_NAME
-from gsplatloc.localization.io.results import FOLDER_NAME, QUERIES_FOLDER_NAME
+from gsplatloc.localization.io import FOLDER_NAME, JSON_LINES_NAME, QUERIES_FOLDER_NAME
 from gsplatloc.utils.errors import GSplatLocError
 
 Split = Literal["path", "train", "test"]
@@ -65,12 +64,13 @@ class ViewArguments:
     def result_folders(self) -> list[Path]:
         """The folders with localized queries to show."""
         folders = [self.model_path / name for name in (FOLDER_NAME, QUERIES_FOLDER_NAME)]
-        if self.results is not None and not (self.results / FILE_NAME).is_file():
+        if self.results is not None and not (self.results / JSON_LINES_NAME).is_file():
             raise GSplatLocError(
-                f"expected {FILE_NAME} of gsplatloc localize in {self.results}, found none: localize again"
+                f"expected {JSON_LINES_NAME} of gsplatloc localize in {self.results}, found none:"
+                " localize again"
             )
         chosen = folders if self.results is None else [self.results]
-        return [folder for folder in chosen if (folder / FILE_NAME).is_file()]
+        return [folder for folder in chosen if (folder / JSON_LINES_NAME).is_file()]
 
 
 def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:

@@ -12,8 +12,7 @@ from gsplatloc.arguments.command_line import parse
 from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.arguments.stages import with_help
 from gsplatloc.datasets.command import SetupOptions
-from gsplatloc.mapping.options import MappingOptions
-from gsplatloc.mapping.resumable import with_checkpoints
+from gsplatloc.mapping.options import MappingOptions, with_checkpoints
 from gsplatloc.reproduction.methods import METHODS, MethodName
 from gsplatloc.reproduction.request import Request
 from gsplatloc.reproduction.tables import TABLES, table_of

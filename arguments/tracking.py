@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 
 from gsplatloc.arguments.command_line import parse
+from gsplatloc.scene.readers import require_scene
 from gsplatloc.scene.readers.options import SceneOptions
-from gsplatloc.tracking.options import Method, TrackingOptions
-from gsplatloc.tracking.sequence import Split
+from gsplatloc.tracking.options import Method, Split, TrackingOptions
 
 DESCRIPTION = "Track an RGB-D camera frame by frame, and map the sequence as Gaussians."
 _DEFAULTS = TrackingOptions()
@@ -49,6 +49,10 @@ class TrackingArguments:
     """maximum number of Gaussians in the map"""
     quiet: bool = False
     """no progress bar"""
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` if there is no sequence: before anything else is loaded."""
+        require_scene(self.source_path)
 
     def tracking(self) -> TrackingOptions:
         """The options of the tracker."""

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import tyro
 from tyro.conf import OmitArgPrefixes
@@ -13,22 +13,25 @@ from gsplatloc.arguments.command_line import parse, peek
 from gsplatloc.arguments.presets import Preset, mapping_preset
 from gsplatloc.arguments.stages import listed, with_help, without_help
 from gsplatloc.localization.features import EXTRACTORS
-from gsplatloc.mapping.frames import FrameCacheOptions
-from gsplatloc.mapping.initialization import InitializationOptions
-from gsplatloc.mapping.losses import LossOptions
-from gsplatloc.mapping.optimizer import OptimizerOptions
 from gsplatloc.mapping.options import (
     DebugOptions,
     DescriptorOptions,
+    FrameCacheOptions,
+    InitializationOptions,
+    LossOptions,
     MappingOptions,
+    OptimizerOptions,
     OutputOptions,
     RenderingOptions,
+    ScheduleOptions,
+    StoppingOptions,
 )
-from gsplatloc.mapping.schedule import ScheduleOptions
-from gsplatloc.mapping.stopping import StoppingOptions
-from gsplatloc.scene import SceneOptions
-from gsplatloc.scene.densification import DensificationOptions
-from gsplatloc.scene.map_config import MapConfig
+from gsplatloc.scene.densification_options import DensificationOptions
+from gsplatloc.scene.readers import require_scene
+from gsplatloc.scene.readers.options import SceneOptions
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.scene.map_config import MapConfig
 
 DESCRIPTION = (
     "Make a feature splat map of a scene: reads posed images, writes a folder that gsplatloc localize reads."
@@ -101,13 +104,19 @@ class TrainArguments:
     debug: OmitArgPrefixes[DebugOptions] = field(default_factory=DebugOptions)
     viewer: OmitArgPrefixes[ViewerArguments] = field(default_factory=ViewerArguments)
 
+    def check(self) -> None:
+        """Raise `GSplatLocError` if there is no scene: before anything else is loaded."""
+        require_scene(self.scene.source_path)
+
     def mapping(self) -> MappingOptions:
         """The options of the mapping run."""
         groups = {name: getattr(self, name) for name in _GROUPS}
         return MappingOptions(**groups, feature_sized=self.scene.resolution == 0)
 
-    def config(self) -> MapConfig:
+    def config(self) -> "MapConfig":
         """The record that is saved with the map."""
+        from gsplatloc.scene.map_config import MapConfig  # with torch, once a map is made
+
         source = str(self.scene.source_path.resolve())
         return MapConfig(source, self.scene.options(), self.preset, training=asdict(self.mapping()))
 

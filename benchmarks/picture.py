@@ -11,7 +11,8 @@ from PIL import Image as Pillow
 from benchmarks.harness import OUTPUT, ROOT
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.evaluation import pose_error
-from gsplatloc.localization.localizer import INITIAL, Localizer
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import INITIAL
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils.errors import GSplatLocError

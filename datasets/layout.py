@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gsplatloc.datasets.options import MARKER
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_bytes, write_json, write_text
 from gsplatloc.utils.locks import output_folder
 
-MARKER = "setup.json"  # written last into a complete scene: the settings that it was made with
 _PNG_COMPRESSION = 3  # of 9
 _IMAGE_FOLDERS = ("train/rgb", "test/rgb", "images")
 

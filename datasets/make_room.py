@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.utils.console import run_script
 from gsplatloc.utils.locks import output_folder
 
@@ -21,6 +21,8 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="gsplatloc setup room", use_underscores=True)
+    from gsplatloc.datasets.room import make_room  # with torch or OpenCV, once the command line is parsed
+
     with output_folder(arguments.output):
         make_room(arguments.output, arguments.room)
     print(f"{arguments.room.train} training and {arguments.room.test} test views in {arguments.output}")

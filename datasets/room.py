@@ -6,12 +6,12 @@ principal point is not at the centre, so that tests detect code that assumes it 
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gsplatloc.datasets.layout import write_png
+from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.datasets.room_camera import Room, RoomView, query_path, training_path
 from gsplatloc.datasets.room_surfaces import Array
 from gsplatloc.scene.cameras import Camera
@@ -19,20 +19,6 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
 _WORKERS = 2  # threads; numpy releases Python's global lock while it computes
-
-
-@dataclass(frozen=True)
-class RoomOptions:
-    """Size, number and quality of the room's images."""
-
-    width: int = 320  # pixels
-    height: int = 256  # pixels; like the width a multiple of 32, XFeat's stride
-    train: int = 80  # training views, on one loop of about 7.4 m
-    test: int = 20  # test views, 5 to 12 cm off that loop and up to 8 degrees turned
-    arc: float = 1.0  # fraction of the loop that the views cover, in (0, 1]
-    seed: int = 0  # seed of the textures, the test poses and the noise
-    supersampling: int = 2  # rays per pixel along each axis
-    noise: float = 1.0  # grey levels, standard deviation of the sensor noise
 
 
 def room_camera(options: RoomOptions) -> Camera:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import tyro
 
-from gsplatloc.datasets.cambridge import setup_scene
 from gsplatloc.datasets.command import SetupOptions, accept_terms
 from gsplatloc.datasets.upstream import CAMBRIDGE, CAMBRIDGE_NAMES, CambridgeName
 from gsplatloc.utils.console import run_script
@@ -19,6 +18,10 @@ class Arguments(SetupOptions):
 
 def main() -> None:
     arguments = tyro.cli(Arguments, prog="gsplatloc setup cambridge")
+    from gsplatloc.datasets.cambridge import (
+        setup_scene,  # with torch or OpenCV, once the command line is parsed
+    )
+
     accept_terms(arguments, CAMBRIDGE)
     for scene in arguments.scenes:
         setup_scene(arguments, scene)

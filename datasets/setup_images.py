@@ -6,9 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from gsplatloc.datasets.layout import building, is_complete
-from gsplatloc.datasets.photos import collect
-from gsplatloc.datasets.structure_from_motion import MappingOptions, reconstruct
+from gsplatloc.datasets.options import MappingOptions
 from gsplatloc.utils.console import run_script
 
 
@@ -26,6 +24,11 @@ class Arguments:
 
 def setup_images(arguments: Arguments) -> Path:
     """Make the scene unless it is complete; returns its folder."""
+    # With OpenCV and COLMAP, once the command line is parsed.
+    from gsplatloc.datasets.layout import building, is_complete
+    from gsplatloc.datasets.photos import collect
+    from gsplatloc.datasets.structure_from_motion import reconstruct
+
     target = arguments.output / arguments.name
     settings = {"input": str(arguments.input.resolve()), "max_side": str(arguments.max_side)}
     if is_complete(target, settings):

@@ -4,7 +4,6 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.depth import register_depth
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
+from gsplatloc.datasets.options import SevenScenesDepth, SevenScenesPoses
 from gsplatloc.datasets.parallel import for_each
 from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
 from gsplatloc.datasets.reference_models import fetch_points
@@ -22,9 +22,6 @@ from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text
-
-Poses = Literal["original", "calibrated", "pgt"]
-Depth = Literal["none", "calibrated"]
 
 COLOR_FOCAL_LENGTH = 525.0  # pixels, the Kinect's nominal value
 # p_color = COLOR_FROM_DEPTH p_depth, as calibrated for DSAC* (Brachmann and Rother, TPAMI 2021).
@@ -46,12 +43,12 @@ class _Job:
 
     root: Path  # the scene under construction
     split: str
-    poses: Poses
-    depth: Depth
+    poses: SevenScenesPoses
+    depth: SevenScenesDepth
     reference: dict[str, PosedName]  # pseudo ground truth by name; empty for the other poses
 
 
-def setup_scene(options: SetupOptions, scene: str, poses: Poses, depth: Depth) -> Path:
+def setup_scene(options: SetupOptions, scene: str, poses: SevenScenesPoses, depth: SevenScenesDepth) -> Path:
     """Download and lay out one scene unless it is complete; returns the scene's folder."""
     prefix = "pgt_" if poses == "pgt" else ""
     target = options.output / f"{prefix}7scenes_{scene}"

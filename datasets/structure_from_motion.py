@@ -1,18 +1,14 @@
 """Poses of images by COLMAP's incremental mapping (Schoenberger and Frahm, CVPR 2016)."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from gsplatloc.datasets.options import MappingOptions, Matching
 from gsplatloc.scene.image_header import exif_focal_mm, image_size
 from gsplatloc.scene.images import image_files
 from gsplatloc.scene.incremental_mapping import largest_model, model_line
 from gsplatloc.utils.archives import check_free_space
 from gsplatloc.utils.colmap import pycolmap, working_in
 from gsplatloc.utils.console import log
-
-Matching = Literal["auto", "exhaustive", "sequential"]
-CameraSharing = Literal["single", "per_folder", "per_image"]
 
 _EXHAUSTIVE_LIMIT = 200  # images up to which `auto` matches every pair
 _BYTES_PER_FEATURE = 400  # in COLMAP's database: position and descriptor 152, the rest for matches
@@ -21,16 +17,6 @@ _CAMERA_MODES = {
     "per_folder": pycolmap.CameraMode.PER_FOLDER,
     "per_image": pycolmap.CameraMode.PER_IMAGE,
 }
-
-
-@dataclass(frozen=True)
-class MappingOptions:
-    """Which images are matched, and the model of their cameras."""
-
-    matching: Matching = "auto"  # all pairs, neighbours by name (video), or either by the number of images
-    cameras: CameraSharing = "single"  # which images of one size share a calibration
-    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide angles, OPENCV_FISHEYE for fisheye
-    max_features: int = 8192  # SIFT keypoints per image
 
 
 def reconstruct(images: Path, model: Path, scratch: Path, count: int, options: MappingOptions) -> None:

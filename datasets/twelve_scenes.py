@@ -4,21 +4,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
+from gsplatloc.datasets.options import TwelveScenesPoses
 from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
 from gsplatloc.datasets.upstream import TWELVE_SCENES
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, decoding
-
-Poses = Literal["original", "pgt"]
 
 BUILDINGS = ("apt1", "apt2", "office1", "office2")
 _IMAGE_SUFFIX = ".color.jpg"
@@ -36,7 +34,7 @@ class FrameRange:
         return self.first <= frame <= self.last
 
 
-def setup_scene(options: SetupOptions, scene: str, poses: Poses) -> Path:
+def setup_scene(options: SetupOptions, scene: str, poses: TwelveScenesPoses) -> Path:
     """Download and lay out one room (`apt1_kitchen`) unless it is complete; returns its folder."""
     prefix = "pgt_" if poses == "pgt" else ""
     target = options.output / f"{prefix}12scenes_{scene}"
@@ -84,7 +82,7 @@ def read_test_range(split: Path) -> FrameRange:
 
 
 def _pose_source(
-    options: SetupOptions, scene: str, poses: Poses, folder: Path
+    options: SetupOptions, scene: str, poses: TwelveScenesPoses, folder: Path
 ) -> Callable[[Path], PosedName | None]:
     """A function that returns the pose of an image, or None if the image has none."""
     if poses == "pgt":

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
 
 OUTPUT = Path("output/examples")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gsplatloc
 from gsplatloc.localization.evaluation import pose_error
-from gsplatloc.localization.localizer import LocalizerOptions
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.utils.registry import import_plugin
 

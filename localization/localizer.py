@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
-from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_pose_noise
+from gsplatloc.localization.options import INITIAL, LocalizerOptions
 from gsplatloc.localization.pose.covariance import with_pose_noise
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
@@ -39,45 +40,11 @@ from gsplatloc.utils.io import expanded
 from gsplatloc.utils.process import after_fork
 from gsplatloc.utils.registry import check_settings
 
-INITIAL = "initial"  # the first stage, whatever finds the initial pose
-DEFAULT_STAGES = ("lm",)
 _MAX_COARSER = 2.0  # times shorter a known focal length may be than that of the mapping images
 _SAME_FOCAL = 0.08  # logarithm: EXIF data of the map's camera differs by no more
 _SAME_SHAPE = 0.005  # relative difference of the height-to-width ratio of images of one camera
 _CLEARLY = 1.5  # times better a quarter turn must match the map to be tried; right ones do 2.6 times (median)
 _QUARTERS = (1, 2, 3)  # counterclockwise, by which an image without a verified pose is turned
-
-
-@dataclass(frozen=True)
-class LocalizerOptions:
-    """The initial pose and the refinements that run, and their options."""
-
-    initial: str = DEFAULT_INITIAL  # a name in `INITIAL_POSES`
-    stages: tuple[str, ...] = DEFAULT_STAGES  # names in `REFINERS`, in the order in which they run
-    # Options objects of the initial pose and of refinements, in any order; a method without one has defaults.
-    settings: tuple[Any, ...] = ()
-    top_k: int = 2048  # keypoints per query image
-    max_side: int | None = None  # pixels of larger images, shrunk; None = the longest side of mapping images
-    device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
-    fallback: bool = True  # after `landmarks`: search further where no refined pose was verified
-    quiet: bool = True  # do not print which device `auto` chose
-
-    def refinements(self) -> tuple[str, ...]:
-        """The names of the refinements, without a leading "initial" or "prior".
-
-        Raises `GSplatLocError` for unknown and repeated names.
-        """
-        stages = self.stages[1:] if self.stages[:1] in ((INITIAL,), ("prior",)) else self.stages
-        if len(set(stages)) < len(stages) or not set(stages) <= set(REFINERS.names()):
-            raise GSplatLocError(
-                f"expected refinements out of {', '.join(REFINERS.names())}, each once,"
-                f" found {', '.join(stages)}: see --stages"
-            )
-        return stages
-
-    def chain(self) -> tuple[str, ...]:
-        """The names of all stages, the initial pose first."""
-        return (INITIAL, *self.refinements())
 
 
 class Localizer:

@@ -10,7 +10,8 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request, masked_target
+from gsplatloc.mapping.frames import FrameLoader, Request, masked_target
+from gsplatloc.mapping.options import FrameCacheOptions
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 

@@ -12,27 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.mapping.feature_cache import FeatureCache
+from gsplatloc.mapping.options import FrameCacheOptions
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.images import resize_rgb
 from gsplatloc.utils.device import AUTO, torch_device
 from gsplatloc.utils.errors import GSplatLocError
 
 
-@dataclass(frozen=True)
-class FrameCacheOptions:
-    """Where decoded training images are kept."""
-
-    data_device: str = "auto"  # memory that holds decoded images: cpu, cuda, or auto, where training runs
-    image_cache_mb: int = 1024  # MB of decoded images, depth and feature maps; others are decoded again
-
-    def device(self, training: torch.device) -> torch.device:
-        """`data_device` for a run on the device `training`, checked against what this machine has."""
-        if self.data_device == AUTO:
-            return training
-        try:
-            return torch_device(self.data_device)
-        except GSplatLocError as error:
-            raise GSplatLocError(f"--data_device: {error}") from None
+def data_device(options: FrameCacheOptions, training: torch.device) -> torch.device:
+    """Where frames of a run on the device `training` are kept, checked against what this machine has."""
+    if options.data_device == AUTO:
+        return training
+    try:
+        return torch_device(options.data_device)
+    except GSplatLocError as error:
+        raise GSplatLocError(f"--data_device: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class FrameLoader:
     def __init__(
         self, options: FrameCacheOptions, features: FeatureCache | None, device: torch.device
     ) -> None:
-        self._store, self._device, self._features = options.device(device), device, features
+        self._store, self._device, self._features = data_device(options, device), device, features
         self._capacity = options.image_cache_mb * 1_000_000
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._kept_bytes = 0

@@ -7,7 +7,7 @@ other map, and rendered depth then verifies every landmark: a point that the spl
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -25,10 +25,16 @@ from gsplatloc.localization.initial.virtual_views import virtual_views
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import save_landmarks
 from gsplatloc.mapping.feature_cache import CachedKeypoints
-from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions
+from gsplatloc.mapping.options import (
+    DescriptorOptions,
+    FromSplatOptions,
+    MappingOptions,
+    OutputOptions,
+    VirtualCameraOptions,
+)
 from gsplatloc.mapping.train import Mapper
 from gsplatloc.mapping.triangulation import MIN_LENGTH, Tracks, triangulate
-from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions, find_cameras
+from gsplatloc.mapping.virtual_cameras import find_cameras
 from gsplatloc.scene.cameras import PosedCamera, Scene, View
 from gsplatloc.scene.export import save_gaussians, saved_iterations
 from gsplatloc.scene.gaussians import Gaussians
@@ -42,21 +48,6 @@ _MIN_ALPHA = 0.9  # a keypoint on something less opaque is left out
 _MAX_DEPTH_ERROR = 0.03  # relative difference between a landmark's depth and the rendered one
 _MAX_SIDE = 1280  # pixels of renderings at given cameras
 _MIN_LANDMARKS = 100  # fewer are no map
-
-
-@dataclass(frozen=True)
-class FromSplatOptions:
-    """How a splat is mapped."""
-
-    views: int = 160  # about how many renderings: at the given cameras first, then between and beside them
-    extractor: str = DescriptorOptions.extractor  # feature extractor, a name in `EXTRACTORS`
-    top_k: int = DescriptorOptions.top_k  # keypoints per rendering
-    device: str = "auto"  # auto (a GPU where one can be used), cpu, cuda or cuda:N
-    quiet: bool = False  # print nothing but errors
-
-    def __post_init__(self) -> None:
-        if self.views < 1:
-            raise GSplatLocError(f"expected at least one rendering, found --views {self.views}: correct it")
 
 
 def map_splat(

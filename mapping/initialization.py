@@ -3,14 +3,13 @@
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.mapping.options import InitializationOptions
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.gaussians import Gaussians
@@ -33,18 +32,6 @@ _MANY_POINTS = 100  # fewer decide nothing: tracks are more
 _SCALE_VIEWS = 20  # in which measured depth is compared with tracks
 _SCALE_OBSERVATIONS = 30  # least number of comparisons
 _SCALE_TOLERANCE = 1.5  # factor; sensors are off by a few percent, other units by 4 and more
-
-InitKind = Literal["auto", "points", "depth", "tracks", "random"]
-
-
-@dataclass(frozen=True)
-class InitializationOptions:
-    """Where the initial Gaussians come from."""
-
-    init: InitKind = "auto"  # auto: depth with sparse points; else more of points and tracks; else random
-    init_max_points: int = 100_000  # denser clouds are averaged over voxels until this many are left
-    refine_poses: bool | None = None  # by bundle adjustment; unset = those of phones' recordings
-    check_poses: bool = True  # stop if images match each other but not at their poses; otherwise warn
 
 
 def scene_extent(views: Sequence[View]) -> float:

@@ -9,11 +9,11 @@ from torch import Tensor
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.pose import reprojection
+from gsplatloc.mapping.options import MAX_LANDMARKS
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
 
-MAX_LANDMARKS = 50_000
 _NOISE_VIEWS = 64  # mapping views of which the noise of their poses is measured
 _PER_NEIGHBOUR = 100  # mapping views for each view before and after it that is left out with it
 _MIN_OBSERVED = 30  # points that such a view must see, of other views

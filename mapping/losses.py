@@ -1,7 +1,5 @@
 """Terms of the training loss: colour, structure, descriptors and, optionally, depth."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -9,15 +7,6 @@ from gsplatloc.gaussian_renderer import native
 from gsplatloc.mapping import reference
 
 _MIN_ALPHA = 0.5  # depth is supervised where the rendered alpha is at least this: elsewhere it is ill defined
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """Weights of the terms of the loss."""
-
-    lambda_dssim: float = 0.2  # weight of 1 - SSIM; L1 has the rest (Kerbl et al. 2023)
-    lambda_feature: float = 1.0  # weight of the L1 distance to the extractor's dense maps (GSplatLoc)
-    lambda_depth: float = 0.0  # weight of the L1 distance to measured depth, per metre; 0 = off
 
 
 def photometric_loss(rendered: Tensor, target: Tensor, lambda_dssim: float) -> Tensor:

@@ -8,30 +8,12 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import native
 from gsplatloc.mapping import reference
+from gsplatloc.mapping.options import OptimizerOptions
 from gsplatloc.scene.densification import Edit
 from gsplatloc.scene.gaussians import Gaussians
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-15  # gradients of a mean over pixels are tiny: Adam's usual 1e-8 would damp them
-
-
-@dataclass(frozen=True)
-class OptimizerOptions:
-    """Learning rates of Adam, per iteration. Defaults: Kerbl et al. 2023, GSplatLoc for features."""
-
-    position_lr_init: float = 1.6e-4  # at the first iteration, in units of the scene's extent
-    position_lr_final: float = 1.6e-6  # at `position_lr_max_steps`; exponential in between
-    position_lr_delay_mult: float = 0.01  # initial factor of the position rate, if there is a delay
-    position_lr_delay_steps: int = 0  # iterations in which that factor rises to one; 0 = no delay
-    position_lr_max_steps: int = 30_000  # iterations; the rate stays at its final value afterwards
-    color_lr: float = 0.0025  # of the constant colour; higher harmonics have a twentieth
-    opacity_lr: float = 0.05  # of the opacity's logit
-    scaling_lr: float = 0.005  # of the logarithm of the scales
-    rotation_lr: float = 0.001  # of the quaternions
-    feature_lr: float = 0.001  # of the descriptors, and of their decoder
-    # Step only the Gaussians that an iteration's view shows (Mallick et al., Taming 3DGS, 2024). That saves
-    # memory traffic on a GPU, but Gaussians that few views show learn more slowly.
-    sparse_adam: bool = False
 
 
 def position_rate(options: OptimizerOptions, iteration: float) -> float:

@@ -1,20 +1,21 @@
-"""All options of a mapping run, in the groups of the modules that use them."""
+"""All options of making maps, in the groups of the modules that use them.
 
-from dataclasses import dataclass, field
-from typing import Literal
+Nothing that computes is imported: a command line is parsed with this module alone.
+"""
 
-from gsplatloc.gaussian_renderer import RenderOptions
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR
-from gsplatloc.mapping.frames import FrameCacheOptions
-from gsplatloc.mapping.initialization import InitializationOptions
-from gsplatloc.mapping.landmarks import MAX_LANDMARKS
-from gsplatloc.mapping.losses import LossOptions
-from gsplatloc.mapping.optimizer import OptimizerOptions
-from gsplatloc.mapping.schedule import ScheduleOptions
-from gsplatloc.mapping.stopping import StoppingOptions
-from gsplatloc.scene.densification import DensificationOptions
+from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.utils.errors import GSplatLocError
 
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.gaussian_renderer import RenderOptions
+    from gsplatloc.scene.cameras import Camera
+
+MAX_LANDMARKS = 50_000
 SPEEDUP_CHANNELS = 16  # per Gaussian with --speedup
 _FIRST_RATE, _LAST_RATE = 0.02, 0.001  # learning rates of the descriptor steps, exponential in between
 
@@ -36,7 +37,9 @@ class RenderingOptions:
         """The exposure model that is learned, None if none; "act" implies `exposure`."""
         return self.exposure_model if self.exposure or self.exposure_model == "act" else None
 
-    def render_options(self, white_background: bool) -> RenderOptions:
+    def render_options(self, white_background: bool) -> "RenderOptions":
+        from gsplatloc.gaussian_renderer import RenderOptions  # with torch, once a map is made
+
         return RenderOptions(
             background=(1.0, 1.0, 1.0) if white_background else (0.0, 0.0, 0.0),
             antialiased=self.antialiased,
@@ -88,6 +91,156 @@ class DebugOptions:
 
 
 @dataclass(frozen=True)
+class FrameCacheOptions:
+    """Where decoded training images are kept."""
+
+    data_device: str = "auto"  # memory that holds decoded images: cpu, cuda, or auto, where training runs
+    image_cache_mb: int = 1024  # MB of decoded images, depth and feature maps; others are decoded again
+
+
+InitKind = Literal["auto", "points", "depth", "tracks", "random"]
+
+
+@dataclass(frozen=True)
+class InitializationOptions:
+    """Where the initial Gaussians come from."""
+
+    init: InitKind = "auto"  # auto: depth with sparse points; else more of points and tracks; else random
+    init_max_points: int = 100_000  # denser clouds are averaged over voxels until this many are left
+    refine_poses: bool | None = None  # by bundle adjustment; unset = those of phones' recordings
+    check_poses: bool = True  # stop if images match each other but not at their poses; otherwise warn
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the terms of the loss."""
+
+    lambda_dssim: float = 0.2  # weight of 1 - SSIM; L1 has the rest (Kerbl et al. 2023)
+    lambda_feature: float = 1.0  # weight of the L1 distance to the extractor's dense maps (GSplatLoc)
+    lambda_depth: float = 0.0  # weight of the L1 distance to measured depth, per metre; 0 = off
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Learning rates of Adam, per iteration. Defaults: Kerbl et al. 2023, GSplatLoc for features."""
+
+    position_lr_init: float = 1.6e-4  # at the first iteration, in units of the scene's extent
+    position_lr_final: float = 1.6e-6  # at `position_lr_max_steps`; exponential in between
+    position_lr_delay_mult: float = 0.01  # initial factor of the position rate, if there is a delay
+    position_lr_delay_steps: int = 0  # iterations in which that factor rises to one; 0 = no delay
+    position_lr_max_steps: int = 30_000  # iterations; the rate stays at its final value afterwards
+    color_lr: float = 0.0025  # of the constant colour; higher harmonics have a twentieth
+    opacity_lr: float = 0.05  # of the opacity's logit
+    scaling_lr: float = 0.005  # of the logarithm of the scales
+    rotation_lr: float = 0.001  # of the quaternions
+    feature_lr: float = 0.001  # of the descriptors, and of their decoder
+    # Step only the Gaussians that an iteration's view shows (Mallick et al., Taming 3DGS, 2024). That saves
+    # memory traffic on a GPU, but Gaussians that few views show learn more slowly.
+    sparse_adam: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """Iterations, resolution and views of a run."""
+
+    iterations: int = 30_000  # one training view each; GSplatLoc's README uses 7,000, its paper 15,000
+    sh_degree: int = 3  # 0 to 3: highest degree of the view-dependent colour
+    sh_interval: int = 1_000  # iterations between two degrees
+    train_pixels: int = 0  # per image; larger images are shrunk to this for training; 0 = no limit
+    pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution doubles, up to full size
+    # Every N-th training view is a validation view: Gaussians are not trained on it, and their rendering is
+    # compared with it; 0 = none. Landmarks are made of all training views, these included.
+    holdout: int = 0
+    seed: int = 0  # of the order of views and of all sampling
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise GSplatLocError(f"expected --iterations of at least 0, found {self.iterations}")
+        if not 0 <= self.sh_degree <= 3:
+            raise GSplatLocError(f"expected --sh_degree from 0 to 3, found {self.sh_degree}")
+        if self.sh_interval < 1:
+            raise GSplatLocError(f"expected --sh_interval of at least 1, found {self.sh_interval}")
+        if self.holdout == 1 or self.holdout < 0:
+            raise GSplatLocError(f"expected --holdout 0 or at least 2, found {self.holdout}")
+        if list(self.pyramid) != sorted(self.pyramid) or any(not 0 <= f <= 1 for f in self.pyramid):
+            raise GSplatLocError(f"expected ascending fractions for --pyramid, found {list(self.pyramid)}")
+
+    def degree(self, iteration: int) -> int:
+        """The spherical-harmonics degree in use at an iteration, the first being 1."""
+        return min(self.sh_degree, iteration // self.sh_interval)
+
+    def full_scale(self, camera: "Camera", cell: int | None = None) -> float:
+        """The size, relative to the view's own, that a view is trained at in the end and evaluated at.
+
+        `cell`: pixels per cell of the feature map, if images of the feature map's size are trained on.
+        """
+        if cell is not None:
+            return 1 / cell
+        pixels = camera.width * camera.height
+        return (self.train_pixels / pixels) ** 0.5 if 0 < self.train_pixels < pixels else 1.0
+
+    def scale(self, camera: "Camera", iteration: int, cell: int | None = None) -> float:
+        """The size, relative to the view's own, that a view is trained at in an iteration."""
+        passed = sum(iteration > fraction * self.iterations for fraction in self.pyramid)
+        return self.full_scale(camera, cell) / (1 << (len(self.pyramid) - passed))
+
+
+@dataclass(frozen=True)
+class StoppingOptions:
+    """When a run ends before its last iteration. It is decided on validation views: --holdout is needed."""
+
+    early_stop: int = 0  # evaluations in a row without a gain that end a run; 0 = never
+    early_stop_gain: float = 0.1  # dB by which the validation views' mean PSNR must exceed its maximum
+    early_stop_interval: int = 250  # iterations between two such evaluations
+    early_stop_cooldown: int = 300  # further iterations, in which the position rate falls to its final value
+
+    def __post_init__(self) -> None:
+        for name, least in (("early_stop", 0), ("early_stop_interval", 1), ("early_stop_cooldown", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise GSplatLocError(f"expected --{name} of at least {least}, found {value}")
+        if self.early_stop_gain < 0:
+            raise GSplatLocError(f"expected --early_stop_gain of at least 0, found {self.early_stop_gain}")
+
+
+@dataclass(frozen=True)
+class PosingOptions:
+    """How images are posed."""
+
+    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide angles, OPENCV_FISHEYE for fisheye
+    quiet: bool = False  # print nothing but errors
+
+
+@dataclass(frozen=True)
+class FromSplatOptions:
+    """How a splat is mapped."""
+
+    views: int = 160  # about how many renderings: at the given cameras first, then between and beside them
+    extractor: str = DescriptorOptions.extractor  # feature extractor, a name in `EXTRACTORS`
+    top_k: int = DescriptorOptions.top_k  # keypoints per rendering
+    device: str = "auto"  # auto (a GPU where one can be used), cpu, cuda or cuda:N
+    quiet: bool = False  # print nothing but errors
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise GSplatLocError(f"expected at least one rendering, found --views {self.views}: correct it")
+
+
+@dataclass(frozen=True)
+class VirtualCameraOptions:
+    """The virtual cameras of a splat without any."""
+
+    fov: float = 65.0  # degrees, horizontal field of view
+    up: tuple[float, float, float] | None = None  # up direction in the splat; None = estimated
+
+    def __post_init__(self) -> None:
+        if not 10 <= self.fov <= 150:
+            raise GSplatLocError(f"expected --fov of 10 to 150 degrees, found {self.fov}: correct it")
+        if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
+            raise GSplatLocError(f"expected --up other than zero, found {self.up}: correct it")
+
+
+@dataclass(frozen=True)
 class MappingOptions:
     """All options of `mapping.train.train`."""
 
@@ -120,3 +273,17 @@ class MappingOptions:
         last_edit = densification.densify_until_iter
         reset = last_edit if resets and densification.opacity_reset_interval < last_edit else 0
         return max(int(coarse), harmonics, reset)
+
+
+CHECKPOINTS = 6  # per training run, from which a run that was stopped goes on
+
+
+def with_checkpoints(options: MappingOptions, iterations: int | None, quiet: bool) -> MappingOptions:
+    """The options with this number of training steps (None: their own) and with checkpoints."""
+    steps = options.schedule.iterations if iterations is None else iterations
+    checkpoints = tuple(steps * part // CHECKPOINTS for part in range(1, CHECKPOINTS))
+    return replace(
+        options,
+        schedule=replace(options.schedule, iterations=steps),
+        output=replace(options.output, checkpoint_iterations=checkpoints, quiet=quiet),
+    )

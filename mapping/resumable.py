@@ -16,18 +16,6 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json
 
 STATE_NAME = "map.json"  # which run the files of the folder are of, and whether it is finished
-CHECKPOINTS = 6  # per training run, from which a run that was stopped goes on
-
-
-def with_checkpoints(options: MappingOptions, iterations: int | None, quiet: bool) -> MappingOptions:
-    """The options with this number of training steps (None: their own) and with checkpoints."""
-    steps = options.schedule.iterations if iterations is None else iterations
-    checkpoints = tuple(steps * part // CHECKPOINTS for part in range(1, CHECKPOINTS))
-    return replace(
-        options,
-        schedule=replace(options.schedule, iterations=steps),
-        output=replace(options.output, checkpoint_iterations=checkpoints, quiet=quiet),
-    )
 
 
 def make_map(scene: Scene, output: Path, options: MappingOptions, config: MapConfig) -> bool:

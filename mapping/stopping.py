@@ -5,30 +5,11 @@ rate of positions falls to its final value within the last `early_stop_cooldown`
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gsplatloc.utils.errors import GSplatLocError
-
-
-@dataclass(frozen=True)
-class StoppingOptions:
-    """When a run ends before its last iteration. It is decided on validation views: --holdout is needed."""
-
-    early_stop: int = 0  # evaluations in a row without a gain that end a run; 0 = never
-    early_stop_gain: float = 0.1  # dB by which the validation views' mean PSNR must exceed its maximum
-    early_stop_interval: int = 250  # iterations between two such evaluations
-    early_stop_cooldown: int = 300  # further iterations, in which the position rate falls to its final value
-
-    def __post_init__(self) -> None:
-        for name, least in (("early_stop", 0), ("early_stop_interval", 1), ("early_stop_cooldown", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise GSplatLocError(f"expected --{name} of at least {least}, found {value}")
-        if self.early_stop_gain < 0:
-            raise GSplatLocError(f"expected --early_stop_gain of at least 0, found {self.early_stop_gain}")
+from gsplatloc.mapping.options import StoppingOptions
 
 
 class EarlyStop:

@@ -20,7 +20,7 @@ from gsplatloc.mapping.aggregation import aggregate_descriptors
 from gsplatloc.mapping.distillation import distill_descriptors
 from gsplatloc.mapping.evaluation import ImageQuality, quality_line
 from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
-from gsplatloc.mapping.frames import FrameLoader
+from gsplatloc.mapping.frames import FrameLoader, data_device
 from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
 from gsplatloc.mapping.mask_check import check_masks
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
@@ -213,7 +213,7 @@ def train(
     checkpoint = load_checkpoint(start) if start else None
     rendering = options.rendering
     device = rendering_device(rendering.device, rendering.backend, options.output.quiet)
-    options.frames.device(device)  # an error is raised now, not minutes later
+    data_device(options.frames, device)  # an error is raised now, not minutes later
     extractor = extractor or make_extractor(options.descriptors.extractor, device, options.descriptors.top_k)
     mapper = Mapper(scene, output, options, extractor, device, config.scene.white_background)
     clock = Clock()

@@ -9,13 +9,14 @@ far, so that every surface is seen from several places.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import shrunk
+from gsplatloc.mapping.options import VirtualCameraOptions
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
@@ -44,20 +45,6 @@ _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
 _GAINS = (1.0, 1.0, 1.0, 0.5, 0.25)  # of a Gaussian's first, second, ... view
 _LEAST_GAIN = 0.1  # of a view, as a share of the first view's: what others show is too little or too coarse
-
-
-@dataclass(frozen=True)
-class VirtualCameraOptions:
-    """The virtual cameras of a splat without any."""
-
-    fov: float = 65.0  # degrees, horizontal field of view
-    up: tuple[float, float, float] | None = None  # up direction in the splat; None = estimated
-
-    def __post_init__(self) -> None:
-        if not 10 <= self.fov <= 150:
-            raise GSplatLocError(f"expected --fov of 10 to 150 degrees, found {self.fov}: correct it")
-        if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
-            raise GSplatLocError(f"expected --up other than zero, found {self.up}: correct it")
 
 
 @torch.no_grad()

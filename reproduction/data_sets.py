@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from gsplatloc.datasets import cambridge, seven_scenes, twelve_scenes
 from gsplatloc.datasets.command import SetupOptions
-from gsplatloc.datasets.layout import MARKER
+from gsplatloc.datasets.options import MARKER, SevenScenesPoses
 from gsplatloc.datasets.upstream import (
     CAMBRIDGE,
     CAMBRIDGE_ARCHIVES,
@@ -100,11 +100,30 @@ class DataSet:
             local.symlink_to(given.resolve())
 
 
-def _seven_scenes(poses: seven_scenes.Poses, prefix: str) -> DataSet:
+# The set-up code loads OpenCV and torch: it is imported when a scene is laid out.
+def _set_up_seven_scenes(poses: SevenScenesPoses, options: SetupOptions, scene: str) -> Path:
+    from gsplatloc.datasets.seven_scenes import setup_scene
+
+    return setup_scene(options, scene, poses, "none")
+
+
+def _set_up_twelve_scenes(options: SetupOptions, scene: str) -> Path:
+    from gsplatloc.datasets.twelve_scenes import setup_scene
+
+    return setup_scene(options, scene, "pgt")
+
+
+def _set_up_cambridge(options: SetupOptions, scene: str) -> Path:
+    from gsplatloc.datasets.cambridge import setup_scene
+
+    return setup_scene(options, scene)  # type: ignore[arg-type]
+
+
+def _seven_scenes(poses: SevenScenesPoses, prefix: str) -> DataSet:
     return DataSet(
         (prefix + "7scenes_{scene}",),
         {"poses": poses},
-        lambda options, scene: seven_scenes.setup_scene(options, scene, poses, "none"),
+        partial(_set_up_seven_scenes, poses),
         lambda scene: Archive(SEVEN_SCENES, f"{scene}.zip", f"{scene}.zip"),
         (SEVEN_SCENES, PSEUDO_GROUND_TRUTH),
         images={
@@ -124,14 +143,14 @@ SEVEN_SCENES_ORIGINAL = _seven_scenes("calibrated", "")
 TWELVE_SCENES_PGT = DataSet(
     ("pgt_12scenes_{scene}",),
     {"poses": "pgt"},
-    lambda options, scene: twelve_scenes.setup_scene(options, scene, "pgt"),
+    _set_up_twelve_scenes,
     _twelve_scenes_archive,
     (TWELVE_SCENES, PSEUDO_GROUND_TRUTH),
 )
 CAMBRIDGE_LANDMARKS = DataSet(
     ("Cambridge_{scene}",),
     {},
-    lambda options, scene: cambridge.setup_scene(options, scene),  # type: ignore[arg-type]
+    _set_up_cambridge,
     lambda scene: Archive(CAMBRIDGE, CAMBRIDGE_ARCHIVES[scene], f"{scene}.zip"),  # type: ignore[index]
     (CAMBRIDGE,),
     images={

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gsplatloc.localization.initial.gaussians import GaussianMatchingOptions
-from gsplatloc.localization.localizer import INITIAL, LocalizerOptions
-from gsplatloc.localization.refine.fine import FineOptions
-from gsplatloc.localization.refine.gscpr import GscprOptions
-from gsplatloc.localization.refine.warp import WarpOptions
+from gsplatloc.localization.initial.members import GaussianMatchingOptions
+from gsplatloc.localization.options import INITIAL, LocalizerOptions
+from gsplatloc.localization.refine.members import FineOptions, GscprOptions, WarpOptions
 
 MethodName = Literal["ours", "paper"]
 METHODS: tuple[MethodName, ...] = ("ours", "paper")

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 
 from gsplatloc.scene.cameras import Camera, PosedCamera, View
+from gsplatloc.scene.map_folder import config_path, require_map
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
@@ -41,10 +42,6 @@ class MapConfig:
     frame: MapFrame = field(default_factory=MapFrame)  # of everything else in the map's folder
 
 
-def config_path(map_dir: Path | str) -> Path:
-    return Path(map_dir) / "config.json"
-
-
 def write_config(map_dir: Path | str, config: MapConfig) -> None:
     """Write config.json, atomically."""
     write_json(config_path(map_dir), {"format": _FORMAT, **asdict(config)})
@@ -53,8 +50,7 @@ def write_config(map_dir: Path | str, config: MapConfig) -> None:
 def read_config(map_dir: Path | str) -> MapConfig:
     """Read config.json; raises GSplatLocError if the folder holds no map of this format."""
     path = config_path(map_dir)
-    if not path.is_file():
-        raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: run gsplatloc train")
+    require_map(map_dir)
     values = read_json(path)
     found = values.pop("format", None) if isinstance(values, dict) else None
     if found != _FORMAT:

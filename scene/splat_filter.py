@@ -1,12 +1,17 @@
 """Leave out Gaussians by place, opacity and size."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
-from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import GSplatLocError
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    import torch
+
+    from gsplatloc.scene.gaussians import Gaussians
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def room_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A part of the synthetic room in layout 1, made once: 24 training and 6 test views of 192 x 160."""
-    from gsplatloc.datasets.room import RoomOptions, make_room
+    from gsplatloc.datasets.options import RoomOptions
+    from gsplatloc.datasets.room import make_room
 
     folder = tmp_path_factory.mktemp("room")
     make_room(folder, RoomOptions(width=192, height=160, train=24, test=6, arc=0.3))
@@ -39,7 +40,8 @@ def room_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def room_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve views of 320 x 256 along two metres of the room's loop, in layout 1 without test views."""
-    from gsplatloc.datasets.room import RoomOptions, make_room
+    from gsplatloc.datasets.options import RoomOptions
+    from gsplatloc.datasets.room import make_room
 
     folder = tmp_path_factory.mktemp("path")
     make_room(folder, RoomOptions(train=12, test=0, arc=0.3, supersampling=1))

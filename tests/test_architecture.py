@@ -13,8 +13,8 @@ import pytest
 from gsplatloc.localization import fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, EXTRACTORS
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES
-from gsplatloc.localization.localizer import DEFAULT_STAGES
 from gsplatloc.localization.matching.images import IMAGE_MATCHERS
+from gsplatloc.localization.options import DEFAULT_STAGES
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.scene.formats import SPLAT_FORMATS
 from gsplatloc.scene.readers import READERS
@@ -37,7 +37,8 @@ ALLOWED["gsplatloc"] = {
 # Likewise within localization/. `matching` is nearest-neighbour search; matchers of images are another part.
 PARTS = [
     "matching", "features", "result", "queries", "matching.images", "pose", "landmarks", "alignment",
-    "refine", "initial", "verification", "fallback", "quarter_turns", "localizer", "evaluation", "io",
+    "refine", "initial", "options", "verification", "fallback", "quarter_turns", "localizer", "evaluation",
+    "io",
 ]  # fmt: skip
 MOST_FILES = 12  # of a folder of localization/
 SOURCES = [path for folder in sorted(ALLOWED) for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -143,14 +144,16 @@ def test_a_member_of_a_family_is_a_file_in_its_folder(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", [f for f in FAMILIES if f.startswith("localization")])
-def test_a_members_name_is_written_in_its_own_file_and_in_defaults_only(folder: str) -> None:
+def test_a_members_name_is_written_where_it_is_declared_and_in_defaults_only(folder: str) -> None:
     """What else is to know of a method follows from the registry: stages, options, flags, help."""
+    names = set(FAMILIES[folder].names())
     defaults = {
-        "localization/localizer.py": {*DEFAULT_STAGES, DEFAULT_INITIAL},
+        f"{folder}members.py": names,
+        "localization/refine/members.py": {"mutual"} | (names if folder.endswith("refine/") else set()),
+        "localization/options.py": {*DEFAULT_STAGES},
         "localization/fallback.py": {*fallback.REFINEMENTS, fallback.INITIAL},
         "localization/initial/__init__.py": {DEFAULT_INITIAL},
         "localization/features/__init__.py": {DEFAULT_EXTRACTOR},
-        "localization/refine/gscpr.py": {"mutual"},  # its default matcher
         "localization/matching/images/lightglue.py": {"xfeat", "disk"},  # one network for each
         "arguments/refinement.py": {"gscpr"},  # the default of refine_poses.py
     }

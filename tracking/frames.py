@@ -15,26 +15,10 @@ from torch import Tensor
 from gsplatloc.localization.alignment.blocks import contrast
 from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.tracking.options import RgbdFrameOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 _MAX_DEPTH_STEP = 0.02  # relative second difference of inverse depth; a larger one is a depth edge
-
-
-@dataclass(frozen=True)
-class RgbdFrameOptions:
-    """How images are prepared. Pixels are those of the level."""
-
-    side: int = 320  # pixels: images are halved while their longer side is at least twice this
-    levels: int = 4  # of half the size each
-    smooth_px: float = 1.0  # Gaussian sigma over inverse depth, not across depth edges; 0 = none
-    max_depth: float = 8.0  # metres; larger depths of a Kinect are ignored
-
-    def __post_init__(self) -> None:
-        if min(self.side, self.levels) < 1:
-            raise GSplatLocError(
-                "expected --frames.side and --frames.levels of at least 1, found"
-                f" {self.side} and {self.levels}"
-            )
 
 
 @dataclass(frozen=True)

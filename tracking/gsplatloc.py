@@ -7,8 +7,6 @@ ground truth, and the measurement a rendering of the query's own points; here th
 tracker's prediction, the measurement the sensor's depth, and the map is fused from earlier frames.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +17,7 @@ from gsplatloc.localization.alignment.rendered_view import eroded
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.tracking.frames import RgbdFrame
+from gsplatloc.tracking.options import GsplatLocOptions
 from gsplatloc.tracking.protocol import Tracked
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils import se3
@@ -29,16 +28,6 @@ _CONTOUR_WEIGHT = 0.2  # of the contours, the rest is that of depth (0.2)
 _SOBEL = (
     torch.tensor([[[[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]], [[[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]]]]) / 8
 )
-
-
-@dataclass(frozen=True)
-class GsplatLocOptions:
-    """How rendered depth is aligned. Values in brackets are the paper's."""
-
-    iterations: int = 300  # at most, of each frame
-    patience: int = 100  # iterations without a new best before a frame is done (100)
-    lr: float = 1e-3  # Adam's learning rate, metres and radians (1e-3 metres, 5e-4 of a unit quaternion)
-    keyframe_shift: float = 0.1  # metres plus radians after which a frame's depth enters the map
 
 
 class GsplatLocAligner:

@@ -7,7 +7,6 @@ corrected where the camera returns to a place.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,8 +17,8 @@ from gsplatloc.localization.alignment.residuals import Objective, ResidualBlock,
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.tracking.frames import FrameLevel, RgbdFrame
 from gsplatloc.tracking.keyframes import Keyframe, make_keyframe, overlap, view_shift
+from gsplatloc.tracking.options import KeyframeOptions
 from gsplatloc.tracking.protocol import Tracked
-from gsplatloc.utils.errors import GSplatLocError
 
 _ITERATIONS = 15  # maximum number of steps of a level
 _MIN_CONTRAST = 0.05  # standard deviation of the residuals: two images of a place agree no better
@@ -30,22 +29,6 @@ _MIN_SAMPLES = 50  # in view, of a term: fewer do not determine a pose
 _MIN_SEEN = 0.25  # share of a term's samples that must be in view
 _MIN_CORRELATION = 0.3  # of local contrast in view: less is another place
 _MAX_INVERSE_DEPTH = 0.05  # standard deviation of the depth residuals, 1/m: more is another place
-
-
-@dataclass(frozen=True)
-class KeyframeOptions:
-    """How frames are aligned with keyframes. Defaults were chosen on RedKitchen's training frames."""
-
-    colour_weight: float = 1000.0  # effective sample size of all grey values; 0 = not used
-    depth_weight: float = 100.0  # likewise of all depths: a Kinect's errors are correlated over whole regions
-    keyframe_shift: float = 0.07  # radians of view: a frame whose surface moved further becomes a keyframe
-    keyframe_overlap: float = 0.85  # share of the nearest keyframe in view: with less, a frame becomes one
-
-    def __post_init__(self) -> None:
-        if max(self.colour_weight, self.depth_weight) <= 0:
-            raise GSplatLocError(
-                "expected a colour_weight or a depth_weight above 0, found neither: nothing is compared"
-            )
 
 
 class KeyframeAligner:

@@ -16,8 +16,10 @@ from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
 from gsplatloc.scene.map_frame import MapFrame, local_origin, usual_unit
 from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
 from gsplatloc.tracking.evaluation import TrajectoryError, pairs, path_scale, trajectory_error
-from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, load_frame
-from gsplatloc.tracking.options import TrackingOptions, make_aligner
+from gsplatloc.tracking.frames import RgbdFrame, load_frame
+from gsplatloc.tracking.gsplatloc import GsplatLocAligner
+from gsplatloc.tracking.lm import KeyframeAligner
+from gsplatloc.tracking.options import RgbdFrameOptions, TrackingOptions
 from gsplatloc.tracking.protocol import Aligner
 from gsplatloc.tracking.sequence import RgbdSequence
 from gsplatloc.tracking.surface import SurfaceMap
@@ -119,3 +121,10 @@ def _prefetched(views: Sequence[View], options: RgbdFrameOptions) -> Iterator[Rg
             if following is not None:
                 coming = pool.submit(load_frame, following, options)
             yield frame
+
+
+def make_aligner(options: TrackingOptions, surface: SurfaceMap) -> Aligner:
+    """The aligner called `options.method`; it may use the map that is being made."""
+    if options.method == "gsplatloc":
+        return GsplatLocAligner(surface, options.gsplatloc)
+    return KeyframeAligner(options.lm)

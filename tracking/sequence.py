@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,11 +13,11 @@ from gsplatloc.scene.cameras import View
 from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.tum_rgbd import TOLERANCE, TumRgbdReader, read_frames, read_truth
 from gsplatloc.scene.trajectory import Trajectory, associate
+from gsplatloc.tracking.options import Split
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import expanded
 
-Split = Literal["all", "train", "test"]
 FRAME_RATE = 30.0  # Hz, where a layout gives no time
 
 

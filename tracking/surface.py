@@ -6,8 +6,6 @@ the noise of a structured-light or stereo sensor is proportional to z^2. Where a
 point, new points are added, one per cell of a grid.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,28 +14,13 @@ from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.tracking.frames import RgbdFrame
+from gsplatloc.tracking.options import SurfaceOptions
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
 
 _OPAQUE = 0.999  # an opacity of 1 has no logit; the rasterizer's alpha ends at 0.99
 _NEAREST = 0.05  # metres in front of the camera
 _SAME = 0.03  # maximum relative difference of depth between a point and a measurement of it
 _MAX_WEIGHT = 30.0  # of earlier measurements, in measurements: older ones are forgotten
-
-
-@dataclass(frozen=True)
-class SurfaceOptions:
-    """How depth is fused."""
-
-    cell_px: int = 2  # pixels of the finest level per new point, along each axis
-    max_points: int = 1_000_000  # maximum number
-    scale: float = 0.7  # of a Gaussian, in distances to its neighbours; less leaves gaps, 1 blurs
-
-    def __post_init__(self) -> None:
-        if self.cell_px < 1:
-            raise GSplatLocError(f"expected --surface.cell_px of at least 1, found {self.cell_px}")
-        if self.scale <= 0:
-            raise GSplatLocError(f"expected a --surface.scale above 0, found {self.scale}")
 
 
 class SurfaceMap:

@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TextIO, TypeVar
 
-from tqdm import tqdm
-
 from gsplatloc.utils import signals
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
@@ -103,6 +101,8 @@ def progress(
     iterable: Iterable[Item], total: int | None = None, desc: str = "", quiet: bool = False
 ) -> Iterator[Item]:
     """Iterate with a progress bar on stderr; `quiet` iterates silently."""
+    from tqdm import tqdm  # here and below: --help and a user's error do not need it
+
     yield from tqdm(
         iterable, total=total, desc=desc, disable=quiet, dynamic_ncols=True, mininterval=_redraw_interval()
     )
@@ -117,6 +117,8 @@ class ProgressBar:
     """A progress bar with figures, for loops that do not iterate over a sequence."""
 
     def __init__(self, total: int, desc: str, initial: int = 0, quiet: bool = False) -> None:
+        from tqdm import tqdm
+
         interval = _redraw_interval()
         self._bar = tqdm(
             total=total, desc=desc, initial=initial, disable=quiet, dynamic_ncols=True, mininterval=interval
@@ -138,4 +140,6 @@ class ProgressBar:
 def log(message: str, quiet: bool = False, stream: TextIO | None = None) -> None:
     """Print a line above the progress bar, if one is on the screen; nothing if there is no message."""
     if message and not quiet:
+        from tqdm import tqdm
+
         tqdm.write(message, file=stream or sys.stdout)

@@ -1,9 +1,12 @@
 """Families of interchangeable methods (refiners, initial poses, extractors, matchers, readers), by name.
 
 A member of a family is one file that calls `Registry.register`. The modules of the family's package are
-imported when a member is first asked for. A third person's file is imported at the same time, if it is an
-entry point (group `gsplatloc.plugins`) of an installed distribution, or if the environment variable
-GSPLATLOC_PLUGINS lists it: names of modules or paths of .py files, separated by commas.
+imported when a member is first asked for. Where the package has a module `members`, only that one is: it
+declares the names, options and help of the members (`Registry.declare`), and the file of a member is imported
+when the member is made. So a command line is parsed, and its help printed, before torch and the like are
+loaded. A third person's file is imported at the same time, if it is an entry point (group
+`gsplatloc.plugins`) of an installed distribution, or if the environment variable GSPLATLOC_PLUGINS lists it:
+names of modules or paths of .py files, separated by commas.
 """
 
 import importlib
@@ -28,6 +31,7 @@ from gsplatloc.utils.io import expanded
 Member = TypeVar("Member")
 PLUGIN_GROUP = "gsplatloc.plugins"  # entry points: modules that register members when they are imported
 PLUGIN_VARIABLE = "GSPLATLOC_PLUGINS"
+_MEMBERS = "members"  # module of a package that declares the members of its family
 _LOCK = threading.RLock()  # held while modules are imported; a module may ask for members meanwhile
 _OWNERS: dict[type[Any], tuple[str, str]] = {}  # options: (family, name) of the member that has them
 
@@ -46,6 +50,16 @@ class Entry(Generic[Member]):
     options: type[Any]  # frozen dataclass, whose defaults are the member's
     make: Callable[..., Member]  # its arguments are fixed by the family, often (options, context)
     priority: int = 0  # where a family tries one member after another, the highest goes first
+
+
+class _Deferred:
+    """A function or class of a module that is imported when it is called."""
+
+    def __init__(self, module: str, name: str):
+        self.__module__, self.__qualname__ = module, name
+
+    def __call__(self, *arguments: Any) -> Any:
+        return getattr(importlib.import_module(self.__module__), self.__qualname__)(*arguments)
 
 
 class Registry(Generic[Member]):
@@ -84,6 +98,16 @@ class Registry(Generic[Member]):
             return make
 
         return add
+
+    def declare(
+        self, name: str, path: str, options: type[Any] = NoOptions, help: str = "", priority: int = 0
+    ) -> None:
+        """Register the member that `path` makes, `MODULE.FUNCTION` within the family's package.
+
+        The module is imported when the member is made. Raises as `register` does.
+        """
+        module, _, function = path.rpartition(".")
+        self.register(name, options, help, priority)(_Deferred(f"{self._package}.{module}", function))
 
     def _check(self, name: str, options: type[Any], make: Callable[..., Member]) -> None:
         if not name.isidentifier() or iskeyword(name) or name in self._reserved:
@@ -157,8 +181,9 @@ class Registry(Generic[Member]):
             self._loading = True
             try:
                 package = importlib.import_module(self._package)
-                for module in pkgutil.iter_modules(package.__path__):
-                    importlib.import_module(f"{self._package}.{module.name}")
+                names = {module.name for module in pkgutil.iter_modules(package.__path__)}
+                for name in [_MEMBERS] if _MEMBERS in names else sorted(names):
+                    importlib.import_module(f"{self._package}.{name}")
                 _load_plugins()
                 self._loaded = True  # not after a failure, which the next call reports again
             finally:

@@ -30,7 +30,7 @@ from benchmarks.harness import DATA, OUTPUT, RESULTS
 from benchmarks.harness.child import run
 from benchmarks.harness.machine import command_line, commit
 from benchmarks.harness.record import Keep, Record
-from gsplatloc.localization.localizer import LocalizerOptions
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.export import saved_iterations

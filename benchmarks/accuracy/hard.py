@@ -32,9 +32,10 @@ from benchmarks.accuracy.scenes import (
 from benchmarks.harness import OUTPUT, RESULTS
 from benchmarks.harness.record import Record, Row
 from gsplatloc.localization.evaluation import pose_error
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
-from gsplatloc.localization.refine.gscpr import GscprOptions
+from gsplatloc.localization.refine.members import GscprOptions
 from gsplatloc.localization.result import Localization, Status
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene, View

@@ -15,7 +15,8 @@ from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.io.results import localize_queries, write_results
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_landmarks
-from gsplatloc.localization.localizer import DEFAULT_STAGES, INITIAL, Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.localizer import Localizer, map_bytes
+from gsplatloc.localization.options import DEFAULT_STAGES, INITIAL, LocalizerOptions
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.scene.export import find_ply, map_files
 from gsplatloc.scene.formats import read_splat

@@ -13,9 +13,11 @@ import torch
 import tyro
 
 from gsplatloc.arguments.training import parse_train_arguments
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
 from gsplatloc.localization.io.results import localize_queries, write_results
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.localizer import Localizer, map_bytes
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.mapping.train import train
 from gsplatloc.scene import read_scene

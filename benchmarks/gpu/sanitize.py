@@ -17,7 +17,8 @@ from benchmarks.performance.rasterizer import cube
 from benchmarks.performance.training import cube_map
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.mapping import losses
-from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions
+from gsplatloc.mapping.optimizer import MapOptimizer
+from gsplatloc.mapping.options import OptimizerOptions
 
 
 @dataclass(frozen=True)

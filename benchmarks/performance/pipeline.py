@@ -12,8 +12,10 @@ import torch
 
 from benchmarks.harness.child import run
 from benchmarks.harness.yardstick import Lap, Probe, Protocol, Yardstick, timed
-from gsplatloc.datasets.room import RoomOptions, make_room
-from gsplatloc.localization.localizer import INITIAL, Localizer
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import INITIAL
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.map_config import read_config
 

@@ -15,8 +15,8 @@ from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.features.xfeat import CELL, XFeatExtractor
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.frames import FrameLoader, Request, TrainingFrame
-from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions
-from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.optimizer import MapOptimizer
+from gsplatloc.mapping.options import MappingOptions, OptimizerOptions
 from gsplatloc.mapping.train import Mapper
 from gsplatloc.mapping.trainer import Trainer, TrainingSet
 from gsplatloc.scene.cameras import Camera, Scene, View

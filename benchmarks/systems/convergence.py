@@ -25,7 +25,8 @@ from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.initial.retrieval import RetrievedPose
 from gsplatloc.localization.initial.view_index import ViewIndexOptions, build_index
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import PoseEstimate, Status

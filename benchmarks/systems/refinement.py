@@ -28,9 +28,10 @@ from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.exposure import FILE_NAME, fit_affine, load_exposure, to_rgb
 from gsplatloc.localization.evaluation import metrics
 from gsplatloc.localization.io.results import localize_queries
-from gsplatloc.localization.localizer import INITIAL, Localizer, LocalizerOptions
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import INITIAL, LocalizerOptions
 from gsplatloc.localization.queries import QueryImage, query_from_view
-from gsplatloc.localization.refine.gscpr import Exposure, GscprOptions
+from gsplatloc.localization.refine.members import Exposure, GscprOptions
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import find_ply, load_gaussians

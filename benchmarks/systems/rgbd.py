@@ -24,9 +24,9 @@ from gsplatloc.scene.trajectory import Trajectory, associate, write_tum_trajecto
 from gsplatloc.tracking.discontinuities import discontinuities, segments
 from gsplatloc.tracking.evaluation import TOLERANCE, trajectory_error
 from gsplatloc.tracking.frames import load_frame
-from gsplatloc.tracking.options import TrackingOptions, make_aligner
+from gsplatloc.tracking.options import TrackingOptions
 from gsplatloc.tracking.protocol import Aligner
-from gsplatloc.tracking.run import track
+from gsplatloc.tracking.run import make_aligner, track
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils import se3

@@ -1,9 +1,13 @@
-"""The console command `gsplatloc`: one module per subcommand, imported only when it runs."""
+"""The console command `gsplatloc`: one module per subcommand, imported only when it runs.
+
+The command line is parsed first, and the paths in it are checked: --help, wrong flags and wrong paths take a
+fraction of a second. Then torch, COLMAP and the like are loaded, which takes seconds.
+"""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gsplatloc.utils.console import EXIT_USAGE, run_script
 from gsplatloc.utils.errors import GSplatLocError
@@ -29,6 +33,25 @@ COMMANDS = {
         "write a script by which the shell completes commands and options",
     ),
 }
+
+# Module of a command -> function that parses its command line, in a module that loads neither torch nor
+# numpy. A command that is not here parses in its own `main`.
+PARSERS = {
+    "gsplatloc.cli.map": "gsplatloc.arguments.map.parse_map_arguments",
+    "gsplatloc.cli.train": "gsplatloc.arguments.training.parse_train_arguments",
+    "gsplatloc.cli.localize": "gsplatloc.arguments.localization.parse_localize_arguments",
+    "gsplatloc.cli.refine": "gsplatloc.arguments.refinement.parse_refine_arguments",
+    "gsplatloc.cli.track": "gsplatloc.arguments.tracking.parse_tracking_arguments",
+    "gsplatloc.cli.render": "gsplatloc.arguments.render.parse_render_arguments",
+    "gsplatloc.cli.view": "gsplatloc.arguments.render.parse_view_arguments",
+    "gsplatloc.cli.from_splat": "gsplatloc.arguments.from_splat.parse_from_splat_arguments",
+    "gsplatloc.cli.export": "gsplatloc.arguments.export.parse_export_arguments",
+    "gsplatloc.cli.compare": "gsplatloc.arguments.comparison.parse_compare_arguments",
+    "gsplatloc.cli.completion": "gsplatloc.arguments.completion.parse_completion_arguments",
+    "gsplatloc.cli.reproduce": "gsplatloc.arguments.reproduce.parse_reproduce_arguments",
+}
+# Modules that load nothing themselves: they parse, or run one of several commands, before they import more.
+LIGHT = ("gsplatloc.cli.completion", "gsplatloc.cli.setup", "gsplatloc.datasets.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,13 +83,26 @@ def run(module: str) -> NoReturn:
     """Run the `main` of a command's module and exit; signals end its imports, too, which take seconds."""
 
     def main() -> None:
-        # First of all, while no thread of another library exists that could receive a signal meanwhile.
-        import_module("gsplatloc.utils.colmap")
         sys.argv[1:] = [_with_home(word) for word in sys.argv[1:]]
-        import_module(module).main()
+        arguments = _parsed(module)
+        if not module.startswith(LIGHT):
+            # First of all, while no thread of another library exists that could receive a signal meanwhile.
+            import_module("gsplatloc.utils.colmap")
+        import_module(module).main(*arguments)
 
     adapt_to_load()
     run_script(main)
+
+
+def _parsed(module: str) -> tuple[Any, ...]:
+    """The arguments of the `main` of a command's module: the parsed command line, or nothing."""
+    if module not in PARSERS:
+        return ()
+    name, _, function = PARSERS[module].rpartition(".")
+    arguments = getattr(import_module(name), function)()
+    if hasattr(arguments, "check"):
+        arguments.check()
+    return (arguments,)
 
 
 def _with_home(word: str) -> str:

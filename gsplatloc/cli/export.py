@@ -17,8 +17,9 @@ from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.locks import output_folder
 
 
-def main() -> None:
-    arguments = parse_export_arguments()
+def main(arguments: ExportArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_export_arguments()
     gaussians = read_splat(find_ply(arguments.model_path, arguments.iteration))
     kept = arguments.filter.apply(gaussians)
     if arguments.map is None:

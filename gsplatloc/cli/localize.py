@@ -37,8 +37,9 @@ from gsplatloc.visualization.report import (
 )
 
 
-def main() -> None:
-    arguments = parse_localize_arguments()
+def main(arguments: LocalizeArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_localize_arguments()
     if not arguments.json:
         return run(arguments)
     lines = sys.stdout

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gsplatloc.arguments.map import MapArguments, parse_map_arguments
 from gsplatloc.cli.train import next_line
-from gsplatloc.datasets.layout import MARKER, building, is_complete
+from gsplatloc.datasets.layout import building, is_complete
+from gsplatloc.datasets.options import MARKER
 from gsplatloc.datasets.photos import collect
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.localization.features import make_extractor
@@ -27,8 +28,9 @@ from gsplatloc.visualization.first_look import save_first_look
 _PICTURE = "first_look.png"
 
 
-def main() -> None:
-    arguments = parse_map_arguments()
+def main(arguments: MapArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_map_arguments()
     with output_folder(arguments.model_path) as output:
         map_source(arguments, arguments.source, output)
 

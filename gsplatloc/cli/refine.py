@@ -26,8 +26,9 @@ from gsplatloc.utils.locks import output_folder
 FOLDER_NAME = "refined"
 
 
-def main() -> None:
-    arguments = parse_refine_arguments()
+def main(arguments: RefineArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_refine_arguments()
     config = read_config(arguments.model_path)
     queries = find_queries(arguments, config)
     require_cameras(queries)

@@ -14,8 +14,9 @@ from gsplatloc.visualization.rendering import ImageOptions, render_images, write
 from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path, test_cameras
 
 
-def main() -> None:
-    arguments = parse_render_arguments()
+def main(arguments: RenderArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_render_arguments()
     device = rendering_device(arguments.device)
     gaussians = load_gaussians(arguments.model_path, arguments.iteration).to(device)
     cameras = find_cameras(arguments)

@@ -10,8 +10,9 @@ from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.tracking import save_tracking_picture, save_trajectory_plot
 
 
-def main() -> None:
-    arguments = parse_tracking_arguments()
+def main(arguments: TrackingArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_tracking_arguments()
     with output_folder(arguments.model_path):
         track_sequence(arguments)
 

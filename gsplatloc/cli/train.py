@@ -18,8 +18,9 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.locks import output_folder
 
 
-def main() -> None:
-    arguments = parse_train_arguments()
+def main(arguments: TrainArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    arguments = arguments or parse_train_arguments()
     with output_folder(arguments.scene.model_path):
         make_map(arguments)
 

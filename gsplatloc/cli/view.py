@@ -25,9 +25,9 @@ from gsplatloc.visualization.rendering import MapPictures
 _TRAJECTORIES: dict[str, RGB] = {"groundtruth.txt": (70, 222, 120), "trajectory.txt": (255, 176, 59)}
 
 
-def main() -> None:
-    arguments = parse_view_arguments()
-    viewer = open_view(arguments)
+def main(arguments: ViewArguments | None = None) -> None:
+    """Run the command; without `arguments` they are those of `sys.argv`."""
+    viewer = open_view(arguments or parse_view_arguments())
     log("press Ctrl-C to stop")
     try:
         threading.Event().wait()

@@ -5,18 +5,17 @@ quaternion and a translation, the usual choice. In both parametrisations one uni
 about equally: a radian of rotation, or a translation by the depth of the scene.
 """
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from gsplatloc.localization.alignment.options import AdamOptions, Parametrization
 from gsplatloc.localization.alignment.residuals import POSE, UNKNOWNS, Objective, ResidualBlock, State
 from gsplatloc.localization.pose.pnp import projection_jacobian
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
-Parametrization = Literal["se3", "quaternion"]
 _QUATERNION_PER_RADIAN = 0.5  # a rotation by a changes a unit quaternion by a / 2
 _EPSILON = 1e-12
 _FAST_BETAS = (0.9, 0.99)  # of `adam_descent`, whose gradients are not of random samples
@@ -110,15 +109,6 @@ def _generators() -> Tensor:
     generators[[0, 1, 2], [0, 1, 2], 3] = 1
     generators[3:, :3, :3] = se3.hat(torch.eye(3, dtype=torch.float64))
     return generators
-
-
-@dataclass(frozen=True)
-class AdamOptions:
-    """A descent of an `Objective`."""
-
-    lr: float = 1e-3  # radians of view, the first step in every direction
-    iterations: int = 250  # maximum number of steps
-    patience: int = 5  # steps without progress after which the learning rate falls to a third
 
 
 def adam_descent(objective: Objective, start: Tensor, options: AdamOptions) -> State:

@@ -8,7 +8,6 @@ squared Mahalanobis distance from the initial pose is small.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.adam import image_motion
 from gsplatloc.localization.alignment.blocks import feature_block, photometric_block
+from gsplatloc.localization.alignment.options import DirectOptions
 from gsplatloc.localization.alignment.patches import Patches, with_patches
 from gsplatloc.localization.alignment.rendered_view import Rendering, ValidDepth
 from gsplatloc.localization.alignment.residuals import (
@@ -53,17 +53,6 @@ _COARSEST_SIDE = 40  # pixels: a smaller image does not determine the pose
 _MIN_CORRELATION = 0.5  # between query image and rendering: less is another place
 _MAX_SQUARED_DISTANCE = 36.0  # squared Mahalanobis distance from the initial pose, 6 degrees of freedom
 _MIN_SEEN = 0.5  # share of the samples that must be in view
-
-
-@dataclass(frozen=True)
-class DirectOptions:
-    """How a rendering is aligned with the query image. Defaults are from held-out views of RedKitchen."""
-
-    scale: float = 0.5  # size of the rendering relative to the query image; 1 is no more accurate
-    min_side: int = 320  # pixels, longer side: smaller renderings are enlarged to it, or to the query image
-    feature_weight: float = 0.0  # of the descriptor term relative to the photometric one; 0 = not used
-    prior_weight: float = 0.15  # factor on the initial information: it shares the map's errors
-    patches: bool = True  # KLT patches are added as reprojection residuals after photometric convergence
 
 
 def align_with_map(

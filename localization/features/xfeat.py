@@ -21,7 +21,7 @@ from kornia.feature.xfeat import BasicLayer, XFeatModel
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gsplatloc.localization.features import EXTRACTORS, Extractor, Features, Keypoints, detection
+from gsplatloc.localization.features import Extractor, Features, Keypoints, detection
 from gsplatloc.localization.features.weights import Weights
 from gsplatloc.localization.matching.nearest import has_bfloat16
 from gsplatloc.utils.device import torch_device
@@ -85,7 +85,6 @@ class XFeatExtractor:
         return index[order[keep]], scores[keep]
 
 
-@EXTRACTORS.register("xfeat", help="XFeat (CVPR 2024): 64 channels, milliseconds on a CPU")
 def make(options: NoOptions, device: torch.device | str, top_k: int) -> Extractor:
     return XFeatExtractor(device, top_k)
 

@@ -1,15 +1,20 @@
 """Initial poses: the first estimates of a query's pose, before any refinement.
 
-An initial pose is one file of this folder (or a plugin) that registers itself in `INITIAL_POSES`; its name is
-then a value of `--initial`, and the fields of its options are flags, `--NAME.FIELD`.
+An initial pose is one file of this folder that members.py declares with its options, or a plugin that
+registers itself in `INITIAL_POSES`; its name is then a value of `--initial`, and the fields of its options
+are flags, `--NAME.FIELD`.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from __future__ import annotations
 
-from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import PoseEstimate
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
 from gsplatloc.utils.registry import Registry
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.localization.queries import Query
+    from gsplatloc.localization.result import PoseEstimate
 
 DEFAULT_INITIAL = "landmarks"
 

@@ -5,28 +5,20 @@ more accurate and faster; this one is for comparison with the paper, and for map
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 
-from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.initial.members import GaussianMatchingOptions
 from gsplatloc.localization.matching.nearest import mutual_nearest
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import GSplatLocError
-
-
-@dataclass(frozen=True)
-class GaussianMatchingOptions:
-    """How keypoints and Gaussians are matched."""
-
-    keypoints: int = 1000  # of the query, the strongest (paper: 1,000)
-    min_opacity: float = 0.1  # of Gaussians that are matched: fainter ones are no surface
-    pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP (paper: 20,000 samples)
 
 
 class GaussianPose:
@@ -55,9 +47,6 @@ class GaussianPose:
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 
 
-@INITIAL_POSES.register(
-    "gaussians", GaussianMatchingOptions, "matches with the descriptors of all Gaussians, RANSAC (GSplatLoc)"
-)
 def make(options: GaussianMatchingOptions, context: StageContext) -> InitialPose:
     gaussians = context.splat_map.described
     if gaussians.features.shape[1] == 0:

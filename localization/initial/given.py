@@ -1,6 +1,6 @@
 """The initial pose of another estimator, which `gsplatloc refine` refines."""
 
-from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate, Status
@@ -23,6 +23,5 @@ class GivenPose:
         return [PoseEstimate(Status.OK, query.camera, query.given_pose.double().cpu())]
 
 
-@INITIAL_POSES.register("given", help="the pose that another estimator gave")
 def make(options: NoOptions, context: StageContext) -> InitialPose:
     return GivenPose()

@@ -7,20 +7,21 @@ all these matches.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gsplatloc.localization.features import Extractor, Keypoints
-from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.landmarks.clusters import cluster_landmarks
 from gsplatloc.localization.landmarks.file import FILE_NAME, Landmarks, load_landmarks
 from gsplatloc.localization.landmarks.guided import guided_pairs, refine
 from gsplatloc.localization.matching.nearest import Pairs, mutual_nearest
 from gsplatloc.localization.pose.distortion import undistort_pixels
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose, refit_camera
+from gsplatloc.localization.pose.pnp import estimate_pose, refit_camera
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
@@ -32,18 +33,6 @@ _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
 _MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
 _ALIKE = 0.85  # likewise, of matches that count as support: wrong ones are seldom more similar
 _CLUSTERED = 2  # clusters save time in maps of more than two shortlists
-
-
-@dataclass(frozen=True)
-class LandmarkMatchingOptions:
-    """How keypoints and landmarks are matched."""
-
-    first_keypoints: int = 512  # number of keypoints in the first matching pass, strongest first
-    first_landmarks: int = 8_192  # number of landmarks in it, from the clusters with the highest scores
-    # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice
-    # the error of an inlier of the first pose; 0 = no guided matching.
-    guided_radius_px: float = 16.0
-    pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP
 
 
 class LandmarkPose:
@@ -150,7 +139,6 @@ def check_extractor(landmarks: Landmarks, extractor: Extractor) -> None:
         )
 
 
-@INITIAL_POSES.register("landmarks", LandmarkMatchingOptions, "matches with the map's landmarks, RANSAC")
 def make(options: LandmarkMatchingOptions, context: StageContext) -> InitialPose:
     landmarks = load_landmarks(context.splat_map.file(FILE_NAME)).to(context.splat_map.device)
     check_extractor(landmarks, context.extractor)

@@ -4,14 +4,15 @@ Similarity alone does not support a pose, so these estimates are not accepted un
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import normalised_contrast
 from gsplatloc.localization.alignment.rendered_view import photo_grey, render_map
-from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.initial.members import RetrievalOptions
 from gsplatloc.localization.initial.view_index import FILE_NAME, ViewIndex, ViewIndexOptions, cached_index
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
@@ -22,22 +23,6 @@ from gsplatloc.utils.errors import GSplatLocError
 _CORRELATION_WEIGHT = 0.25  # relative to the cosine of pooled descriptors
 _MAX_SIDE = 80  # pixels: the longer side of the small renderings
 _CONTRAST_SIGMA = 4.0  # pixels of the small rendering
-
-
-@dataclass(frozen=True)
-class RetrievalOptions:
-    """The views of the index, and how many of those retrieved are tried."""
-
-    views: int = 0  # rendered virtual views beside the mapping views
-    candidates: int = 10  # views nearest by pooled descriptors, compared by a small rendering
-    kept: int = 3  # best of the candidates by that comparison, which are refined
-
-    def __post_init__(self) -> None:
-        if min(self.candidates, self.kept) < 1 or self.views < 0:
-            raise GSplatLocError(
-                "expected at least one candidate and one kept view, and no negative number of rendered views,"
-                f" found {self.candidates}, {self.kept} and {self.views}: see --retrieval.candidates"
-            )
 
 
 class RetrievedPose:
@@ -79,7 +64,6 @@ class RetrievedPose:
         return torch.corrcoef(both)[0, 1].nan_to_num().item()
 
 
-@INITIAL_POSES.register("retrieval", RetrievalOptions, "most similar views of the map")
 def make(options: RetrievalOptions, context: StageContext) -> InitialPose:
     splat_map = context.splat_map
     settings = ViewIndexOptions(virtual_views=options.views)

@@ -16,8 +16,6 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import decoding
 from gsplatloc.utils.io import write_text
 
-FILE_NAME = "queries.jsonl"
-
 
 def json_line(result: QueryResult) -> str:
     """Name, status and pose of a query, without a line break; what is unknown is null.

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
+from gsplatloc.localization.io import PoseFormat
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene.colmap_model import IMAGE_FILES, read_model
 from gsplatloc.scene.images import CameraModel
@@ -25,7 +25,6 @@ from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajector
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text
 
-PoseFormat = Literal["auto", "pgt", "tum", "colmap"]
 _STAMP_TOLERANCE = 0.02  # seconds between an image and its pose (TUM's own association)
 _UNIT_TOLERANCE = 0.01  # of a quaternion's norm; files have few decimals
 _CHECKED_LINES = 20  # whose quaternions are checked to detect a format

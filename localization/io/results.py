@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gsplatloc.localization.evaluation import QueryResult, metrics, stage_error
-from gsplatloc.localization.io import json_lines, saved_matches
+from gsplatloc.localization.io import JSON_LINES_NAME, saved_matches
 from gsplatloc.localization.io.json_lines import write_json_lines
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.localization.io.saved_matches import write_matches
-from gsplatloc.localization.localizer import INITIAL, Localizer
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import INITIAL
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
@@ -21,9 +22,6 @@ from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import write_json, write_text
 from gsplatloc.utils.signals import finishing
-
-FOLDER_NAME = "localization"
-QUERIES_FOLDER_NAME = "queries"  # results of images that are not the scene's test images
 
 _SAVE_INTERVAL_S = 10.0  # between two calls of `save`
 _OF_WHOLE_RUNS = ("metrics.json", "report.html", "trajectory.txt", saved_matches.FILE_NAME)
@@ -96,7 +94,7 @@ def write_queries(folder: Path, results: Sequence[QueryResult], stages: Sequence
         (folder / name).unlink(missing_ok=True)
     write_poses(folder / "poses.txt", _pose_records(results))
     write_text(folder / "per_query.csv", _per_query_csv(results, stages))
-    write_json_lines(folder / json_lines.FILE_NAME, results)
+    write_json_lines(folder / JSON_LINES_NAME, results)
 
 
 def with_former_names(stages: dict[str, dict]) -> dict[str, dict]:

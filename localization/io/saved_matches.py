@@ -9,7 +9,7 @@ import safetensors.numpy
 import torch
 
 from gsplatloc.localization.evaluation import QueryResult
-from gsplatloc.localization.io import json_lines
+from gsplatloc.localization.io import JSON_LINES_NAME
 from gsplatloc.localization.io.json_lines import LocalizedQuery, read_json_lines
 from gsplatloc.localization.result import Matches
 from gsplatloc.utils.errors import decoding
@@ -45,7 +45,7 @@ def read_localized(folder: Path) -> list[LocalizedQuery]:
 
     Raises `GSplatLocError` for damaged files.
     """
-    queries = read_json_lines(folder / json_lines.FILE_NAME)
+    queries = read_json_lines(folder / JSON_LINES_NAME)
     path = folder / FILE_NAME
     if not path.is_file():
         return queries

@@ -7,7 +7,7 @@ probably right, if there is one.
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,11 @@ from gsplatloc.localization.pose.false_alarms import (
     log10_expected,
     log10_false_alarms,
 )
+from gsplatloc.localization.pose.options import PnPOptions
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_SAMPLE = 4  # matches that a solver needs
 _MIN_ITERATIONS = 100  # RANSAC samples, even when the first look perfect; local optimisation needs few
@@ -53,20 +53,6 @@ _CROPPED = (
     (-0.5, -0.5),
 )
 _MIN_AGREEMENT = 0.5  # share of the matches that must agree with a probable camera; else others are tried
-
-
-@dataclass(frozen=True)
-class PnPOptions:
-    """How to estimate a pose. Pixel values grow in proportion to images longer than 640 px."""
-
-    loss_scale_px: float = 0.5  # of the Cauchy loss in the refinements; chosen on held-out RedKitchen views
-    max_iterations: int = 20_000  # RANSAC samples at most (--ransac_iters; the paper's setting)
-
-    def __post_init__(self) -> None:
-        if self.max_iterations < 1:
-            raise GSplatLocError(
-                f"expected at least one RANSAC sample, found {self.max_iterations}: see --ransac_iters"
-            )
 
 
 def estimate_pose(

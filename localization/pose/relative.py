@@ -14,7 +14,8 @@ import poselib
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.pose.pnp import RANSAC_SEED, PnPOptions, poselib_camera, verify_pose
+from gsplatloc.localization.pose.options import PnPOptions
+from gsplatloc.localization.pose.pnp import RANSAC_SEED, poselib_camera, verify_pose
 from gsplatloc.localization.pose.reprojection import pixel_scale
 from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera, PosedCamera

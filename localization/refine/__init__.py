@@ -1,17 +1,22 @@
 """Refiners: methods that improve the pose of a query by comparing it with the rendered map.
 
-A refiner is one file of this folder (or a plugin) that registers itself in `REFINERS`; its name is then a
-stage of `Localizer` and of `--stages`, and the fields of its options are flags, `--NAME.FIELD`.
+A refiner is one file of this folder that members.py declares with its options, or a plugin that registers
+itself in `REFINERS`; its name is then a stage of `Localizer` and of `--stages`, and the fields of its options
+are flags, `--NAME.FIELD`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gsplatloc.localization.features import Extractor
-from gsplatloc.localization.queries import Query
-from gsplatloc.localization.result import PoseEstimate
-from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.registry import Registry
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.localization.queries import Query
+    from gsplatloc.localization.result import PoseEstimate
+    from gsplatloc.scene.splat_map import SplatMap
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ robust cost ignores it.
 """
 
 import time
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,7 +28,8 @@ from gsplatloc.localization.pose.estimates import (
 )
 from gsplatloc.localization.pose.reprojection import Observations
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
+from gsplatloc.localization.refine import Refiner, StageContext
+from gsplatloc.localization.refine.members import FineOptions
 from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
@@ -44,17 +44,6 @@ _MIN_INLIER_SHARE = 0.6  # of the rendered matches
 _INITIAL_SAMPLE_SIZE = 100.0  # effective sample size of the initial pose's inliers: landmarks are less exact
 _MIN_NOISE_PX = 0.2  # of a match: no pixel is matched better
 _PASSES = 2  # noise and pose in turn: each is measured with the other
-
-
-@dataclass(frozen=True)
-class FineOptions:
-    """How the query is matched with a rendering."""
-
-    rounds: int = 2  # renderings, each at the pose of the last one (paper: 5; a third gains nothing)
-    max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
-    match: Literal["track", "keypoints", "map"] = "track"  # corners, keypoints of both, or the feature map
-    min_inliers: int = 40  # of the rendered matches; fewer are not enough to accept a pose
-    sample_size: float = 1000.0  # effective, of all rendered matches: they share the map's errors
 
 
 class FineRefiner:
@@ -185,6 +174,5 @@ def _joined(initial: Matches | None, rendered: Observations) -> Matches:
     return Matches(pixels, points, np.zeros(len(pixels), bool))
 
 
-@REFINERS.register("fine", FineOptions, "GSplatLoc's fine rounds: match with renderings, solve")
 def make(options: FineOptions, context: StageContext) -> Refiner:
     return FineRefiner(options, extractor=context.extractor)

@@ -14,8 +14,7 @@ initial pose's inliers, where it has any, are inliers of it.
 """
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,10 +33,11 @@ from gsplatloc.localization.matching.images import ImageMatcher, ImageMatches, m
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.estimates import keeps_inliers, with_camera_error
-from gsplatloc.localization.pose.pnp import PnPOptions, estimate_pose
+from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.pose.relative import DepthMatches, estimate_relative
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
+from gsplatloc.localization.refine import Refiner, StageContext
+from gsplatloc.localization.refine.members import GscprOptions
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
@@ -45,31 +45,9 @@ from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 
-Exposure = Literal["none", "act", "affine"]
 _NOISE_PX = 1.5  # of matches with a rendering, standard deviation per coordinate
-# All matches with a rendering err by 1 to 2 pixels: the narrow loss of landmarks would discard most of their
-# information (0.61 instead of 0.50 cm on held-out views of RedKitchen).
-_LOSS_SCALE_PX = 4.0
 _MIN_KEPT = 0.8  # share of the last round's inliers: fluctuations by chance are smaller
 _VALID_DEPTH = rendering.ValidDepth(min_alpha=0.7, max_depth_step=0.02)
-
-
-@dataclass(frozen=True)
-class GscprOptions:
-    """How the query is matched with a rendering, and the pose solved."""
-
-    rounds: int = 2  # renderings, each at the pose of the last one (paper: 1)
-    matcher: str = "mutual"  # method that matches the query image with the rendering (paper: MASt3R)
-    relative: bool = False  # relative pose from the matches, its scale from the rendered depth (GS-CPR_rel)
-    # exposure compensation of the rendering: none, act (the map's network), affine (fitted per query)
-    exposure: Exposure = "none"
-    max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
-    # limits of RANSAC and PnP
-    pnp: PnPOptions = field(default_factory=lambda: PnPOptions(loss_scale_px=_LOSS_SCALE_PX))
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise GSplatLocError(f"expected at least one round, found {self.rounds}: see --rounds")
 
 
 class GscprRefiner:
@@ -175,7 +153,6 @@ def _lowers_cost(refined: PoseEstimate, last: PoseEstimate) -> bool:
     return reprojection.cost(camera, refined.pose(), seen) <= reprojection.cost(camera, last.pose(), seen)
 
 
-@REFINERS.register("gscpr", GscprOptions, "GS-CPR: match with a rendering, lift by its depth, PnP")
 def make(options: GscprOptions, context: StageContext) -> Refiner:
     matcher = make_matcher(options.matcher, context.extractor)
     if options.exposure != "act" or context.splat_map.folder is None:

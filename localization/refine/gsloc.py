@@ -12,15 +12,13 @@ Where `lm` needs a few steps on one rendering, this needs hundreds of renderings
 compared with (benchmarks, convergence).
 """
 
-import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.alignment.adam import Parametrization, parametrized
+from gsplatloc.localization.alignment.adam import parametrized
 from gsplatloc.localization.alignment.direct import photometric_uncertainty
 from gsplatloc.localization.alignment.photometric import (
-    DescentOptions,
     Iterate,
     PhotometricObjective,
     Pyramid,
@@ -30,37 +28,14 @@ from gsplatloc.localization.alignment.photometric import (
 )
 from gsplatloc.localization.pose.estimates import moved
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
+from gsplatloc.localization.refine import Refiner, StageContext
+from gsplatloc.localization.refine.members import GslocOptions
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap
-from gsplatloc.utils.errors import GSplatLocError
 
 _SIZES = 2  # of images, each of half the size of the one before
 _MIN_CORRELATION = 0.5  # between query image and rendering: less is another place
-
-
-@dataclass(frozen=True)
-class GslocOptions(DescentOptions):
-    """How rendering and query image are aligned: the paper's settings, except where stated."""
-
-    scale: float = 0.5  # of the rendering, relative to the query image (paper: 1; ablation: 1/2, 1/4)
-    # unknowns of the pose: se3 (tangent vector) or quaternion (quaternion and translation, for comparison)
-    parametrization: Parametrization = "se3"
-    blur: float = 0.06  # first Gaussian sigma of the second search, relative to the image's longer side
-    min_psnr: float = 25.0  # PSNR in dB below which the search is repeated on blurred images
-    enough_correlation: float = 0.75  # between query image and rendering: no second search, whatever the PSNR
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale <= 1 or self.iterations < 0 or not 0 < self.last_lr <= self.lr < math.inf:
-            raise GSplatLocError(
-                "expected a scale in (0, 1], at least 0 steps and falling learning rates, found"
-                f" {self.scale:g}, {self.iterations}, {self.lr:g} to {self.last_lr:g}: correct GslocOptions"
-            )
-        if not 0 <= self.blur < math.inf:
-            raise GSplatLocError(f"expected a blur of at least 0, found {self.blur:g}: correct GslocOptions")
-        if self.parametrization not in ("se3", "quaternion"):
-            raise GSplatLocError(f"expected se3 or quaternion, found {self.parametrization!r}")
 
 
 class GslocRefiner:
@@ -110,6 +85,5 @@ class GslocRefiner:
         return photometric_descent(Pyramid(sizes, depth), unknowns, start, blur, self.options)
 
 
-@REFINERS.register("gsloc", GslocOptions, "GSLoc: photometric descent, a rendering at every step")
 def make(options: GslocOptions, context: StageContext) -> Refiner:
     return GslocRefiner(options)

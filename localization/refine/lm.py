@@ -6,25 +6,19 @@ in 5 steps over all levels, where `fine` reached 0.48 in five times as long.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import wide_baseline_pose
-from gsplatloc.localization.alignment.direct import DirectOptions, align_with_map
+from gsplatloc.localization.alignment.direct import align_with_map
 from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
+from gsplatloc.localization.refine import Refiner, StageContext
+from gsplatloc.localization.refine.members import LmOptions
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.splat_map import SplatMap
-
-
-@dataclass(frozen=True)
-class LmOptions(DirectOptions):
-    """Options of the refinement `lm`."""
-
-    wide_baseline: bool = True  # match descriptors first where the initial pose states no covariance
 
 
 class LmRefiner:
@@ -53,6 +47,5 @@ class LmRefiner:
         return align_with_map(query, gaussians, initial, levenberg_marquardt, options, render_options)
 
 
-@REFINERS.register("lm", LmOptions, "direct alignment of a rendering, Levenberg-Marquardt on SE(3)")
 def make(options: LmOptions, context: StageContext) -> Refiner:
     return LmRefiner(options)

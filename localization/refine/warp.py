@@ -7,43 +7,26 @@ in every direction, and the initial pose as a Gaussian prior. The best iterate i
 inliers agree with it, too.
 """
 
-import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions
-from gsplatloc.localization.alignment.adam import AdamOptions, adam_descent
-from gsplatloc.localization.alignment.direct import DirectOptions, align_with_map
+from gsplatloc.localization.alignment.adam import adam_descent
+from gsplatloc.localization.alignment.direct import align_with_map
+from gsplatloc.localization.alignment.options import AdamOptions
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.estimates import inlier_observations
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
+from gsplatloc.localization.refine import Refiner, StageContext
+from gsplatloc.localization.refine.members import WarpOptions
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.splat_map import SplatMap
-from gsplatloc.utils.errors import GSplatLocError
 
 _MAX_GROWTH = 1.1  # factor on the median reprojection error of the initial pose's inliers
 _FREE_GROWTH_PX = 0.1  # growth of that median that is always allowed
-
-
-@dataclass(frozen=True)
-class WarpOptions(DirectOptions):
-    """Options of the refinement `warp`. Defaults are for indoor scenes in metres."""
-
-    feature_weight: float = 0.1  # of the descriptor term relative to the photometric one; 0 = colour only
-    patches: bool = False  # KLT patches are added as reprojection residuals after photometric convergence
-    lr: float = AdamOptions.lr  # first Adam step, radians of view in every direction (paper: 1e-3 m and rad)
-    iterations: int = AdamOptions.iterations  # maximum Adam steps of a level (paper: 250, outdoors 350)
-
-    def __post_init__(self) -> None:
-        if not (0 < self.lr < math.inf) or self.iterations < 0:
-            raise GSplatLocError(
-                f"expected a positive learning rate and at least 0 steps, found {self.lr:g} and"
-                f" {self.iterations}: see --warp_lr and --warp_iters"
-            )
 
 
 class WarpRefiner:
@@ -84,6 +67,5 @@ def _agrees(initial: PoseEstimate, found: PoseEstimate) -> bool:
     return after <= _MAX_GROWTH * before + _FREE_GROWTH_PX
 
 
-@REFINERS.register("warp", WarpOptions, "GSplatLoc's refinement: warp one rendering, Adam on SE(3)")
 def make(options: WarpOptions, context: StageContext) -> Refiner:
     return WarpRefiner(options)

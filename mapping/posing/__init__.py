@@ -10,7 +10,6 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from gsplatloc.localization.matching.images.lightglue import matcher_for
 from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.localization.queries import QueryImage, queries_in_folder
 from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
+from gsplatloc.mapping.options import PosingOptions
 from gsplatloc.mapping.posing.database import MatchDatabase, cameras_by_size
 from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similarities
 from gsplatloc.mapping.posing.tracks import refine_tracks
@@ -32,14 +32,6 @@ from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, mod
 from gsplatloc.utils.colmap import working_in
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
-
-
-@dataclass(frozen=True)
-class PosingOptions:
-    """How images are posed."""
-
-    camera_model: str = "SIMPLE_RADIAL"  # COLMAP's name; OPENCV for wide angles, OPENCV_FISHEYE for fisheye
-    quiet: bool = False  # print nothing but errors
 
 
 def pose_images(

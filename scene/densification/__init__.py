@@ -5,14 +5,9 @@ the optimiser's moments applies an edit with `parents` and `fresh`, and moves mo
 """
 
 from gsplatloc.scene.densification.adaptive import AdaptiveDensityControl
-from gsplatloc.scene.densification.base import (
-    Densification,
-    DensificationOptions,
-    Edit,
-    FixedSet,
-    Observation,
-)
+from gsplatloc.scene.densification.base import Densification, Edit, FixedSet, Observation
 from gsplatloc.scene.densification.mcmc import MarkovChainMonteCarlo
+from gsplatloc.scene.densification_options import DensificationOptions
 
 __all__ = [
     "AdaptiveDensityControl",

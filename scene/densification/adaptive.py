@@ -5,14 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.densification.base import (
-    MIN_OPACITY,
-    DensificationOptions,
-    Edit,
-    FixedSet,
-    Observation,
-    standard_normal,
-)
+from gsplatloc.scene.densification.base import MIN_OPACITY, Edit, FixedSet, Observation, standard_normal
+from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 

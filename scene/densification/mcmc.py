@@ -3,13 +3,8 @@
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.densification.base import (
-    MIN_OPACITY,
-    DensificationOptions,
-    Edit,
-    FixedSet,
-    standard_normal,
-)
+from gsplatloc.scene.densification.base import MIN_OPACITY, Edit, FixedSet, standard_normal
+from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 

@@ -5,18 +5,19 @@ stored parameters of 3DGS: log scales, opacity logits, quaternions wxyz, in the 
 points down).
 """
 
+from __future__ import annotations
+
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-
-from gsplatloc.scene.feature_file import FEATURES_NAME
-from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.registry import Registry
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.scene.gaussians import Gaussians
 
 _HEAD = 4096  # bytes of a file from which its format is recognised
 _OPAQUE = 30.0  # logit: the opacity is 1 in single precision
@@ -95,6 +96,10 @@ def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
 
     A scale of -inf has no size, an opacity of -inf cannot be seen, one of +inf is opaque: that is kept.
     """
+    import torch  # as above: loaded where a splat is read, not with this module
+
+    from gsplatloc.scene.feature_file import FEATURES_NAME
+
     logits = gaussians.opacity_logits
     gaussians = replace(gaussians, opacity_logits=torch.where(logits.isposinf(), _OPAQUE, logits))
     usable = gaussians.quaternions.norm(dim=1) > 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsplatloc.scene.formats import SPLAT_FORMATS, broken
+from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.ply import Ply
 from gsplatloc.scene.formats.values import capped, logits, with_axes
 from gsplatloc.scene.gaussians import Gaussians
@@ -68,7 +68,6 @@ class _Converted:
         return gaussians
 
 
-@SPLAT_FORMATS.register("compressed_ply", help="SuperSplat's .compressed.ply", priority=1)
 class CompressedPly(_Converted):
     """Chunks of 256 Gaussians, quantised between the chunk's bounds."""
 
@@ -82,7 +81,6 @@ class CompressedPly(_Converted):
         return gaussians.select(_morton_order(gaussians.means))
 
 
-@SPLAT_FORMATS.register("spz", help="Niantic's .spz", priority=1)
 class Spz(_Converted):
     """Written in version 3, which most viewers read."""
 
@@ -105,7 +103,6 @@ class Spz(_Converted):
         return with_axes(gaussians, _RUB)
 
 
-@SPLAT_FORMATS.register("sog", help="PlayCanvas's .sog", priority=1)
 class Sog(_Converted):
     """Textures in a zip archive."""
 

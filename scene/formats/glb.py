@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gsplatloc.scene.formats import SPLAT_FORMATS, broken
+from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.values import (
     capped,
     joined,
@@ -48,7 +48,6 @@ _MAX_DEPTH = 100  # of nodes in nodes
 Node = dict[str, Any]
 
 
-@SPLAT_FORMATS.register("glb", help="glTF with KHR_gaussian_splatting", priority=1)
 class Glb:
     """Every Gaussian primitive of the scene, moved by its nodes; meshes are left out."""
 

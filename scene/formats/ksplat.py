@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsplatloc.scene.formats import SPLAT_FORMATS, broken
+from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.values import (
     capped,
     joined,
@@ -34,7 +34,6 @@ _PART = np.dtype({
 })  # fmt: skip
 
 
-@SPLAT_FORMATS.register("ksplat", help="sections of buckets (GaussianSplats3D)")
 class Ksplat:
     """Read at every level of compression; written without compression."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsplatloc.scene.formats import SPLAT_FORMATS
 from gsplatloc.scene.formats.values import sh_of_rgb, splat_of_arrays
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.ply import read_vertices, write_vertices
@@ -20,7 +19,6 @@ _SH_REST_COUNTS = (0, 9, 24, 45, 72)  # of f_rest_* properties, degree 0 to 4
 _OPAQUE, _FLAT = 30.0, -7.0  # opacity logit; log of thickness / width of a disc (2D Gaussian splatting)
 
 
-@SPLAT_FORMATS.register("ply", help="the .ply of 3D Gaussian splatting")
 class Ply:
     """Stored parameters as float32 (reads any type), properties by name."""
 

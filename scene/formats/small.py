@@ -6,7 +6,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.formats import SPLAT_FORMATS, broken
+from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.values import BYTE_MARGIN, capped
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import decoding
@@ -19,7 +19,6 @@ _SAMPLE = 1_000_000  # values from which that share is measured
 _BITS = {"means": 24, "log_scales": 8, "quaternions": 8, "opacities": 8, "base": 16, "rest": 8}
 
 
-@SPLAT_FORMATS.register("small", help="23 bytes per Gaussian, 3 more per higher harmonic")
 class Small:
     """Every column has an even step between its least and its greatest value."""
 

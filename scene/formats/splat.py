@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsplatloc.scene.formats import SPLAT_FORMATS, broken
+from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.values import (
     capped,
     log_scales,
@@ -20,7 +20,6 @@ from gsplatloc.utils.io import atomic_path
 _ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quaternion", "u1", 4)])
 
 
-@SPLAT_FORMATS.register("splat", help="32 bytes per Gaussian (antimatter15)")
 class Splat:
     """Activated scales as floats; colours, opacity and quaternion (128 is zero) as bytes."""
 

@@ -4,18 +4,22 @@ A reader is one file of this folder (or a plugin) whose class registers itself i
 of this folder are what readers share: options.py, poses.py, views.py, point_cloud.py and phones.py.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.unpacking import is_archive, unpacked
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import expanded
 from gsplatloc.utils.registry import Registry
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from gsplatloc.scene.cameras import Scene
 
 
 class Reader(Protocol):
@@ -43,9 +47,8 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     beside itself first.
     """
     path = expanded(path)
+    require_scene(path)
     folder = unpacked_scene(path)
-    if not os.path.isdir(folder):
-        raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
     reader = _reader_of(folder)
     if reader is not None:
         scene = reader.read(folder, options or SceneOptions())
@@ -55,6 +58,13 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
         f"expected a scene in {path}, found no known layout: make it one of: {known};"
         f" photos without poses and videos: gsplatloc map {shlex.quote(str(path))} -m OUT"
     )
+
+
+def require_scene(path: Path | str) -> None:
+    """Raise `GSplatLocError` if there is neither a folder nor an archive at `path`."""
+    path = expanded(path)
+    if not os.path.isdir(path) and not is_archive(path):
+        raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
 
 
 def has_known_layout(path: Path) -> bool:

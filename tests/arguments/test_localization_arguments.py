@@ -5,12 +5,9 @@ from pathlib import Path
 import pytest
 
 from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
-from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions
-from gsplatloc.localization.initial.retrieval import RetrievalOptions
-from gsplatloc.localization.localizer import DEFAULT_STAGES
-from gsplatloc.localization.refine.gscpr import GscprOptions
-from gsplatloc.localization.refine.lm import LmOptions
-from gsplatloc.localization.refine.warp import WarpOptions
+from gsplatloc.localization.initial.members import LandmarkMatchingOptions, RetrievalOptions
+from gsplatloc.localization.options import DEFAULT_STAGES
+from gsplatloc.localization.refine.members import GscprOptions, LmOptions, WarpOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 

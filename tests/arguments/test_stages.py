@@ -13,7 +13,7 @@ from gsplatloc.arguments.stages import expanded
 from gsplatloc.localization.initial import INITIAL_POSES
 from gsplatloc.localization.matching.images import IMAGE_MATCHERS
 from gsplatloc.localization.refine import REFINERS
-from gsplatloc.localization.refine.gscpr import GscprOptions
+from gsplatloc.localization.refine.members import GscprOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 Help = Callable[[Callable[[list[str]], object]], str]

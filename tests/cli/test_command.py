@@ -59,6 +59,36 @@ def test_every_data_set_has_help(
     assert f"usage: gsplatloc setup {name}" in capsys.readouterr().out
 
 
+HEAVY = ("torch", "numpy", "cv2", "pycolmap", "kornia", "poselib")
+COMMAND_LINES = [[name] for name in sorted(COMMANDS) if name != "setup"]
+COMMAND_LINES += [["setup"], *(["setup", name] for name in sorted(DATA_SETS))]
+
+
+def test_help_and_wrong_paths_load_no_heavy_module() -> None:
+    """All commands in one process, each of which would leave what it imports in sys.modules."""
+    code = f"""
+import contextlib, io, sys
+from gsplatloc.cli import main
+def run(words):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main(words)
+        except SystemExit as stop:
+            print(stop.code, sorted(set({HEAVY}) & set(sys.modules)), file=sys.__stdout__)
+    return said.getvalue()
+for words in {COMMAND_LINES}:
+    assert "usage: " in run([*words, "--help"])
+for words in (["train", "-s"], ["track", "-s"], ["localize", "-m"], ["refine", "--poses", "poses.txt", "-m"]):
+    other = ["-m", "out"] if words[-1] == "-s" else []
+    said = run([*words, "no/such", *other])
+    assert "check --source_path" in said or "no config.json" in said, said
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["0 []"] * len(COMMAND_LINES) + ["1 []"] * 4
+
+
 def test_a_flag_that_no_command_knows_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["gsplatloc"])
     assert exit_code("train", "--no_such_flag") == 2

@@ -11,7 +11,7 @@ from PIL import Image
 from gsplatloc.cli import map as command
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.mapping import resumable
-from gsplatloc.mapping.posing import PosingOptions
+from gsplatloc.mapping.options import PosingOptions
 from gsplatloc.mapping.train import TrainingReport
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gsplatloc.datasets.room import RoomOptions, make_room, room_camera
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room, room_camera
 from gsplatloc.datasets.room_camera import Room, look_at, query_path, training_path
 from gsplatloc.datasets.room_surfaces import Array, Cylinder, Material, Occluder, Quad, Sphere
 from gsplatloc.scene.cameras import Camera

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from gsplatloc.datasets.options import MappingOptions
 from gsplatloc.datasets.photos import collect
-from gsplatloc.datasets.structure_from_motion import MappingOptions, reconstruct
+from gsplatloc.datasets.structure_from_motion import reconstruct
 from gsplatloc.scene import read_scene
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError

@@ -12,14 +12,16 @@ from gsplatloc.localization.alignment.exposure import ExposureNetwork
 from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.matching.images import make_matcher
 from gsplatloc.localization.matching.nearest import mutual_nearest
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine.fine import FineOptions, FineRefiner
-from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
-from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
+from gsplatloc.localization.refine.fine import FineRefiner
+from gsplatloc.localization.refine.gscpr import GscprRefiner
+from gsplatloc.localization.refine.gsloc import GslocRefiner
 from gsplatloc.localization.refine.lm import LmRefiner
+from gsplatloc.localization.refine.members import FineOptions, GscprOptions, GslocOptions
 from gsplatloc.localization.refine.warp import WarpRefiner
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.splat_map import SplatMap

@@ -11,10 +11,16 @@ from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.mapping import losses
 from gsplatloc.mapping.exposure import AdaptiveExposure, AffineExposure
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
-from gsplatloc.mapping.initialization import InitializationOptions
-from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
-from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.frames import FrameLoader, Request
+from gsplatloc.mapping.options import (
+    DescriptorOptions,
+    FrameCacheOptions,
+    InitializationOptions,
+    MappingOptions,
+    OutputOptions,
+    RenderingOptions,
+    ScheduleOptions,
+)
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Trainer, TrainingSet
 from gsplatloc.scene.cameras import Scene, View

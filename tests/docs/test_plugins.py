@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import gsplatloc
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
 from gsplatloc.localization.features import EXTRACTORS, Keypoints, make_extractor
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS

@@ -15,7 +15,7 @@ from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.io.given_poses import queries_of_views
 from gsplatloc.localization.io.pose_files import read_pose_file
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
-from gsplatloc.localization.localizer import LocalizerOptions
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera, PosedCamera, Scene, SparsePoints, View
 from gsplatloc.scene.export import load_gaussians

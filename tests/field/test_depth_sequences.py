@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.mapping.initialization import (
-    InitializationOptions,
-    depth_scale,
-    initial_points,
-    report_depth_scale,
-)
+from gsplatloc.mapping.initialization import depth_scale, initial_points, report_depth_scale
+from gsplatloc.mapping.options import InitializationOptions
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Camera, Scene, SparsePoints, View

@@ -13,9 +13,10 @@ import torch
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.mapping.aggregation import aggregate_descriptors
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request, masked_target
+from gsplatloc.mapping.frames import FrameLoader, Request, masked_target
 from gsplatloc.mapping.losses import photometric_loss
 from gsplatloc.mapping.mask_check import check_masks
+from gsplatloc.mapping.options import FrameCacheOptions
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils.errors import GSplatLocError

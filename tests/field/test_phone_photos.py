@@ -9,8 +9,9 @@ import pycolmap
 import pytest
 from PIL import Image
 
+from gsplatloc.datasets.options import MappingOptions
 from gsplatloc.datasets.photos import collect
-from gsplatloc.datasets.structure_from_motion import MappingOptions, extract_features
+from gsplatloc.datasets.structure_from_motion import extract_features
 from gsplatloc.localization.queries import CameraPrior, queries_in_folder
 from gsplatloc.scene import image_header
 from gsplatloc.scene.images import decode_rgb, image_size, unread_files

@@ -12,9 +12,11 @@ import torch
 from gsplatloc.localization.features import Features
 from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.given import GivenPose
-from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose, check_extractor
+from gsplatloc.localization.initial.landmarks import LandmarkPose, check_extractor
+from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions, map_bytes
+from gsplatloc.localization.localizer import Localizer, map_bytes
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.localization.result import PoseEstimate, Status

@@ -8,9 +8,14 @@ import pytest
 import torch
 
 from gsplatloc.localization.alignment.exposure import FILE_NAME, load_exposure
-from gsplatloc.mapping.initialization import InitializationOptions
-from gsplatloc.mapping.options import DescriptorOptions, MappingOptions, OutputOptions, RenderingOptions
-from gsplatloc.mapping.schedule import ScheduleOptions
+from gsplatloc.mapping.options import (
+    DescriptorOptions,
+    InitializationOptions,
+    MappingOptions,
+    OutputOptions,
+    RenderingOptions,
+    ScheduleOptions,
+)
 from gsplatloc.mapping.train import train
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.checkpoint import load_checkpoint

@@ -15,7 +15,8 @@ from gsplatloc.mapping.evaluation import (
     evaluate_views,
     quality_line,
 )
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
+from gsplatloc.mapping.frames import FrameLoader, Request
+from gsplatloc.mapping.options import FrameCacheOptions
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.gaussians import Gaussians
 

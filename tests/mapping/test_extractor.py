@@ -9,7 +9,8 @@ import torch
 
 from gsplatloc.arguments.training import parse_train_arguments
 from gsplatloc.localization.landmarks.file import FILE_NAME, load_landmarks
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.mapping.train import train
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import load_gaussians

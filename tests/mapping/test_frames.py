@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader, Request
+from gsplatloc.mapping.frames import FrameLoader, Request, data_device
+from gsplatloc.mapping.options import FrameCacheOptions
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -113,8 +114,8 @@ def test_a_device_that_is_not_there_is_a_users_error(monkeypatch: pytest.MonkeyP
 
 def test_images_live_where_training_runs_unless_told_otherwise() -> None:
     gpu = torch.device("cuda", 1)
-    assert FrameCacheOptions().device(gpu) == gpu
-    assert FrameCacheOptions(data_device="cpu").device(gpu) == CPU
+    assert data_device(FrameCacheOptions(), gpu) == gpu
+    assert data_device(FrameCacheOptions(data_device="cpu"), gpu) == CPU
 
 
 def test_an_image_that_cannot_be_decoded_fails_where_it_is_needed() -> None:

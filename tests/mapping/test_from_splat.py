@@ -13,9 +13,11 @@ from gsplatloc.cli.from_splat import frame_of_splat, posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
 from gsplatloc.localization.initial.view_index import ViewIndexOptions, index_key, load_index
-from gsplatloc.localization.localizer import Localizer, LocalizerOptions
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.result import Status
-from gsplatloc.mapping.from_splat import FromSplatOptions, map_splat, moved
+from gsplatloc.mapping.from_splat import map_splat, moved
+from gsplatloc.mapping.options import FromSplatOptions
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat

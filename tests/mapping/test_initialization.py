@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gsplatloc.mapping import initialization as init
-from gsplatloc.mapping.initialization import InitializationOptions
+from gsplatloc.mapping.options import InitializationOptions
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.utils.errors import GSplatLocError

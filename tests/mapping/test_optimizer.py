@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gsplatloc.gaussian_renderer import native
-from gsplatloc.mapping.optimizer import MapOptimizer, OptimizerOptions, position_rate
+from gsplatloc.mapping.optimizer import MapOptimizer, position_rate
+from gsplatloc.mapping.options import OptimizerOptions
 from gsplatloc.scene.densification import Edit
 from gsplatloc.scene.gaussians import Gaussians
 

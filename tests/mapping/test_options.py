@@ -5,8 +5,8 @@ import torch
 
 from gsplatloc.gaussian_renderer import render
 from gsplatloc.mapping.losses import photometric_loss, ssim
-from gsplatloc.mapping.optimizer import OptimizerOptions, position_rate
-from gsplatloc.mapping.options import RenderingOptions
+from gsplatloc.mapping.optimizer import position_rate
+from gsplatloc.mapping.options import OptimizerOptions, RenderingOptions
 from gsplatloc.mapping.train import placeholder_gaussians
 from gsplatloc.scene.cameras import Camera
 

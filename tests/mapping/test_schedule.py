@@ -2,7 +2,8 @@
 
 import pytest
 
-from gsplatloc.mapping.schedule import ScheduleOptions, ViewOrder
+from gsplatloc.mapping.options import ScheduleOptions
+from gsplatloc.mapping.schedule import ViewOrder
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from gsplatloc.mapping.options import MappingOptions
-from gsplatloc.mapping.schedule import ScheduleOptions
-from gsplatloc.mapping.stopping import EarlyStop, StoppingOptions
+from gsplatloc.mapping.options import MappingOptions, ScheduleOptions, StoppingOptions
+from gsplatloc.mapping.stopping import EarlyStop
 from gsplatloc.scene.densification import DensificationOptions
 from gsplatloc.utils.errors import GSplatLocError
 

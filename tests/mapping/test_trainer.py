@@ -14,17 +14,19 @@ from safetensors.torch import load_file
 
 from gsplatloc.mapping import trainer as trainer_module
 from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameCacheOptions, FrameLoader
-from gsplatloc.mapping.initialization import InitializationOptions, gaussians_from_points, thinned
+from gsplatloc.mapping.frames import FrameLoader
+from gsplatloc.mapping.initialization import gaussians_from_points, thinned
 from gsplatloc.mapping.options import (
     DebugOptions,
     DescriptorOptions,
+    FrameCacheOptions,
+    InitializationOptions,
     MappingOptions,
     OutputOptions,
     RenderingOptions,
+    ScheduleOptions,
+    StoppingOptions,
 )
-from gsplatloc.mapping.schedule import ScheduleOptions
-from gsplatloc.mapping.stopping import StoppingOptions
 from gsplatloc.mapping.train import placeholder_gaussians, split_holdout, train
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
 from gsplatloc.scene.cameras import Scene, View

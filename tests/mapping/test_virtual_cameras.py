@@ -12,8 +12,9 @@ from gsplatloc.localization.alignment.rendered_view import to_image
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.result import Status
 from gsplatloc.mapping import from_splat, virtual_cameras
-from gsplatloc.mapping.from_splat import FromSplatOptions, map_splat
-from gsplatloc.mapping.virtual_cameras import VirtualCameraOptions, find_cameras, up_direction
+from gsplatloc.mapping.from_splat import map_splat
+from gsplatloc.mapping.options import FromSplatOptions, VirtualCameraOptions
+from gsplatloc.mapping.virtual_cameras import find_cameras, up_direction
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians

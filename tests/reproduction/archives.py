@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from gsplatloc.datasets.room import RoomOptions, make_room, room_camera
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room, room_camera
 from gsplatloc.utils import se3
 from tests.datasets.files import png, zipped
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gsplatloc.arguments.reproduce import ReproduceArguments
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
 from gsplatloc.reproduction.plan import duration, plan_scene
 from gsplatloc.reproduction.pose_files import find_pose_files
 from gsplatloc.reproduction.run import dry_run, reproduce

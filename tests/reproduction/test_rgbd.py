@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.datasets.room import RoomOptions, make_room, room_camera
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room, room_camera
 from gsplatloc.utils import se3
 from tests.reproduction.conftest import Command
 

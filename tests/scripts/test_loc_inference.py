@@ -16,10 +16,10 @@ import torch
 from gsplatloc.arguments.localization import parse_localize_arguments
 from gsplatloc.cli import localize as loc_inference
 from gsplatloc.localization.features.xfeat import XFeatExtractor
-from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions
+from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
-from gsplatloc.localization.refine.warp import WarpOptions
+from gsplatloc.localization.refine.members import WarpOptions
 from gsplatloc.mapping.landmarks import build_landmarks
 from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene

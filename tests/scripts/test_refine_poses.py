@@ -13,9 +13,10 @@ from torch import Tensor
 
 from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.cli import refine as refine_poses
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
-from gsplatloc.localization.refine.gscpr import GscprOptions
+from gsplatloc.localization.refine.members import GscprOptions
 from gsplatloc.mapping.initialization import gaussians_from_points
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import SparsePoints, View

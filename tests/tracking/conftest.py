@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.trajectory import Trajectory
-from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, prepare
+from gsplatloc.tracking.frames import RgbdFrame, prepare
+from gsplatloc.tracking.options import RgbdFrameOptions
 from gsplatloc.utils import se3
 
 CAMERA = Camera(160, 128, 140.0, 142.0, 78.0, 66.0)  # neither centred nor with square pixels

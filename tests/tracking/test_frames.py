@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.tracking.frames import RgbdFrameOptions, prepare
+from gsplatloc.tracking.frames import prepare
+from gsplatloc.tracking.options import RgbdFrameOptions
 from gsplatloc.utils.errors import GSplatLocError
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 32.0, 24.0)

@@ -8,8 +8,9 @@ import torch
 from gsplatloc.gaussian_renderer import render
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.tracking.frames import RgbdFrame
-from gsplatloc.tracking.gsplatloc import GsplatLocAligner, GsplatLocOptions, depth_descent, depth_loss
-from gsplatloc.tracking.surface import SurfaceMap, SurfaceOptions
+from gsplatloc.tracking.gsplatloc import GsplatLocAligner, depth_descent, depth_loss
+from gsplatloc.tracking.options import GsplatLocOptions, SurfaceOptions
+from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils import se3
 from tests.tracking.conftest import CAMERA, Clip
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.tracking.frames import RgbdFrame, RgbdFrameOptions, prepare
-from gsplatloc.tracking.surface import SurfaceMap, SurfaceOptions
+from gsplatloc.tracking.frames import RgbdFrame, prepare
+from gsplatloc.tracking.options import RgbdFrameOptions, SurfaceOptions
+from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.utils.errors import GSplatLocError
 from tests.tracking.conftest import CAMERA, FRAMES, Clip, look
 

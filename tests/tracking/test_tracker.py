@@ -9,9 +9,10 @@ import torch
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import trajectory_error
 from gsplatloc.tracking.frames import prepare
-from gsplatloc.tracking.lm import KeyframeAligner, KeyframeOptions
-from gsplatloc.tracking.options import TrackingOptions, make_aligner
+from gsplatloc.tracking.lm import KeyframeAligner
+from gsplatloc.tracking.options import KeyframeOptions, TrackingOptions
 from gsplatloc.tracking.protocol import Tracked
+from gsplatloc.tracking.run import make_aligner
 from gsplatloc.tracking.surface import SurfaceMap
 from gsplatloc.tracking.tracker import Tracker, predicted
 from gsplatloc.utils import se3

@@ -1,22 +1,25 @@
 """Matching two images: which pixels of them show the same point.
 
-A matcher is one file of this folder (or a plugin) that registers itself in `IMAGE_MATCHERS`; its name is then
-a value of `--matcher`. `mutual`, `lighterglue` and `lightglue` compare keypoints of an extractor; `roma` and
-`mast3r` adapt dense matchers that a user has installed, and are imported only when they are asked for.
+A matcher is one file of this folder that members.py declares, or a plugin that registers itself in
+`IMAGE_MATCHERS`; its name is then a value of `--matcher`. `mutual`, `lighterglue` and `lightglue` compare
+keypoints of an extractor; `roma` and `mast3r` adapt dense matchers that a user has installed, and are
+imported only when they are asked for.
 """
+
+from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from gsplatloc.localization.features import Extractor
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.registry import Registry
+
+if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    import numpy as np
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ImageMatches:
     def __len__(self) -> int:
         return self.a.shape[0]
 
-    def select(self, index: Tensor) -> "ImageMatches":
+    def select(self, index: Tensor) -> ImageMatches:
         """The matches at `index` (indices or a mask)."""
         return ImageMatches(self.a[index], self.b[index], self.confidence[index])
 
@@ -58,6 +61,8 @@ def make_matcher(name: str, extractor: Extractor) -> ImageMatcher:
 
 def no_matches() -> ImageMatches:
     """The matches of two images that have nothing in common."""
+    import torch  # as above: loaded where images are matched, not with this module
+
     return ImageMatches(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
 
 

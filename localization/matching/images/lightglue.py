@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Extractor, Keypoints
 from gsplatloc.localization.features.weights import Weights
-from gsplatloc.localization.matching.images import IMAGE_MATCHERS, ImageMatcher
+from gsplatloc.localization.matching.images import ImageMatcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher, Size
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.registry import NoOptions
@@ -79,12 +79,10 @@ class LightGlueMatcher(KeypointMatcher):
         return matches[:, 0], matches[:, 1], found["scores"][0]
 
 
-@IMAGE_MATCHERS.register("lighterglue", help="LighterGlue, for the keypoints of xfeat")
 def make_lighterglue(options: NoOptions, extractor: Extractor) -> ImageMatcher:
     return LightGlueMatcher(LIGHTERGLUE, extractor)
 
 
-@IMAGE_MATCHERS.register("lightglue", help="LightGlue, for the keypoints of disk")
 def make_lightglue(options: NoOptions, extractor: Extractor) -> ImageMatcher:
     return LightGlueMatcher(LIGHTGLUE_DISK, extractor)
 

@@ -12,7 +12,6 @@ import torch
 
 from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.matching.images import (
-    IMAGE_MATCHERS,
     ImageMatcher,
     ImageMatches,
     optional_module,
@@ -97,6 +96,5 @@ def _to_pixels(index: torch.Tensor, plane: torch.Tensor, image: np.ndarray) -> t
     return (index + 0.5) * scale
 
 
-@IMAGE_MATCHERS.register("mast3r", help="MASt3R, dense; needs its repository")
 def make(options: NoOptions, extractor: Extractor) -> ImageMatcher:
     return Mast3rMatcher(extractor.device)

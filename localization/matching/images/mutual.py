@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from gsplatloc.localization.features import Extractor, Keypoints
-from gsplatloc.localization.matching.images import IMAGE_MATCHERS, ImageMatcher
+from gsplatloc.localization.matching.images import ImageMatcher
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher, Size
 from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.utils.registry import NoOptions
@@ -22,6 +22,5 @@ class MutualMatcher(KeypointMatcher):
         return pairs.index_a, pairs.index_b, pairs.similarity
 
 
-@IMAGE_MATCHERS.register("mutual", help="mutual nearest keypoint descriptors")
 def make(options: NoOptions, extractor: Extractor) -> ImageMatcher:
     return MutualMatcher(extractor)

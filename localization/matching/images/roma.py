@@ -14,7 +14,6 @@ from PIL import Image
 
 from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.matching.images import (
-    IMAGE_MATCHERS,
     ImageMatcher,
     ImageMatches,
     optional_module,
@@ -53,6 +52,5 @@ class RomaMatcher:
         return ImageMatches(a.float().cpu(), b.float().cpu(), certainty.float().cpu().clamp(0, 1))
 
 
-@IMAGE_MATCHERS.register("roma", help="RoMa, dense; needs romatch")
 def make(options: NoOptions, extractor: Extractor) -> ImageMatcher:
     return RomaMatcher(extractor.device)

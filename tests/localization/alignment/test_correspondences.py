@@ -13,7 +13,8 @@ from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment.correspondences import wide_baseline_pose
 from gsplatloc.localization.alignment.rendered_view import Rendering
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
+from gsplatloc.localization.refine.lm import LmRefiner
+from gsplatloc.localization.refine.members import LmOptions
 from gsplatloc.scene.cameras import Camera
 from tests.localization.world import pose_errors
 

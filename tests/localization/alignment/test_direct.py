@@ -10,10 +10,9 @@ import torch
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import direct
 from gsplatloc.localization.alignment import rendered_view as rendering
-from gsplatloc.localization.alignment.adam import AdamOptions, adam_descent
+from gsplatloc.localization.alignment.adam import adam_descent
 from gsplatloc.localization.alignment.blocks import photometric_block
 from gsplatloc.localization.alignment.direct import (
-    DirectOptions,
     align_with_map,
     expected_motion_px,
     grid_sums,
@@ -21,6 +20,7 @@ from gsplatloc.localization.alignment.direct import (
     photometric_uncertainty,
 )
 from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
+from gsplatloc.localization.alignment.options import AdamOptions, DirectOptions
 from gsplatloc.localization.alignment.patches import with_patches
 from gsplatloc.localization.alignment.rendered_view import ValidDepth
 from gsplatloc.localization.alignment.residuals import Objective, State, Term

@@ -7,9 +7,10 @@ import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
-from gsplatloc.localization.alignment.adam import AdamOptions, adam_descent
+from gsplatloc.localization.alignment.adam import adam_descent
 from gsplatloc.localization.alignment.blocks import feature_block, inverse_depth_block, photometric_block
 from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
+from gsplatloc.localization.alignment.options import AdamOptions
 from gsplatloc.localization.alignment.rendered_view import ValidDepth
 from gsplatloc.localization.alignment.residuals import (
     GainBias,

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gsplatloc.localization.initial import INITIAL_POSES
-from gsplatloc.localization.initial.gaussians import GaussianMatchingOptions, GaussianPose
+from gsplatloc.localization.initial.gaussians import GaussianPose
+from gsplatloc.localization.initial.members import GaussianMatchingOptions
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.splat_map import SplatMap

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.features import Features, Keypoints
-from gsplatloc.localization.initial.retrieval import RetrievalOptions, RetrievedPose
+from gsplatloc.localization.initial.members import RetrievalOptions
+from gsplatloc.localization.initial.retrieval import RetrievedPose
 from gsplatloc.localization.initial.view_index import (
     FILE_NAME,
     ViewIndex,

@@ -8,13 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.io.pose_files import (
-    ExternalPose,
-    PoseFormat,
-    detect_format,
-    image_number,
-    read_pose_file,
-)
+from gsplatloc.localization.io import PoseFormat
+from gsplatloc.localization.io.pose_files import ExternalPose, detect_format, image_number, read_pose_file
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
 from gsplatloc.utils import se3

@@ -2,7 +2,8 @@
 
 import torch
 
-from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.landmarks.clusters import cluster_landmarks, viewpoints
 from gsplatloc.localization.landmarks.file import Landmarks
 from tests.localization.world import CAMERA, TRUTH, VERSION, World, pose_errors

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.initial.landmarks import LandmarkMatchingOptions, LandmarkPose
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.landmarks.guided import guided_pairs, match_near, refine, visible
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.result import Matches, PoseEstimate

@@ -7,13 +7,8 @@ import pytest
 import torch
 
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.pnp import (
-    PnPOptions,
-    estimate_pose,
-    pose_information,
-    projection_jacobian,
-    verify_pose,
-)
+from gsplatloc.localization.pose.options import PnPOptions
+from gsplatloc.localization.pose.pnp import estimate_pose, pose_information, projection_jacobian, verify_pose
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.result import Matches, Status
 from gsplatloc.scene.cameras import Camera

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.pose.pnp import PnPOptions
+from gsplatloc.localization.pose.options import PnPOptions
 from gsplatloc.localization.pose.relative import DepthMatches, estimate_relative, triangulated_depth
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.cameras import PosedCamera

@@ -16,7 +16,7 @@ import torch
 from gsplatloc.localization.features import Extractor, make_extractor
 from gsplatloc.localization.pose.estimates import with_inliers
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
-from gsplatloc.localization.refine.gsloc import GslocOptions
+from gsplatloc.localization.refine.members import GslocOptions
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from tests.localization.refine.places import Place, ray_traced_place, rendered_place

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.refine.fine import FineOptions, FineRefiner, solve
+from gsplatloc.localization.refine.fine import FineRefiner, solve
+from gsplatloc.localization.refine.members import FineOptions
 from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError

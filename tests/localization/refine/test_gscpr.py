@@ -14,7 +14,8 @@ from gsplatloc.localization.matching.images import ImageMatches
 from gsplatloc.localization.matching.images.mutual import MutualMatcher
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine.gscpr import GscprOptions, GscprRefiner
+from gsplatloc.localization.refine.gscpr import GscprRefiner
+from gsplatloc.localization.refine.members import GscprOptions
 from gsplatloc.localization.result import Matches
 from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.world import pose_errors

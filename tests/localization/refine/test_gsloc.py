@@ -17,7 +17,8 @@ from gsplatloc.localization.alignment.photometric import (
     Progress,
 )
 from gsplatloc.localization.refine import gsloc
-from gsplatloc.localization.refine.gsloc import GslocOptions, GslocRefiner
+from gsplatloc.localization.refine.gsloc import GslocRefiner
+from gsplatloc.localization.refine.members import GslocOptions
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3

@@ -10,7 +10,8 @@ import torch
 from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import lm
-from gsplatloc.localization.refine.lm import LmOptions, LmRefiner
+from gsplatloc.localization.refine.lm import LmRefiner
+from gsplatloc.localization.refine.members import LmOptions
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from tests.localization.world import pose_errors

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine.warp import WarpOptions, WarpRefiner
+from gsplatloc.localization.refine.members import WarpOptions
+from gsplatloc.localization.refine.warp import WarpRefiner
 from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError

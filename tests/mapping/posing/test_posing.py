@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gsplatloc.datasets.room import RoomOptions, make_room
+from gsplatloc.datasets.options import RoomOptions
+from gsplatloc.datasets.room import make_room
 from gsplatloc.localization.features import Features, make_extractor
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.mapping import posing
-from gsplatloc.mapping.posing import PosingOptions, pose_images
+from gsplatloc.mapping.options import PosingOptions
+from gsplatloc.mapping.posing import pose_images
 from gsplatloc.mapping.posing.database import cameras_by_size
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View

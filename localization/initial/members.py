@@ -1,0 +1,62 @@
+"""The built-in initial poses and their options, without the modules that compute.
+
+A command line is parsed with this module alone; the module of a member is imported when it is made.
+"""
+
+from dataclasses import dataclass, field
+
+from gsplatloc.localization.initial import INITIAL_POSES
+from gsplatloc.localization.pose.options import PnPOptions
+from gsplatloc.utils.errors import GSplatLocError
+
+GIVEN = "given"  # the initial pose of gsplatloc refine
+
+
+@dataclass(frozen=True)
+class LandmarkMatchingOptions:
+    """How keypoints and landmarks are matched."""
+
+    first_keypoints: int = 512  # number of keypoints in the first matching pass, strongest first
+    first_landmarks: int = 8_192  # number of landmarks in it, from the clusters with the highest scores
+    # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice
+    # the error of an inlier of the first pose; 0 = no guided matching.
+    guided_radius_px: float = 16.0
+    pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP
+
+
+@dataclass(frozen=True)
+class GaussianMatchingOptions:
+    """How keypoints and Gaussians are matched."""
+
+    keypoints: int = 1000  # of the query, the strongest (paper: 1,000)
+    min_opacity: float = 0.1  # of Gaussians that are matched: fainter ones are no surface
+    pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP (paper: 20,000 samples)
+
+
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """The views of the index, and how many of those retrieved are tried."""
+
+    views: int = 0  # rendered virtual views beside the mapping views
+    candidates: int = 10  # views nearest by pooled descriptors, compared by a small rendering
+    kept: int = 3  # best of the candidates by that comparison, which are refined
+
+    def __post_init__(self) -> None:
+        if min(self.candidates, self.kept) < 1 or self.views < 0:
+            raise GSplatLocError(
+                "expected at least one candidate and one kept view, and no negative number of rendered views,"
+                f" found {self.candidates}, {self.kept} and {self.views}: see --retrieval.candidates"
+            )
+
+
+INITIAL_POSES.declare(
+    "landmarks", "landmarks.make", LandmarkMatchingOptions, "matches with the map's landmarks, RANSAC"
+)
+INITIAL_POSES.declare(
+    "gaussians",
+    "gaussians.make",
+    GaussianMatchingOptions,
+    "matches with the descriptors of all Gaussians, RANSAC (GSplatLoc)",
+)
+INITIAL_POSES.declare("retrieval", "retrieval.make", RetrievalOptions, "most similar views of the map")
+INITIAL_POSES.declare(GIVEN, "given.make", help="the pose that another estimator gave")
