@@ -27,8 +27,8 @@ from gsplatloc.localization.alignment.residuals import (
     Objective,
     State,
     Term,
+    cell_equations,
     correlation,
-    normal_equations,
 )
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.covariance import Grid, GridSums, Prior, jackknife, marginal_information
@@ -192,13 +192,9 @@ def grid_sums(
     for term, sigma, found, at in zip(objective.terms, state.sigmas, state.equations, pixels, strict=True):
         residuals = found.residuals[~found.residuals.isnan()]
         correction = robust.curvature((residuals / (2 * sigma)) ** 2, term.block.channels)
-        index = grid.index(at)
-        cells = index.argsort(stable=True).split(index.bincount(minlength=len(grid)).tolist())
-        for number, samples in enumerate(cells):
-            if len(samples):
-                own = normal_equations(term.block.select(samples), state.pose, sigma, state.exposure)
-                hessian[number] += term.weight * correction * own.hessian
-                gradient[number] += term.weight * own.gradient
+        cells = cell_equations(term.block, state.pose, sigma, state.exposure, grid.index(at), len(grid))
+        hessian += term.weight * correction * cells[0]
+        gradient += term.weight * cells[1]
     whole = hessian.sum(0)
     nothing = 1e-12 * torch.eye(UNKNOWNS - POSE, dtype=torch.float64)
     follows = torch.linalg.solve(whole[POSE:, POSE:] + nothing, whole[POSE:, :POSE])

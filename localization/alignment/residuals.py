@@ -12,8 +12,9 @@ Minimisation (Benhimane & Malis 2004) converges in 3 steps where the query's gra
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -60,11 +61,14 @@ class ResidualBlock:
         """Coordinates of one residual."""
         return self.reference.shape[1] if self.kind == "features" else 1
 
-    def select(self, index: Tensor) -> "ResidualBlock":
-        """The samples at `index` [M]."""
-        reference = self.reference if self.kind == "inverse_depth" else self.reference[index]
-        gradients = None if self.gradients is None else self.gradients[:, index]
-        return replace(self, points=self.points[:, index], reference=reference, gradients=gradients)
+    @cached_property
+    def native(self) -> Any:
+        """The block in the form of the native package; None where that is not installed."""
+        package = native.alignment() if self.points.device.type == "cpu" else None
+        if package is None:
+            return None
+        fields = (self.kind, self.points, self.reference, self.image, self.intrinsics, self.gradients)
+        return package.AlignmentBlock(*fields)
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,12 @@ def normal_equations(
     block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: GainBias
 ) -> NormalEquations:
     """Sum `block` at a pose [4, 4], natively if possible; `sigma` is the standard deviation of an inlier."""
-    package = native.alignment() if block.points.device.type == "cpu" else None
-    if package is None:
+    package = native.alignment()
+    if package is None or block.native is None:
         return reference_equations(block, query_from_reference, sigma, exposure)
-    fields = (block.kind, block.points, block.reference, block.image, block.intrinsics, block.gradients)
     residuals = torch.empty_like(block.points[0])
     sums = package.normal_equations(
-        package.AlignmentBlock(*fields),
-        query_from_reference,
-        sigma,
-        (exposure.gain, exposure.bias),
-        residuals,
+        block.native, query_from_reference, sigma, (exposure.gain, exposure.bias), residuals
     )
     return NormalEquations(sums.hessian, sums.gradient, sums.cost, sums.seen, residuals)
 
@@ -101,6 +100,57 @@ def reference_equations(
     block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: GainBias
 ) -> NormalEquations:
     """The definition of `normal_equations`, in PyTorch on any device."""
+    at = _linearised(block, query_from_reference, sigma, exposure)
+    square = (at.residual * at.residual).sum(1)
+    scaled = square / (4 * sigma * sigma)
+    weighted = at.jacobian * at.weight[:, None, None]
+    return NormalEquations(
+        torch.einsum("pci,pcj->ij", weighted, at.jacobian).double().cpu(),
+        torch.einsum("pci,pc->i", weighted, at.residual).double().cpu(),
+        torch.where(at.seen, robust.cost(scaled), 2.0).sum().item(),
+        int(at.seen.sum()),
+        torch.where(at.seen, square.sqrt() if block.kind == "features" else at.residual[:, 0], torch.nan),
+    )
+
+
+def cell_equations(
+    block: ResidualBlock,
+    query_from_reference: Tensor,
+    sigma: float,
+    exposure: GainBias,
+    cells: Tensor,
+    count: int,
+) -> tuple[Tensor, Tensor]:
+    """J^T W J [count, 8, 8] and J^T W r [count, 8] float64 of the samples of each of `count` cells.
+
+    `cells` [P] is the cell of each sample, on the CPU.
+    """
+    at = _linearised(block, query_from_reference, sigma, exposure)
+    jacobian, residual = at.jacobian.double().cpu(), at.residual.double().cpu()
+    weighted = jacobian * at.weight.double().cpu()[:, None, None]
+    order, sizes = cells.argsort(stable=True), cells.bincount(minlength=count).tolist()
+    parts = [(each[order] if len(each) else each).split(sizes) for each in (weighted, jacobian, residual)]
+    hessian = torch.zeros(count, UNKNOWNS, UNKNOWNS, dtype=torch.float64)
+    gradient = torch.zeros(count, UNKNOWNS, dtype=torch.float64)
+    for cell, (factor, derivative, error) in enumerate(zip(*parts)):
+        transposed = factor.flatten(0, 1).T  # [8, samples x channels]
+        hessian[cell] = transposed @ derivative.flatten(0, 1)
+        gradient[cell] = transposed @ error.flatten()
+    return hessian, gradient
+
+
+class _Linearised(NamedTuple):
+    """The residuals of a block at a pose, with their derivatives; zero for samples out of view."""
+
+    jacobian: Tensor  # [P, C, 8]
+    residual: Tensor  # [P, C]
+    weight: Tensor  # [P] robust weight / sigma^2
+    seen: Tensor  # [P] bool
+
+
+def _linearised(
+    block: ResidualBlock, query_from_reference: Tensor, sigma: float, exposure: GainBias
+) -> _Linearised:
     fx, fy, cx, cy = block.intrinsics
     motion = query_from_reference.to(block.points)
     local = motion[:3, :3] @ block.points + motion[:3, 3:]
@@ -120,16 +170,8 @@ def reference_equations(
     # A weight of 0 is not enough for samples out of view: they may be NaN.
     jacobian = torch.where(seen[:, None, None], _jacobian(block, local, inverse, gradient), 0.0)
     residual = torch.where(seen[:, None], residual, 0.0)
-    square = (residual * residual).sum(1)
-    scaled = square / (4 * sigma * sigma)
-    weighted = jacobian * (seen * robust.weight(scaled) / (sigma * sigma))[:, None, None]
-    return NormalEquations(
-        torch.einsum("pci,pcj->ij", weighted, jacobian).double().cpu(),
-        torch.einsum("pci,pc->i", weighted, residual).double().cpu(),
-        torch.where(seen, robust.cost(scaled), 2.0).sum().item(),
-        int(seen.sum()),
-        torch.where(seen, square.sqrt() if block.kind == "features" else residual[:, 0], torch.nan),
-    )
+    scaled = (residual * residual).sum(1) / (4 * sigma * sigma)
+    return _Linearised(jacobian, residual, seen * robust.weight(scaled) / (sigma * sigma), seen)
 
 
 def _jacobian(block: ResidualBlock, local: Tensor, inverse: Tensor, gradient: Tensor) -> Tensor:

@@ -62,15 +62,13 @@ class XFeatExtractor:
         """Features of an image [H, W, 3] uint8 RGB, on the extractor's device."""
         detection.check_image(image)
         height, width = image.shape[:2]
-        # The network would average the channels itself.
-        grey = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).float().mean(2)[None, None] / 255
+        grey = detection.mean_of_channels(image).to(self.device)  # the network would average them itself
         resized = detection.resized(grey, _STRIDE)
         dense, logits, reliability = _run(self._net, resized)
         dense = F.normalize(dense.float(), dim=1)
         heat = _heatmap(logits)
         index, scores = self._detect(heat, reliability)
-        log_heat = heat[0, 0].clamp(min=_LEAST_HEAT).log()
-        xy = index + 0.5 + detection.peak_offsets(log_heat, index)
+        xy = index + 0.5 + detection.peak_offsets(heat[0, 0], index, _LEAST_HEAT)
         descriptors = F.normalize(detection.sample(dense, xy / CELL, "bicubic"), dim=1)
         scale = torch.tensor([width / resized.shape[3], height / resized.shape[2]], device=self.device)
         return Features(Keypoints(xy * scale, descriptors, scores), dense[0])
@@ -108,7 +106,9 @@ def _run(network: XFeatModel, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _heatmap(logits: Tensor) -> Tensor:
     """Keypoint logits [1, 65, h, w] -> heat [1, 1, 8h, 8w]; channel 64 means "none in this cell"."""
-    return F.pixel_shuffle(logits.softmax(1)[:, :64], CELL)
+    _, _, rows, columns = logits.shape
+    cells = logits.softmax(1)[0, : CELL * CELL].permute(1, 2, 0).reshape(rows, columns, CELL, CELL)
+    return cells.transpose(1, 2).reshape(1, 1, CELL * rows, CELL * columns)
 
 
 def _load_network(path: Path) -> XFeatModel:

@@ -21,7 +21,7 @@ from gsplatloc.localization.landmarks.file import FILE_NAME, Landmarks, load_lan
 from gsplatloc.localization.landmarks.guided import guided_pairs, refine
 from gsplatloc.localization.matching.nearest import Pairs, mutual_nearest
 from gsplatloc.localization.pose.distortion import undistort_pixels
-from gsplatloc.localization.pose.pnp import estimate_pose, refit_camera
+from gsplatloc.localization.pose.pnp import estimate_pose, refit_camera, with_uncertainty
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
@@ -51,6 +51,8 @@ class LandmarkPose:
         estimate = self._matched(query)
         if estimate.ok and self.options.guided_radius_px > 0:
             estimate = self._guided(estimate, query)
+        if estimate.ok and estimate.information is None:  # no guided matches were found, or none wanted
+            estimate = with_uncertainty(estimate)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 
     def support(self, keypoints: Keypoints) -> float:
@@ -86,6 +88,7 @@ class LandmarkPose:
                 options.pnp,
                 query.focal_known,
                 query.focal_sigma,
+                uncertain=False,
             )
             enough = estimate.ok and estimate.inliers >= _MIN_AGREEMENT * len(matches)
             if enough or (isinstance(index, slice) and keypoint_count >= len(keypoints)):

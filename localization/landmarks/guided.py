@@ -39,10 +39,11 @@ def visible(landmarks: Landmarks, cam_from_world: Tensor, camera: Camera, margin
     its distance within their range extended by a factor of two: beyond that, the descriptor would differ.
     """
     pose = cam_from_world.to(landmarks.positions)
-    in_cam = landmarks.positions @ pose[:3, :3].T + pose[:3, 3]
-    pixels = camera.project(in_cam)
-    size = torch.tensor([camera.width, camera.height], device=pixels.device)
-    inside = ((pixels > -margin) & (pixels < size + margin)).all(1) & (in_cam[:, 2] > _MIN_DEPTH)
+    # Row by row: operations on two or three columns of a table take several times as long.
+    x, y, z = pose[:3, :3] @ landmarks.positions.T + pose[:3, 3:]
+    column, row = x / z * camera.fx + camera.cx, y / z * camera.fy + camera.cy
+    inside = (column > -margin) & (column < camera.width + margin) & (z > _MIN_DEPTH)
+    inside &= (row > -margin) & (row < camera.height + margin)
     index = inside.nonzero()[:, 0]
     towards = se3.camera_center(pose) - landmarks.positions[index]
     cosine = F.cosine_similarity(towards, landmarks.directions[index], dim=1)
@@ -63,18 +64,16 @@ def match_near(
 
     Only the landmarks at `index` [K], ascending, are compared; `projections` [K, 2] are their pixels.
     """
-    found = neighbours(keypoints.xy, projections, radius)
-    near = found.squared_distances(keypoints.xy, projections) < radius**2
+    found = neighbours(keypoints.xy, projections, radius).within(keypoints.xy, projections, radius)
     similarity = found.products(keypoints.descriptors, landmarks.descriptors[index])
-    similarity = torch.where(near, similarity, -torch.inf)
     lowest = similarity.new_full((1,), min_similarity)
     best_a = lowest.repeat(len(keypoints)).scatter_reduce(0, found.columns, similarity, "amax")
     best_b = torch.segment_reduce(
         similarity, "max", offsets=found.starts, initial=min_similarity, unsafe=True
     )
-    likely = (similarity == best_a[found.columns]).nonzero()[:, 0]
+    likely = (similarity == best_a.index_select(0, found.columns)).nonzero()[:, 0]
     row = found.rows(likely)
-    mutual = similarity[likely] == best_b[row]
+    mutual = similarity.index_select(0, likely) == best_b.index_select(0, row)
     likely, row = likely[mutual], row[mutual]
     a = found.order[found.columns[likely]]
     by_a = a.argsort(stable=True)

@@ -70,13 +70,16 @@ def _nearest_in_small_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, 
     within the best block.
     """
     best_block = _block_maxima(a, b, block).max(1).indices
-    index = torch.empty(len(a), dtype=torch.int64, device=a.device)
-    best = torch.empty(len(a), device=a.device)
-    for number in best_block.unique().tolist():
-        rows = (best_block == number).nonzero()[:, 0]
-        first = number * block
-        best[rows], offset = (a[rows] @ b[first : first + block].T).max(1)
-        index[rows] = offset + first
+    order = best_block.argsort(stable=True)
+    counts = best_block.bincount().tolist()  # of the rows whose best block each is
+    values, offsets = [], []
+    for rows, first in zip(a[order].split(counts), range(0, block * len(counts), block)):
+        if len(rows):
+            found = (rows @ b[first : first + block].T).max(1)
+            values.append(found.values)
+            offsets.append(found.indices + first)
+    best, index = torch.empty(len(a), dtype=a.dtype), torch.empty(len(a), dtype=torch.int64)
+    best[order], index[order] = torch.cat(values), torch.cat(offsets)
     return best, index
 
 

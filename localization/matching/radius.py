@@ -8,6 +8,7 @@ as the entries of a sparse matrix, whose products torch computes without gatheri
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,12 +31,19 @@ class Neighbours:
         """Rows, points of b, of the entries at `index` [L]."""
         return torch.searchsorted(self.starts, index, right=True) - 1
 
+    def within(self, a: Tensor, b: Tensor, radius: float) -> "Neighbours":
+        """The pairs closer than `radius`, for points a [N, 2] and b [M, 2]."""
+        near = self.squared_distances(a, b) < radius**2
+        found = F.pad(near.cumsum(0), (1, 0))
+        kept = near.nonzero()[:, 0]  # `index_select` takes a quarter of the time of other kinds of indexing
+        return Neighbours(self.order, found.index_select(0, self.starts), self.columns.index_select(0, kept))
+
     def squared_distances(self, a: Tensor, b: Tensor) -> Tensor:
         """Squared distance [K] of each pair, for points a [N, 2] and b [M, 2]."""
         count = self.starts.diff()
         x, y = a[self.order].T.contiguous()
-        dx = x[self.columns] - torch.repeat_interleave(b[:, 0], count)
-        dy = y[self.columns] - torch.repeat_interleave(b[:, 1], count)
+        dx = x.index_select(0, self.columns) - _repeated(b[:, 0], count)
+        dy = y.index_select(0, self.columns) - _repeated(b[:, 1], count)
         return dx * dx + dy * dy
 
     def products(self, a: Tensor, b: Tensor) -> Tensor:
@@ -70,6 +78,13 @@ def neighbours(a: Tensor, b: Tensor, radius: float) -> Neighbours:
     middle = key_b[:, None] + columns * torch.arange(-_CELLS, _CELLS + 1, device=b.device)
     first, last = before[middle - _CELLS].flatten(), before[middle + _CELLS + 1].flatten()
     end = (last - first).cumsum(0)  # of each run among the entries
-    entries = torch.repeat_interleave(last - end, last - first)
+    entries = _repeated(last - end, last - first)
     entries += torch.arange(len(entries), device=b.device)
     return Neighbours(key_a.argsort(), F.pad(end[2 * _CELLS :: 2 * _CELLS + 1], (1, 0)), entries)
+
+
+def _repeated(values: Tensor, counts: Tensor) -> Tensor:
+    """Each of `values` [M] as often as `counts` [M] says; numpy takes a third of torch's time on a CPU."""
+    if values.is_cuda:
+        return torch.repeat_interleave(values, counts)
+    return torch.from_numpy(np.repeat(values.numpy(), counts.numpy()))

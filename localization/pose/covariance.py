@@ -10,6 +10,7 @@ are left out in turn, and the scatter of the nine poses gives the size of the co
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,20 +78,25 @@ def jackknife(sums: GridSums, prior: Prior | None = None) -> Tensor:
     bound of Julier & Uhlmann 1997, "A non-divergent estimation algorithm in the presence of unknown
     correlations").
     """
-    used = sums.curvature.diagonal(dim1=1, dim2=2).sum(1) > 0
+    # In numpy: for matrices of six by six the calls dominate, and torch's take longer.
+    curvature, gradient = sums.curvature.numpy(), sums.gradient.numpy()
+    used = np.trace(curvature, axis1=1, axis2=2) > 0
     if int(used.sum()) < _MIN_CELLS:
         return _without_jackknife(sums.curvature.sum(0), prior)
-    whole = sums.curvature.sum(0) + (0.0 if prior is None else prior.information)
-    # Metres and radians are brought to one scale: lengths are divided by `scale`, information multiplied.
-    scale = whole.diagonal().clamp(min=_MIN_EIGENVALUE).rsqrt()
-    cells, whole = scale[:, None] * sums.curvature[used] * scale, scale[:, None] * whole * scale
-    moves = _moves(cells, whole, sums.gradient[used] * scale)
-    inverse, observed = symmetric_inverse(whole), cells.sum(0)
-    covariance = _size(moves, observed, whole) * (inverse if prior is None else inverse @ observed @ inverse)
+    whole = curvature.sum(0)
     if prior is not None:
-        gain = inverse @ (scale[:, None] * prior.information)
-        covariance = _bound(covariance, gain @ prior.covariance @ gain.T)
-    return scale[:, None] * covariance * scale
+        whole = whole + prior.information.numpy()
+    # Metres and radians are brought to one scale: lengths are divided by `scale`, information multiplied.
+    scale = 1 / np.sqrt(np.maximum(whole.diagonal(), _MIN_EIGENVALUE))
+    cells, whole = scale[:, None] * curvature[used] * scale, scale[:, None] * whole * scale
+    moves = _moves(cells, whole, gradient[used] * scale)
+    inverse, observed = symmetric_inverse(torch.from_numpy(whole)).numpy(), cells.sum(0)
+    covariance = _size(moves, observed, whole) * (inverse if prior is None else inverse @ observed @ inverse)
+    bound = torch.from_numpy(covariance)
+    if prior is not None:
+        gain = inverse @ (scale[:, None] * prior.information.numpy())
+        bound = _bound(bound, torch.from_numpy(gain @ prior.covariance.numpy() @ gain.T))
+    return torch.from_numpy(scale[:, None]) * bound * torch.from_numpy(scale)
 
 
 def _without_jackknife(curvature: Tensor, prior: Prior | None) -> Tensor:
@@ -103,21 +109,21 @@ def _without_jackknife(curvature: Tensor, prior: Prior | None) -> Tensor:
     return _bound(covariance, gain @ prior.covariance @ gain.T)
 
 
-def _moves(cells: Tensor, whole: Tensor, gradient: Tensor) -> Tensor:
+def _moves(cells: np.ndarray, whole: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """The moves [K, 6] of the minimum as each cell is left out, about their mean."""
-    values, vectors = torch.linalg.eigh(whole - cells)
-    pulls = torch.einsum("kij,ki->kj", vectors, gradient) / values.clamp(min=_MIN_REMAINING)
-    moves = torch.einsum("kij,kj->ki", vectors, pulls)
+    values, vectors = np.linalg.eigh(whole - cells)
+    pulls = (gradient[:, None] @ vectors)[:, 0] / np.maximum(values, _MIN_REMAINING)
+    moves = (vectors @ pulls[:, :, None])[:, :, 0]
     return moves - moves.mean(0)
 
 
-def _size(moves: Tensor, observed: Tensor, whole: Tensor) -> Tensor:
+def _size(moves: np.ndarray, observed: np.ndarray, whole: np.ndarray) -> float:
     """The jackknife's covariance relative to whole^-1 observed whole^-1, mean over the observed axes."""
-    values, vectors = torch.linalg.eigh(observed)
+    values, vectors = np.linalg.eigh(observed)
     known = values > _MIN_REMAINING * values[-1]
-    whitened = moves @ whole @ vectors[:, known] * values[known].rsqrt()
-    size = (len(moves) - 1) / len(moves) * (whitened * whitened).sum() / known.sum()
-    return size.clamp(min=_MIN_SIZE)
+    whitened = moves @ whole @ vectors[:, known] / np.sqrt(values[known])
+    size = (len(moves) - 1) / len(moves) * float((whitened * whitened).sum() / known.sum())
+    return max(size, _MIN_SIZE)
 
 
 def _bound(a: Tensor, b: Tensor) -> Tensor:

@@ -62,12 +62,14 @@ def estimate_pose(
     options: PnPOptions | None = None,
     focal_known: bool = True,
     focal_sigma: float = math.inf,
+    uncertain: bool = True,
 ) -> PoseEstimate:
     """The pose that most matches of `pixels` [M, 2] and world `points` [M, 3], both float64, agree on.
 
     With `focal_known=False` the camera is estimated, too: the pixels of the estimate's matches are then those
     of a pinhole camera. `focal_sigma` says how well it is known (`fit_camera`). A failure is a status, never
-    an exception.
+    an exception. With `uncertain=False` an estimate of a known camera has neither covariance nor information,
+    for a pose that is refined next (`with_uncertainty`).
     """
     options = options or PnPOptions()
     start = time.perf_counter()
@@ -81,6 +83,8 @@ def estimate_pose(
     else:
         found = _solve_unknown_camera(matches, camera, options, focal_sigma)
         estimate = _verified(found, matches, camera)
+    if uncertain and estimate.ok:
+        estimate = with_uncertainty(estimate)
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
 
@@ -90,14 +94,16 @@ def refit_camera(
     """The pose and the camera near an estimate, from other matches; `known` as in `estimate_pose`."""
     matches = Matches(pixels, points, np.zeros(len(pixels), bool))
     start = CameraFit(estimate.pose(), estimate.camera, estimate.distortion)
-    return _verified(fit_camera(start, known, _observed(matches), focal_sigma), matches, known)
+    return with_uncertainty(
+        _verified(fit_camera(start, known, _observed(matches), focal_sigma), matches, known)
+    )
 
 
 def verify_pose(cam_from_world: Tensor, matches: Matches, camera: Camera) -> PoseEstimate:
     """An estimate of a pose [4, 4] found without PnP: OK if matches support it as well as one from PnP."""
     if not _provable(len(matches), camera, POSE_PARAMETERS):
         return PoseEstimate(Status.TOO_FEW_MATCHES, camera, matches=matches)
-    return _verified(CameraFit(cam_from_world, camera), matches, camera)
+    return with_uncertainty(_verified(CameraFit(cam_from_world, camera), matches, camera))
 
 
 def _provable(count: int, camera: Camera, parameters: int) -> bool:
@@ -211,6 +217,8 @@ def _observed(matches: Matches) -> reprojection.Observations:
 def _verified(found: CameraFit | None, matches: Matches, camera: Camera) -> PoseEstimate:
     """A solver's pose as an estimate; a pose that wrong matches alone would often reach is rejected.
 
+    The estimate has no information yet, and with a known camera no covariance (`with_uncertainty`).
+
     Solvers select inliers before their last refinement: here they are decided at the pose itself.
     """
     if found is None:
@@ -230,10 +238,22 @@ def _verified(found: CameraFit | None, matches: Matches, camera: Camera) -> Pose
         distortion=found.distortion,
         cam_from_world=pose,
         inliers=inliers,
-        covariance=_covariance(pose, camera, agreeing) if found.covariance is None else found.covariance,
+        covariance=found.covariance,
         camera_covariance=found.camera_covariance,
-        information=pose_information(pose, camera, agreeing),
         matches=agreeing,
+    )
+
+
+def with_uncertainty(estimate: PoseEstimate) -> PoseEstimate:
+    """An estimate with the covariance, unless it has one, and the information that its inliers give it."""
+    if not estimate.ok or estimate.matches is None:
+        return estimate
+    pose, camera, matches = estimate.pose(), estimate.camera, estimate.matches
+    covariance = estimate.covariance
+    return replace(
+        estimate,
+        covariance=_covariance(pose, camera, matches) if covariance is None else covariance,
+        information=pose_information(pose, camera, matches),
     )
 
 

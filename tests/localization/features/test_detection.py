@@ -1,5 +1,6 @@
 """The steps that extractors share."""
 
+import numpy as np
 import torch
 from kornia.geometry.subpix import nms2d
 
@@ -11,6 +12,7 @@ def test_local_maxima_are_kornias() -> None:
     heat[20:40, 20:40] = (8 * heat[20:40, 20:40]).round() / 8  # with equals, which are no maxima
     y, x = (nms2d(heat[None, None], (5, 5), mask_only=True)[0, 0] & (heat > 0.05)).nonzero(as_tuple=True)
     assert torch.equal(detection.local_maxima(heat, 0.05), torch.stack([x, y], 1))
+    assert torch.equal(detection.local_maxima(heat.double(), 0.05), torch.stack([x, y], 1))  # as on a GPU
 
 
 def test_the_peak_of_a_parabola_is_found_between_pixels() -> None:
@@ -19,6 +21,18 @@ def test_the_peak_of_a_parabola_is_found_between_pixels() -> None:
     index = detection.local_maxima(heat, -1.0)
     assert index.tolist() == [[5, 4]]
     assert torch.allclose(detection.peak_offsets(heat, index), torch.tensor([[0.3, -0.2]]), atol=1e-5)
+
+
+def test_the_peak_of_the_logarithm_is_found_without_taking_it_everywhere() -> None:
+    rows, columns = torch.meshgrid(torch.arange(9.0), torch.arange(11.0), indexing="ij")
+    heat = torch.exp(-((columns - 5.3) ** 2) - (rows - 3.8) ** 2)
+    found = detection.peak_offsets(heat, torch.tensor([[5, 4]]), 1e-6)
+    assert torch.allclose(found, torch.tensor([[0.3, -0.2]]), atol=1e-5)
+
+
+def test_channels_are_averaged_exactly() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (6, 7, 3), np.uint8)
+    assert torch.equal(detection.mean_of_channels(image)[0, 0], torch.from_numpy(image).float().mean(2) / 255)
 
 
 def test_values_are_sampled_at_cell_centres() -> None:

@@ -26,6 +26,14 @@ def test_all_pairs_within_the_radius_are_found(radius: float) -> None:
     assert near.sum() == len(expected)
 
 
+def test_pairs_can_be_limited_to_the_radius() -> None:
+    a, b = points(80, 0), points(120, 1)
+    found = neighbours(a, b, 25.0).within(a, b, 25.0)
+    expected = (torch.cdist(b, a) < 25.0).nonzero().tolist()
+    index_a, index_b = pairs(found)
+    assert sorted(zip(index_b.tolist(), index_a.tolist())) == sorted(map(tuple, expected))
+
+
 def test_none_is_much_farther_than_the_radius() -> None:
     a, b = points(300, 2), points(300, 3)
     found = neighbours(a, b, 20.0)
