@@ -62,6 +62,13 @@ def test_dissimilar_pairs_are_dropped() -> None:
     assert (kept.similarity >= threshold).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_of_equal_descriptors_the_first_are_paired(dtype: torch.dtype) -> None:
+    a = torch.eye(20, dtype=dtype)  # whose cosines are exact
+    pairs = mutual_nearest(a.repeat(2, 1), a.repeat(3, 1), block=16)
+    assert pairs.index_a.tolist() == pairs.index_b.tolist() == list(range(20))
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(0, 5), (5, 0), (0, 0)])
 def test_empty_sets_have_no_pairs(rows: int, columns: int) -> None:
     assert len(mutual_nearest(torch.zeros(rows, 64), torch.zeros(columns, 64))) == 0
