@@ -208,7 +208,7 @@ class Trainer:
             loss.backward()
         psnr = losses.psnr(result.rgb.detach(), frame.rgb) if iteration % _STATS_INTERVAL == 0 else None
         with torch.no_grad():
-            self._update(iteration, frame, result, offsets)
+            self._update(iteration, frame, result, offsets, gaussians)
         return loss.detach(), psnr
 
     def _request(self, index: int, iteration: int) -> Request:
@@ -243,13 +243,19 @@ class Trainer:
         penalty = self._densification.regularization(iteration, gaussians)
         return loss if penalty is None else loss + penalty
 
-    def _update(self, iteration: int, frame: TrainingFrame, result: RenderResult, offsets: Tensor) -> None:
-        """Step the parameters, then the set of Gaussians."""
+    def _update(
+        self,
+        iteration: int,
+        frame: TrainingFrame,
+        result: RenderResult,
+        offsets: Tensor,
+        gaussians: Gaussians,
+    ) -> None:
+        """Step the parameters, which `gaussians` share except for colours, then the set of Gaussians."""
         scheduled = self._stop.schedule_iteration(iteration)
         self._optimizer.step(scheduled, result.radii > 0)
         if self._exposure:
             self._exposure.step()
-        gaussians = self._optimizer.gaussians()
         noise = self._densification.position_noise(
             iteration, gaussians, self._optimizer.position_lr(scheduled), self._generator
         )
@@ -260,7 +266,9 @@ class Trainer:
         self._densification.observe(iteration, Observation(result.radii, pulls, camera.width, camera.height))
         if self._stop.cooling_down:
             return  # the learning rate is too low for new Gaussians to settle
-        edit = self._densification.edit(iteration, gaussians, self._generator)
+        if not self._densification.due(iteration):
+            return
+        edit = self._densification.edit(iteration, self._optimizer.gaussians(), self._generator)
         if edit is not None:
             self._optimizer.apply(edit)
 

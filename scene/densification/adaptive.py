@@ -44,19 +44,27 @@ class AdaptiveDensityControl(FixedSet):
         self._seen += visible
         self._max_radii = torch.maximum(self._max_radii, observation.radii.float())
 
+    def due(self, iteration: int) -> bool:
+        return self._densifies(iteration) or self._resets(iteration)
+
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
-        options = self._options
-        if iteration > options.densify_until_iter:
-            return None
         edit = None
-        if iteration > options.densify_from_iter and iteration % options.densification_interval == 0:
+        if self._densifies(iteration):
             edit = self._densify(iteration, gaussians, generator)
             self._restart(len(edit.gaussians), gaussians.device)
-        # The last reset is left out: nothing would prune after it, and opacities need time to recover.
-        reset = options.opacity_reset_interval
-        if reset > 0 and iteration % reset == 0 and iteration < options.densify_until_iter:
+        if self._resets(iteration):
             edit = self._reset_opacities(edit or _unchanged(gaussians))
         return edit
+
+    def _densifies(self, iteration: int) -> bool:
+        options = self._options
+        within = options.densify_from_iter < iteration <= options.densify_until_iter
+        return within and iteration % options.densification_interval == 0
+
+    def _resets(self, iteration: int) -> bool:
+        """The last reset is left out: nothing would prune after it, and opacities need time to recover."""
+        interval = self._options.opacity_reset_interval
+        return interval > 0 and iteration % interval == 0 and iteration < self._options.densify_until_iter
 
     def state(self) -> dict[str, Tensor]:
         return {"gradient_sum": self._gradient_sum, "seen": self._seen, "max_radii": self._max_radii}

@@ -38,6 +38,10 @@ class Densification(Protocol):
         """Record an iteration."""
         ...
 
+    def due(self, iteration: int) -> bool:
+        """Whether `edit` may return a change after `iteration`."""
+        ...
+
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
         """The change that is due after `iteration`; None if there is none."""
         ...
@@ -49,7 +53,7 @@ class Densification(Protocol):
     def position_noise(
         self, iteration: int, gaussians: Gaussians, position_lr: float, generator: torch.Generator
     ) -> Tensor | None:
-        """Noise [N, 3] in metres to add to the means after an optimiser step, or None."""
+        """Noise [N, 3] in metres to add to the means after a step, or None; colours are not read."""
         ...
 
     def state(self) -> dict[str, Tensor]: ...
@@ -62,6 +66,9 @@ class FixedSet:
 
     def observe(self, iteration: int, observation: Observation) -> None:
         pass
+
+    def due(self, iteration: int) -> bool:
+        return False
 
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
         return None

@@ -26,10 +26,14 @@ class MarkovChainMonteCarlo(FixedSet):
     def __init__(self, options: DensificationOptions) -> None:
         self._options = options
 
+    def due(self, iteration: int) -> bool:
+        options = self._options
+        within = options.densify_from_iter < iteration <= options.densify_until_iter
+        return within and iteration % options.densification_interval == 0
+
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
         options = self._options
-        due = iteration % options.densification_interval == 0
-        if not due or not options.densify_from_iter < iteration <= options.densify_until_iter:
+        if not self.due(iteration):
             return None
         count = len(gaussians)
         alive = gaussians.opacities > MIN_OPACITY

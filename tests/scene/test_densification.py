@@ -227,3 +227,17 @@ def test_a_fixed_set_stays() -> None:
     fixed = make_densification(replace(OPTIONS, densification="none"), EXTENT, 1)
     assert isinstance(fixed, FixedSet)
     assert fixed.edit(10, gaussians([0.4]), generator()) is None
+
+
+@pytest.mark.parametrize("kind", ["adc", "mcmc", "none"])
+def test_an_edit_is_due_where_there_is_one(kind: str) -> None:
+    options = replace(OPTIONS, densification=kind, densify_until_iter=45, opacity_reset_interval=15)
+    expected = {"adc": [10, 15, 20, 30, 40], "mcmc": [10, 20, 30, 40], "none": []}[kind]
+    due, changed = [], []
+    for iteration in range(1, 60):
+        densification = make_densification(options, EXTENT, 3)
+        if densification.due(iteration):
+            due.append(iteration)
+        if densification.edit(iteration, gaussians([0.4, 0.4, 0.4]), generator()) is not None:
+            changed.append(iteration)
+    assert due == changed == expected
