@@ -53,8 +53,33 @@ class ReproduceArguments:
     """accept the licences of the data without being asked"""
     mirror: str | None = None
     """address of a mirror to download from (or GSPLATLOC_MIRROR)"""
+    workers: int = 0
+    """processes that make scenes, and parts of their test images, side by side; 0 = all in this process"""
+    ray: str | None = None
+    """address of a cluster of Ray that does it instead: HOST:PORT, auto or local; its machines need this
+    installation and the folders --data and --output"""
+    cores: int = 1
+    """cores of each worker"""
     quiet: bool = False
     """print nothing but errors"""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.cores < 1:
+            raise GSplatLocError("expected --workers of at least 0 and --cores of at least 1, found less")
+        if self.workers and self.ray:
+            raise GSplatLocError("expected --workers or --ray, found both: pass one of them")
+
+    def words(self) -> list[str]:
+        """The command line of these arguments, without those that say where and how it runs."""
+        request = self.request()
+        words = [self.table, "--quiet", "--every", str(self.every)]
+        folders = {"data": request.setup.output, "output": request.output, "poses": request.poses}
+        for name, folder in folders.items():
+            words += [] if folder is None else [f"--{name}", str(folder.absolute())]
+        for name in ("iterations", "resolution"):
+            value = getattr(self, name)
+            words += [] if value is None else [f"--{name}", str(value)]
+        return words
 
     def request(self) -> Request:
         """What is to be made; raises `GSplatLocError` for an unknown table and impossible numbers."""

@@ -71,12 +71,14 @@ def read_cost(request: Request, scene: str, method: str) -> Cost:
     """What a complete scene took."""
     folder = request.output / scene / method
     result, costs = read_json(folder / RESULT_NAME), read_costs(folder / COSTS_NAME)
+    parts = [costs, *map(read_costs, (request.output / scene / method).glob(f"*-{COSTS_NAME}"))]
+    peak = max(part.get("localization", {}).get("peak_bytes", 0) for part in parts)
     making = costs.get("mapping", costs.get("tracking", {}))
     times = [value for value in result["query_ms"].values() if value is not None]
     return Cost(
         scene, method, result["mapping_images"], result["test_images"], result["map_bytes"] / 1e6,
         making.get("seconds", 0.0) / 60, making.get("peak_bytes", 0) / 1e9,
-        costs.get("localization", {}).get("peak_bytes", 0) / 1e9, max(times, default=0.0),
+        peak / 1e9, max(times, default=0.0),
         making.get("runs", 1), short_commit(result["commit"]),
     )  # fmt: skip
 

@@ -2,18 +2,22 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from gsplatloc.datasets.command import accept_terms
 from gsplatloc.reproduction.figures import read_cost, read_rows, scenes_done
 from gsplatloc.reproduction.methods import METHODS, MethodName
 from gsplatloc.reproduction.page import Content, write_page
+from gsplatloc.reproduction.parallel import ParallelRun
+from gsplatloc.reproduction.parallel import Step as ParallelStep
 from gsplatloc.reproduction.plan import duration, matrix_rate, plan_lines, plan_scene
 from gsplatloc.reproduction.request import Request
 from gsplatloc.reproduction.scene_run import identity, run_scene
 from gsplatloc.reproduction.track_run import track_scene
+from gsplatloc.reproduction.workers import Workers
 from gsplatloc.utils import signals
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -24,19 +28,29 @@ from gsplatloc.utils.version import version
 Step = tuple[str, MethodName]
 
 
+@dataclass(frozen=True)
+class Parallel:
+    """On which workers a table is made."""
+
+    start: Callable[[], Workers]
+    words: Callable[[Path], tuple[str, ...]]  # the command of a job, from the file that describes it
+    cores: int  # of each worker
+
+
 def dry_run(request: Request) -> None:
     """Print what making the table will take; nothing is written or downloaded."""
     log("\n".join(plan_lines(request, [plan_scene(request, scene, ask=True) for scene in request.scenes])))
 
 
-def reproduce(request: Request) -> None:
-    """Make the table; exits with the code of a signal that ended it.
+def reproduce(request: Request, parallel: Parallel | None = None) -> None:
+    """Make the table, on workers if these are given; exits with the code of a signal that ended it.
 
     A scene that cannot be made is stated on the page, and the others are made; then `GSplatLocError`.
     """
     _check(request)
     with output_folder(request.output):
-        failures = Reproduction(request).run()
+        made = Reproduction(request)
+        failures = made.run() if parallel is None else made.run_on(parallel)
     log(f"table      {request.output / 'table.html'}", request.quiet)
     if failures:
         scene, reason = next(iter(failures.items()))
@@ -79,6 +93,34 @@ class Reproduction:
                 log(f"{scene}: {error}", stream=sys.stderr)
             self._write_page()
         return self.failures
+
+    def run_on(self, parallel: Parallel) -> Mapping[str, str]:
+        """Run every step that is not done on workers; returns the scenes that failed, with the reason."""
+        workers = parallel.start()
+        run = ParallelRun(self.request, workers, parallel.words, parallel.cores, lambda _: self._write_page())
+        log(f"workers    {workers.count}, each with {parallel.cores} cores", self.request.quiet)
+        try:
+            self.failures |= run.run(self._steps_left())
+        except (KeyboardInterrupt, SystemExit):
+            log("stopped: the same command goes on from here", self.request.quiet)
+            raise
+        self._write_page()
+        return self.failures
+
+    def _steps_left(self) -> list[ParallelStep]:
+        """The steps that are not done, their data prepared; a scene without data is a failure."""
+        left = []
+        for scene in self.request.scenes:
+            try:
+                source = self.request.table.data.prepare(self.request.setup, scene)
+                for method in self.request.methods:
+                    key = identity(self.request, method, scene, source)
+                    if (scene, method) not in scenes_done(self.request, {(scene, method): key}):
+                        left.append(ParallelStep(scene, method, source, key))
+            except GSplatLocError as error:
+                self.failures[scene] = str(error)
+                log(f"{scene}: {error}", stream=sys.stderr)
+        return left
 
     def _run_scene(self, scene: str) -> None:
         source = self.request.table.data.prepare(self.request.setup, scene)

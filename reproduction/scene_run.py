@@ -1,6 +1,7 @@
 """One scene by one method: its map, then the poses of its test images; steps go on where they stopped."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -63,17 +64,86 @@ def identity(request: Request, name: MethodName, scene: str, source: Path) -> st
 
 def run_scene(request: Request, name: MethodName, scene: str, source: Path, key: str) -> bool:
     """Make the map and localize the test images; False if a signal ended the mapping."""
-    folder = request.folder(scene, name)
-    read = without_damaged(read_scene(source, request.scene_options))
-    if not read.test:
-        raise GSplatLocError(f"expected test images in {source}, found none: set the scene up again")
-    if not _mapped(request, name, read, folder):
+    if not map_scene(request, name, source, scene):
         return False
+    for part in scene_parts(request, name, scene, source):
+        localize_part(request, name, scene, source, part)
+    finish_scene(request, name, scene, source, key)
+    return True
+
+
+def map_scene(request: Request, name: MethodName, source: Path, scene: str) -> bool:
+    """Make the map of a scene; False if a signal ended it."""
+    read, folder = _read(request, source), request.folder(scene, name)
+    options = request.mapping(name)
+    config = MapConfig(str(read.root.resolve()), request.scene_options, preset=name, training=asdict(options))
+    if is_finished(folder / "map"):
+        return make_map(read, folder / "map", options, config)  # checks that it is this map
+    with measured(folder / COSTS_NAME, "mapping"):
+        return make_map(read, folder / "map", options, config)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the queries of a run: those from `start` to before `stop`."""
+
+    run: str  # name of its folder
+    start: int
+    stop: int
+
+
+def scene_parts(request: Request, name: MethodName, scene: str, source: Path, count: int = 1) -> list[Part]:
+    """The queries of a scene, those of each run in up to `count` parts of about equal size.
+
+    Saved results of other queries, other options or another map are deleted.
+    """
+    parts = []
+    folder = request.folder(scene, name)
+    for run in _query_runs(request, name, scene, _read(request, source), folder):
+        _check_state(run, folder / "map")
+        total = len(run.queries)
+        size = max(_CHUNK, math.ceil(total / count))
+        parts += [Part(run.folder.name, at, min(at + size, total)) for at in range(0, total, size)]
+    return parts
+
+
+def localize_part(request: Request, name: MethodName, scene: str, source: Path, part: Part) -> None:
+    """Localize those queries of a part that are not localized yet, and save their results."""
+    folder = request.folder(scene, name)
+    runs = _query_runs(request, name, scene, _read(request, source), folder)
+    run = next(run for run in runs if run.folder.name == part.run)
+    saved = _saved(run)
+    missing = [number for number in range(part.start, part.stop) if number not in saved]
+    count = part.stop - part.start
+    if len(missing) < count:
+        log(f"{run.folder}: {count - len(missing)} of {count} queries were localized before")
+    if not missing:
+        return
+    costs = folder / f"{part.run}-{part.start:06d}-{COSTS_NAME}"  # its own: parts run side by side
+    with (
+        measured(costs, "localization"),
+        ProgressBar(count, f"{scene}: localizing", count - len(missing), request.quiet) as bar,
+    ):
+        localizer = Localizer.load(folder / "map", run.method.localizer)
+        for at in range(0, len(missing), _CHUNK):
+            numbers = missing[at : at + _CHUNK]
+            save = partial(save_results, run.folder / f"queries-{numbers[0]:06d}.json")
+            queries = [run.queries[number] for number in numbers]
+            save(localize_queries(localizer, queries, True, save))
+            for _ in numbers:
+                bar.advance()
+
+
+def finish_scene(request: Request, name: MethodName, scene: str, source: Path, key: str) -> None:
+    """Write the results of a scene whose queries are all localized."""
+    read, folder = _read(request, source), request.folder(scene, name)
     rows: list[dict[str, Any]] = []
     times: dict[str, float | None] = {}
     for run in _query_runs(request, name, scene, read, folder):
-        with measured(folder / COSTS_NAME, "localization"):
-            figures = _localized(run, folder / "map", scene, request.quiet)
+        saved = _saved(run)
+        results = [saved[number] for number in range(len(run.queries))]
+        stages = run.method.localizer.chain()
+        figures = write_results(run.folder, scene, results, _map_bytes(folder), stages)
         rows += _rows(figures, run.method)
         times[run.folder.name] = figures["total_median_ms"]
     shutil.rmtree(folder / "map" / "cache", ignore_errors=True)  # features of mapping images: gigabytes
@@ -85,18 +155,13 @@ def run_scene(request: Request, name: MethodName, scene: str, source: Path, key:
     write_json(
         folder / RESULT_NAME, {"key": key, "commit": commit(), "rows": rows, "query_ms": times, **facts}
     )
-    return True
 
 
-def _mapped(request: Request, name: MethodName, scene: Scene, folder: Path) -> bool:
-    options = request.mapping(name)
-    config = MapConfig(
-        str(scene.root.resolve()), request.scene_options, preset=name, training=asdict(options)
-    )
-    if is_finished(folder / "map"):
-        return make_map(scene, folder / "map", options, config)  # checks that it is this map
-    with measured(folder / COSTS_NAME, "mapping"):
-        return make_map(scene, folder / "map", options, config)
+def _read(request: Request, source: Path) -> Scene:
+    read = without_damaged(read_scene(source, request.scene_options))
+    if not read.test:
+        raise GSplatLocError(f"expected test images in {source}, found none: set the scene up again")
+    return read
 
 
 def _query_runs(
@@ -117,25 +182,6 @@ def _query_runs(
         )
 
 
-def _localized(run: QueryRun, map_folder: Path, scene: str, quiet: bool) -> dict[str, Any]:
-    """Localize what is not localized yet; returns the figures of all queries."""
-    options, queries = run.method.localizer, run.queries
-    _check_state(run, map_folder)
-    done = _saved(run)
-    localizer: Localizer | None = None
-    with ProgressBar(len(queries), f"{scene}: localizing", len(done), quiet) as bar:
-        while len(done) < len(queries):
-            if localizer is None:
-                localizer = Localizer.load(map_folder, options)
-            save = partial(save_results, run.folder / f"queries-{len(done):06d}.json")
-            found = localize_queries(localizer, queries[len(done) : len(done) + _CHUNK], True, save)
-            save(found)
-            done += found
-            for _ in found:
-                bar.advance()
-    return write_results(run.folder, scene, done, _map_bytes(map_folder.parent), options.chain())
-
-
 def _check_state(run: QueryRun, map_folder: Path) -> None:
     """Delete saved results of other queries, other options or another map."""
     names = [query.name for query in run.queries]
@@ -148,16 +194,13 @@ def _check_state(run: QueryRun, map_folder: Path) -> None:
     write_json(path, state)
 
 
-def _saved(run: QueryRun) -> list[QueryResult]:
-    """The results that earlier runs saved: of the first queries, without a gap."""
-    done: list[QueryResult] = []
-    for path in sorted(run.folder.glob(_SAVED)):
-        done += load_results(path)
-    if [result.name for result in done] != [query.name for query in run.queries[: len(done)]]:
+def _saved(run: QueryRun) -> dict[int, QueryResult]:
+    """The results that are saved, by the number of the query."""
+    numbers = {query.name: number for number, query in enumerate(run.queries)}
+    results = [result for path in sorted(run.folder.glob(_SAVED)) for result in load_results(path)]
+    if not {result.name for result in results} <= set(numbers):
         raise GSplatLocError(f"expected results of this scene in {run.folder}, found others: remove it")
-    if done:
-        log(f"{run.folder}: {len(done)} of {len(run.queries)} queries were localized before")
-    return done
+    return {numbers[result.name]: result for result in results}
 
 
 def _rows(figures: dict[str, Any], method: Method) -> list[dict[str, Any]]:

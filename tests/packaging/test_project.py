@@ -48,7 +48,7 @@ def test_extras_install_every_pinned_tool_of_a_developer() -> None:
     lines = [re.split("[;#]", line)[0] for line in (ROOT / "requirements-dev.txt").read_text().splitlines()]
     pins = dict(line.strip().split("==") for line in lines if "==" in line)
     del pins["small_gicp"]  # peer of a benchmark
-    assert pins.keys() == ranges.keys()
+    assert pins.keys() == ranges.keys() - {"ray"}  # of 80 MB: its test runs where it is installed
     assert [name for name, version in pins.items() if version not in ranges[name]] == []
 
 

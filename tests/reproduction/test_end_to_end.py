@@ -3,6 +3,8 @@
 import csv
 import json
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,43 @@ def test_a_killed_run_ends_with_the_same_table(
     assert last.code == 0, last.said
     assert (folder / "out" / "figures.csv").read_bytes() == (made[0] / "out" / "figures.csv").read_bytes()
     assert remains(folder / "out") == []
+
+
+def test_workers_make_the_same_table_also_after_a_stop(
+    made: tuple[Path, Ended], reproduce: Command, tmp_path: Path
+) -> None:
+    folder, words = tmp_path / "two", [*PAPER, "--workers", "2"]
+    ended = reproduce(folder, "gsplatloc-7scenes", *words, number=signal.SIGTERM, after_s=6.0)
+    check_end(ended, signal.SIGTERM)
+    ended = reproduce(folder, "gsplatloc-7scenes", *words)
+    assert ended.code == 0, ended.said
+    assert "workers    2" in ended.said and "[2/2]" in ended.said
+    assert (folder / "out" / "figures.csv").read_bytes() == (made[0] / "out" / "figures.csv").read_bytes()
+
+
+def test_a_cluster_of_ray_makes_the_same_table_though_a_machine_fails(
+    made: tuple[Path, Ended], reproduce: Command, tmp_path: Path
+) -> None:
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason='pip install "gsplatloc[ray]"')
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    folder = tmp_path / "ray"
+
+    def fail() -> None:
+        end = time.monotonic() + 90
+        while not list(folder.glob("out/*/paper/map/map.json")) and time.monotonic() < end:
+            time.sleep(0.1)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    failing = threading.Thread(target=fail)
+    failing.start()
+    try:
+        ended = reproduce(folder, "gsplatloc-7scenes", *PAPER, "--ray", cluster.address)
+    finally:
+        failing.join()
+        cluster.shutdown()
+    assert ended.code == 0, ended.said
+    assert (folder / "out" / "figures.csv").read_bytes() == (made[0] / "out" / "figures.csv").read_bytes()
 
 
 def test_an_archive_that_a_person_downloaded_is_used(
