@@ -10,7 +10,10 @@ COMMANDS = {
     "quality": ("benchmarks.accuracy.quality", "PSNR, SSIM and depth error of a finished map"),
     "performance": ("benchmarks.performance.command", "time rasterizer, training, mapping, queries, growth"),
     "gate": ("benchmarks.performance.gate", "fail if a kernel takes 1.25 times its committed time"),
-    "systems": ("benchmarks.systems.command", "published systems: convergence, refinement, rgbd, all"),
+    "systems": (
+        "benchmarks.systems.command",
+        "published systems: convergence, refinement, rgbd, splats, all",
+    ),
     "gpu": ("benchmarks.gpu.command", "the steps of benchmarks/gpu.sh"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),
     "picture": ("benchmarks.picture", "the README's picture, from the demo's map"),

@@ -1,4 +1,4 @@
-"""The published systems beside ours: `python -m benchmarks systems convergence | refinement | rgbd | all`."""
+"""The published systems beside ours: `python -m benchmarks systems NAME`, or `all`."""
 
 import subprocess
 import sys
@@ -11,7 +11,8 @@ COMMANDS = {
     "convergence": ("benchmarks.systems.convergence", "success of each refinement by overlap; retrieval"),
     "refinement": ("benchmarks.systems.refinement", "GS-CPR from poses of known error; exposure"),
     "rgbd": ("benchmarks.systems.rgbd", "RGB-D tracking beside point cloud registration"),
-    "all": ("benchmarks.systems.command", "all three with their defaults, one after another"),
+    "splats": ("benchmarks.systems.splats", "localization in splats without their images"),
+    "all": ("benchmarks.systems.command", "all of them with their defaults, one after another"),
 }
 
 

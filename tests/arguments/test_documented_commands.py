@@ -19,6 +19,7 @@ from benchmarks.performance.gate import GateArguments
 from benchmarks.systems.convergence import ConvergenceArguments
 from benchmarks.systems.refinement import RefinementArguments
 from benchmarks.systems.rgbd import RgbdArguments
+from benchmarks.systems.splats import SplatsArguments
 from gsplatloc.arguments.comparison import parse_compare_arguments
 from gsplatloc.arguments.completion import parse_completion_arguments
 from gsplatloc.arguments.export import parse_export_arguments
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "systems convergence": ConvergenceArguments,
     "systems refinement": RefinementArguments,
     "systems rgbd": RgbdArguments,
+    "systems splats": SplatsArguments,
     "systems all": None,
     "demo": DemoArguments,
     "figures": FiguresArguments,

@@ -26,7 +26,16 @@ def room_map(room_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
     """A root of documentation with the marks of every table."""
-    names = ("accuracy", "accuracy-maps", "convergence", "pose_refinement", "exposure", "rgbd", "suite")
+    names = (
+        "accuracy",
+        "accuracy-maps",
+        "convergence",
+        "pose_refinement",
+        "exposure",
+        "rgbd",
+        "splats",
+        "suite",
+    )
     text = "\n".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->" for name in names)
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "page.md").write_text(f"before\n{text}\nafter\n")
