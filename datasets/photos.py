@@ -8,20 +8,21 @@ import numpy as np
 from PIL import Image
 
 from gsplatloc.datasets.parallel import for_each
+from gsplatloc.scene.image_files import VIDEO_SUFFIXES, image_files, image_suffixes, unread_files
 from gsplatloc.scene.image_header import (
     EXIF_IFD,
     HEIF_SUFFIXES,
     ORIENTATION,
     PILLOW_ERRORS,
+    DamagedImageError,
     damaged,
     open_image,
 )
-from gsplatloc.scene.images import decode_upright, image_files, image_suffixes, unread_files
+from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import writing
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import utf8_path, writing
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 _JPEG_QUALITY = 95
 _KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # .heic becomes .jpg, others .png
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
@@ -50,14 +51,26 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
     if unread := unread_files(source):
         log(f"{source}: left out {unread}", quiet, sys.stderr)
 
-    def copy(photo: Path) -> None:
+    def copy(photo: Path) -> Path | None:
+        """The photo if it is damaged."""
         name = photo.relative_to(source).as_posix()
         kind = photo.suffix.lower()
         ending = "" if kind in _KEPT_FORMATS else ".jpg" if kind in HEIF_SUFFIXES else ".png"
-        _copy_upright(photo, target / f"{name}{ending}", max_side)
+        try:
+            _copy_upright(photo, target / f"{name}{ending}", max_side)
+        except DamagedImageError:
+            if len(photos) == 1:
+                raise
+            return photo
+        return None
 
-    for_each(copy, photos, "photos", quiet)
-    return len(photos)
+    broken = [photo for photo in for_each(copy, photos, "photos", quiet) if photo]
+    if len(broken) == len(photos):
+        _copy_upright(broken[0], target / "none", max_side)  # says what is wrong with it
+    if broken:
+        example = quoted(broken[0].name)
+        log(f"{source}: left out {len(broken)} photos that are damaged, as {example}", quiet, sys.stderr)
+    return len(photos) - len(broken)
 
 
 def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
@@ -80,7 +93,8 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet: bool) -> int:
     """Divide the video into `count` equal segments and keep the sharpest frame of each."""
-    capture = cv2.VideoCapture(str(video))
+    with utf8_path(video) as readable:  # opened here: the name is not needed any more
+        capture = cv2.VideoCapture(readable)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if total <= 0:
         raise GSplatLocError(

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gsplatloc.datasets.options import MappingOptions, Matching
+from gsplatloc.scene.image_files import image_files
 from gsplatloc.scene.image_header import exif_focal_mm, image_size
-from gsplatloc.scene.images import image_files
 from gsplatloc.scene.incremental_mapping import largest_model, model_line
 from gsplatloc.utils.archives import check_free_space
 from gsplatloc.utils.colmap import pycolmap, working_in

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.image_files import VIDEO_SUFFIXES, image_files, unread_files
 from gsplatloc.scene.image_header import HEIF_SUFFIXES, exif_focal_35mm, image_size
-from gsplatloc.scene.images import decode_upright, image_files, unread_files, upright_size
+from gsplatloc.scene.images import decode_upright, upright_size
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import utf8_path
@@ -135,6 +136,10 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
     Raises `GSplatLocError` if there is none.
     """
     folder = Path(folder)
+    if folder.is_file() and folder.suffix.lower() in VIDEO_SUFFIXES:
+        raise GSplatLocError(
+            f"expected a folder of images or an image at {folder}, found a video: extract its frames"
+        )
     if folder.is_file():
         upright_size(folder)
         return [_query_from_file(folder, folder.name, intrinsics)]

@@ -19,7 +19,7 @@ from gsplatloc.mapping.options import MappingOptions
 from gsplatloc.reproduction.data_sets import DataSet
 from gsplatloc.reproduction.methods import MethodName
 from gsplatloc.reproduction.request import Request
-from gsplatloc.scene.images import image_files
+from gsplatloc.scene.image_files import image_files
 
 _SIZE, _YARDSTICK_S = 768, 0.3  # of the square matrices; seconds of measuring
 _FEATURES_GFLOP = 40.0  # of a mapping image: features, tracks, descriptors

@@ -41,8 +41,8 @@ def find_ply(map_dir: Path | str, iteration: int | None = None) -> Path:
     Raises GSplatLocError if there is none.
     """
     map_dir = Path(map_dir)
-    if is_splat_file(map_dir) and not map_dir.is_dir():
-        return map_dir
+    if map_dir.is_file() or (is_splat_file(map_dir) and not map_dir.is_dir()):
+        return map_dir  # whatever its name: its content decides
     iterations = saved_iterations(map_dir)
     if not iterations:
         raise GSplatLocError(

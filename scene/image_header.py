@@ -10,11 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-import cv2
-import numpy as np
 from PIL import Image
 
-from gsplatloc.scene.jpeg_scan import ends_grey, scan_is_whole
+from gsplatloc.scene.jpeg_scan import PILLOW_ERRORS as PILLOW_ERRORS
+from gsplatloc.scene.jpeg_scan import scan_is_whole
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
 MAX_PIXELS = 2**30  # OpenCV decodes no larger image
@@ -24,9 +23,9 @@ _LOSSLESS_RATIO_FORMATS = frozenset({"PNG", "TIFF", "JPEG", "BMP"})  # none of t
 ORIENTATION = 0x0112  # EXIF's tags
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 EXIF_IFD, _FOCAL_LENGTH, _FOCAL_LENGTH_35MM = 0x8769, 0x920A, 0xA405
-# What Pillow raises for damaged files, which depends on the format.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
-                  EOFError, struct.error, RuntimeError, AttributeError)  # fmt: skip
+# Pillow guesses among 43 formats by the content of a file. Some of the others allocate what a header asks
+# for, one runs another program, and OpenCV decodes none of them.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM")
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # phones' photos, which the package pillow-heif reads
 _TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
 _HOLE = bytes(1024)  # compressed data of a photo has no such run
@@ -54,7 +53,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # of damaged EXIF data, which has no effect
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                image = Image.open(path)
+                image = Image.open(path, formats=_formats())
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except PILLOW_ERRORS as error:
@@ -73,6 +72,10 @@ def reads_heif() -> bool:
         return False
     register_heif_opener()
     return True
+
+
+def _formats() -> tuple[str, ...]:
+    return (*_FORMATS, "HEIF") if reads_heif() else _FORMATS
 
 
 def check_readable(path: Path) -> None:
@@ -139,11 +142,7 @@ def check_complete(path: Path) -> None:
     except OSError as error:
         raise damaged(path, str(error)) from None
     if complete and data.startswith(JPEG_START):
-        coded = np.frombuffer(data, np.uint8)
-        image = cv2.imdecode(coded, cv2.IMREAD_REDUCED_COLOR_8)
-        if image is not None and ends_grey(image, 8):
-            image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-        complete = image is not None and scan_is_whole(data, image)
+        complete = scan_is_whole(data)
     if not complete:
         raise damaged(path, "a file that was cut short")
 

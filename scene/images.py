@@ -5,7 +5,6 @@ Every resampling keeps image corners on image corners (docs/conventions.md), so 
 
 import io
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,25 +16,18 @@ import numpy as np
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.image_header import (
     HEIF_SUFFIXES,
-    INSTALL_HEIF,
     JPEG_START,
     PILLOW_ERRORS,
     damaged,
     exif_orientation,
     is_complete,
     open_image,
-    reads_heif,
 )
 from gsplatloc.scene.image_header import image_size as image_size
 from gsplatloc.scene.jpeg_scan import scan_is_whole
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
-# Photos that OpenCV does not read: phones' own format, and raw files of cameras.
-_UNREAD_SUFFIXES = frozenset({
-    ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
-})  # fmt: skip
 # EXIF's orientations 2 to 8: whether to transpose, then flip top to bottom, then left to right.
 _UPRIGHT = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
@@ -239,34 +231,6 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     return _read(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def image_suffixes() -> frozenset[str]:
-    """Endings of the names of images that are read, in lower case."""
-    return IMAGE_SUFFIXES | HEIF_SUFFIXES if reads_heif() else IMAGE_SUFFIXES
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every image under `folder`, sorted, without hidden files (macOS writes `._name.jpg`, no images)."""
-    suffixes = image_suffixes()
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
-
-
-def unread_files(folder: Path) -> str:
-    """Photos under `folder` in formats that are not read, for a message; empty if there are none.
-
-    For example `3 .heic and 1 .dng files, for example IMG_1.HEIC (pip install ...)`.
-    """
-    unread = _UNREAD_SUFFIXES | HEIF_SUFFIXES - image_suffixes()
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in unread]
-    found = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
-    if not found:
-        return ""
-    suffixes = Counter(path.suffix.lower() for path in found)
-    counts = " and ".join(f"{count} {kind}" for kind, count in sorted(suffixes.items()))
-    action = INSTALL_HEIF if HEIF_SUFFIXES & suffixes.keys() else "convert them"
-    return f"{counts} files, for example {quoted(found[0].name)} ({action})"
-
-
 def upright_size(path: Path) -> tuple[int, int]:
     """(width, height) of `decode_upright`, from the header alone."""
     width, height = image_size(path)
@@ -338,7 +302,7 @@ def _read(path: Path, flags: int) -> np.ndarray:
         raise damaged(path, error.err or "one that OpenCV cannot decode") from None
     if image is None:
         raise damaged(path, "none that can be decoded")
-    if data[:2] == JPEG_START and not scan_is_whole(data, image):
+    if data[:2] == JPEG_START and not scan_is_whole(data):
         raise damaged(path, "one that was cut short")
     return _tiff_as_stored(image, path) if data[:2] in _TIFF_STARTS else image
 

@@ -1,21 +1,30 @@
 """JPEGs whose compressed data was cut although an end marker follows, as of damaged or repaired files.
 
-Decoders fill what is missing with the grey 128 and raise no error. Whether a file that ends in this grey is
-whole, its last bits tell: blocks that repeat their predecessor have one code, which the Huffman tables give.
+Decoders fill what is missing with the grey 128 and raise no error, and of data that was changed in the middle
+they decode what it happens to mean. Such data has too many or too few bytes for the image, nearly always: a
+decoder that gets the data bit by bit shows at which byte it has the last row.
 """
 
+import io
 import math
+import re
 import struct
 from dataclasses import dataclass, field
 
-import numpy as np
+from PIL import Image
 
-_FILL = 128  # of every channel, of what is missing
+# What Pillow raises for damaged files, which depends on the format.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
+                  EOFError, struct.error, RuntimeError, AttributeError, MemoryError)  # fmt: skip
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
+_MARKER = re.compile(rb"\xff[^\x00\xff\xdc]")  # none is within a scan without restarts; 0xdc may follow it
 _ZEROS = bytes(64)  # no code of a photo is so long a run; lost parts of files often are
-_TAIL = 256  # bytes at the end of the scan that are looked at
-_REPEATED = 2  # units at the end that must be the same as their predecessors
-_UNIT = 16  # pixels: the width of most units, none is wider in photos
+_SURPLUS = 8  # bytes that are left over in damaged data; fewer are of no visible damage
+_LOOKAHEAD = bytes(16)  # decoders want some bytes more than they use
+_MOST_PIXELS = 2**26  # of images that are decoded to find out; Pillow refuses larger ones, or warns of them
+_WHOLE: set[int] = set()  # hashes of data that was found to be whole
+_MOST_WHOLE = 100_000
+_SHRUNK = 8  # times smaller the image is decoded: only its last row is needed
 
 
 @dataclass
@@ -23,6 +32,7 @@ class _Header:
     """What precedes the first scan."""
 
     progressive: bool = False
+    sequential: bool = False  # with Huffman codes
     width: int = 0
     height: int = 0
     sampling: dict[int, tuple[int, int]] = field(default_factory=dict)  # by component: blocks across and down
@@ -34,14 +44,22 @@ class _Header:
     data: int = 0  # where the first scan's compressed data begins
 
 
-def ends_grey(image: np.ndarray, scale: int = 1) -> bool:
-    """Whether the last units of an image [H, W, 3], decoded at 1/`scale` of its size, are as if missing."""
-    columns = _UNIT * (_REPEATED + 1) // scale
-    return image.shape[1] >= columns and bool((image[-8 // scale :, -columns:] == _FILL).all())
+def scan_is_whole(data: bytes) -> bool:
+    """Whether the compressed data of a JPEG is whole, as far as can be told without its pixels.
+
+    An image that training decodes again and again is examined once.
+    """
+    key = hash(data)
+    if key not in _WHOLE:
+        if not _is_whole(data):
+            return False
+        if len(_WHOLE) >= _MOST_WHOLE:
+            _WHOLE.clear()
+        _WHOLE.add(key)
+    return True
 
 
-def scan_is_whole(data: bytes, image: np.ndarray) -> bool:
-    """Whether the compressed data of a JPEG is whole, as far as can be told from it and the decoded image."""
+def _is_whole(data: bytes) -> bool:
     try:
         header = _read_header(data)
         end = data.find(_END, header.data)
@@ -49,13 +67,38 @@ def scan_is_whole(data: bytes, image: np.ndarray) -> bool:
             return _covers_all(data, header, end)
         if header.restart:
             marks = sum(data.count(bytes([0xFF, 0xD0 + number]), header.data, end) for number in range(8))
-            return marks >= math.ceil(_units(header) / header.restart) - 1
-        repeated = _repeated_unit(header)
-    except (struct.error, KeyError, IndexError, ValueError, ZeroDivisionError):
+            damaged = marks < math.ceil(_units(header) / header.restart) - 1
+        else:
+            hole = "1" in _repeated_unit(header) and data.find(_ZEROS, header.data, end) >= 0
+            damaged = hole or _MARKER.search(data, header.data, end) is not None
+        if damaged or not header.sequential or header.width * header.height > _MOST_PIXELS:
+            return not damaged
+        return _fits(data, header.data, end)
+    except (*PILLOW_ERRORS, ZeroDivisionError):
         return True  # for the decoder to judge
-    if "1" in repeated and data.find(_ZEROS, header.data, end) >= 0:
+
+
+def _fits(data: bytes, start: int, end: int) -> bool:
+    """Whether the scan from `start` to `end` has as many bytes as its image needs."""
+    used = len(data[:end].rstrip(b"\xff\0"))
+    if end - used >= len(_ZEROS):  # more than some cameras add to fill a sector
+        used = end
+    if _shows_last_row(data[: max(start, used - _SURPLUS)]):
         return False
-    return not ends_grey(image) or _ends_in(data[max(header.data, end - _TAIL) : end], _REPEATED * repeated)
+    if _shows_last_row(data[:end] + _LOOKAHEAD):
+        return True
+    return not _shows_last_row(data)  # if it is black, there is no telling
+
+
+def _shows_last_row(data: bytes) -> bool:
+    """Whether the last row of the image is decoded from these bytes (of a grey image, if it is not black)."""
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        image.draft("YCbCr", (image.width // _SHRUNK, image.height // _SHRUNK))
+        try:
+            image.load()
+        except OSError:  # the data ends before the image; rows that are not decoded are black
+            image.tile = []
+        return image.crop((0, image.height - 1, image.width, image.height)).getbbox() is not None
 
 
 def _read_header(data: bytes) -> _Header:
@@ -69,7 +112,7 @@ def _read_header(data: bytes) -> _Header:
         content = data[position + 4 : position + 2 + length]
         position += 2 + length
         if marker in (0xC0, 0xC1, 0xC2):
-            header.progressive = marker == 0xC2
+            header.progressive, header.sequential = marker == 0xC2, marker != 0xC2
             header.height, header.width = struct.unpack_from(">HH", content, 1)
             components = (content[6 + 3 * index : 9 + 3 * index] for index in range(content[5]))
             header.sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in components}
@@ -113,12 +156,6 @@ def _repeated_unit(header: _Header) -> str:
         across, down = (1, 1) if single else header.sampling[component]
         bits += across * down * (header.codes[dc][0] + header.codes[0x10 + ac][0])
     return bits
-
-
-def _ends_in(tail: bytes, expected: str) -> bool:
-    """Whether compressed data ends in these bits, and up to seven to fill the last byte."""
-    bits = "".join(f"{byte:08b}" for byte in tail.replace(b"\xff\x00", b"\xff"))
-    return any(bits[: len(bits) - fill].endswith(expected) for fill in range(8))
 
 
 def _covers_all(data: bytes, header: _Header, end: int) -> bool:

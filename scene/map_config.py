@@ -98,6 +98,12 @@ def map_frame(map_dir: Path | str | None) -> MapFrame:
     return read_config(map_dir).frame
 
 
+def frame_of_splat(path: Path) -> MapFrame | None:
+    """The coordinates of the Gaussians of a map; None for the splat of another program."""
+    folder = path.parents[2] if len(path.parents) > 2 and path.parents[1].name == "point_cloud" else path
+    return map_frame(folder) if config_path(folder).is_file() else None
+
+
 def write_cameras(map_dir: Path | str, views: Sequence[View]) -> None:
     """Write cameras.json in the format of splat viewers: camera centres and camera-to-world rotations.
 
@@ -127,6 +133,10 @@ def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
     """
     path = Path(map_dir)
     path = path if path.suffix == ".json" else path / CAMERAS_NAME
+    if not path.is_file():
+        raise GSplatLocError(
+            f"expected cameras of a map in {path}, found no file: pass the folder of a map, or train it anew"
+        )
     try:
         return [_posed_camera(entry) for entry in _entries(path)]
     except _ENTRY_ERRORS as error:

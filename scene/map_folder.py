@@ -12,5 +12,9 @@ def config_path(map_dir: Path | str) -> Path:
 
 def require_map(map_dir: Path | str) -> None:
     """Raise `GSplatLocError` if the folder holds no map."""
-    if not config_path(map_dir).is_file():
-        raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: run gsplatloc train")
+    if config_path(map_dir).is_file():
+        return
+    above = (folder for folder in Path(map_dir).absolute().parents if config_path(folder).is_file())
+    folder = next(above, None)
+    action = "run gsplatloc train" if folder is None else f"pass the folder of the map, {folder}"
+    raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: {action}")

@@ -17,8 +17,9 @@ from torch import Tensor
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import read_text, write_text
+from gsplatloc.utils.io import number_words, read_text, write_text
 
+_UNIT_TOLERANCE = 0.1  # of a quaternion's length: files have few decimals, other columns have any number
 _COLUMNS = "timestamp tx ty tz qx qy qz qw"
 _HEADER = f"# camera in the world\n# {_COLUMNS}\n"
 _WXYZ = [6, 3, 4, 5]  # columns of a line, without the timestamp, that make our quaternion wxyz
@@ -100,7 +101,7 @@ def associate(first: np.ndarray, second: np.ndarray, tolerance: float) -> tuple[
 def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
     """The words of every line of a TUM file that is no comment, with `FILE, line N` for error messages."""
     lines = read_text(path).splitlines()
-    split = [(line.replace(",", " ").split(), f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
+    split = [(number_words(line), f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
     return [(words, where) for words, where in split if words and not words[0].startswith("#")]
 
 
@@ -121,8 +122,9 @@ def _numbers(words: list[str], where: str) -> list[float]:
         ) from None
     if len(numbers) < 8:
         raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: correct it")
-    if not np.isfinite(numbers).all() or not 1e-6 < math.hypot(*numbers[4:]) < 1e6:
+    if not np.isfinite(numbers).all() or abs(math.hypot(*numbers[4:]) - 1) > _UNIT_TOLERANCE:
         raise GSplatLocError(
-            f"expected finite numbers and a non-zero quaternion in {where}, found others: correct it"
+            f"expected finite numbers and a unit quaternion in {where}, found {quoted(' '.join(words))}:"
+            " correct it"
         )
     return numbers

@@ -19,6 +19,7 @@ _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')  # in a file nam
 _NAME_BYTES = 120  # of each part of a name: file systems allow 255, and temporary names are longer
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 _MAX_PARTS = 8  # folders of a name, the file included
 _IMAGE_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")  # .png, but not the decimals of a time
 
@@ -180,6 +181,19 @@ def read_text(path: Path | str, expected: str = "a text file", action: str = "ch
         raise GSplatLocError(f"expected {expected} {path}, found none: {action}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise GSplatLocError(f"expected {expected} {path}, found {quoted(error)}: {action}") from None
+
+
+def number_words(line: str) -> list[str]:
+    """The words of a line of numbers: separated by spaces, commas or both.
+
+    Programs of some countries write 0,5 for 0.5: so it is read where words between spaces are such numbers,
+    and none has a point.
+    """
+    words = line.split()
+    commas = [word for word in words if "," in word]
+    if len(words) > 1 and commas and "." not in line and all(map(_DECIMAL_COMMA.fullmatch, commas)):
+        return line.replace(",", ".").split()
+    return line.replace(",", " ").split()
 
 
 def _no_json(path: Path | str, found: object) -> GSplatLocError:

@@ -7,10 +7,11 @@ from gsplatloc.arguments.export import ExportArguments, parse_export_arguments
 from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
+from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.scene.export import find_ply, save_small, saved_iterations
 from gsplatloc.scene.formats import SPLAT_FORMATS, read_splat, write_splat
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import CAMERAS_NAME, config_path
+from gsplatloc.scene.map_config import CAMERAS_NAME, config_path, frame_of_splat, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
@@ -20,7 +21,9 @@ from gsplatloc.utils.locks import output_folder
 def main(arguments: ExportArguments | None = None) -> None:
     """Run the command; without `arguments` they are those of `sys.argv`."""
     arguments = arguments or parse_export_arguments()
-    gaussians = read_splat(find_ply(arguments.model_path, arguments.iteration))
+    source = find_ply(arguments.model_path, arguments.iteration)
+    frame = frame_of_splat(source.resolve())
+    gaussians = read_splat(source)
     kept = arguments.filter.apply(gaussians)
     if arguments.map is None:
         name, path = arguments.format_name(), arguments.path()
@@ -32,6 +35,8 @@ def main(arguments: ExportArguments | None = None) -> None:
     log(f"{path}: {len(kept)} of {len(gaussians)} Gaussians, {size / 1e6:.1f} MB")
     changes = SPLAT_FORMATS[name].make().changes
     log(f"{name}: {changes}" if changes else "")
+    if arguments.map is None and frame is not None and not frame.is_world:
+        log(f"coordinates: those of the map, with its {frame}: x_scene = origin + unit * x")
 
 
 def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussians) -> int:
@@ -42,6 +47,8 @@ def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussi
             raise GSplatLocError(
                 f"expected a map's folder with {path.name}, found none in {source}: check -m"
             )
+    read_config(source)  # of this version, and whole, as the landmarks are
+    load_landmarks(source / LANDMARKS_NAME)
     if saved_iterations(folder):
         raise GSplatLocError(
             f"expected a folder without a map, found one in {folder}: remove it, or pass another"

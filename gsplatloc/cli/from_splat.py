@@ -11,7 +11,7 @@ from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import config_path, map_frame
+from gsplatloc.scene.map_config import config_path, frame_of_splat, map_frame
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.poses_without_images import read_posed_cameras
 from gsplatloc.utils.console import log
@@ -33,12 +33,6 @@ def main(arguments: FromSplatArguments | None = None) -> None:
         map_splat(gaussians, output, path, cameras, arguments.splats, frame, arguments.virtual)
     words = f"gsplatloc localize -m {quote(str(arguments.model_path))} --queries PHOTOS"
     log(f"next       {words}", arguments.splats.quiet)
-
-
-def frame_of_splat(path: Path) -> MapFrame | None:
-    """The coordinates of the Gaussians of a map; None for the splat of another program."""
-    folder = path.parents[2] if len(path.parents) > 2 and path.parents[1].name == "point_cloud" else path
-    return map_frame(folder) if config_path(folder).is_file() else None
 
 
 def posed_in(path: Path, frame: MapFrame | None) -> tuple[list[PosedCamera], MapFrame | None]:

@@ -20,7 +20,7 @@ from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
-from gsplatloc.scene.images import unread_files
+from gsplatloc.scene.image_files import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.console import log

@@ -15,7 +15,7 @@ from gsplatloc.mapping.posing import pose_images
 from gsplatloc.mapping.resumable import STATE_NAME, holds_a_map, make_map, other_map
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import load_gaussians
-from gsplatloc.scene.images import image_files
+from gsplatloc.scene.image_files import image_files
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.scene.readers import has_known_layout, unpacked_scene
 from gsplatloc.scene.readers.views import without_damaged

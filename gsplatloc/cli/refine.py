@@ -16,7 +16,7 @@ from gsplatloc.localization.io.results import localize_queries, summary_lines, w
 from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.scene import read_scene
-from gsplatloc.scene.images import image_files
+from gsplatloc.scene.image_files import image_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.scene.trajectory import write_tum_trajectory
 from gsplatloc.utils.console import log

@@ -23,7 +23,7 @@ from gsplatloc.scene.images import CameraModel
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import read_text
+from gsplatloc.utils.io import number_words, read_text
 
 _STAMP_TOLERANCE = 0.02  # seconds between an image and its pose (TUM's own association)
 _UNIT_TOLERANCE = 0.01  # of a quaternion's norm; files have few decimals
@@ -67,9 +67,11 @@ def detect_format(path: Path) -> PoseFormat:
     """The format of a file or folder of poses, from its content; raises `GSplatLocError` if it is unknown."""
     if _colmap_folder(path) is not None:
         return "colmap"
-    rows = _first_rows(path)
+    lines = _first_lines(path)
+    named = [line.split() for line in lines]  # there may be commas in names
+    rows = [number_words(line) for line in lines]
     possible: list[PoseFormat] = []
-    if rows and all(len(row) >= 8 and _unit(row[1:5]) for row in rows):
+    if named and all(len(row) >= 8 and _unit(row[1:5]) for row in named):
         possible.append("pgt")
     if rows and all(len(row) == 8 and _unit(row[4:8]) and _number(row[0]) is not None for row in rows):
         possible.append("tum")
@@ -81,11 +83,10 @@ def detect_format(path: Path) -> PoseFormat:
     return possible[0]
 
 
-def _first_rows(path: Path) -> list[list[str]]:
+def _first_lines(path: Path) -> list[str]:
     text = read_text(path, "a pose file", "check --poses")
-    kept = (line.replace(",", " ").split() for line in text.splitlines())
-    rows = [words for words in kept if words and not words[0].startswith("#")]
-    return rows[:_CHECKED_LINES]
+    kept = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return kept[:_CHECKED_LINES]
 
 
 def _unit(words: Sequence[str]) -> bool:

@@ -67,7 +67,7 @@ def localize_query(localizer: Localizer, query: QueryImage) -> QueryResult:
     try:
         image, camera = query.load_image(), query.load_camera()
     except GSplatLocError as error:
-        log(f"{query.name}: counted as failed: {error}", stream=sys.stderr)
+        log(f"{quoted(query.name)}: counted as failed: {error}", stream=sys.stderr)
         failed = Localization({INITIAL: PoseEstimate(Status.UNREADABLE, _NO_CAMERA)}, verified=False)
         return QueryResult(query.name, failed, query.cam_from_world, quoted(error), query.path)
     found = localizer.localize(image, camera, query.given_pose)
@@ -131,8 +131,9 @@ def advice_lines(figures: Mapping[str, Any]) -> list[str]:
 
 def query_lines(results: Sequence[QueryResult]) -> list[str]:
     """One line per query: its name, status, camera centre and stated error, or why it has none."""
-    width = max((len(result.name) for result in results), default=0)
-    return [f"{result.name:<{width}}  {_outcome(result)}" for result in results]
+    names = [quoted(result.name) for result in results]
+    width = max(map(len, names), default=0)
+    return [f"{name:<{width}}  {_outcome(result)}" for name, result in zip(names, results)]
 
 
 def _outcome(result: QueryResult) -> str:

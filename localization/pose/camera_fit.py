@@ -26,8 +26,12 @@ POSE = 6  # unknowns of a pose; those of the camera follow
 _FOCAL, _CENTER, _RADIAL = (6,), (7, 8), (9,)  # columns: log focal length; pixels; k
 _MATCHES_PER_ERROR = 8.0  # matches that share an error, as in `localization.landmarks.guided`
 # What may be estimated beside the focal length, and the gain of log likelihood that it must bring: one per
-# parameter (Akaike), more for a principal point that is not in the centre, as photos are rarely cropped.
-_PARTS = {_CENTER: 6.0, _RADIAL: 1.0}
+# parameter (Akaike), more for a principal point that is not in the centre of an image of a usual shape, as
+# photos are rarely cropped.
+_PARTS = {_CENTER: 2.0, _RADIAL: 1.0}
+_RARELY_CROPPED = 4.0  # logarithm of how many times more often
+_USUAL_SHAPES = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 10, 16 / 9, 2.0, 19.5 / 9, 20 / 9)  # longer by shorter side
+_SAME_SHAPE = 0.01  # relative; sides are whole pixels of a shrunk image
 _MIN_GAIN_OF_KNOWN = 5.0  # where the camera is known, if it is the map's own
 # Variance of camera parameters relative to the jackknife's: the map's errors reach further than its cells.
 # Measured on held-out views of RedKitchen, cropped and enlarged.
@@ -38,6 +42,7 @@ _NARROW = 0.8  # probability that what was known of the focal length is right
 _BROAD = 0.5  # standard deviation of the logarithm of the focal length where it is not
 _LOSS = 0.5  # scale of the robust loss, relative to the noise of a match, as in the other solvers
 _MIN_NOISE_PX = 0.1
+_FAR_LOG = 50.0  # of a ratio of likelihoods that is as good as zero
 _FAR_PX = 1e6  # stands for an infinite error
 _FEWEST = 10  # matches to estimate a camera from
 _PASSES = 5  # of estimating the noise and the unknowns in turn
@@ -76,16 +81,44 @@ def fit_camera(
         return replace(start, free=_FOCAL)
     cropped = (start.camera.cx, start.camera.cy) != (known.cx, known.cy)
     best = _minimised(replace(start, free=_FOCAL + _CENTER if cropped else _FOCAL), observations)
-    for part, gain in _PARTS.items():
+    rejected: list[tuple[CameraFit, float]] = []
+    for part in _PARTS:
         if part[0] in best.free:
             continue
+        gain = _needed_gain(part, known)
         needed = max(gain, _MIN_GAIN_OF_KNOWN) if focal_sigma == 0 else gain
         # The promise is no guide to the principal point: a fit without it holds in a part of the image alone.
         if part == _CENTER or _promised_gain(best, part, observations) > _WORTH_TRYING * needed:
             found = _minimised(replace(best, free=best.free + part), observations)
-            if _plausible(found) and _gain(best, found, observations) > needed:
+            gained = _gain(best, found, observations) - needed if _plausible(found) else -math.inf
+            if gained > 0:
                 best = found
-    return _joined(best, known, observations, focal_sigma)
+            elif part == _CENTER:
+                rejected.append((found, gained))
+    joined = _joined(best, known, observations, focal_sigma)
+    for other, gained in rejected:
+        joined = _with_doubt(joined, other, gained)
+    return joined
+
+
+def _needed_gain(part: tuple[int, ...], camera: Camera) -> float:
+    """The gain of log likelihood that estimating `part` must bring for an image of this size."""
+    shape = max(camera.width, camera.height) / min(camera.width, camera.height)
+    usual = any(abs(shape / other - 1) < _SAME_SHAPE for other in _USUAL_SHAPES)
+    return _PARTS[part] + (_RARELY_CROPPED if part == _CENTER and usual else 0.0)
+
+
+def _with_doubt(fit: CameraFit, other: CameraFit, gained: float) -> CameraFit:
+    """The fit with the error that it has if `other` is right, which lacked `-gained` to be chosen.
+
+    Of both, weighed by their likelihood, the second moment about the fit.
+    """
+    away = se3.se3_log(other.cam_from_world @ se3.inverse(fit.cam_from_world))
+    doubt = torch.outer(away, away) / (1 + math.exp(min(-gained, _FAR_LOG)))
+    if fit.covariance is None or fit.camera_covariance is None:
+        return fit
+    covariances = fit.covariance + doubt, fit.camera_covariance + doubt
+    return replace(fit, covariance=covariances[0], camera_covariance=covariances[1])
 
 
 def likeliest(fits: Sequence[CameraFit], observations: Observations) -> CameraFit | None:
@@ -94,7 +127,7 @@ def likeliest(fits: Sequence[CameraFit], observations: Observations) -> CameraFi
     def likelihood(fit: CameraFit) -> float:
         limit = inlier_threshold_px(fit.camera)
         errors = errors_px(fit, observations).clip(max=limit)
-        cost = sum(gain for part, gain in _PARTS.items() if part[0] in fit.free)
+        cost = sum(_needed_gain(part, fit.camera) for part in _PARTS if part[0] in fit.free)
         return log_likelihood(errors, limit / 4) / _MATCHES_PER_ERROR - cost
 
     return max((fit for fit in fits if _plausible(fit)), key=likelihood, default=None)

@@ -38,6 +38,7 @@ class Reader(Protocol):
 # If several readers match a folder, the one with the highest priority reads it. The built-in readers have
 # priorities 10 to 50, so that a plugin (0 by default) reads only what they do not match, unless it sets more.
 READERS = Registry[Reader]("scene reader", __name__, has_options=False)
+_MOST_NEAR = 100  # folders in which a scene is looked for where there is none in the one that was named
 
 
 def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
@@ -53,6 +54,10 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     if reader is not None:
         scene = reader.read(folder, options or SceneOptions())
         return scene if folder is path else replace(scene, name=path.stem)
+    if (near := _scene_near(folder)) is not None:
+        raise GSplatLocError(
+            f"expected a scene in {quoted(path)}, found one in {quoted(near)}: pass {shlex.quote(str(near))}"
+        )
     known = "; ".join(entry.help for entry in READERS.entries())
     raise GSplatLocError(
         f"expected a scene in {path}, found no known layout: make it one of: {known};"
@@ -79,6 +84,13 @@ def unpacked_scene(path: Path) -> Path:
     folder = unpacked(path)
     inner = [entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._"]
     return inner[0] if len(inner) == 1 and _reader_of(folder) is None else folder
+
+
+def _scene_near(path: Path) -> Path | None:
+    """A scene that `path` is a part of, or that is directly in it."""
+    path = path.absolute()
+    inside = sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    return next((folder for folder in (*path.parents[:2], *inside[:_MOST_NEAR]) if _reader_of(folder)), None)
 
 
 def _reader_of(path: Path) -> Reader | None:

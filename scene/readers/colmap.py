@@ -5,11 +5,13 @@ with the most images is read.
 """
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, View
 from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
-from gsplatloc.scene.images import image_files, unread_files
+from gsplatloc.scene.image_files import image_files, unread_files
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.image_finder import file_on_disk
 from gsplatloc.scene.readers.options import SceneOptions
@@ -45,10 +47,10 @@ class ColmapReader:
 
 
 def model_folders(path: Path) -> list[Path]:
-    """Folders with a model: `sparse/0` first, then the other places where COLMAP's tools write it."""
-    sparse = path / "sparse"
-    numbered = sorted(sparse.iterdir()) if sparse.is_dir() else []
-    folders = dict.fromkeys((sparse / "0", sparse, *numbered, path))
+    """Folders with a model: `sparse/0` first, then the other places where programs write it."""
+    sparse, of_nerfstudio = path / "sparse", path / "colmap" / "sparse"
+    numbered = [*sorted(sparse.glob("*")), *sorted(sparse.glob("*/*")), *sorted(of_nerfstudio.glob("*"))]
+    folders = dict.fromkeys((sparse / "0", sparse, *numbered, of_nerfstudio, path))
     return [folder for folder in folders if any((folder / name).is_file() for name in IMAGE_FILES)]
 
 
@@ -70,15 +72,19 @@ def _largest(path: Path, folders: list[Path], tally: Tally) -> Path:
 
 def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Tally) -> list[View]:
     folder = path / (options.images or "images")
+    if not os.path.isdir(folder) and (above := _scene_above(path, folder.name)):
+        raise GSplatLocError(f"expected the images in {folder}, found them in {above}: pass {above}")
     if not os.path.isdir(folder):
         raise GSplatLocError(f"expected the images in {folder}, found no such folder: name it with --images")
     tally.found += len(model.images)
-    listed = {folder / image.name.replace("\\", "/") for image in model.images}
+    names = [image.name.replace("\\", "/") for image in model.images]  # of COLMAP for Windows
+    listed, ends = {folder / name for name in names}, Counter(PurePosixPath(name).name for name in names)
     views: list[View] = []
     used: set[Path] = set()
-    for image in model.images:
-        name = image.name.replace("\\", "/")  # of COLMAP for Windows
+    for image, name in zip(model.images, names):
         image_path = file_on_disk(folder / name)
+        if image_path is None and (image_path := _moved(folder, name, ends)):
+            name = image_path.relative_to(folder).as_posix()
         cam_from_world = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name}")
         if cam_from_world is None:
             tally.leave_out("their poses are not finite")
@@ -98,6 +104,22 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
         first = model.images[0].name if model.images else "the images of the model"
         raise tally.nothing_left(f"images like {first} in {folder}", "name it with --images")
     return views
+
+
+def _moved(folder: Path, name: str, ends: Mapping[str, int]) -> Path | None:
+    """The image of a name with other folders than it has now, such as an absolute one of another machine."""
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
+    for start in range(len(parts)):
+        if len(parts) - start > 1 or ends[parts[-1]] == 1:
+            found = file_on_disk(folder.joinpath(*parts[start:]))
+            if found is not None:
+                return found
+    return None
+
+
+def _scene_above(path: Path, images: str) -> Path | None:
+    """The folder of the scene if `path` is that of its model."""
+    return next((folder for folder in path.absolute().parents[:3] if (folder / images).is_dir()), None)
 
 
 def _mask_of(folder: Path, name: str) -> Path | None:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, View
-from gsplatloc.scene.images import CameraModel, DepthDecoder, image_size, image_suffixes
+from gsplatloc.scene.image_files import image_suffixes
+from gsplatloc.scene.images import CameraModel, DepthDecoder, image_size
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally

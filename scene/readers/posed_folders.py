@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.images import CameraModel, image_size, image_suffixes, unread_files
+from gsplatloc.scene.image_files import image_suffixes, unread_files
+from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points

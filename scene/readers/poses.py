@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import read_text
+from gsplatloc.utils.io import number_words, read_text
 
 # Largest entry of |R^T R - I| of a stored pose. KinectFusion's poses and files with few decimals have up to
 # 1e-2; a scaled or sheared matrix has far more.
@@ -54,8 +54,8 @@ def read_numbers(path: Path) -> np.ndarray:
 
     Windows' old runtime wrote what is not finite as -1.#INF, 1.#QNAN and so on, as in 12-Scenes.
     """
-    lines = read_text(path).replace(",", " ").splitlines()
-    words = [word for line in lines if not line.lstrip().startswith("#") for word in line.split()]
+    lines = read_text(path).splitlines()
+    words = [word for line in lines if not line.lstrip().startswith("#") for word in number_words(line)]
     words = ["nan" if "#" in word and _WINDOWS_NOT_FINITE.fullmatch(word) else word for word in words]
     try:
         return np.array(words, dtype=np.float64)

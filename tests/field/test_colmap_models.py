@@ -177,3 +177,37 @@ def test_photos_without_a_pose_are_said(tmp_path: Path) -> None:
     report = read_scene(tmp_path).report
     assert "1 images in" in report and "not in the model, for example portrait.jpg" in report
     assert "left out 1 .dng files, for example IMG_1.DNG" in report
+
+
+@pytest.mark.parametrize("folder", ["colmap/sparse/0", "sparse/2", "sparse/0/1"])
+def test_models_are_found_where_programs_write_them(tmp_path: Path, folder: str) -> None:
+    write_model(tmp_path, folder=folder)
+    assert len(read_scene(tmp_path).train) == 4
+
+
+@pytest.mark.parametrize("prefix", ["/home/anna/project/images/", "images/", "C:\\project\\images\\", "../"])
+def test_images_are_found_wherever_the_model_was_made(tmp_path: Path, prefix: str) -> None:
+    folder = write_model(tmp_path, binary=False)
+    text = (folder / "images.txt").read_text()
+    for index in range(4):
+        text = text.replace(f" {index}.png", f" {prefix}{index}.png")
+    (folder / "images.txt").write_text(text)
+    views = read_scene(tmp_path).train
+    assert [view.image_path for view in views] == [tmp_path / "images" / f"{i}.png" for i in range(4)]
+    assert all(view.name[0] not in "/." for view in views)
+
+
+def test_images_of_one_name_in_other_folders_are_not_guessed(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, binary=False)
+    text = (folder / "images.txt").read_text()
+    text = text.replace(" 0.png", " /x/left/0.png").replace(" 1.png", " /x/right/0.png")
+    (folder / "images.txt").write_text(text)
+    assert [view.name for view in read_scene(tmp_path).train] == ["2.png", "3.png"]
+
+
+@pytest.mark.parametrize("part", ["sparse/0", "sparse", "images"])
+def test_a_part_of_a_scene_names_the_whole(tmp_path: Path, part: str) -> None:
+    write_model(tmp_path / "scene")
+    for path in (tmp_path / "scene" / part, tmp_path):
+        with pytest.raises(GSplatLocError, match=f"pass {tmp_path / 'scene'}$"):
+            read_scene(path)

@@ -1,6 +1,7 @@
 """JPEGs that were cut although they end in an end marker: none is read half grey."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,45 @@ def test_a_cut_jpeg_with_an_end_marker_is_refused(
     for read in (decode_rgb, check_complete):
         with pytest.raises(GSplatLocError, match=r"photo\.jpg.*cut short"):
             read(path)
+
+
+def replaced(data: bytearray, at: int) -> None:
+    data[at : at + 900] = np.random.default_rng(at).integers(0, 255, 900, dtype=np.uint8).tobytes()
+
+
+def removed(data: bytearray, at: int) -> None:
+    del data[at : at + 900]
+
+
+def repeated(data: bytearray, at: int) -> None:
+    data[at:at] = data[at : at + 900]
+
+
+@pytest.mark.parametrize("encoding", ["plain", "full colour"])
+@pytest.mark.parametrize("height", [226, 240])
+@pytest.mark.parametrize("damage", [replaced, removed, repeated])
+def test_a_jpeg_damaged_in_the_middle_is_refused(
+    tmp_path: Path, encoding: str, height: int, damage: Callable[[bytearray, int], None]
+) -> None:
+    data, path = encoded(photo()[:height], encoding), tmp_path / "photo.jpg"
+    for share in (0.3, 0.45, 0.6):
+        changed = bytearray(data)
+        damage(changed, int(share * len(data)))
+        path.write_bytes(changed)
+        for read in (decode_rgb, check_complete):
+            with pytest.raises(GSplatLocError, match=r"photo\.jpg.*cut short"):
+                read(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("padding", [b"", b"\xff" * 30, bytes(30)])
+def test_a_whole_jpeg_with_a_filled_sector_is_read(tmp_path: Path, mode: str, padding: bytes) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(photo()).convert(mode).save(buffer, "JPEG")
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(buffer.getvalue()[: -len(END)] + padding + END)
+    check_complete(path)
+    assert decode_rgb(path).shape == (240, 320, 3)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gsplatloc.datasets.photos import collect
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils.errors import GSplatLocError
@@ -56,3 +57,19 @@ def test_a_scene_of_damaged_photos_is_one_line(tmp_path: Path, damage: str) -> N
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.raises(GSplatLocError, match=r".\.color\.jpg"):
         without_damaged(read_scene(tmp_path))
+
+
+def test_photos_are_collected_without_the_damaged_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_scene(tmp_path / "scene") / "train" / "rgb"
+    path = photos / "b.color.jpg"
+    path.write_bytes(DAMAGES["cut"](path.read_bytes()))
+    assert collect(photos, tmp_path / "out", 10, 100, quiet=True) == 2
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.color.jpg", "c.color.jpg"]
+    collect(photos, tmp_path / "out", 10, 100)
+    assert "left out 1 photos that are damaged, as b.color.jpg" in capsys.readouterr().err
+    for path in photos.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(GSplatLocError, match=r"expected an image at .*\.color\.jpg"):
+        collect(photos, tmp_path / "out", 10, 100, quiet=True)

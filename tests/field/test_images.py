@@ -15,6 +15,7 @@ from gsplatloc.datasets.photos import collect
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.quarter_turns import turn_image
 from gsplatloc.localization.queries import as_rgb, exif_focal, queries_in_folder
+from gsplatloc.scene.image_files import unread_files
 from gsplatloc.scene.image_header import ORIENTATION, check_complete
 from gsplatloc.scene.images import (
     CameraModel,
@@ -23,7 +24,6 @@ from gsplatloc.scene.images import (
     decode_rgb,
     decode_upright,
     image_size,
-    unread_files,
     upright_size,
 )
 from gsplatloc.utils.errors import GSplatLocError

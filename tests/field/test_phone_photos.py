@@ -14,7 +14,8 @@ from gsplatloc.datasets.photos import collect
 from gsplatloc.datasets.structure_from_motion import extract_features
 from gsplatloc.localization.queries import CameraPrior, queries_in_folder
 from gsplatloc.scene import image_header
-from gsplatloc.scene.images import decode_rgb, image_size, unread_files
+from gsplatloc.scene.image_files import unread_files
+from gsplatloc.scene.images import decode_rgb, image_size
 from gsplatloc.utils.errors import GSplatLocError
 
 
@@ -78,7 +79,7 @@ def test_heic_photos_that_are_not_read_are_counted_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(image_header, "reads_heif", lambda: False)
-    monkeypatch.setattr("gsplatloc.scene.images.reads_heif", lambda: False)
+    monkeypatch.setattr("gsplatloc.scene.image_files.reads_heif", lambda: False)
     (tmp_path / "in").mkdir()
     for name in ("IMG_1.HEIC", "IMG_2.heic", ".IMG_2.heic"):
         (tmp_path / "in" / name).write_bytes(b"ftypheic")

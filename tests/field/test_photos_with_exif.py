@@ -86,6 +86,25 @@ def test_crops_have_another_principal_point(seed: int, crop: str, sigma: float) 
     assert estimate.camera.cy == pytest.approx(camera.cy, abs=15)
 
 
+ODD = {
+    "strip": (Camera(556, 239, 525.0, 525.0, 282.0, 50.0), 60),
+    "upper half": (replace(FULL, height=240), 40),
+    "small": (Camera(300, 170, 525.0, 525.0, 230.0, 60.0), 100),
+}
+
+
+@pytest.mark.parametrize("crop", ODD)
+def test_few_matches_in_an_image_of_an_odd_shape_state_that_it_may_be_cropped(crop: str) -> None:
+    """They do not show where the principal point is; no camera makes images of this shape."""
+    camera, count = ODD[crop]
+    known = centered_camera(camera.width, camera.height, 525.0)
+    for seed in (0, 1, 4):
+        pixels, points = seen(camera, seed, count)
+        estimate = estimate_pose(pixels, points, known, focal_known=False, focal_sigma=EXIF_FOCAL_SIGMA)
+        assert estimate.ok and estimate.expected_translation_m is not None
+        assert pose_errors(estimate.pose(), TRUTH)[0] < 2.2 * estimate.expected_translation_m
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_maps_own_camera_is_taken_as_it_is_only_where_it_is_right(seed: int) -> None:
     for camera in (FULL, zoomed(1.05), replace(FULL, cx=260.0)):

@@ -5,10 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from gsplatloc.localization.io.pose_files import read_pose_file
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene import read_scene
+from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.scene.trajectory import read_tum_trajectory
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -40,6 +42,28 @@ def test_a_byte_order_mark_does_not_change_the_first_name(tmp_path: Path, encodi
     path.write_text(f"a.png {IDENTITY}\r\nb.png {IDENTITY}\r\n", encoding=encoding)
     assert list(read_poses(path)) == ["a.png", "b.png"]
     assert list(read_pose_file(path, ["a.png"])) == ["a.png"]
+
+
+def test_a_comma_may_be_a_decimal_point_or_in_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "poses.txt"
+    path.write_text("1,5 0,25 -1,5e0 2 0 0 0,6 0,8\n2,5 0,25 -1,5e0 2 0 0 0,6 0,8\n")
+    centers = [-pose.cam_from_world[:3, :3].T @ pose.cam_from_world[:3, 3]
+               for pose in read_pose_file(path, ["1.5.png", "2.5.png"]).values()]  # fmt: skip
+    assert torch.allclose(torch.stack(centers), torch.tensor([[0.25, -1.5, 2.0]] * 2, dtype=torch.float64))
+    path.write_text("1.5,0.25,-1.5,2,0,0,0.6,0.8\n2.5, 0.25, -1.5, 2, 0, 0, 0.6, 0.8\n")
+    assert len(read_pose_file(path, ["1.5.png", "2.5.png"])) == 2
+    path.write_text("Rome, Italy.png 1 0 0 0 1 2 3\n".replace(", ", ",_"))
+    assert list(read_pose_file(path, ["Rome,_Italy.png"])) == ["Rome,_Italy.png"]
+    path.write_text("525,5 525,5\n319,5 239,5\n")
+    assert read_numbers(path).tolist() == [525.5, 525.5, 319.5, 239.5]
+
+
+@pytest.mark.parametrize("row", ["1 2 3 4 5 6 7 8", "1 0 0 0 0 0 0 0.5", "1 0 0 0 0 1 0 2"])
+def test_columns_of_something_else_are_no_trajectory(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "poses.txt"
+    path.write_text(f"{row}\n")
+    with pytest.raises(GSplatLocError, match=r"unit quaternion in .*poses\.txt, line 1"):
+        read_tum_trajectory(path)
 
 
 def test_two_different_poses_of_a_name_are_an_error_and_a_repeated_one_is_not(tmp_path: Path) -> None:

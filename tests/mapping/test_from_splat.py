@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gsplatloc.cli import export
-from gsplatloc.cli.from_splat import frame_of_splat, posed_in, scaled
+from gsplatloc.cli.from_splat import posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
 from gsplatloc.localization.initial.view_index import ViewIndexOptions, index_key, load_index
@@ -22,7 +22,14 @@ from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config, write_cameras, write_config
+from gsplatloc.scene.map_config import (
+    MapConfig,
+    frame_of_splat,
+    read_cameras,
+    read_config,
+    write_cameras,
+    write_config,
+)
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.poses_without_images import read_posed_cameras
 from gsplatloc.utils import se3

@@ -180,3 +180,11 @@ def test_an_impossible_noise_is_refused(sigma: float) -> None:
     fields = (block.kind, block.points, block.reference, block.image, block.intrinsics)
     with pytest.raises(ValueError, match="sigma"):
         normal_equations(AlignmentBlock(*fields), POSE, sigma)
+
+
+@pytest.mark.parametrize("pose", [None, 1.0, torch.eye(3, dtype=torch.float64)])
+def test_what_is_no_pose_is_refused(pose: Any) -> None:
+    block = make_block("photometric")
+    fields = (block.kind, block.points, block.reference, block.image, block.intrinsics)
+    with pytest.raises((TypeError, ValueError), match="expected a pose"):
+        normal_equations(AlignmentBlock(*fields), pose, 1.0)

@@ -69,6 +69,9 @@ def normal_equations(
     does not depend on `threads` (None = torch's). Raises TypeError and ValueError for what does not fit.
     """
     _check(block)  # again: its tensors may have been resized since
+    if not isinstance(query_from_reference, Tensor):
+        found = type(query_from_reference).__name__
+        raise TypeError(f"expected a pose to be a torch.Tensor, found {found}")
     if query_from_reference.shape != (4, 4):
         raise ValueError(f"expected a pose of shape [4, 4], found {list(query_from_reference.shape)}")
     pose = query_from_reference.double().cpu()[:3].flatten().tolist()
