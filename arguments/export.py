@@ -24,7 +24,8 @@ class ExportArguments:
     output: Path | None = None
     """file to write; unset = MODEL_PATH/export/splat.SUFFIX"""
     map: Path | None = None
-    """folder to write a small map to, for the stages landmarks and lm, in place of a splat"""
+    """folder to write a small map to, for the stages landmarks and lm, in place of a splat; of a map
+    in tiles too"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     filter: tyro.conf.OmitArgPrefixes[SplatFilter] = field(default_factory=SplatFilter)

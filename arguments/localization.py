@@ -21,6 +21,7 @@ from gsplatloc.localization.initial.members import GIVEN
 from gsplatloc.localization.io import FOLDER_NAME, QUERIES_FOLDER_NAME
 from gsplatloc.localization.options import DEFAULT_STAGES, LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
+from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.scene.map_folder import require_map
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -71,6 +72,8 @@ class LocalizeArguments:
     """the one refinement to run, short for --stages NAME"""
     fallback: bool = LocalizerOptions.fallback
     """search further hypotheses for queries whose pose was not verified"""
+    tile_memory_mb: float = TileOptions.memory_mb
+    """memory for the Gaussians and landmarks of loaded tiles of a map in tiles, MB"""
     pictures: bool = True
     """write report.html, with pictures of the worst queries and of typical ones"""
     json: bool = False

@@ -91,6 +91,9 @@ class TrainArguments:
     preset: Preset = "paper"
     """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU. Flags override
     it"""
+    tile_views: int | None = None
+    """map in overlapping tiles of about this many views each, one after the other in the memory of one; for
+    places of more than about 500 images; unset = one map"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)
     stopping: OmitArgPrefixes[StoppingOptions] = field(default_factory=StoppingOptions)
     initialization: OmitArgPrefixes[InitializationOptions] = field(default_factory=InitializationOptions)

@@ -14,6 +14,7 @@ COMMANDS = {
         "benchmarks.systems.command",
         "published systems: convergence, refinement, rgbd, splats, all",
     ),
+    "building": ("benchmarks.building", "large places: buildings mapped in tiles, beside a room alone"),
     "gpu": ("benchmarks.gpu.command", "the steps of benchmarks/gpu.sh"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),
     "picture": ("benchmarks.picture", "the README's picture, from the demo's map"),

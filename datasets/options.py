@@ -34,3 +34,20 @@ class RoomOptions:
     seed: int = 0  # seed of the textures, the test poses and the noise
     supersampling: int = 2  # rays per pixel along each axis
     noise: float = 1.0  # grey levels, standard deviation of the sensor noise
+
+
+@dataclass(frozen=True)
+class BuildingOptions:
+    """Rooms, and the number and quality of the images."""
+
+    rooms: int = 4  # on both sides of a corridor, two for each 4.7 m of it
+    room_views: int = 60  # mapping images of each room
+    corridor_views: int = 30  # mapping images of each 4.7 m of the corridor
+    room_tests: int = 8  # test images of each room, 5 to 12 cm off the walk and up to 8 degrees turned
+    corridor_tests: int = 4  # test images of each 4.7 m of the corridor, likewise
+    furnishings: int = 4  # rooms of one furnishing differ in every second poster only
+    width: int = 160  # pixels
+    height: int = 128  # pixels; like the width a multiple of 32, XFeat's stride
+    seed: int = 0  # seed of textures, test poses and noise
+    supersampling: int = 2  # rays per pixel along each axis
+    noise: float = 1.0  # grey levels, standard deviation of the sensor noise

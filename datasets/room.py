@@ -50,18 +50,18 @@ def _write_split(folder: Path, room: Room, poses: Sequence[Array], options: Room
     def write(index: int) -> None:
         view = room.render(camera, poses[index], options.supersampling)
         rng = np.random.default_rng([options.seed, index, len(folder.name)])
-        _write_view(folder, f"frame-{index:06d}", _noisy(view, options.noise, rng), camera, poses[index])
+        write_view(folder, f"frame-{index:06d}", noisy(view, options.noise, rng), camera, poses[index])
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         list(pool.map(write, range(len(poses))))
 
 
-def _noisy(view: RoomView, sigma: float, rng: np.random.Generator) -> RoomView:
+def noisy(view: RoomView, sigma: float, rng: np.random.Generator) -> RoomView:
     rgb = view.rgb + rng.normal(0, sigma, view.rgb.shape) if sigma else view.rgb
     return RoomView(np.clip(np.round(rgb), 0, 255).astype(np.uint8), view.depth)
 
 
-def _write_view(folder: Path, name: str, view: RoomView, camera: Camera, cam_from_world: Array) -> None:
+def write_view(folder: Path, name: str, view: RoomView, camera: Camera, cam_from_world: Array) -> None:
     write_png(folder / "rgb" / f"{name}.color.png", np.ascontiguousarray(view.rgb[..., ::-1]))
     write_png(folder / "depth" / f"{name}.depth.png", np.round(view.depth * 1000).astype(np.uint16))
     _write_matrix(folder / "poses" / f"{name}.pose.txt", np.linalg.inv(cam_from_world))

@@ -35,6 +35,7 @@ from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor, typical_focal
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.splat_map import SplatMap
+from gsplatloc.scene.tiled_map import is_tiled
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import expanded
 from gsplatloc.utils.process import after_fork
@@ -89,20 +90,28 @@ class Localizer:
 
     @classmethod
     def load(
-        cls, map_dir: Path | str, options: LocalizerOptions | None = None, iteration: int | None = None
+        cls,
+        map_dir: Path | str,
+        options: LocalizerOptions | None = None,
+        iteration: int | None = None,
+        extractor: Extractor | None = None,
     ) -> "Localizer":
         """The localizer of a map that `gsplatloc train` wrote, by default in its latest `iteration`.
 
-        Only those parts of the map are read that the chosen stages need. Raises `GSplatLocError` for unknown
-        stages, settings of no method, and where the map lacks what the stages need.
+        Only those parts of the map are read that the chosen stages need. Localizers may share the `extractor`
+        of their maps. Raises `GSplatLocError` for unknown stages, settings of no method, and where the map
+        lacks what the stages need.
         """
         options, map_dir = options or LocalizerOptions(), expanded(map_dir)
+        if is_tiled(map_dir):
+            raise GSplatLocError(f"expected one map in {map_dir}, found one in tiles: take one of its tiles")
         names = options.refinements()
         check_settings(options.settings, INITIAL_POSES, REFINERS)
         device = rendering_device(options.device, quiet=options.quiet)
         after_fork(device)
         splat_map = SplatMap(map_dir, iteration, device)
-        extractor = make_extractor(map_extractor(map_dir) or DEFAULT_EXTRACTOR, device, options.top_k)
+        name = map_extractor(map_dir) or DEFAULT_EXTRACTOR
+        extractor = extractor or make_extractor(name, device, options.top_k)
         context = StageContext(splat_map, extractor)
         settings = options.settings
         initial = INITIAL_POSES.make(options.initial, settings, context)
@@ -149,7 +158,7 @@ class Localizer:
         after_fork(self.splat_map.device)
         if cam_from_world is not None:
             cam_from_world = self.splat_map.frame.pose_in_map(cam_from_world)
-        query, features_ms = self._query(image, camera, cam_from_world)
+        query, features_ms = self.query(image, camera, cam_from_world)
         (result, prepared), quarters = self._attempt(query, features_ms), 0
         if self.fallback is not None and self.verify and not result.verified:
             result, query, prepared, quarters = self._turned(image, camera, query, result, prepared)
@@ -192,7 +201,7 @@ class Localizer:
         most = _CLEARLY * support(query.keypoints)
         for quarters in _QUARTERS:
             turned_camera = None if camera is None else turn_known(camera, quarters)
-            candidate, _ = self._query(turn_image(image, quarters), turned_camera)
+            candidate, _ = self.query(turn_image(image, quarters), turned_camera)
             if (found := support(candidate.keypoints)) > most:
                 best, most, turned = quarters, found, candidate
         features_ms = 1000 * (time.perf_counter() - start)
@@ -251,7 +260,7 @@ class Localizer:
         verified = score >= MIN_SCORE and (final.accepted or self.fallback is None)
         return replace(found, verified=verified, score=score, search_ms=1000 * (time.perf_counter() - start))
 
-    def _query(
+    def query(
         self, image: np.ndarray, known: Camera | CameraPrior | None, cam_from_world: Tensor | None = None
     ) -> tuple[Query, float]:
         """The query with its features, and the milliseconds of their extraction."""

@@ -33,17 +33,29 @@ def verification_score(query: Query, splat_map: SplatMap, cam_from_world: Tensor
     return image_score(query.image, query.camera, splat_map, cam_from_world)
 
 
-@torch.no_grad()
 def image_score(image: np.ndarray, camera: Camera, splat_map: SplatMap, cam_from_world: Tensor) -> float:
     """`verification_score` of an undistorted image [H, W, 3] of a camera."""
+    return _score(image_correlations(image, camera, splat_map, cam_from_world))
+
+
+@torch.no_grad()
+def image_correlations(
+    image: np.ndarray, camera: Camera, splat_map: SplatMap, cam_from_world: Tensor
+) -> np.ndarray:
+    """The correlations of the blocks [48], whose median is the score; NaN where the map does not cover."""
     view = render_map(splat_map.gaussians, camera, cam_from_world, RenderOptions(), _MAX_SIDE).to("cpu")
     image = normalised_contrast(photo_grey(image, view.camera), _CONTRAST_SIGMA)
     rendering = normalised_contrast(view.grey.numpy(), _CONTRAST_SIGMA)
-    return block_correlation(image, rendering, (view.alpha > _MIN_ALPHA).numpy())
+    return block_correlations(image, rendering, (view.alpha > _MIN_ALPHA).numpy())
 
 
 def block_correlation(a: np.ndarray, b: np.ndarray, covered: np.ndarray) -> float:
     """Median over blocks of the correlation of two images [H, W] where `covered` [H, W] is set."""
+    return _score(block_correlations(a, b, covered))
+
+
+def block_correlations(a: np.ndarray, b: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """The correlation of two images [H, W] in each block where `covered` [H, W] is set; else NaN."""
     rows = np.arange(a.shape[0]) * _ROWS // a.shape[0]
     columns = np.arange(a.shape[1]) * _COLUMNS // a.shape[1]
     block = (rows[:, None] * _COLUMNS + columns).ravel()
@@ -59,4 +71,9 @@ def block_correlation(a: np.ndarray, b: np.ndarray, covered: np.ndarray) -> floa
     variance_a = np.maximum(sums(a * a) / known - mean_a**2, _MIN_VARIANCE)
     variance_b = np.maximum(sums(b * b) / known - mean_b**2, _MIN_VARIANCE)
     correlation = (sums(a * b) / known - mean_a * mean_b) / np.sqrt(variance_a * variance_b)
-    return float(np.median(np.where(count >= _MIN_COVERED * size, correlation, 0.0)))
+    correlations: np.ndarray = np.where(count >= _MIN_COVERED * size, correlation, np.nan)
+    return correlations
+
+
+def _score(correlations: np.ndarray) -> float:
+    return float(np.median(np.nan_to_num(correlations)))

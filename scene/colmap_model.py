@@ -4,9 +4,12 @@ Files are read here and not by pycolmap, which believes every count in them: a c
 without limit, or return other intrinsics. rigs and frames are not needed, because images hold their poses.
 """
 
+import mmap
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +25,7 @@ IMAGE_FILES = ("images.bin", "images.txt")
 Number = TypeVar("Number", int, float)
 _MAX_SIDE = 1_000_000  # pixels of an image; more is a damaged file
 _POINT2D_BYTES, _TRACK_BYTES, _POINT_BYTES = 24, 8, 51  # an observation; an element of a track; a point
+_POINTS_AT_ONCE = 65_536  # which bounds the memory
 _IMAGE_WORDS = 10  # of an image's line in images.txt
 _POINT_WORDS = 7  # at least, of a line in points3D.txt
 
@@ -93,7 +97,9 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path, self.at = path, 0
         try:
-            self.data = path.read_bytes()
+            with path.open("rb") as file:  # mapped: most of a large model are keypoints and tracks, not read
+                empty = not path.stat().st_size
+                self.data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise _broken(path, str(error)) from None
 
@@ -155,12 +161,30 @@ def _binary_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
     reader = _Reader(path)
     count = reader.count(_POINT_BYTES)
     positions, colors = np.empty((count, 3)), np.empty((count, 3), np.uint8)
-    for index in range(count):
-        _, x, y, z, red, green, blue, _ = reader.take("<Q3d3Bd")
-        positions[index], colors[index] = (x, y, z), (red, green, blue)
-        reader.skip(reader.count(_TRACK_BYTES) * _TRACK_BYTES)
+    data = np.frombuffer(reader.data, np.uint8)
+    for begin in range(0, count, _POINTS_AT_ONCE):
+        end = min(begin + _POINTS_AT_ONCE, count)
+        starts = _point_starts(reader, end - begin)
+        fields = data[starts[:, None] + np.arange(8, 35)]  # x, y, z, and red, green, blue after the id
+        positions[begin:end] = np.ascontiguousarray(fields[:, :24]).view("<f8")
+        colors[begin:end] = fields[:, 24:]
     reader.finish()
     return positions, colors
+
+
+def _point_starts(reader: _Reader, count: int) -> np.ndarray:
+    """Where the next points begin [count]; found in turn, because each has a track of its own length."""
+    starts, at, data, last = array("q"), reader.at, reader.data, len(reader.data) - _POINT_BYTES
+    length = struct.Struct("<Q").unpack_from
+    for _ in range(count):
+        if at > last:
+            raise _broken(reader.path, f"the end of the file after {len(data)} bytes")
+        starts.append(at)
+        at += _POINT_BYTES + _TRACK_BYTES * length(data, at + _POINT_BYTES - 8)[0]
+    if at > len(data):
+        raise _broken(reader.path, f"the end of the file after {len(data)} bytes")
+    reader.at = at
+    return np.frombuffer(starts, np.int64)
 
 
 def _text_cameras(path: Path) -> dict[int, CameraModel]:
@@ -200,16 +224,23 @@ def _is_image(words: Sequence[str]) -> bool:
 
 
 def _text_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    positions, colors = [], []
-    for words, where in _lines(path):
-        if not words:
-            continue
+    lines = ((words, where) for words, where in _lines(path) if words)
+    parts = [np.zeros((0, 6))]
+    while batch := list(islice(lines, _POINTS_AT_ONCE)):
+        parts.append(_point_numbers(batch, path))
+    numbers = np.concatenate(parts)
+    return numbers[:, :3].copy(), np.nan_to_num(numbers[:, 3:]).clip(0, 255).astype(np.uint8)
+
+
+def _point_numbers(lines: Sequence[tuple[list[str], str]], path: Path) -> np.ndarray:
+    """Position and colour [n, 6] of the lines of points."""
+    for words, where in lines:
         if len(words) < _POINT_WORDS:
             raise _broken(path, f"{' '.join(words)} in {where}")
-        positions.append([_parsed(float, word, where) for word in words[1:4]])
-        colors.append([_parsed(float, word, where) for word in words[4:7]])
-    rounded = np.nan_to_num(np.array(colors)).clip(0, 255).astype(np.uint8)
-    return np.array(positions).reshape(-1, 3), rounded.reshape(-1, 3)
+    try:
+        return np.array([words[1:_POINT_WORDS] for words, _ in lines], np.float64)
+    except ValueError:
+        return np.array([[_parsed(float, word, where) for word in words[1:7]] for words, where in lines])
 
 
 def _lines(path: Path) -> Iterator[tuple[list[str], str]]:

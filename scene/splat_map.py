@@ -75,6 +75,12 @@ class SplatMap:
             files |= set(map_files(self._ply, descriptors="described" in self.__dict__))
         return sum(path.stat().st_size for path in files if path.is_file())
 
+    def bytes_in_memory(self) -> int:
+        """Size of the Gaussians, if they were read."""
+        loaded = [self.__dict__[name] for name in ("gaussians", "described") if name in self.__dict__]
+        tensors = {id(t): t for gaussians in loaded for t in gaussians.per_gaussian().values()}
+        return sum(tensor.nbytes for tensor in tensors.values())
+
     def has_descriptors(self) -> bool:
         """Whether the map's folder holds descriptors of its Gaussians."""
         return len(map_files(self._ply, descriptors=True)) > 1

@@ -22,7 +22,8 @@ from benchmarks.harness.child import run
 from benchmarks.harness.pages import NONE, number, percent, pose_error, publish, table
 from benchmarks.harness.record import Keep, Record, Row, origin_line
 from gsplatloc.localization.evaluation import accuracy, stage_error
-from gsplatloc.localization.localizer import INITIAL, Localizer, map_bytes
+from gsplatloc.localization.localizer import Localizer, map_bytes
+from gsplatloc.localization.options import INITIAL
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.localization.result import Status
 from gsplatloc.scene import read_scene

@@ -1,6 +1,7 @@
 """Write a map's Gaussians for other programs, or a small map: `gsplatloc export -m OUT --format spz`."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from gsplatloc.arguments.export import ExportArguments, parse_export_arguments
@@ -8,10 +9,12 @@ from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import load_landmarks
+from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
 from gsplatloc.scene.export import find_ply, save_small, saved_iterations
 from gsplatloc.scene.formats import SPLAT_FORMATS, read_splat, write_splat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import CAMERAS_NAME, config_path, frame_of_splat, read_config
+from gsplatloc.scene.tiled_map import TILES_NAME, is_tiled, read_tiles
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
@@ -21,6 +24,10 @@ from gsplatloc.utils.locks import output_folder
 def main(arguments: ExportArguments | None = None) -> None:
     """Run the command; without `arguments` they are those of `sys.argv`."""
     arguments = arguments or parse_export_arguments()
+    if is_tiled(arguments.model_path):
+        size = _write_small_tiles(arguments)
+        log(f"{arguments.map}: {size / 1e6:.1f} MB")
+        return
     source = find_ply(arguments.model_path, arguments.iteration)
     frame = frame_of_splat(source.resolve())
     gaussians = read_splat(source)
@@ -37,6 +44,35 @@ def main(arguments: ExportArguments | None = None) -> None:
     log(f"{name}: {changes}" if changes else "")
     if arguments.map is None and frame is not None and not frame.is_world:
         log(f"coordinates: those of the map, with its {frame}: x_scene = origin + unit * x")
+
+
+def _write_small_tiles(arguments: ExportArguments) -> int:
+    """Write a map in tiles as one of small maps; returns the bytes."""
+    source, target = arguments.model_path, arguments.map
+    if target is None:
+        raise GSplatLocError(
+            f"expected --map FOLDER for the map in tiles {source}, found none: a splat is one of its tiles'"
+        )
+    if is_tiled(target):
+        raise GSplatLocError(
+            f"expected a folder without a map, found one in {target}: remove it, or pass another"
+        )
+    size = 0
+    for tile in read_tiles(source):
+        part = replace(arguments, model_path=source / tile.folder, map=target / tile.folder)
+        gaussians = read_splat(find_ply(part.model_path, part.iteration))
+        size += _write_small_map(part, target / tile.folder, part.filter.apply(gaussians))
+    with output_folder(target) as output:
+        names = (
+            config_path(source).name,
+            CAMERAS_NAME,
+            PLACES_NAME,
+            TILES_NAME,
+        )  # the list of tiles is the last
+        for name in names:
+            with atomic_path(output / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+    return size + sum((target / name).stat().st_size for name in names)
 
 
 def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussians) -> int:

@@ -1,4 +1,4 @@
-"""Prepare a data set: `gsplatloc setup 7scenes | 12scenes | cambridge | images | room`."""
+"""Prepare a data set: `gsplatloc setup 7scenes | 12scenes | cambridge | images | room | building`."""
 
 import sys
 
@@ -13,6 +13,7 @@ COMMANDS = {
     ),
     "images": ("gsplatloc.datasets.setup_images", "compute the poses of photos or of a video with COLMAP"),
     "room": ("gsplatloc.datasets.make_room", "make a synthetic room with known poses"),
+    "building": ("gsplatloc.datasets.make_building", "make a synthetic building of look-alike rooms"),
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from shlex import quote
 
 from gsplatloc.arguments.training import TrainArguments, ViewerArguments, parse_train_arguments
+from gsplatloc.mapping.tiles.train import train_tiles
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene import read_scene
@@ -13,8 +14,10 @@ from gsplatloc.scene.checkpoint import checkpoint_path
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.scene.readers.views import without_damaged
+from gsplatloc.scene.tiled_map import is_tiled
 from gsplatloc.utils import signals
 from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
 
 
@@ -32,6 +35,14 @@ def make_map(arguments: TrainArguments) -> None:
     log(scene.report, arguments.output.quiet, sys.stderr)
     quiet = arguments.output.quiet
     log(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views (not used)", quiet)
+    if arguments.tile_views is not None:
+        make_tiles(arguments, scene, arguments.tile_views)
+        return
+    if is_tiled(arguments.scene.model_path):
+        raise GSplatLocError(
+            f"expected a folder without a map in tiles, found one in {arguments.scene.model_path}:"
+            " pass --tile_views, or another folder"
+        )
     report = train(
         scene,
         arguments.scene.model_path,
@@ -45,6 +56,15 @@ def make_map(arguments: TrainArguments) -> None:
         sys.exit(signals.exit_code())
     log("\n".join(report.lines()), quiet)
     log(next_line(scene, arguments.scene.model_path), quiet)
+
+
+def make_tiles(arguments: TrainArguments, scene: Scene, views: int) -> None:
+    """Make a map in tiles of about so many views."""
+    if arguments.viewer.port is not None:
+        raise GSplatLocError("expected no --port with --tile_views: tiles have no live view, found both")
+    output = arguments.scene.model_path
+    report = train_tiles(scene, output, arguments.mapping(), arguments.config(), views)
+    log("\n".join([*report.lines(), next_line(scene, output)]), arguments.output.quiet)
 
 
 def next_line(scene: Scene, output: Path) -> str:

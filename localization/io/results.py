@@ -17,6 +17,7 @@ from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import INITIAL
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
+from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
@@ -32,7 +33,7 @@ Tell = Callable[[QueryResult], None]
 
 
 def localize_queries(
-    localizer: Localizer,
+    localizer: Localizer | TiledLocalizer,
     queries: Sequence[QueryImage],
     quiet: bool = False,
     save: Save | None = None,
@@ -62,7 +63,7 @@ def localize_queries(
     return results
 
 
-def localize_query(localizer: Localizer, query: QueryImage) -> QueryResult:
+def localize_query(localizer: Localizer | TiledLocalizer, query: QueryImage) -> QueryResult:
     """Localize one image; an unreadable one is a failed query, and said to be."""
     try:
         image, camera = query.load_image(), query.load_camera()

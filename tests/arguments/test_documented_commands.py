@@ -12,6 +12,7 @@ import tyro
 from benchmarks.accuracy.command import AccuracyArguments
 from benchmarks.accuracy.hard import HardArguments
 from benchmarks.accuracy.quality import QualityArguments
+from benchmarks.building import BuildingArguments
 from benchmarks.demo import DemoArguments
 from benchmarks.figures import FiguresArguments
 from benchmarks.performance.command import PerformanceArguments
@@ -31,7 +32,7 @@ from gsplatloc.arguments.render import parse_render_arguments, parse_view_argume
 from gsplatloc.arguments.reproduce import parse_reproduce_arguments
 from gsplatloc.arguments.tracking import parse_tracking_arguments
 from gsplatloc.arguments.training import parse_train_arguments
-from gsplatloc.datasets import make_room, setup_7scenes, setup_images
+from gsplatloc.datasets import make_building, make_room, setup_7scenes, setup_images
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "systems rgbd": RgbdArguments,
     "systems splats": SplatsArguments,
     "systems all": None,
+    "building": BuildingArguments,
     "demo": DemoArguments,
     "figures": FiguresArguments,
 }
@@ -65,6 +67,7 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "setup 7scenes": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
     "setup images": lambda words: tyro.cli(setup_images.Arguments, args=words),
     "setup room": lambda words: tyro.cli(make_room.Arguments, args=words),
+    "setup building": lambda words: tyro.cli(make_building.Arguments, args=words),
 }
 SCRIPTS = {
     "train.py": "train",

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.verification import MIN_SCORE, block_correlation, verification_score
+from gsplatloc.localization.verification import (
+    MIN_SCORE,
+    block_correlation,
+    block_correlations,
+    verification_score,
+)
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from tests.localization.rendered_room import Room, make_query
@@ -50,3 +55,15 @@ def test_block_correlation_is_the_median_over_blocks() -> None:
     half[:, :30] = 0.0  # three of eight columns of blocks
     assert block_correlation(a, half, np.ones_like(a, bool)) == pytest.approx(1.0)
     assert block_correlation(a, a, np.zeros_like(a, bool)) == 0.0
+
+
+def test_blocks_show_a_difference_that_the_score_does_not() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(60, 80))
+    other, covered = a.copy(), np.ones_like(a, bool)
+    other[:, :20] = rng.normal(size=(60, 20))  # a quarter of the image is of another place
+    covered[:, 70:] = False
+    correlations = block_correlations(a, other, covered).reshape(6, 8)
+    assert np.median(correlations[:, :7]) == pytest.approx(1.0)
+    assert (np.abs(correlations[:, :2]) < 0.5).all() and (correlations[:, 2:7] > 0.99).all()
+    assert np.isnan(correlations[:, 7]).all()

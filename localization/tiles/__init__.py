@@ -1,0 +1,1 @@
+"""Localization in maps of many tiles: retrieval finds the tiles, and a tile's localizer the pose."""

@@ -1,0 +1,155 @@
+"""Localization in tiles: which are loaded, and which of two places that look alike is believed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.localization.features import Extractor, Features
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
+from gsplatloc.localization.tiles.localizer import (
+    LoadedTiles,
+    SharedExtractor,
+    TiledLocalizer,
+    _votes,
+    tile_memory,
+)
+from gsplatloc.localization.tiles.options import TileOptions
+from gsplatloc.localization.tiles.place_index import PlaceIndex, PlaceWords, load_places, save_places
+from gsplatloc.scene.tiled_map import Tile, write_tiles
+from gsplatloc.utils import se3
+from gsplatloc.utils.errors import GSplatLocError
+from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World, pose_errors
+
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+AWAY = torch.tensor([50.0, 0.0, 0.0])  # metres from the place to the one that looks like it
+
+
+class CountingExtractor(FakeExtractor):
+    """Counts the images."""
+
+    count = 0
+
+    def extract(self, image: np.ndarray) -> Features:
+        self.count += 1
+        return super().extract(image)
+
+
+class RetrievedViews(PlaceIndex):
+    """An index in which the same views are the most similar to every query."""
+
+    found: list[int]
+
+    def nearest(self, dense: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.tensor(self.found)
+
+
+def place_index(found: list[int]) -> RetrievedViews:
+    """Views 0 to 29 at the true place (tile 0) and 30 to 59 at the other one (tile 1)."""
+    generator = torch.Generator().manual_seed(0)
+    words = torch.nn.functional.normalize(torch.randn(4, 64, generator=generator), dim=1)
+    place = PlaceWords(words, torch.zeros(256), torch.eye(256)[:, :8].contiguous())
+    poses = TRUTH.repeat(60, 1, 1)
+    poses[30:, :3, 3] -= poses[30:, :3, :3] @ AWAY.double()
+    descriptors = torch.nn.functional.normalize(torch.randn(60, 8, generator=generator), dim=1)
+    index = RetrievedViews(place, descriptors, poses, torch.arange(60) // 30)
+    object.__setattr__(index, "found", found)
+    return index
+
+
+def localizer_of(world: World, alike: float, extractor: Extractor) -> list[Localizer]:
+    """The true place, and another with `alike` of its landmarks, the others being different."""
+    landmarks = world.landmarks
+    different = torch.rand(len(landmarks), generator=torch.Generator().manual_seed(1)) > alike
+    descriptors = landmarks.descriptors.clone()
+    descriptors[different] = descriptors[different].flip(1)
+    other = replace(landmarks, positions=landmarks.positions + AWAY, descriptors=descriptors)
+    return [Localizer(LandmarkPose(place), extractor) for place in (landmarks, other)]
+
+
+@pytest.fixture
+def extractor(world: World) -> CountingExtractor:
+    dense = torch.randn(64, 60, 80, generator=torch.Generator().manual_seed(3))
+    return CountingExtractor(Features(world.features.keypoints, dense))
+
+
+@pytest.mark.parametrize("alike", [0.55, 0.9])
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_places_that_look_alike_the_one_with_more_support_is_found(
+    world: World, extractor: CountingExtractor, tmp_path: Path, alike: float, first: int
+) -> None:
+    shared = SharedExtractor(extractor)
+    places = localizer_of(world, alike, shared)
+    index = place_index([0, 30] if first == 0 else [30, 0])
+    tiled = TiledLocalizer(tmp_path, index, places.__getitem__, shared)
+    found = tiled.localize(IMAGE, CAMERA)
+    assert found.verified
+    assert pose_errors(found.final.pose(), TRUTH)[0] < 0.02
+    assert extractor.count == 1  # the tiles share the features
+
+
+def test_a_tile_that_shows_the_same_place_is_not_tried(
+    world: World, extractor: CountingExtractor, tmp_path: Path
+) -> None:
+    loaded = []
+
+    def load(number: int) -> Localizer:
+        loaded.append(number)
+        return localizer_of(world, 0.9, extractor)[0]
+
+    index = place_index([3, 5])
+    index.tiles[5] = 1  # a view beside the pose, in the core of the other tile
+    assert TiledLocalizer(tmp_path, index, load, extractor).localize(IMAGE, CAMERA).verified
+    assert loaded == [0]
+
+
+def test_the_tile_used_longest_ago_is_dropped_beyond_the_budget(world: World) -> None:
+    made = []
+
+    def load(number: int) -> Localizer:
+        made.append(number)
+        return Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
+
+    size = tile_memory(load(0)) / 1e6
+    made.clear()
+    assert size > 0.05
+    tiles = LoadedTiles(load, memory_mb=2.5 * size)
+    for number in (0, 1, 0, 2, 0, 1):
+        assert isinstance(tiles[number], Localizer)
+    assert made == [0, 1, 2, 1]
+    assert tiles.numbers() == [0, 1]
+    tiny = LoadedTiles(load, memory_mb=1e-6)  # one tile is kept all the same
+    assert tiny[5] is tiny[5]
+
+
+def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
+    index, path = place_index([]), tmp_path / "tiles.safetensors"
+    save_places(index, path)
+    found = load_places(path, 2)
+    torch.testing.assert_close(found.descriptors, index.descriptors, atol=1e-3, rtol=0)
+    assert torch.equal(found.poses, index.poses) and torch.equal(found.tiles, index.tiles)
+    torch.testing.assert_close(found.centers[45], se3.camera_center(TRUTH) + AWAY.double())
+    with pytest.raises(GSplatLocError, match="map the scene again"):
+        load_places(path, 1)  # a view of a second tile
+
+
+def test_one_map_is_not_a_map_in_tiles(tmp_path: Path) -> None:
+    write_tiles(tmp_path, [Tile("tiles/000", 1, 0)])
+    with pytest.raises(GSplatLocError, match="one in tiles"):
+        Localizer.load(tmp_path, LocalizerOptions())
+
+
+def test_options_without_a_candidate_are_a_users_error() -> None:
+    with pytest.raises(GSplatLocError, match="at least one"):
+        TileOptions(candidates=0)
+
+
+def test_blocks_vote_only_where_both_maps_cover_and_clearly_differ() -> None:
+    right = np.array([0.9, 0.9, 0.8, np.nan, 0.5])
+    wrong = np.array([0.1, 0.4, 0.9, 0.0, 0.9])
+    assert _votes(right, wrong) == 1  # two for it, one against
+    assert _votes(wrong, right) == -1

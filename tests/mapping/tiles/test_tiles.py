@@ -1,0 +1,143 @@
+"""A scene mapped in tiles: each is an ordinary map, runs go on, and images are localized in it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gsplatloc.arguments.presets import mapping_preset
+from gsplatloc.cli import export
+from gsplatloc.localization.evaluation import pose_error
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
+from gsplatloc.localization.tiles.localizer import TiledLocalizer
+from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.tiles import train as tiles_train
+from gsplatloc.mapping.tiles.train import TilesReport, train_tiles, visible_points
+from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Camera, SparsePoints, View
+from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config
+from gsplatloc.scene.tiled_map import Tile, read_tiles
+from gsplatloc.utils.errors import GSplatLocError
+
+
+def options() -> MappingOptions:
+    preset = mapping_preset("cpu")
+    return replace(
+        preset,
+        schedule=replace(preset.schedule, iterations=10, holdout=0, pyramid=()),
+        stopping=replace(preset.stopping, early_stop=0),
+        initialization=replace(preset.initialization, init_max_points=3000),
+        descriptors=replace(preset.descriptors, descriptors="none"),
+        output=replace(preset.output, quiet=True),
+    )
+
+
+def make(scene: Path, output: Path, changed: MappingOptions | None = None) -> TilesReport:
+    config = MapConfig(str(scene), SceneOptions(), "cpu")
+    return train_tiles(read_scene(scene, SceneOptions()), output, changed or options(), config, 12)
+
+
+@pytest.fixture(scope="module")
+def tiled(room_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TilesReport]:
+    output = tmp_path_factory.mktemp("tiled") / "map"
+    with pytest.MonkeyPatch.context() as patch:  # without the seconds that a process takes to begin
+        patch.setattr(tiles_train, "_in_process", tiles_train.map_tile)
+        return output, make(room_scene, output)
+
+
+def test_a_tile_is_an_ordinary_map(tiled: tuple[Path, TilesReport]) -> None:
+    output, report = tiled
+    tiles = read_tiles(output)
+    assert tiles == report.tiles and len(tiles) == 2
+    assert sum(tile.core_views for tile in tiles) == 24 and all(tile.overlap_views for tile in tiles)
+    assert all(tile.peak_mb > 50 and tile.landmarks > 100 for tile in tiles)
+    assert len(read_cameras(output)) == 24
+    assert read_config(output).extractor == read_config(output / tiles[0].folder).extractor
+    for tile in tiles:
+        assert len(read_cameras(output / tile.folder)) == tile.core_views + tile.overlap_views
+        localizer = Localizer.load(output / tile.folder, LocalizerOptions(stages=()))
+        assert len(localizer.splat_map.gaussians) == tile.gaussians
+
+
+def test_images_are_localized_in_tiles(tiled: tuple[Path, TilesReport], room_scene: Path) -> None:
+    localizer = TiledLocalizer.load(tiled[0], LocalizerOptions(stages=()))
+    for view in read_scene(room_scene, SceneOptions()).test:
+        found = localizer.localize(view.load_image(), view.camera)
+        error = pose_error(found.final.cam_from_world, view.cam_from_world)
+        assert error.translation_m < 0.05 and error.rotation_deg < 2
+    assert set(localizer.tiles.numbers()) == {0, 1}
+    assert localizer.splat_map.bytes_read() > 100_000
+
+
+def test_a_tile_that_is_done_is_not_mapped_again(
+    tiled: tuple[Path, TilesReport], room_scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, report = tiled
+    mapped: list[Path] = []
+    monkeypatch.setattr(tiles_train, "_in_process", lambda part, folder, *_: mapped.append(folder) or _fail())
+    loud = replace(options().output, quiet=False)  # changes no map, nor does a cache elsewhere
+    cache = replace(options().descriptors, cache_dir=str(output / "cache" / ".." / "cache" / "features"))
+    assert make(room_scene, output, replace(options(), output=loud, descriptors=cache)).tiles == report.tiles
+    (output / "tiles" / "001" / "tile.json").unlink()  # as a run that was stopped leaves it
+    with pytest.raises(GSplatLocError, match="stopped"):
+        make(room_scene, output)
+    changed = replace(options(), schedule=replace(options().schedule, iterations=11))
+    with pytest.raises(GSplatLocError, match="stopped"):
+        make(room_scene, output, changed)
+    assert [folder.name for folder in mapped] == ["001", "000"]
+
+
+def test_a_map_in_tiles_is_exported_small(
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small"
+    monkeypatch.setattr("sys.argv", ["export", "-m", str(tiled[0]), "--map", str(small)])
+    export.main()
+    assert read_tiles(small) == tiled[1].tiles
+    view = read_scene(room_scene, SceneOptions()).test[0]
+    found = TiledLocalizer.load(small).localize(view.load_image(), view.camera)
+    assert pose_error(found.final.cam_from_world, view.cam_from_world).translation_m < 0.05
+    monkeypatch.setattr("sys.argv", ["export", "-m", str(tiled[0])])
+    with pytest.raises(GSplatLocError, match="--map FOLDER"):
+        export.main()
+
+
+def _fail() -> None:
+    raise GSplatLocError("stopped")
+
+
+def test_a_tile_whose_process_fails_is_a_users_error(
+    room_scene: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scene, config = read_scene(room_scene, SceneOptions()), MapConfig(str(room_scene), SceneOptions(), "cpu")
+    empty = replace(scene, train=[])
+    with pytest.raises(GSplatLocError, match="exit code 1"):
+        tiles_train._in_process(empty, tmp_path / "tile", options(), config, Tile("tile", 0, 0))
+    assert "expected training views" in capfd.readouterr().err
+
+
+def test_points_of_a_tile_are_those_that_its_views_see() -> None:
+    camera = Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
+    view = View("a", camera, torch.eye(4, dtype=torch.float64), Path("a.png"), lambda: np.zeros((48, 64, 3)))
+    positions = np.array([[0, 0, 2.0], [0.1, 0, 2.5], [0, 0, -2], [5, 0, 2], [0, 0, 50], [0.2, 0.1, 3]])
+    points = SparsePoints(positions, np.arange(18, dtype=np.uint8).reshape(6, 3))
+    seen = visible_points(points, [view])
+    assert seen is not None
+    np.testing.assert_array_equal(seen.colors, points.colors[[0, 1, 5]])
+    assert visible_points(SparsePoints(positions[2:3], points.colors[2:3]), [view]) is None
+
+
+def test_too_few_views_for_a_tile_and_another_map_in_the_folder_are_users_errors(
+    room_scene: Path, tmp_path: Path
+) -> None:
+    scene, config = read_scene(room_scene, SceneOptions()), MapConfig(str(room_scene), SceneOptions(), "cpu")
+    with pytest.raises(GSplatLocError, match="--tile_views 3"):
+        train_tiles(scene, tmp_path, options(), config, 3)
+    taken = tmp_path / "point_cloud" / "iteration_7"
+    taken.mkdir(parents=True)
+    (taken / "point_cloud.ply").write_text("ply")
+    with pytest.raises(GSplatLocError, match="another"):
+        train_tiles(scene, tmp_path, options(), config, 12)
