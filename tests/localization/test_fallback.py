@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.localizer import Localizer
-from gsplatloc.localization.quarter_turns import turn_estimate, turn_image
+from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
@@ -52,7 +53,7 @@ def far(room: Room) -> torch.Tensor:
 
 
 def localizer(room: Room, first: Moves, second: Moves | None, *views: torch.Tensor) -> Localizer:
-    fallback = None if second is None else Fallback(room.splat_map, [second], lambda: Views(*views))
+    fallback = None if second is None else Fallback(room.splat_map, [second], [lambda: Views(*views)])
     extractor = FakeExtractor(make_world().features)
     return Localizer(GivenPose(), extractor, room.splat_map, [first], None, True, fallback)
 
@@ -80,7 +81,7 @@ def test_an_estimated_focal_length_is_enough_for_similar_views(room: Room) -> No
             assert query.focal_known and query.camera == CAMERA
             return super().hypotheses(query)
 
-    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], lambda: Careful(far(room)))
+    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], [lambda: Careful(far(room))])
     unknown = replace(room.query, focal_known=False, camera=replace(CAMERA, fx=1.0, fy=1.0))
     found = PoseEstimate(Status.OK, CAMERA, far(room))
     best, score = fallback.search(unknown, unknown, found, 0.0)
@@ -89,9 +90,8 @@ def test_an_estimated_focal_length_is_enough_for_similar_views(room: Room) -> No
 
 def test_similar_views_are_tried_until_one_is_verified(room: Room) -> None:
     wrong, second = far(room), Moves(None, far(room), room.truth)
-    found = localizer(room, Moves(None), second, wrong, wrong, wrong).localize(
-        room.query.image, CAMERA, wrong
-    )
+    views = (se3.inverse(wrong), wrong, wrong, room.truth)  # the same view again is not tried again
+    found = localizer(room, Moves(None), second, *views).localize(room.query.image, CAMERA, wrong)
     assert second.calls == 3
     assert found.status is Status.OK and torch.equal(found.final.pose(), room.truth)
 
@@ -113,6 +113,18 @@ def test_a_failed_query_is_found_by_its_similar_views(room: Room) -> None:
 def test_a_failed_query_without_a_verified_view_has_failed(room: Room) -> None:
     found = localizer(room, Moves(None), Moves(far(room)), far(room)).localize(room.query.image, CAMERA)
     assert found.status is Status.NOT_GIVEN and found.final.cam_from_world is None
+
+
+def test_of_similar_views_that_are_not_verified_the_best_is_returned_as_unverified(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of 0.1 and more are right in most cases: a pose with a warning, instead of none."""
+    poses = [room.truth, far(room), se3.inverse(far(room))]
+    scores = dict(zip([pose[0, 3].item() for pose in poses], (0.15, 0.2, 0.12), strict=True))
+    monkeypatch.setattr(cascade, "verification_score", lambda query, splats, pose: scores[pose[0, 3].item()])
+    found = localizer(room, Moves(None), Moves(*poses), *poses).localize(room.query.image, CAMERA)
+    assert found.status is Status.UNVERIFIED and found.score == 0.2
+    assert torch.equal(found.final.pose(), far(room))
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -137,7 +149,7 @@ def test_verification_without_fallback_counts_into_the_total(room: Room) -> None
 
 
 def test_distortion_of_an_unknown_camera_is_kept(room: Room) -> None:
-    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], lambda: Views(far(room)))
+    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], [lambda: Views(far(room))])
     found = PoseEstimate(Status.OK, CAMERA, far(room), distortion=0.1)
     best, _ = fallback.search(room.query, room.query, found, 0.0)
     assert best.distortion == 0.1 and best.accepted
@@ -169,7 +181,7 @@ class Upright:
 def test_only_the_turn_that_matches_the_map_best_is_tried(room: Room, quarters: int) -> None:
     supports = [2.0, 3.0, 3.0, 3.0]
     supports[quarters] = 5.0
-    fallback = Fallback(room.splat_map, [Moves(None)], None, lambda keypoints: supports.pop(0))
+    fallback = Fallback(room.splat_map, [Moves(None)], (), lambda keypoints: supports.pop(0))
     initial, extractor = Upright(room, quarters), FakeExtractor(make_world().features)
     keeps = Moves(initial.right.pose(), verifies=True)
     found = Localizer(initial, extractor, room.splat_map, [keeps], None, True, fallback).localize(
@@ -183,9 +195,7 @@ def test_only_the_turn_that_matches_the_map_best_is_tried(room: Room, quarters: 
 def test_the_search_goes_on_in_the_turn_that_matches_the_map_best(room: Room) -> None:
     supports = [2.0, 5.0, 3.0, 3.0]
     initial, extractor = Upright(room, 1), FakeExtractor(make_world().features)
-    fallback = Fallback(
-        room.splat_map, [Moves(initial.right.pose())], None, lambda keypoints: supports.pop(0)
-    )
+    fallback = Fallback(room.splat_map, [Moves(initial.right.pose())], (), lambda keypoints: supports.pop(0))
     found = Localizer(initial, extractor, room.splat_map, [Moves(None)], None, True, fallback).localize(
         room.query.image, CAMERA
     )
@@ -193,9 +203,28 @@ def test_the_search_goes_on_in_the_turn_that_matches_the_map_best(room: Room) ->
     torch.testing.assert_close(found.final.pose(), room.truth)
 
 
+@pytest.mark.parametrize("support, quarters", [(0.3, 0), (3.0, 1)])
+def test_without_a_pose_in_either_a_turn_that_hardly_matches_the_map_is_not_searched(
+    room: Room, support: float, quarters: int
+) -> None:
+    supports, searched = [0.1, support, 0.1, 0.1], []
+
+    class Records(Views):
+        def hypotheses(self, query: Query) -> list[PoseEstimate]:
+            searched.append(query.camera)
+            return []
+
+    search = Fallback(room.splat_map, [Moves(None)], [Records], lambda keypoints: supports.pop(0))
+    extractor = FakeExtractor(make_world().features)
+    Localizer(GivenPose(), extractor, room.splat_map, [Moves(None)], None, True, search).localize(
+        room.query.image, CAMERA
+    )
+    assert searched == [turn_known(CAMERA, quarters)]
+
+
 def test_no_turn_is_tried_where_none_matches_the_map_better(room: Room) -> None:
     supports = [3.0, 2.0, 3.0, 1.0]
-    fallback = Fallback(room.splat_map, [Moves(None)], None, lambda keypoints: supports.pop(0))
+    fallback = Fallback(room.splat_map, [Moves(None)], (), lambda keypoints: supports.pop(0))
     initial, extractor = Upright(room, 2), FakeExtractor(make_world().features)
     found = Localizer(initial, extractor, room.splat_map, [Moves(None)], None, True, fallback).localize(
         room.query.image, CAMERA
