@@ -106,7 +106,9 @@ class Localizer:
         """
         options, map_dir = options or LocalizerOptions(), expanded(map_dir)
         if is_tiled(map_dir):
-            raise GSplatLocError(f"expected one map in {map_dir}, found one in tiles: take one of its tiles")
+            raise GSplatLocError(
+                f"expected one map in {map_dir}, found one in tiles: load it with gsplatloc.TiledLocalizer"
+            )
         names = options.refinements()
         check_settings(options.settings, INITIAL_POSES, REFINERS)
         device = rendering_device(options.device, quiet=options.quiet)

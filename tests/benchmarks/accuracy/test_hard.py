@@ -15,8 +15,8 @@ from gsplatloc.utils.errors import GSplatLocError
 
 def test_stretches_and_single_views_are_held_out_apart_from_each_other() -> None:
     held = hard.held_out(175)
-    assert [len(held[case]) for case in ("stretch10", "stretch20")] == [10, 20]
-    assert held["stretch10"] == list(range(25, 35))
+    assert [len(held[case]) for case in ("stretch10", "stretch20")] == [20, 20]
+    assert held["stretch10"][:10] == list(range(23, 33))
     taken = [index for indices in held.values() for index in indices]
     assert len(set(taken)) == len(taken) and max(taken) < 175
     assert 15 <= len(held["plain"]) <= 24
@@ -25,6 +25,24 @@ def test_stretches_and_single_views_are_held_out_apart_from_each_other() -> None
 def test_a_small_scene_has_no_stretches() -> None:
     held = hard.held_out(50)
     assert held["stretch10"] == held["stretch20"] == [] and len(held["plain"]) == 6
+
+
+def test_images_that_a_layout_without_a_split_tests_with_are_neither_mapped_nor_queries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out: list[bool] = []
+
+    def read(folder: Path, options: SceneOptions) -> None:
+        held_out.append(options.eval)
+        raise GSplatLocError("enough")
+
+    monkeypatch.setattr(hard, "read_scene", read)
+    (tmp_path / "split" / "train").mkdir(parents=True)
+    (tmp_path / "colmap").mkdir()
+    for name in ("split", "colmap"):
+        with pytest.raises(GSplatLocError, match="enough"):
+            hard.make_scene(tmp_path, name, tmp_path / "out", 0)
+    assert held_out == [False, True]
 
 
 def test_every_case_is_a_row_and_a_measured_one_stays(
