@@ -58,10 +58,11 @@ build/typed: setup.py Makefile
 demo: setup
 	$(BIN)/python -m benchmarks demo
 
-# A file's tests stay in one process, which makes their fixtures once. Threads of the processes share the cores:
+# A file's tests stay in one process, which makes their fixtures once. In the order of their names, the files that
+# come last are short, so that no process waits for another one at the end. Threads of the processes share the cores:
 # those that wait must not spin.
 test: setup lint
-	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda

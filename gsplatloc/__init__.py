@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gsplatloc.localization.result import PoseEstimate as PoseEstimate
     from gsplatloc.localization.result import Status as Status
     from gsplatloc.localization.tiles.localizer import TiledLocalizer as TiledLocalizer
-    from gsplatloc.localization.tiles.localizer import TiledLocalizer as TiledLocalizer
     from gsplatloc.scene import read_scene as read_scene
     from gsplatloc.scene.cameras import Camera as Camera
     from gsplatloc.scene.gaussians import Gaussians as Gaussians
@@ -39,7 +38,6 @@ _PUBLIC = {
     "Localizer": "gsplatloc.localization.localizer",
     "PoseEstimate": "gsplatloc.localization.result",
     "Status": "gsplatloc.localization.result",
-    "TiledLocalizer": "gsplatloc.localization.tiles.localizer",
     "TiledLocalizer": "gsplatloc.localization.tiles.localizer",
     "read_scene": "gsplatloc.scene",
     "render": "gsplatloc.gaussian_renderer",

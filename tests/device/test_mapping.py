@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
-from gsplatloc.mapping import losses
 from gsplatloc.mapping.exposure import AdaptiveExposure, AffineExposure
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.mapping.frames import FrameLoader, Request
@@ -16,6 +15,7 @@ from gsplatloc.mapping.options import (
     DescriptorOptions,
     FrameCacheOptions,
     InitializationOptions,
+    LossOptions,
     MappingOptions,
     OutputOptions,
     RenderingOptions,
@@ -39,7 +39,7 @@ def options(iterations: int, **groups: Any) -> MappingOptions:
         schedule=ScheduleOptions(iterations=iterations, sh_degree=1, sh_interval=3, holdout=3),
         initialization=InitializationOptions(init_max_points=60),
         rendering=RenderingOptions(device="cuda"),
-        losses=losses.LossOptions(lambda_depth=0.1),
+        losses=LossOptions(lambda_depth=0.1),
         densification=DensificationOptions(
             densify_from_iter=2, densification_interval=4, opacity_reset_interval=7,
             densify_grad_threshold=1e-4, max_gaussians=80,

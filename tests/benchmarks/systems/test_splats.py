@@ -16,6 +16,7 @@ def test_every_scene_with_a_map_gets_a_row_for_each_kind(
 ) -> None:
     monkeypatch.setattr(splats, "map_of", lambda kind, *_: (room_map, None if kind == "images" else 90.0))
     monkeypatch.setattr(splats, "METRIC_SCENES", (room_map.name,))
+    monkeypatch.setattr(splats, "KINDS", ("images", "splat alone"))
     results = tmp_path / "results.json"
     words = f"--maps {room_map.parent} --scenes {room_map.name} none --results {results} --no-publish"
     monkeypatch.setattr("sys.argv", ["splats", *words.split()])
