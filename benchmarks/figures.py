@@ -42,8 +42,12 @@ class FiguresArguments:
 def main() -> None:
     arguments = tyro.cli(FiguresArguments, description=__doc__)
     for name in arguments.names:
+        path = arguments.results / f"{name}.json"
+        if name != "performance" and not path.is_file():
+            print(f"{name}: left out, there are no results in {path}")
+            continue
         if name == "performance":
             pages = publish_performance(read_json(BASELINE)["full"])
         else:
-            pages = PUBLISHERS[name](read_rows(arguments.results / f"{name}.json"))
+            pages = PUBLISHERS[name](read_rows(path))
         print(f"{name}: {', '.join(dict.fromkeys(map(str, pages)))}")

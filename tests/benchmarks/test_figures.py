@@ -13,10 +13,18 @@ from benchmarks.performance.gate import BASELINE
 from gsplatloc.utils.io import read_json
 
 
-@pytest.mark.parametrize("name", figures.PUBLISHERS)
+@pytest.mark.parametrize("name", [n for n in figures.PUBLISHERS if (RESULTS / f"{n}.json").is_file()])
 def test_recorded_results_can_be_written_into_pages(name: str, pages: Path) -> None:
     figures.PUBLISHERS[name](read_rows(RESULTS / f"{name}.json"), pages)  # type: ignore[call-arg]
     assert "| --- |" in (pages / "docs" / "page.md").read_text()
+
+
+def test_benchmarks_without_results_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["figures", "--names", "splats", "--results", str(tmp_path)])
+    figures.main()
+    assert capsys.readouterr().out.startswith("splats: left out")
 
 
 def test_recorded_times_can_be_written_into_pages(pages: Path) -> None:
