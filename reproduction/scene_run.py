@@ -5,7 +5,7 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from gsplatloc.reproduction.costs import measured
 from gsplatloc.reproduction.methods import Method, MethodName, localization_method, refinement_method
 from gsplatloc.reproduction.pose_files import find_pose_files
 from gsplatloc.reproduction.request import Request
-from gsplatloc.scene import read_scene
+from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.export import find_ply, map_files
 from gsplatloc.scene.map_config import MapConfig
@@ -158,10 +158,16 @@ def finish_scene(request: Request, name: MethodName, scene: str, source: Path, k
 
 
 def _read(request: Request, source: Path) -> Scene:
-    read = without_damaged(read_scene(source, request.scene_options))
+    read = _read_once(source, request.scene_options)
     if not read.test:
         raise GSplatLocError(f"expected test images in {source}, found none: set the scene up again")
     return read
+
+
+@lru_cache(maxsize=1)
+def _read_once(source: Path, options: SceneOptions) -> Scene:
+    """The steps of a scene follow each other, and each of thousands of images is examined."""
+    return without_damaged(read_scene(source, options))
 
 
 def _query_runs(

@@ -20,6 +20,7 @@ from gsplatloc.utils.locks import temporary_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
 
+KINDS = ("rgb", "depth", "features")
 _CELL = 8  # pixels of the image per rendered descriptor, along each axis, for any extractor
 
 
@@ -57,17 +58,15 @@ class MapPictures:
         self._palette = None if first is None or first.features is None else FeatureColors(first.features)
         self._range = (None, None) if first is None else _depth_range(first)
 
-    @property
-    def has_features(self) -> bool:
-        """Whether the map has descriptors that can be drawn."""
-        return self._palette is not None
-
-    def draw(self, posed: PosedCamera) -> dict[str, Image]:
-        """The pictures by kind: rgb, depth and, if the map has descriptors, features."""
+    def draw(self, posed: PosedCamera, kinds: Sequence[str] = KINDS) -> dict[str, Image]:
+        """The pictures by kind, those of `kinds`; features only if the map has descriptors."""
         result = self._render(posed)
-        depth = images.colorize_depth(result.depth.cpu().numpy(), *self._range)
-        shown = {"rgb": images.to_image(result.rgb), "depth": depth}
-        if self._palette is not None and result.features is not None:
+        shown = {}
+        if "rgb" in kinds:
+            shown["rgb"] = images.to_image(result.rgb)
+        if "depth" in kinds:
+            shown["depth"] = images.colorize_depth(result.depth.cpu().numpy(), *self._range)
+        if "features" in kinds and self._palette is not None and result.features is not None:
             size = (posed.camera.width, posed.camera.height)
             shown["features"] = images.resize(self._palette(result.features), *size, smooth=False)
         return shown
@@ -85,11 +84,9 @@ def render_images(
 ) -> Iterator[Renderings]:
     """Render each camera in turn."""
     pictures = MapPictures(gaussians, cameras, options.features)
+    kinds = [kind for kind in KINDS if kind != "depth" or options.depth]
     for posed in cameras:
-        shown = pictures.draw(posed)
-        if not options.depth:
-            del shown["depth"]
-        yield Renderings(posed.name, shown)
+        yield Renderings(posed.name, pictures.draw(posed, kinds))
 
 
 def write_images(folder: Path | str, shown: Iterable[Renderings], total: int, options: ImageOptions) -> None:

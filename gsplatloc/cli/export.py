@@ -63,12 +63,8 @@ def _write_small_tiles(arguments: ExportArguments) -> int:
         gaussians = read_splat(find_ply(part.model_path, part.iteration))
         size += _write_small_map(part, target / tile.folder, part.filter.apply(gaussians))
     with output_folder(target) as output:
-        names = (
-            config_path(source).name,
-            CAMERAS_NAME,
-            PLACES_NAME,
-            TILES_NAME,
-        )  # the list of tiles is the last
+        # The list of tiles is the last: without it there is no map.
+        names = (config_path(source).name, CAMERAS_NAME, PLACES_NAME, TILES_NAME)
         for name in names:
             with atomic_path(output / name) as temporary:
                 shutil.copyfile(source / name, temporary)

@@ -66,7 +66,7 @@ def map_pictures(
 
     def draw(camera: Camera, cam_from_map: Tensor, kind: str) -> Image:
         pictures = described() if kind == "features" else plain
-        return pictures.draw(PosedCamera(camera, cam_from_map, ""))[kind]
+        return pictures.draw(PosedCamera(camera, cam_from_map, ""), (kind,))[kind]
 
     return draw, ("rgb", "depth", "features") if cameras and splat_map.has_descriptors() else ("rgb", "depth")
 

@@ -27,14 +27,14 @@ def write_matches(path: Path, results: Sequence[QueryResult]) -> None:
     bool, M the sum of `counts`. Of more than 200 matches of a query, 200 are kept, evenly chosen.
     """
     kept = [_thinned(result.localization.final.matches or _NO_MATCHES) for result in results]
-    kept_or_empty = kept or [_NO_MATCHES]
+    parts = [_NO_MATCHES, *kept]  # so that there is one without any query
     write_tensors(
         path,
         {
             "counts": torch.tensor([len(matches) for matches in kept], dtype=torch.int64),
-            "pixels": torch.from_numpy(np.concatenate([m.pixels for m in kept_or_empty])).float(),
-            "points": torch.from_numpy(np.concatenate([m.points for m in kept_or_empty])).double(),
-            "inliers": torch.from_numpy(np.concatenate([m.inliers for m in kept_or_empty])),
+            "pixels": torch.from_numpy(np.concatenate([m.pixels for m in parts])).float(),
+            "points": torch.from_numpy(np.concatenate([m.points for m in parts])).double(),
+            "inliers": torch.from_numpy(np.concatenate([m.inliers for m in parts])),
         },
         {},
     )

@@ -7,6 +7,7 @@ returned. Tiles are loaded when they are first needed; beyond a budget of memory
 dropped.
 """
 
+import copy
 import hashlib
 import threading
 import time
@@ -284,17 +285,9 @@ def _is_rival(
 
 
 def _without_fallback(localizer: Localizer) -> Localizer:
-    return Localizer(
-        localizer.initial,
-        localizer.extractor,
-        localizer.splat_map,
-        localizer.refiners,
-        localizer.max_side,
-        localizer.verify,
-        None,
-        localizer.pose_noise,
-        localizer.focal,
-    )
+    alone = copy.copy(localizer)
+    alone.fallback = None
+    return alone
 
 
 def tile_memory(localizer: Localizer) -> int:

@@ -1,24 +1,12 @@
 """Landmarks and trajectories in the live view."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import torch
 
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.utils import se3
 from gsplatloc.visualization.live_view.layers import add_landmarks, add_trajectory
-from gsplatloc.visualization.live_view.server import start_server
-from tests.visualization.live_view.test_viewer import free_port
-
-
-@pytest.fixture
-def server() -> Iterator[Any]:
-    pytest.importorskip("viser")
-    server = start_server("127.0.0.1", free_port())
-    yield server
-    server.stop()
 
 
 def test_landmarks_are_hidden_until_their_box_is_ticked(server: Any) -> None:

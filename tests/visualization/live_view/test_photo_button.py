@@ -1,21 +1,17 @@
 """A photo that somebody uploads: localized, and then one of the queries; or a line that says why not."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 import torch
 
 from gsplatloc.localization.io.json_lines import LocalizedQuery
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.visualization.live_view.photo_button import PhotoButton
-from gsplatloc.visualization.live_view.server import start_server
-from tests.visualization.live_view.test_viewer import free_port
 
 CAMERA = Camera(64, 48, 60, 60, 32, 24)
 
@@ -38,14 +34,6 @@ class FixedLocalizer:
     def localize(self, image: np.ndarray, camera: object, given: object) -> Localization:
         self.images.append(image)
         return self.result
-
-
-@pytest.fixture
-def server() -> Iterator[Any]:
-    pytest.importorskip("viser")
-    server = start_server("127.0.0.1", free_port())
-    yield server
-    server.stop()
 
 
 def png(value: int) -> bytes:
