@@ -14,7 +14,7 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import expanded
 from gsplatloc.utils.waiting import adapt_to_load
 
-# name -> (module with a `main()`, one line of help). A command is a new module and a line here and in PARSERS.
+# name -> (module with a `main()`, one line of help). A command is a module, a line here and one in PARSERS.
 COMMANDS = {
     "map": ("gsplatloc.cli.map", "make a map of photos or a video in one go: poses, splats, landmarks"),
     "train": ("gsplatloc.cli.train", "make a feature splat map from posed images"),
