@@ -13,6 +13,7 @@ from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.plan import Cameras, draw_plan
+from gsplatloc.visualization.query_pages import page_link
 
 # Drawn in this order: what needs a look comes last, over the others.
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
@@ -46,13 +47,17 @@ def stated_figures(results: Sequence[QueryResult]) -> dict[str, float | None]:
 
 
 def query_table(results: Sequence[QueryResult]) -> str:
-    """A table of all queries in HTML, the least certain first, with their errors where these are known."""
+    """A table of all queries in HTML, the least certain first, with their errors where these are known.
+
+    Each name is a link to the query's page (`query_pages`, of the results in this order).
+    """
     has_truth = any(result.truth is not None for result in results)
     names = (*_HEAD, *(_ERRORS if has_truth else ()), _HELP if any(map(_help, results)) else "")
     header = "".join(f"<th>{name}</th>" for name in names)
-    rows = "".join(_row(result, has_truth) for result in least_certain_first(results))
+    ordered = enumerate(least_certain_first(results))
+    rows = "".join(_row(number, result, has_truth) for number, result in ordered)
     return (
-        "<section><h2>Queries, the least certain first</h2><div class='scroll long'>"
+        "<section id='queries'><h2>Queries, the least certain first</h2><div class='scroll long'>"
         "<table class='queries sortable'>"
         f"<thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
@@ -76,9 +81,9 @@ def draw_results(
     return draw_plan(gaussians, groups) if groups else None
 
 
-def _row(result: QueryResult, has_truth: bool) -> str:
+def _row(number: int, result: QueryResult, has_truth: bool) -> str:
     localization, final = result.localization, result.localization.final
-    cells = [result.name, localization.status.replace("_", " ")]
+    cells = [localization.status.replace("_", " ")]
     cells.append("" if localization.score is None else f"{localization.score:.2f}")
     cells.append(str(final.inliers))
     expected_m, expected_deg = final.expected_translation_m, final.expected_rotation_deg
@@ -90,7 +95,8 @@ def _row(result: QueryResult, has_truth: bool) -> str:
         cells.append(f"{100 * error.translation_m:.3g} cm" if error and found else "")
         cells.append(f"{error.rotation_deg:.3g}°" if error and found else "")
     cells.append(_help(result))
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    others = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f"<tr><td>{page_link(result, number)}</td>{others}</tr>"
 
 
 def _help(result: QueryResult) -> str:

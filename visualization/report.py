@@ -19,9 +19,10 @@ from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.io import write_text
 from gsplatloc.utils.version import version
 from gsplatloc.visualization import images, plots
-from gsplatloc.visualization.certainty import query_table, stated_figures
+from gsplatloc.visualization.certainty import least_certain_first, query_table, stated_figures
 from gsplatloc.visualization.images import Image
 from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
+from gsplatloc.visualization.query_pages import query_pages
 from gsplatloc.visualization.style import PAGE, SORTABLE
 
 __all__ = ["QueryPicture", "Report", "choose", "final_scores", "make_pictures", "write_pictures",
@@ -90,7 +91,9 @@ def write_report(path: Path | str, report: Report) -> None:
     if all(result.truth is None for result in report.results):
         figures = [_stated_cards(report)]
     pictures = [_plan(report.plan), _plots(report), _pictures(report.pictures)]
-    sections = [*figures, query_table(report.results), *pictures]
+    anchors = {picture.name: f"picture-{number}" for number, picture in enumerate(report.pictures)}
+    pages = query_pages(least_certain_first(report.results), anchors)
+    sections = [*figures, query_table(report.results), *pictures, pages]
     body = f"<header><h1>{escape(str(report.metrics['scene']))}</h1>{_summary(report.metrics)}</header>"
     body += "\n".join(section for section in sections if section)
     body += f"<footer>GSplatLoc {escape(version())}</footer>"
@@ -200,10 +203,11 @@ def _pictures(pictures: Sequence[QueryPicture]) -> str:
     if not pictures:
         return ""
     cells = []
-    for picture in pictures:
+    for number, picture in enumerate(pictures):
         data = base64.b64encode(images.encode_jpeg(draw_picture(picture))).decode("ascii")
         alt = escape(f"{picture.kind} query {picture.name}: {picture.caption}", quote=True)
-        cells.append(f'<figure><img alt="{alt}" src="data:image/jpeg;base64,{data}"></figure>')
+        image = f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">'
+        cells.append(f'<figure id="picture-{number}">{image}</figure>')
     note = "Green: matches that agree with the final pose (inliers). Red: matches that do not."
     title = "Failed and unverified queries, the least accurate or least certain ones, and typical ones"
     return f"<section><h2>{title}</h2><p>{note}</p>{''.join(cells)}</section>"

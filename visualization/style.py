@@ -40,7 +40,13 @@ figure { margin: 0 0 .9rem; }
 svg { display: block; width: 100%; height: auto; color: var(--ink); }
 img { display: block; width: 100%; height: auto; border-radius: 10px; }
 .long { max-height: 34rem; overflow-y: auto; }
-@media print { body { max-width: none; padding: 0; background: #fff; } section { break-inside: avoid-page; }
+.page { display: none; }
+.page:target { display: block; position: fixed; inset: 0; overflow: auto; background: var(--paper);
+  padding: 1.5rem max(1.5rem, calc(50vw - 36.5rem)); }
+.page h2 { margin-top: 1.2rem; overflow-wrap: anywhere; }
+a { color: var(--accent); text-decoration: none; }
+@media print { body { max-width: none; padding: 0; background: #fff; }
+  section { break-inside: avoid-page; } .page:target { position: static; }
   .scroll { overflow: visible; max-height: none; } table { white-space: normal; font-size: 11px; }
   th, td { padding: .2rem .4rem; } }
 @media (max-width: 40rem) { body { padding: 1.2rem .8rem 3rem; } th, td { padding: .45rem .6rem; }

@@ -92,8 +92,8 @@ def test_a_run_without_truth_shows_what_the_results_state(tmp_path: Path) -> Non
     page = (tmp_path / "report.html").read_text()
     assert "<b>–</b>" not in page and "worst" not in page and "<svg" not in page
     assert "<b>2 of 4</b><span>verified" in page
-    names = re.findall(r"<tr><td>([^<]*)</td>", page)
-    assert names == ["&lt;lost&gt;", "unverified", "unsure", "sure"]
+    names = re.findall(r"<tr><td><a href='#query-(\d)'>([^<]*)</a></td>", page)
+    assert names == [("0", "&lt;lost&gt;"), ("1", "unverified"), ("2", "unsure"), ("3", "sure")]
     assert "no consensus</td><td></td><td>11</td>" in page and "its matches agree on no pose" in page
     assert "3.5 cm" in page and 'alt="the map from above"' in page
 
@@ -137,10 +137,25 @@ def test_the_threshold_on_the_score_has_a_curve_where_scores_are_known(tmp_path:
 
 def test_page_lists_every_query_with_its_error_where_it_is_known(tmp_path: Path) -> None:
     page = write(tmp_path / "report.html")
-    assert page.count("<td>q") == 3 and "<td>0.4 cm</td>" in page and "rotation error" in page
+    assert page.count("</a></td>") == 3 and "<td>0.4 cm</td>" in page and "rotation error" in page
     found = [replace(result, truth=None) for result in results([0.001, 0.004])]
     page = write(tmp_path / "report.html", results=found)
-    assert page.count("<td>q") == 2 and "<th>error</th>" not in page
+    assert page.count("</a></td>") == 2 and "<th>error</th>" not in page
+
+
+def test_every_query_has_a_page_with_its_stages(tmp_path: Path) -> None:
+    found = results([0.001, 0.004])
+    stages = found[0].localization.stages
+    refused = {"initial": stages["initial"], "fine": replace(stages["fine"], accepted=False)}
+    found[0] = replace(found[0], localization=Localization(refused, verified=False, score=0.125))
+    blank = np.zeros((48, 64, 3), np.uint8)
+    shown = QueryPicture("q0", blank, blank, np.zeros((0, 2)), np.zeros(0, bool), 0.01, 0.1)
+    page = write(tmp_path / "report.html", results=found, pictures=[shown])
+    first, second = re.findall(r"<section class='page' id='query-\d'>.*?</section>", page, re.DOTALL)
+    assert "<h2>q0</h2>" in first and "unverified, verification score 0.12, 10 ms in all" in first
+    assert "not accepted: the pose before it" in first and "href='#picture-0'" in first
+    assert "<td>initial</td><td>accepted</td><td>10</td>" in second and "<td>2.4 cm</td>" in second
+    assert 'id="picture-0"' in page and "#picture" not in second and "focal length 60.0 px" in second
 
 
 def test_every_failed_query_says_why(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""A page per query inside a report: what every stage found, how sure it is, how long it took.
+
+The pages are hidden sections of the report that a link shows (CSS `:target`): no script, no second file, and
+the address of the page can be shared.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from gsplatloc.localization.evaluation import QueryResult, stage_error
+from gsplatloc.localization.result import PoseEstimate
+
+_HEAD = ("stage", "result", "inliers", "matches", "stated error", "stated rotation")
+_ERRORS = ("error", "rotation error")
+
+
+def page_link(result: QueryResult, number: int) -> str:
+    """A link in HTML, to the page of the query with this number in the order of `query_pages`."""
+    return f"<a href='#query-{number}'>{escape(result.name)}</a>"
+
+
+def query_pages(results: Sequence[QueryResult], pictures: Mapping[str, str]) -> str:
+    """The pages in HTML; `pictures` are the ids of pictures in the report by the queries' names."""
+    last = len(results) - 1
+    pages = []
+    for number, result in enumerate(results):
+        links = ["<a href='#queries'>all queries</a>"]
+        links += [f"<a href='#query-{number - 1}'>previous</a>"] if number > 0 else []
+        links += [f"<a href='#query-{number + 1}'>next</a>"] if number < last else []
+        picture = pictures.get(result.name)
+        links += [f"<a href='#{picture}'>picture</a>"] if picture else []
+        parts = [f"<nav>{' · '.join(links)}</nav><h2>{escape(result.name)}</h2>{_summary(result)}"]
+        parts.append(f"<div class='scroll'>{_stages(result)}</div>{_position(result)}")
+        pages.append(f"<section class='page' id='query-{number}'>{''.join(parts)}</section>")
+    return "\n".join(pages)
+
+
+def _summary(result: QueryResult) -> str:
+    found = result.localization
+    score = "" if found.score is None else f", verification score {found.score:.2f}"
+    text = f"{found.status.replace('_', ' ')}{score}, {found.total_ms:.0f} ms in all"
+    help_text = result.reason or found.advice
+    return f"<p>{escape(text)}{'<br>' + escape(help_text) if help_text else ''}</p>"
+
+
+def _stages(result: QueryResult) -> str:
+    has_truth = result.truth is not None
+    names = (*_HEAD, *(_ERRORS if has_truth else ()), "time")
+    rows = []
+    for stage, estimate in result.localization.stages.items():
+        cells = [stage, _outcome(estimate), str(estimate.inliers)]
+        cells.append("" if estimate.matches is None else str(len(estimate.matches)))
+        cells += _lengths(estimate.expected_translation_m, estimate.expected_rotation_deg)
+        if has_truth:
+            error = stage_error(result, stage)
+            known = error is not None and math.isfinite(error.translation_m)
+            cells += _lengths(error.translation_m, error.rotation_deg) if error and known else ["", ""]
+        cells.append(f"{estimate.elapsed_ms:.0f} ms")
+        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    header = "".join(f"<th>{name}</th>" for name in names)
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _outcome(estimate: PoseEstimate) -> str:
+    if not estimate.ok:
+        return estimate.status.replace("_", " ")
+    return "accepted" if estimate.accepted else "not accepted: the pose before it"
+
+
+def _lengths(metres: float | None, degrees: float | None) -> list[str]:
+    return [
+        "" if metres is None else f"{100 * metres:.3g} cm",
+        "" if degrees is None else f"{degrees:.3g}°",
+    ]
+
+
+def _position(result: QueryResult) -> str:
+    """Where the camera stood, and its focal length."""
+    final = result.localization.final
+    if final.center is None:
+        return ""
+    position = ", ".join(f"{float(value):.3f}" for value in final.center)
+    return f"<p>Camera at ({position}); focal length {final.camera.fx:.1f} px.</p>"
