@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gsplatloc.mapping.options import MappingOptions, OutputOptions
 from gsplatloc.mapping.train import train
@@ -12,7 +13,7 @@ from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.map_config import MapConfig, config_path
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_json
 
 STATE_NAME = "map.json"  # which run the files of the folder are of, and whether it is finished
@@ -22,12 +23,12 @@ def make_map(scene: Scene, output: Path, options: MappingOptions, config: MapCon
     """Make the map, or what an earlier run left of it to do; False if a signal ended the run."""
     quiet = options.output.quiet
     run = _name_of_run(scene, options)
-    state = read_json(output / STATE_NAME) if (output / STATE_NAME).is_file() else None
+    state = _state(output)
     if state == {"run": run, "finished": True}:
         log(f"{output}: the map is complete", quiet)
         return True
     if state != {"run": run, "finished": False}:
-        if state and state.get("finished"):
+        if state.get("finished"):
             raise other_map(output)
         _remove_checkpoints(output)  # of a run that was stopped, with other options
         shutil.rmtree(output / "point_cloud", ignore_errors=True)
@@ -44,13 +45,21 @@ def make_map(scene: Scene, output: Path, options: MappingOptions, config: MapCon
 
 def is_finished(output: Path) -> bool:
     """Whether the map in the folder is complete; `make_map` then checks that it is the one that is wanted."""
-    path = output / STATE_NAME
-    return path.is_file() and bool(read_json(path).get("finished"))
+    return bool(_state(output).get("finished"))
 
 
 def holds_a_map(output: Path) -> bool:
     """Whether there is a map, or a run that was stopped."""
     return config_path(output).is_file() or bool(saved_iterations(output) or _checkpoints(output))
+
+
+def _state(output: Path) -> dict[str, Any]:
+    """What an earlier run noted in the folder; empty without one. Raises GSplatLocError for a damaged one."""
+    path = output / STATE_NAME
+    state = read_json(path) if path.is_file() else {}
+    if not isinstance(state, dict):
+        raise GSplatLocError(f"expected the state of a map in {path}, found {quoted(state)}: delete the file")
+    return state
 
 
 def other_map(output: Path) -> GSplatLocError:

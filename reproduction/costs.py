@@ -7,10 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gsplatloc.utils.errors import decoding
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.memory import trim_heap
 from gsplatloc.utils.signals import finishing
 
+_KINDS: dict[str, type[int] | type[float]] = {"seconds": float, "peak_bytes": int, "runs": int}
 _RESET_PEAK = "5"  # what Linux expects in clear_refs
 
 
@@ -36,8 +38,13 @@ def measured(path: Path, step: str) -> Iterator[None]:
 
 
 def read_costs(path: Path) -> dict[str, Any]:
-    """Costs by step; none if there is no such file."""
-    return read_json(path) if path.is_file() else {}
+    """Costs by step; none if there is no such file. Raises GSplatLocError for a damaged one."""
+    found = read_json(path) if path.is_file() else {}
+    with decoding("costs of steps", path, "delete the file"):
+        return {
+            str(step): {name: kind(entry[name]) for name, kind in _KINDS.items()}
+            for step, entry in found.items()
+        }
 
 
 def _reset_peak() -> None:

@@ -51,7 +51,8 @@ def scenes_done(request: Request, keys: Mapping[tuple[str, MethodName], str]) ->
     found = []
     for (scene, method), key in keys.items():
         path = request.output / scene / method / RESULT_NAME
-        if path.is_file() and read_json(path).get("key") == key:
+        result = read_json(path) if path.is_file() else None
+        if isinstance(result, dict) and result.get("key") == key:
             found.append((scene, method))
     return found
 

@@ -54,21 +54,21 @@ def _place(error: BaseException) -> str:
 
 
 def run(name: str, seed: int, inputs: int, seconds: float, root: Path) -> None:
-    """Read damaged inputs until their number or the time is reached."""
+    """Read damaged inputs until their number or the time is reached, and print how many they were."""
     target, seen, end = TARGETS[name], set[str](), time.monotonic() + seconds
     valid = root / "valid"
     valid.mkdir()
     target.build(valid)
+    whole = {p.relative_to(valid): p.read_bytes() for p in sorted(valid.rglob("*")) if p.is_file()}
     for number in range(seed, seed + inputs):
         if time.monotonic() > end:
             break
         case = root / f"case-{number}"
-        chance, files = random.Random(f"{name} {number}"), [p for p in valid.rglob("*") if p.is_file()]
-        kept = [chance.choice(sorted(files))] if target.alone and number else files
-        for path in kept:
-            copy = case / path.relative_to(valid)
+        chance = random.Random(f"{name} {number}")
+        for path in [chance.choice(list(whole))] if target.alone and number else whole:
+            copy = case / path
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            copy.write_bytes(whole[path])
         if number:
             mutate(chance, case)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # kills the process, in native code too
@@ -84,25 +84,38 @@ def run(name: str, seed: int, inputs: int, seconds: float, root: Path) -> None:
 
 
 def limited(name: str, options: argparse.Namespace) -> bool:
-    """Run in a child with limits; False if it died, which is printed as a fault."""
-    with tempfile.TemporaryDirectory() as folder:
-        child = os.fork()
-        if not child:
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            try:
-                run(name, options.seed, options.inputs, options.seconds, Path(folder))
-            except BaseException:
-                traceback.print_exc(file=REPORT)
-                os._exit(1)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if status:
-            cases = sorted(path.name for path in Path(folder).glob("case-*"))
-            fault = f"the process died with status {status}, reading {cases}"
-            print(json.dumps({"reader": name, "fault": fault}), file=REPORT)
-        return not status
+    """Run in children with limits; False if one died, which is printed as a fault. The next one goes on."""
+    first, end, start = options.seed, options.seed + options.inputs, time.monotonic()
+    while first < end:
+        with tempfile.TemporaryDirectory() as folder:
+            left = options.seconds - (time.monotonic() - start)
+            status = _child(name, first, end - first, left, Path(folder))
+            if not status:
+                break
+            dead = [int(path.name.removeprefix("case-")) for path in Path(folder).glob("case-*")]
+        fault = f"the process died with status {status}, reading input {dead}"
+        print(
+            json.dumps({"reader": name, "inputs": max(dead, default=end) - first, "fault": fault}),
+            file=REPORT,
+        )
+        first = max(dead, default=end) + 1
+    return first == options.seed
+
+
+def _child(name: str, first: int, inputs: int, seconds: float, folder: Path) -> int:
+    """The exit status of a process that reads the inputs."""
+    child = os.fork()
+    if not child:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        try:
+            run(name, first, inputs, seconds, folder)
+        except BaseException:
+            traceback.print_exc(file=REPORT)
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The readers of files: how to write a valid input, and how to read it."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,21 +11,31 @@ from gsplatloc.datasets import cambridge, photos, seven_scenes, twelve_scenes
 from gsplatloc.datasets.layout import is_complete
 from gsplatloc.datasets.pseudo_ground_truth import read_pseudo_ground_truth
 from gsplatloc.datasets.visual_sfm import read_nvm
+from gsplatloc.localization.alignment.exposure import load_exposure
 from gsplatloc.localization.initial.view_index import load_index
+from gsplatloc.localization.io.json_lines import read_outcomes
 from gsplatloc.localization.io.pose_files import read_pose_file
+from gsplatloc.localization.io.saved_matches import read_localized
+from gsplatloc.localization.io.saved_results import load_results
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.queries import camera_of_file, exif_focal
+from gsplatloc.localization.tiles.place_index import load_places
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.mapping.log import TrainingLog
+from gsplatloc.mapping.resumable import is_finished
+from gsplatloc.reproduction.costs import read_costs
 from gsplatloc.scene import images
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.checkpoint import load_checkpoint
 from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.map_config import longest_side, read_cameras, read_config
+from gsplatloc.scene.poses_without_images import read_posed_cameras
 from gsplatloc.scene.readers import read_scene
 from gsplatloc.scene.readers.point_cloud import read_points
+from gsplatloc.scene.tiled_map import read_tiles
 from gsplatloc.utils.archives import extract
-from gsplatloc.visualization.plots import training_curves
+from gsplatloc.visualization.plots import read_log, training_curves
 from tests.fuzz import native, seeds
 from tests.scene import recordings
 
@@ -68,6 +79,24 @@ def cache(root: Path) -> None:
         folder.rmdir()  # in the place of an entry: commands print what the system says of it
     assert opened.load(view).dense.shape == (4, 2, 3) and opened.load_dense(view).shape == (4, 2, 3)
     assert opened.load_keypoints(view).xy.shape == (3, 2)
+
+
+def curves(path: Path) -> None:
+    """Draws every twentieth log: a figure takes 50 ms."""
+    read_log(path)
+    if path.is_file() and zlib.crc32(path.read_bytes()) % 20 == 0:
+        training_curves(path)
+
+
+def posed(path: Path) -> None:
+    """Reads poses whose images are gone."""
+    for view in read_posed_cameras(path):
+        assert bool(view.cam_from_world.isfinite().all())
+
+
+def splat(path: Path) -> None:
+    found = read_splat(path)
+    assert all(bool(tensor.isfinite().all()) for tensor in found.per_gaussian().values())
 
 
 def recorded(write: Callable[[Path, Sequence[View]], Path]) -> Callable[[Path], None]:
@@ -149,8 +178,33 @@ TARGETS: dict[str, Target] = {
         ),
         alone=True,
     ),
-    "training_log": Target(
-        seeds.training_log, (each("*.jsonl", training_curves), lambda root: TrainingLog(root, 2))
+    "training_log": Target(seeds.training_log, (each("*.jsonl", curves), lambda root: TrainingLog(root, 2))),
+    "splats": Target(seeds.splats, (each("*", splat),), alone=True),
+    "poses_without_images": Target(
+        seeds.poses_without_images,
+        (each("*.json", posed), lambda root: posed(root) if (root / "sparse").is_dir() else None),
+        alone=True,
+    ),
+    "results": Target(
+        seeds.results,
+        (
+            each("*.jsonl", read_outcomes),
+            each("results.json", load_results),
+            lambda root: read_localized(root) if (root / "queries.jsonl").is_file() else None,
+        ),
+    ),
+    "tiles": Target(
+        seeds.tiles,
+        (
+            each("tiles.json", lambda path: read_tiles(path.parent)),
+            each("*.safetensors", lambda path: load_places(path, 2)),
+        ),
+        alone=True,
+    ),
+    "states": Target(
+        seeds.states,
+        (is_finished, lambda root: read_costs(root / "costs.json"), each("exposure*", load_exposure)),
+        alone=True,
     ),
     "feature_cache": Target(seeds.feature_cache, (cache,)),
     "native": Target(native.build, (native.call,)),

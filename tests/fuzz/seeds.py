@@ -10,16 +10,25 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gsplatloc.localization.alignment.exposure import ExposureNetwork, save_exposure
+from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.features import Features, Keypoints
 from gsplatloc.localization.initial.view_index import ViewIndex, save_index
+from gsplatloc.localization.io.json_lines import write_json_lines
+from gsplatloc.localization.io.saved_matches import write_matches
+from gsplatloc.localization.io.saved_results import save_results
 from gsplatloc.localization.landmarks.file import Landmarks, save_landmarks
+from gsplatloc.localization.result import Localization, Matches, PoseEstimate, Status
+from gsplatloc.localization.tiles.place_index import PlaceIndex, PlaceWords, save_places
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.scene.cameras import Camera, SparsePoints, View
 from gsplatloc.scene.checkpoint import Checkpoint, save_checkpoint
 from gsplatloc.scene.export import save_gaussians
+from gsplatloc.scene.formats import write_splat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
 from gsplatloc.scene.readers.point_cloud import write_points
+from gsplatloc.scene.tiled_map import Tile, write_tiles
 
 WIDTH, HEIGHT = 24, 16
 CAMERA = Camera(WIDTH, HEIGHT, 20.0, 20.0, 12.0, 8.0)
@@ -205,6 +214,50 @@ def ascii_splat(root: Path) -> None:
     rows = 3 * (" ".join(f"{i}.5" for i in range(len(names))) + "\n")
     text = f"ply\nformat ascii 1.0\ncomment c\nelement vertex 3\n{head}element face 1\n"
     write(root, {"ascii.ply": text + f"property list uchar int vertex_indices\nend_header\n{rows}3 0 1 2\n"})
+
+
+def splats(root: Path) -> None:
+    """Formats that are read without a library."""
+    for suffix in (".splat", ".ksplat", ".glb", ".small"):
+        write_splat(root / f"a{suffix}", gaussians())
+
+
+def poses_without_images(root: Path) -> None:
+    write_cameras(root, views(root))
+    entry = {"id": 0, "img_name": "a", "width": WIDTH, "height": HEIGHT, "fx": 20.0, "fy": 20.0}
+    entry |= {"position": [0, 0, 1], "rotation": np.eye(3).tolist()}
+    frame = {"file_path": "images/a.png", "transform_matrix": np.eye(4).tolist(), "k1": 0.01}
+    document = {"w": WIDTH, "h": HEIGHT, "fl_x": 20.0, "cx": 12, "frames": [frame, frame]}
+    write(root, {"vanilla.json": json.dumps([entry]), "transforms.json": json.dumps(document)})
+
+
+def results(root: Path) -> None:
+    """What a run of localization writes, and what it goes on from."""
+    pose, covariance = torch.eye(4, dtype=torch.float64), torch.eye(6, dtype=torch.float64)
+    matches = Matches(np.ones((3, 2)), np.ones((3, 3)), np.ones(3, bool))
+    found = PoseEstimate(Status.OK, CAMERA, pose, covariance=covariance, matches=matches)
+    failed = PoseEstimate(Status.NO_CONSENSUS, CAMERA)
+    written = [
+        QueryResult("a.png", Localization({"initial": found, "lm": found}), pose),
+        QueryResult("b.png", Localization({"initial": failed}), None, "cut short"),
+    ]
+    write_json_lines(root / "queries.jsonl", written)
+    write_matches(root / "matches.safetensors", written)
+    save_results(root / "results.json", written)
+
+
+def tiles(root: Path) -> None:
+    write_tiles(root, [Tile("tiles/000", 3, 1, "key"), Tile("tiles/001", 2, 0)])
+    words = PlaceWords(torch.eye(2), torch.ones(4), torch.ones(4, 3))
+    index = PlaceIndex(words, torch.ones(2, 3), torch.eye(4).double().repeat(2, 1, 1), torch.tensor([0, 1]))
+    save_places(index, root / "tiles.safetensors")
+
+
+def states(root: Path) -> None:
+    """What tells a run how far an earlier one came."""
+    costs = {"map": {"seconds": 1.5, "peak_bytes": 100, "runs": 1}}
+    write(root, {"map.json": '{"run": "a", "finished": true}', "costs.json": json.dumps(costs)})
+    save_exposure(root / "exposure.safetensors", ExposureNetwork())
 
 
 class Extractor:
