@@ -63,7 +63,8 @@ def map_splat(
 
     `cameras` are poses from which the splat looks right: those of its photographs. None: half of the views
     are found in the splat by the options `virtual`, as far as there are any. Splat and cameras are in
-    the coordinates `frame`; without it in those of the world, and are moved near the origin. Raises
+    the coordinates `frame`; without it in those of the world, means in double precision where they are far
+    away, and are moved near the origin. Raises
     `GSplatLocError` if too little of the splat can be seen, or if `output` holds a map already.
     """
     options, output, start = options or FromSplatOptions(), Path(output), time.perf_counter()
@@ -78,7 +79,7 @@ def map_splat(
         gaussians, cameras = moved(gaussians, cameras, frame)
     device = rendering_device(options.device, quiet=options.quiet)
     extractor = make_extractor(options.extractor, device, options.top_k)
-    gaussians = gaussians.to(device)
+    gaussians = replace(gaussians, means=gaussians.means.float()).to(device)
     given = [replace(view, camera=shrunk(view.camera, _MAX_SIDE)) for view in cameras]
     posed = given[:: -(-len(given) // options.views)]
     posed += virtual_views(gaussians, posed, options.views - len(posed))
@@ -118,7 +119,7 @@ def moved(
     """A splat and its cameras in the coordinates of `frame`, which has the unit of the world."""
     means = torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy()))
     posed = [replace(view, cam_from_world=frame.pose_in_map(view.cam_from_world)) for view in cameras]
-    return replace(gaussians, means=means.to(gaussians.means)), posed
+    return replace(gaussians, means=means.to(gaussians.sh)), posed
 
 
 def _rendered_view(gaussians: Gaussians, posed: PosedCamera, number: int) -> View:

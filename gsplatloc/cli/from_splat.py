@@ -25,7 +25,7 @@ def main(arguments: FromSplatArguments | None = None) -> None:
     cameras, frame = None, frame_of_splat(path)
     if arguments.cameras is not None:
         cameras, frame = posed_in(arguments.cameras, frame)
-    gaussians, cameras = scaled(read_splat(path), cameras, arguments.scale)
+    gaussians, cameras = scaled(read_splat(path, double=True), cameras, arguments.scale)
     if frame is not None:
         x, y, z = (arguments.scale * value for value in frame.origin)
         frame = MapFrame((x, y, z), frame.unit)

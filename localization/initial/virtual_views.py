@@ -21,6 +21,7 @@ _NEIGHBOURS = 3  # nearest mapping views, one of which the other end of an inter
 _MIN_OPAQUE = 0.8  # share of the pixels that must show something
 _MIN_DEPTH = 0.25  # closest tenth of the pixels, depths of the scene: nearer is in front of a wall
 _TRIES = 20  # maximum number of poses drawn per view kept
+_MISSES = 200  # in a row that end the search: the map shows nothing there
 _MAX_SIDE = 80  # pixels of the renderings that are checked
 
 
@@ -48,10 +49,13 @@ def virtual_views(
         return []
     depth = typical_depth(gaussians, views)
     kept: list[PosedCamera] = []
+    misses = 0
     for candidate in _candidates(views, depth, count * _TRIES, seed, options):
+        misses += 1
         if _can_be_rendered(gaussians, candidate, depth):
             kept.append(candidate)
-        if len(kept) == count:
+            misses = 0
+        if len(kept) == count or misses == _MISSES:
             break
     return kept
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # for annotations only: a command line is parsed without torc
     from gsplatloc.scene.gaussians import Gaussians
 
 _HEAD = 4096  # bytes of a file from which its format is recognised
+_SINGLE_STEP = 2.0**-23  # relative distance between neighbouring numbers of single precision
+_SHORT = 1e-15  # of a quaternion: smaller squares lose digits in single precision
+_LEAST_ROUNDING = 1e-5  # of the splat's extent
 _OPAQUE = 30.0  # logit: the opacity is 1 in single precision
 
 
@@ -49,8 +52,13 @@ def is_splat_file(path: Path) -> bool:
     return path.name.lower().endswith(tuple(entry.make().suffix for entry in SPLAT_FORMATS.entries()))
 
 
-def read_splat(path: Path | str) -> Gaussians:
-    """The Gaussians, without descriptors, of a file of any of `SPLAT_FORMATS`."""
+def read_splat(path: Path | str, double: bool = False) -> Gaussians:
+    """The Gaussians, without descriptors, of a file of any of `SPLAT_FORMATS`.
+
+    `double`: means that the file has in double precision keep it, for the caller to move them near the
+    origin. Raises `GSplatLocError` for a damaged file, and for means so far from the origin that their
+    precision is coarser than the Gaussians.
+    """
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -62,7 +70,9 @@ def read_splat(path: Path | str) -> Gaussians:
     formats = [entry.make() for entry in SPLAT_FORMATS.entries()]
     for format in formats:
         if format.matches(path, head):
-            return _without_broken_rows(format.read(path), path)
+            found = _without_broken_rows(_with_rotations(format.read(path), path), path)
+            _check_digits(found, path, double)
+            return found if double else replace(found, means=found.means.float())
     known = ", ".join(sorted(format.suffix for format in formats))
     raise GSplatLocError(f"expected a splat ({known}) in {path}, found another kind of file: restore it")
 
@@ -91,6 +101,47 @@ def broken(path: Path, found: object) -> GSplatLocError:
     )
 
 
+def _with_rotations(gaussians: Gaussians, path: Path) -> Gaussians:
+    """Quaternions too short or long for their type are scaled; zeros become no rotation, with a count."""
+    import torch  # as below
+
+    found = gaussians.quaternions
+    length = found.norm(dim=1)
+    largest = found.abs().max(dim=1).values if len(found) else length
+    lost = ((length < _SHORT) | length.isinf()) & (largest > 0) & largest.isfinite()
+    scaled = torch.where(lost[:, None], found / largest[:, None], found)
+    none = largest == 0
+    if bool(none.any()):
+        log(
+            f"{path}: {int(none.sum())} of {len(found)} Gaussians have a quaternion of zeros, taken as no"
+            " rotation",
+            stream=sys.stderr,
+        )
+    identity = torch.tensor([1.0, 0.0, 0.0, 0.0]).to(found)
+    return replace(gaussians, quaternions=torch.where(none[:, None], identity, scaled))
+
+
+def _check_digits(gaussians: Gaussians, path: Path, double: bool) -> None:
+    """Raise `GSplatLocError` if the means are rounded by more than half of the median Gaussian's size.
+
+    And by more than 1e-5 of the splat's extent: splats of points have sizes near zero.
+    """
+    if len(gaussians) == 0 or (double and gaussians.means.dtype.itemsize == 8):
+        return
+    means = gaussians.means.double()
+    middle = means.median(0).values
+    step = middle.abs().max().item() * _SINGLE_STEP
+    extent = (means - middle).norm(dim=1).median().item()
+    size = gaussians.scales.max(1).values.median().item()
+    if step > max(0.5 * size, _LEAST_ROUNDING * extent):
+        raise GSplatLocError(
+            f"expected a splat near the origin in {path}, found its middle {middle.abs().max():.6g} away,"
+            f" where single precision has steps of {step:.2g} and the median Gaussian a size of {size:.2g}:"
+            " write it relative to a point in its middle, or pass a .ply with x, y, z in double precision to"
+            " gsplatloc from-splat"
+        )
+
+
 def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
     """Leave out, with a count on stderr, Gaussians that other tools write with NaN or infinite values.
 
@@ -102,7 +153,7 @@ def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
 
     logits = gaussians.opacity_logits
     gaussians = replace(gaussians, opacity_logits=torch.where(logits.isposinf(), _OPAQUE, logits))
-    usable = gaussians.quaternions.norm(dim=1) > 0
+    usable = torch.ones(len(logits), dtype=torch.bool)
     for tensor in gaussians.per_gaussian().values():
         usable &= tensor.reshape(len(tensor), tensor[:1].numel()).isfinite().all(1)
     if bool(usable.all()):

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ _OPAQUE, _FLAT = 30.0, -7.0  # opacity logit; log of thickness / width of a disc
 
 
 class Ply:
-    """Stored parameters as float32 (reads any type), properties by name."""
+    """Stored parameters as float32 (reads any type; positions of float64 keep it), properties by name."""
 
     name, suffix, changes = "ply", ".ply", ""
 
@@ -39,8 +40,9 @@ class Ply:
         if rest.shape[1] not in _SH_REST_COUNTS:
             raise GSplatLocError(f"expected 0, 9, 24, 45 or 72 f_rest_* in {path}, found {rest.shape[1]}")
         assumed: list[str] = []
+        means = np.stack([vertices[axis] for axis in "xyz"], 1)
         values = {
-            "means": np.stack([vertices[axis].astype(np.float32) for axis in "xyz"], 1),
+            "means": means,
             "scales": _log_scales(vertices, assumed),
             "quaternions": _quaternions(vertices, path, assumed),
             "opacities": _opacity_logits(vertices, assumed),
@@ -48,9 +50,11 @@ class Ply:
         }
         if assumed:
             log(f"{path}: {'; '.join(assumed)}", stream=sys.stderr)
-        return splat_of_arrays(
-            **values, rest=rest.reshape(len(rest), 3, rest.shape[1] // 3).transpose(0, 2, 1)
-        )
+        rest = rest.reshape(len(rest), 3, rest.shape[1] // 3).transpose(0, 2, 1)
+        splat = splat_of_arrays(**values, rest=rest)
+        if means.dtype != np.float64:
+            return splat
+        return replace(splat, means=torch.from_numpy(means.astype(np.float64)))  # in the machine's byte order
 
     def write(self, path: Path, gaussians: Gaussians) -> None:
         """SH coefficients beyond degree 0 go channel by channel: f_rest_0 .. f_rest_{K-2} belong to red."""

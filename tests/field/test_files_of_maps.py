@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from plyfile import PlyData, PlyElement
 from safetensors.torch import save_file
 
 from gsplatloc.localization.landmarks.file import load_landmarks
@@ -60,6 +61,63 @@ def test_an_infinite_opacity_logit_is_opaque_and_its_negative_is_invisible(tmp_p
     write_splat(tmp_path / "splat.ply", broken)
     found = read_splat(tmp_path / "splat.ply")
     assert len(found) == 5 and found.opacities[0] == 1
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-42, 1e25])
+def test_quaternions_of_any_length_are_rotations(tmp_path: Path, length: float) -> None:
+    splat = gaussians()
+    expected = torch.nn.functional.normalize(splat.quaternions)
+    splat.quaternions = (length * splat.quaternions.double()).float()
+    write_splat(tmp_path / "splat.ply", splat)
+    found = torch.nn.functional.normalize(read_splat(tmp_path / "splat.ply").quaternions)
+    assert (found - expected).abs().max() < (1e-6 if length > 1e-38 else 0.01)
+
+
+def test_quaternions_of_zeros_are_no_rotation_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splat = gaussians()
+    splat.quaternions[2:4] = 0
+    write_splat(tmp_path / "splat.ply", splat)
+    found = read_splat(tmp_path / "splat.ply")
+    assert len(found) == 6 and found.quaternions[2:4].tolist() == [[1, 0, 0, 0]] * 2
+    assert "2 of 6 Gaussians have a quaternion of zeros" in capsys.readouterr().err
+
+
+UTM = np.array([448262.0, 5411932.0, 312.0])
+
+
+def write_far(path: Path, splat: Gaussians, kind: str) -> None:
+    """Write the splat far from the origin, its positions with the type `kind`."""
+    write_splat(path, splat)
+    rows = PlyData.read(path, mmap=False)["vertex"].data
+    moved = np.empty(len(rows), [(n, kind if n in "xyz" else "<f4") for n in rows.dtype.names])
+    for name in rows.dtype.names:
+        moved[name] = rows[name]
+    for axis, name in enumerate("xyz"):
+        moved[name] = rows[name].astype(np.float64) + UTM[axis]
+    PlyData([PlyElement.describe(moved, "vertex")], byte_order="<").write(path)
+
+
+def test_a_splat_that_lost_its_digits_far_away_is_refused(tmp_path: Path) -> None:
+    splat = gaussians(50)
+    splat.log_scales -= 4
+    write_far(tmp_path / "far.ply", splat, "<f4")
+    for double in (False, True):
+        with pytest.raises(GSplatLocError, match="splat near the origin .* steps of 0.65"):
+            read_splat(tmp_path / "far.ply", double)
+    write_far(tmp_path / "double.ply", splat, "<f8")
+    found = read_splat(tmp_path / "double.ply", double=True).means
+    assert (found - torch.from_numpy(UTM) - splat.means).abs().max() < 1e-6
+    with pytest.raises(GSplatLocError, match="splat near the origin"):
+        read_splat(tmp_path / "double.ply")
+
+
+def test_small_gaussians_near_the_origin_are_read(tmp_path: Path) -> None:
+    splat = gaussians(50)
+    splat.log_scales -= 30
+    write_splat(tmp_path / "points.ply", splat)
+    assert torch.equal(read_splat(tmp_path / "points.ply").means, splat.means)
 
 
 @pytest.mark.parametrize("count", ["99999999999", "9" * 30, "-5", "1e9", "nan"])

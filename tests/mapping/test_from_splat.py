@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from gsplatloc.cli.from_splat import posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
 from gsplatloc.localization.initial.view_index import ViewIndexOptions, index_key, load_index
+from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.result import Status
 from gsplatloc.mapping.from_splat import map_splat, moved
 from gsplatloc.mapping.options import FromSplatOptions
 from gsplatloc.scene.cameras import Camera, PosedCamera
-from gsplatloc.scene.export import find_ply
+from gsplatloc.scene.export import find_ply, load_gaussians
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import (
@@ -151,6 +153,21 @@ def test_a_splat_far_from_the_origin_is_mapped_like_one_near_it(
         localizer = Localizer.load(folder, LocalizerOptions(stages=()))
         found = frame.pose_in_world(localizer.localize(image, CAMERA).final.cam_from_world.double())
         assert (se3.camera_center(found) - se3.camera_center(truth)).norm() < 0.03
+
+
+def test_a_splat_in_utm_keeps_its_shape(room: Gaussians, room_map: Path, tmp_path: Path) -> None:
+    world = MapFrame((-448262.0, -5411932.0, -312.0))
+    _, cameras = moved(room, ring(), world)
+    far = torch.tensor(world.origin, dtype=torch.float64)
+    splat = replace(room, means=room.means.double() - far)
+    map_splat(splat, tmp_path / "far", Path("room.ply"), cameras, FromSplatOptions(views=36, quiet=True))
+    counts = [
+        len(load_landmarks(folder / "landmarks.safetensors")) for folder in (tmp_path / "far", room_map)
+    ]
+    assert abs(counts[0] - counts[1]) < 0.05 * counts[1]
+    frame = read_config(tmp_path / "far").frame
+    there = frame.points_in_world(load_gaussians(tmp_path / "far").means.double().numpy())
+    assert np.abs(there - splat.means.numpy()).max() < 1e-5
 
 
 def test_cameras_are_moved_into_the_coordinates_of_the_map_that_the_splat_is_of(tmp_path: Path) -> None:
