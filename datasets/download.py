@@ -1,12 +1,14 @@
 """Downloads with a progress bar that resume after a lost connection; only complete files get their name."""
 
 import errno
+import hashlib
 import http.client
 import json
 import ssl
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from gsplatloc.utils.archives import check_free_space
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import write_json
+from gsplatloc.utils.io import read_text, write_json, write_text
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT_S = 60.0  # without receiving a byte
@@ -63,9 +65,11 @@ def download(address: str, path: Path, retry_wait_s: float = 2.0, max_bytes: int
     A part is continued only if the server confirms that its file is still the same version; a server that
     names no version (ETag or Last-Modified) sends the whole file again. Raises `GSplatLocError` if the
     server refuses, the file is larger than `max_bytes` or than the disk's free space, or the connection is
-    lost repeatedly. The `.part` then stays, and the next call continues it.
+    lost repeatedly; the `.part` then stays, and the next call continues it. Likewise if the file is another
+    one than that of the first download (`confirm`).
     """
     if path.is_file():
+        confirm(path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -87,9 +91,30 @@ def download(address: str, path: Path, retry_wait_s: float = 2.0, max_bytes: int
                 raise _refused(address, error) from None
             log(f"{path.name}: connection lost at {_size(part)} bytes, trying again")
             time.sleep(retry_wait_s * failures)
+    confirm(path, part)
     part.replace(path)
     _record(part).unlink(missing_ok=True)
     return path
+
+
+def confirm(path: Path, content: Path | None = None) -> None:
+    """Compare a file with the checksum in `NAME.sha256` beside it; the first time, that file is written.
+
+    `content` holds what will be the file's, by default the file itself. Upstream publishes no checksums: so
+    a file that was changed on the disk or on the server since its first use is noticed. `sha256sum --check`
+    reads the file. Raises `GSplatLocError` for another checksum.
+    """
+    with (content or path).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    record = path.with_name(path.name + ".sha256")
+    if not record.is_file():
+        with suppress(PermissionError):  # archives that somebody else keeps for many
+            write_text(record, f"{found}  {path.name}\n")
+    elif found not in read_text(record).lower().split():
+        raise GSplatLocError(
+            f"expected {content or path} with the checksum in {record.name}, of its first download, found"
+            f" {found}: the file changed; delete it, or delete {record} to take it as it is"
+        )
 
 
 def remote_size(address: str) -> int | None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gsplatloc.datasets.command import SetupOptions
-from gsplatloc.datasets.download import download
+from gsplatloc.datasets.download import confirm, download
 from gsplatloc.datasets.upstream import REFERENCE_MODELS, REFERENCE_MODELS_FILE, REFERENCE_MODELS_ID
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.colmap_model import read_model_points
@@ -34,6 +34,7 @@ def fetch_points(options: SetupOptions, scene: str, poses: str, scratch: Path) -
 def _fetch_archive(options: SetupOptions) -> Path:
     path = options.archive_path(REFERENCE_MODELS, REFERENCE_MODELS_FILE)
     if path.is_file():
+        confirm(path)
         return path
     if options.mirror_address:
         return download(REFERENCE_MODELS.address(REFERENCE_MODELS_FILE, options.mirror_address), path)
@@ -46,4 +47,5 @@ def _fetch_archive(options: SetupOptions) -> Path:
         gdown.download(id=REFERENCE_MODELS_ID, output=str(path), resume=True)
     except (OSError, RuntimeError, gdown.exceptions.DownloadError) as error:
         raise GSplatLocError(f"Google Drive refused: {str(error).strip() or type(error).__name__}") from None
+    confirm(path)
     return path

@@ -1,5 +1,6 @@
 """Downloads: resuming, refusing and never passing off a part as the whole."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -27,7 +28,7 @@ def test_a_file_arrives_whole_and_leaves_no_part(mirror, tmp_path: Path) -> None
     mirror.put("big.bin", CONTENT)
     path = fetch(mirror, tmp_path / "out" / "big.bin")
     assert path.read_bytes() == CONTENT
-    assert [file.name for file in path.parent.iterdir()] == ["big.bin"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["big.bin", "big.bin.sha256"]
 
 
 def test_a_cut_connection_is_continued_where_it_was_cut(mirror, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_part_of_a_killed_run_is_continued(mirror, tmp_path: Path) -> None:
     cut_short(mirror, tmp_path / "big.bin")
     assert fetch(mirror, tmp_path / "big.bin").read_bytes() == CONTENT
     assert [wanted for _, wanted in mirror.requests] == ["bytes=1234-"]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["big.bin", "mirror"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["big.bin", "big.bin.sha256", "mirror"]
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), 300, 500_000], ids=["same", "shorter", "longer"])
@@ -227,3 +228,44 @@ def test_an_address_that_is_none_is_a_users_error(tmp_path: Path, address: str) 
 def test_a_server_that_is_not_there_is_given_up_on(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="check the connection"):
         download("http://127.0.0.1:9/none", tmp_path / "none", retry_wait_s=0.0)
+
+
+def test_the_checksum_of_the_first_download_is_what_sha256sum_reads(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    fetch(mirror, tmp_path / "big.bin")
+    record = (tmp_path / "big.bin.sha256").read_text()
+    assert record == f"{hashlib.sha256(CONTENT).hexdigest()}  big.bin\n"
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1] + b"x", lambda data: data[:1000], lambda data: b""]
+)
+def test_a_file_that_changed_since_its_download_is_refused(mirror, tmp_path: Path, change) -> None:
+    mirror.put("big.bin", CONTENT)
+    path = fetch(mirror, tmp_path / "big.bin")
+    path.write_bytes(change(CONTENT))
+    with pytest.raises(GSplatLocError, match="checksum in big.bin.sha256.*the file changed"):
+        fetch(mirror, path)
+    path.unlink()
+    assert fetch(mirror, path).read_bytes() == CONTENT
+
+
+def test_another_file_on_the_server_is_refused_until_that_is_wanted(mirror, tmp_path: Path) -> None:
+    mirror.put("big.bin", CONTENT)
+    path = fetch(mirror, tmp_path / "big.bin")
+    path.unlink()
+    mirror.put("big.bin", CONTENT[::-1])
+    with pytest.raises(GSplatLocError, match="the file changed"):
+        fetch(mirror, path)
+    assert not path.exists()
+    (tmp_path / "big.bin.sha256").unlink()
+    assert fetch(mirror, path).read_bytes() == CONTENT[::-1]
+
+
+def test_a_file_that_was_put_there_by_hand_is_remembered(mirror, tmp_path: Path) -> None:
+    path = tmp_path / "big.bin"
+    path.write_bytes(CONTENT)
+    fetch(mirror, path)
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(GSplatLocError, match="the file changed"):
+        fetch(mirror, path)
