@@ -9,6 +9,7 @@ import tyro
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.localization.io import FOLDER_NAME, JSON_LINES_NAME, QUERIES_FOLDER_NAME
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_file
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class CompareArguments:
     """the other one, of the same images"""
     output: Path | None = None
     """page to write (.html); unset = figures are only printed"""
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        for folder in (self.first, self.second):
+            queries_file(folder)
+        require_output_file(self.output, "--output")
 
 
 def queries_file(folder: Path) -> Path:

@@ -9,8 +9,10 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.formats import SPLAT_FORMATS, splat_format
+from gsplatloc.scene.map_folder import require_splat
 from gsplatloc.scene.splat_filter import SplatFilter
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_file, require_output_folder
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,13 @@ class ExportArguments:
     def __post_init__(self) -> None:
         if self.map is not None and (self.format or self.output):
             raise GSplatLocError("expected --map alone, found --format or --output with it: pass one of them")
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path or format: before anything is loaded."""
+        require_splat(self.model_path)
+        require_output_folder(self.map, "--map")
+        if self.map is None:
+            require_output_file(self.path(), "--output")
 
     def format_name(self) -> str:
         """The name in `SPLAT_FORMATS`; raises `GSplatLocError` for another one."""

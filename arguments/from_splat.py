@@ -10,7 +10,9 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.mapping.options import FromSplatOptions, VirtualCameraOptions
+from gsplatloc.scene.map_folder import require_splat
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class FromSplatArguments:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):
             raise GSplatLocError(f"expected a positive --scale, found {self.scale}: correct it")
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        require_splat(self.splat)
+        require_path(self.cameras, "cameras", "--cameras")
+        require_output_folder(self.model_path, "--model_path")
 
 
 def parse_from_splat_arguments(argv: Sequence[str] | None = None) -> FromSplatArguments:

@@ -24,6 +24,7 @@ from gsplatloc.localization.refine import REFINERS
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.scene.map_folder import require_map
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
     from gsplatloc.localization.queries import Intrinsics
@@ -82,8 +83,10 @@ class LocalizeArguments:
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
 
     def check(self) -> None:
-        """Raise `GSplatLocError` if there is no map: before anything else is loaded."""
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_map(self.model_path)
+        require_path(self.queries, "a photo or a folder of photos", "--queries")
+        require_output_folder(self.results_folder(), "--output")
 
     def results_folder(self) -> Path:
         """Where the results go; those of --queries do not replace the evaluation of the test images.

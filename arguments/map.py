@@ -12,6 +12,7 @@ from gsplatloc.arguments.command_line import parse
 from gsplatloc.arguments.presets import Preset, mapping_preset
 from gsplatloc.mapping.options import MappingOptions, PosingOptions, with_checkpoints
 from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
     from gsplatloc.scene.map_config import MapConfig
@@ -40,6 +41,11 @@ class MapArguments:
     max_side: int = 1600
     """pixels; larger photos and frames are shrunk"""
     posing: OmitArgPrefixes[PosingOptions] = field(default_factory=PosingOptions)
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        require_path(self.source, "photos, a video or a scene", "the path")
+        require_output_folder(self.model_path, "--model_path")
 
     def mapping(self) -> MappingOptions:
         """The options of the mapping run."""

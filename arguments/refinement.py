@@ -22,6 +22,7 @@ from gsplatloc.localization.io import PoseFormat
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.scene.map_folder import require_map
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 DESCRIPTION = (
     "Refine the poses of any estimator in a map. By default (GS-CPR) the map is rendered at each pose and"
@@ -60,8 +61,12 @@ class RefineArguments:
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
 
     def check(self) -> None:
-        """Raise `GSplatLocError` if there is no map: before anything else is loaded."""
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_map(self.model_path)
+        require_path(self.poses, "poses", "--poses")
+        require_path(self.images, "a folder of images", "--images")
+        require_path(self.source_path, "a scene folder", "--source_path")
+        require_output_folder(self.model_path, "--model_path")
 
     def options(self) -> LocalizerOptions:
         """The options of the localizer: the given pose, then `stages`."""

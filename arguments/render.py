@@ -9,7 +9,9 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.localization.io import FOLDER_NAME, JSON_LINES_NAME, QUERIES_FOLDER_NAME
+from gsplatloc.scene.map_folder import CAMERAS_NAME, require_splat
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 Split = Literal["path", "train", "test"]
 
@@ -42,6 +44,22 @@ class RenderArguments:
     device: str = "auto"
     """device of the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
 
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.fps < 1:
+            raise GSplatLocError("expected --frames and --fps of at least 1: correct them")
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        require_splat(self.model_path)
+        require_path(self.model_path / CAMERAS_NAME, "the cameras of a map", "--model_path")
+        require_path(self.poses, "a file of poses", "--poses")
+        require_output_folder(self.folder(), "--output")
+
+    def folder(self) -> Path:
+        """Where the images go."""
+        chosen = self.split if self.poses is None else self.poses.stem
+        return self.output or self.model_path / "renders" / chosen
+
 
 @dataclass(frozen=True)
 class ViewArguments:
@@ -60,6 +78,11 @@ class ViewArguments:
     """port to serve at; the next free one if it is in use"""
     allowed_hosts: tuple[str, ...] = ()
     """further names under which browsers reach this machine; localhost and its addresses need none"""
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        require_splat(self.model_path)
+        self.result_folders()
 
     def result_folders(self) -> list[Path]:
         """The folders with localized queries to show."""

@@ -17,6 +17,7 @@ from gsplatloc.reproduction.methods import METHODS, MethodName
 from gsplatloc.reproduction.request import Request
 from gsplatloc.reproduction.tables import TABLES, table_of
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 DESCRIPTION = (
     "Make a table of a paper again: find or download the data, map every scene, localize every test image,"
@@ -68,6 +69,13 @@ class ReproduceArguments:
             raise GSplatLocError("expected --workers of at least 0 and --cores of at least 1, found less")
         if self.workers and self.ray:
             raise GSplatLocError("expected --workers or --ray, found both: pass one of them")
+
+    def check(self) -> None:
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        require_path(self.poses, "a folder of pose files", "--poses")
+        if not self.dry_run:
+            require_output_folder(self.output, "--output")
+            require_output_folder(self.data, "--data")
 
     def words(self) -> list[str]:
         """The command line of these arguments, without those that say where and how it runs."""

@@ -11,6 +11,7 @@ from gsplatloc.arguments.command_line import parse
 from gsplatloc.scene.readers import require_scene
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.tracking.options import Method, Split, TrackingOptions
+from gsplatloc.utils.paths import require_output_folder
 
 DESCRIPTION = "Track an RGB-D camera frame by frame, and map the sequence as Gaussians."
 _DEFAULTS = TrackingOptions()
@@ -51,8 +52,9 @@ class TrackingArguments:
     """no progress bar"""
 
     def check(self) -> None:
-        """Raise `GSplatLocError` if there is no sequence: before anything else is loaded."""
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_scene(self.source_path)
+        require_output_folder(self.model_path, "--model_path")
 
     def tracking(self) -> TrackingOptions:
         """The options of the tracker."""

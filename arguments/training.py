@@ -29,6 +29,7 @@ from gsplatloc.mapping.options import (
 from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.scene.readers import require_scene
 from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.utils.paths import require_output_folder, require_path
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
     from gsplatloc.scene.map_config import MapConfig
@@ -108,8 +109,11 @@ class TrainArguments:
     viewer: OmitArgPrefixes[ViewerArguments] = field(default_factory=ViewerArguments)
 
     def check(self) -> None:
-        """Raise `GSplatLocError` if there is no scene: before anything else is loaded."""
+        """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_scene(self.scene.source_path)
+        start = self.output.start_checkpoint
+        require_path(None if start is None else Path(start), "a checkpoint", "--start_checkpoint")
+        require_output_folder(self.scene.model_path, "--model_path")
 
     def mapping(self) -> MappingOptions:
         """The options of the mapping run."""

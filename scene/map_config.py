@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 
 from gsplatloc.scene.cameras import Camera, PosedCamera, View
-from gsplatloc.scene.map_folder import config_path, require_map
+from gsplatloc.scene.map_folder import CAMERAS_NAME, config_path, require_map
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
@@ -20,7 +20,6 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.version import version
 
-CAMERAS_NAME = "cameras.json"
 _INTRINSICS = ("fx", "fy", "cx", "cy")
 _ENTRY_ERRORS = (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError)
 _LARGEST = 10**9  # of a whole number in config.json; more is a damaged file

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from gsplatloc.utils.errors import GSplatLocError
 
+CAMERAS_NAME = "cameras.json"
+TILES_NAME = "tiles.json"  # of a map in tiles
+
 
 def config_path(map_dir: Path | str) -> Path:
     """The file in a map's folder that says how it was made."""
@@ -18,3 +21,11 @@ def require_map(map_dir: Path | str) -> None:
     folder = next(above, None)
     action = "run gsplatloc train" if folder is None else f"pass the folder of the map, {folder}"
     raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: {action}")
+
+
+def require_splat(path: Path) -> None:
+    """Raise `GSplatLocError` if there is neither a folder that can be a map nor a file at `path`."""
+    if not path.is_file() and not (path / "point_cloud").is_dir() and not (path / TILES_NAME).is_file():
+        raise GSplatLocError(
+            f"expected a map or a splat in {path}, found neither: check the path, or run gsplatloc train"
+        )

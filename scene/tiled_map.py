@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gsplatloc.scene.map_folder import TILES_NAME
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_json
 
-TILES_NAME = "tiles.json"
 _FORMAT = "gsplatloc-tiles-1"
 
 

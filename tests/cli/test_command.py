@@ -89,6 +89,67 @@ for words in (["train", "-s"], ["track", "-s"], ["localize", "-m"], ["refine", "
     assert done.stdout.splitlines() == ["0 []"] * len(COMMAND_LINES) + ["1 []"] * 4
 
 
+def test_wrong_paths_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    """Every command's inputs and outputs, in one process."""
+    (tmp_path / "map" / "point_cloud").mkdir(parents=True)
+    for name in ("config.json", "cameras.json"):
+        (tmp_path / "map" / name).write_text("{}")
+    (tmp_path / "file").write_text("x")
+    lines = [line.split() for line in WRONG_PATHS]
+    code = f"""
+import contextlib, io, sys
+from gsplatloc.cli import main
+for words in {lines}:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main(words)
+        except SystemExit as stop:
+            loaded = sorted(set({HEAVY}) & set(sys.modules))
+            print(stop.code, loaded, said.getvalue().strip(), file=sys.__stdout__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    found = done.stdout.splitlines()
+    assert len(found) == len(lines), done.stderr
+    for words, line in zip(lines, found):
+        assert line.startswith("1 [] error: expected "), (words, line)
+        assert words[-1] in line or words[-1].startswith("file") and " file" in line, (words, line)
+
+
+# The path that is wrong comes last. `file` is a file: no folder can be made in it.
+WRONG_PATHS = [
+    "map -m out no/photos",
+    "map map -m file/out",
+    "train -m out -s no/scene",
+    "train -s map -m file/out",
+    "train -s map -m out --start_checkpoint no/checkpoint",
+    "track -m out -s no/scene",
+    "track -s map -m file",
+    "localize -m no/map",
+    "localize -m map --queries no/photos",
+    "localize -m map --output file/out",
+    "refine -m map --poses no/poses.txt",
+    "refine -m map --poses file --images no/photos",
+    "refine -m map --poses file -s no/scene",
+    "render -m no/map",
+    "render -m map --poses no/poses.txt",
+    "render -m map --output file/out",
+    "view -m no/map",
+    "view -m map --results no/results",
+    "from-splat -m out no/splat.ply",
+    "from-splat file -m out --cameras no/cameras.json",
+    "from-splat file -m file/out",
+    "compare no/results no/results",
+    "export -m no/map",
+    "export -m map --output file/a.spz",
+    "export -m map --output map",
+    "export -m map --map file/out",
+    "reproduce gsplatloc-7scenes --output file/out",
+    "reproduce gsplatloc-7scenes --data file/data",
+    "reproduce gs-cpr --poses no/poses",
+]
+
+
 def test_a_flag_that_no_command_knows_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["gsplatloc"])
     assert exit_code("train", "--no_such_flag") == 2

@@ -1,0 +1,39 @@
+"""Paths of a command line, checked before anything is loaded or computed for them."""
+
+import os
+from pathlib import Path
+
+from gsplatloc.utils.errors import GSplatLocError
+
+
+def require_path(path: Path | None, expected: str, flag: str) -> None:
+    """Raise `GSplatLocError` if nothing is at `path`; None is right. `expected` names what should be."""
+    if path is not None and not os.path.exists(path):
+        raise GSplatLocError(f"expected {expected} at {path}, found none: check {flag}")
+
+
+def require_output_folder(path: Path | None, flag: str) -> None:
+    """Raise `GSplatLocError` if no folder `path` can be made or written; None is right."""
+    if path is None:
+        return
+    above = Path(os.path.abspath(path))
+    while not os.path.lexists(above):
+        above = above.parent
+    if not os.path.isdir(above):
+        found = f"the file {above}"
+    elif not os.access(above, os.W_OK | os.X_OK):
+        found = f"that {above} cannot be written"
+    else:
+        return
+    raise GSplatLocError(
+        f"expected a folder {path} that can be written, found {found}: choose another {flag}"
+    )
+
+
+def require_output_file(path: Path | None, flag: str) -> None:
+    """Raise `GSplatLocError` if no file `path` can be written; None is right."""
+    if path is None:
+        return
+    if os.path.isdir(path):
+        raise GSplatLocError(f"expected a file {path} to write, found a folder: choose another {flag}")
+    require_output_folder(path.absolute().parent, flag)
