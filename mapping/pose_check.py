@@ -35,6 +35,12 @@ _MIN_INLIERS = 40  # of the relative pose of a pair: it sees the same place
 _MIN_PAIRS = 2
 _AGREEING = 0.5  # share of these inliers that fits right poses
 _CONTRADICTING = 0.25  # and wrong ones: the epipolar lines of some pass near by chance
+# What programs do to images without their poses -> whether columns and rows are reversed.
+_FLIPS = {
+    "mirrored (left and right are exchanged)": (True, False),
+    "mirrored (top and bottom are exchanged)": (False, True),
+    "turned by 180 degrees": (True, True),
+}
 _NO_BASELINE = 1e-9  # between two cameras at the same place
 _MIN_SINE = 0.01  # of the angle between two rays that tells on which side of the cameras they meet
 
@@ -77,8 +83,22 @@ def contradiction(scene: Scene, keypoints: Sequence[Keypoints], tracks: Tracks) 
     if fits[best] >= _AGREEING:
         text = f"{found}: {fits[best]:.0%} fit if the poses are {best}, so convert the poses"
         return Contradiction(text, certain=True)
+    for change, (columns, rows) in _FLIPS.items():
+        fitting = _agreement([_flipped(pair, columns, rows) for pair in pairs], lambda pose: pose)
+        if fitting >= _AGREEING:
+            text = f"{found}: {fitting:.0%} fit if the images are {change}, so change them back"
+            return Contradiction(text, certain=True)
     text = f"{found}: check this convention, that the poses are of these images, and the focal length"
     return Contradiction(text, certain=few)
+
+
+def _flipped(pair: _Pair, columns: bool, rows: bool) -> _Pair:
+    """A pair as its images would be with their columns, their rows or both in reverse order."""
+    xy = []
+    for view, found in ((pair.a, pair.xy_a), (pair.b, pair.xy_b)):
+        size = np.array([view.camera.width, view.camera.height], np.float64)
+        xy.append(np.where([columns, rows], size - found, found))
+    return _Pair(pair.a, pair.b, *xy)
 
 
 def _agreement(pairs: Sequence[_Pair], reread: Callable[[Tensor], Tensor]) -> float:

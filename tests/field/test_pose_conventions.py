@@ -54,6 +54,24 @@ def test_the_convention_that_would_fit_is_named(expected: PoseConvention) -> Non
         assert f"if the poses are {actual}" in message
 
 
+@pytest.mark.parametrize(
+    ("signs", "named"),
+    [
+        ((-1, 1), "mirrored (left and right"),
+        ((1, -1), "mirrored (top and bottom"),
+        ((-1, -1), "turned by 180 degrees"),
+    ],
+)
+def test_images_that_were_flipped_without_their_poses_are_named(signs: tuple[int, int], named: str) -> None:
+    scene, keypoints = scene_of(FOLDERS)
+    size = torch.tensor([scene.train[0].camera.width, scene.train[0].camera.height]).float()
+    flip = torch.tensor(signs) < 0
+    flipped = [replace(found, xy=torch.where(flip, size - found.xy, found.xy)) for found in keypoints]
+    message = found_in(scene, flipped)
+    assert message is not None and "\n" not in message
+    assert f"fit if the images are {named}" in message
+
+
 def test_right_poses_are_right_in_every_convention() -> None:
     scene, keypoints = scene_of(TRANSFORMS)
     assert found_in(scene, keypoints) is None
