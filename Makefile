@@ -20,7 +20,7 @@ help:
 	@echo "make demo      build a textured room, map it, localize in it, write a report (3 minutes on 2 cores, after setup)"
 	@echo "make test      lint, and run every test"
 	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
-	@echo "make crash     kill and stop mapping, localizing and set-up at 17 random moments each, by SIGKILL and SIGTERM"
+	@echo "make crash     kill and stop mapping, localizing and set-up at MOMENTS=50 random moments each, by SIGKILL and SIGTERM"
 	@echo "make fuzz      damaged files and hostile calls, SECONDS=600 for every reader"
 	@echo "make gate      fail if a kernel has become 25 % slower relative to this machine's matrix rate"
 	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
@@ -68,7 +68,7 @@ test-cuda: setup
 	GSPLAT_ALL_ARCHITECTURES=1 $(BIN)/python -m pytest tests/cuda
 
 crash: setup
-	GSPLATLOC_CRASH_MOMENTS=17 $(BIN)/python -m pytest tests/crash -s
+	GSPLATLOC_CRASH_MOMENTS=$(or $(MOMENTS),50) $(BIN)/python -m pytest tests/crash -s
 
 docs: setup build/typed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

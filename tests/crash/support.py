@@ -81,12 +81,16 @@ def run(
     return Ended(code, seconds, log.read_text(errors="replace") if log.exists() else "")
 
 
+def generator(name: str) -> random.Random:
+    """What a test draws its moments from; the seed is printed."""
+    print(f"\n{name}: GSPLATLOC_CRASH_SEED={SEED}")
+    return random.Random(f"{SEED} {name}")
+
+
 def moments(name: str, whole_s: float, at_least: int = 1) -> list[float]:
-    """Random seconds within a run of `whole_s`; the seed is printed."""
-    count = max(at_least, MOMENTS)
-    print(f"\n{name}: GSPLATLOC_CRASH_SEED={SEED}, {count} moments within {whole_s:.1f} s")
-    draws = random.Random(f"{SEED} {name}")
-    return [draws.uniform(0, whole_s) for _ in range(count)]
+    """Random seconds within a run of `whole_s`."""
+    draws = generator(name)
+    return [draws.uniform(0, whole_s) for _ in range(max(at_least, MOMENTS))]
 
 
 def check_end(ended: Ended, number: int) -> None:

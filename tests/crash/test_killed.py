@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.support import ROOM, Ended, check_end, check_files, moments, remains, run
+from tests.crash.support import MOMENTS, ROOM, Ended, check_end, check_files, generator, remains, run
 
 SIGNALS = [signal.SIGKILL, signal.SIGTERM]
 ITERATIONS = 30
@@ -38,12 +38,33 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def interrupt(name: str, whole: Ended, number: int, words: Callable[[], list], folder: Path) -> None:
-    """Start and kill the command at every moment, then let it end; `words` returns the next command line."""
+def interrupt(
+    whole: Ended, number: int, words: Callable[[], list], folder: Path, begin: Callable[[], object]
+) -> None:
+    """Start and kill the command at random moments of a run, then let it end.
+
+    `words` returns the next command line. A run that ended before its signal came does not count; the next
+    one begins anew, from what `begin` makes of the folder.
+    """
     log = folder.with_name(f"{folder.name}.log")
-    for moment in moments(f"{name} {signal.Signals(number).name}", whole.seconds):
-        check_end(run(words(), log, number, moment), number)
+    title = f"{words()[0]} {signal.Signals(number).name}"
+    chance, most = generator(title), whole.seconds
+    slowest, hits, runs = 0.0, 0, 0
+    begin()
+    while hits < MOMENTS and runs < 10 + 4 * MOMENTS:
+        moment = chance.uniform(0, most)
+        ended = run(words(), log, number, moment)
+        check_end(ended, number)
         check_files(folder)
+        runs += 1
+        if ended.code == 0:
+            most = min(most, moment)  # it was slower while it was measured, or had less left to do
+            shutil.rmtree(folder)
+            begin()
+        else:
+            hits, slowest = hits + 1, max(slowest, ended.seconds)
+    print(f"{title}: {hits} signals in {runs} runs, the slowest end after {slowest:.2f} s", flush=True)
+    assert hits == MOMENTS
     last = run(words(), log)
     assert last.code == 0, last.said
     assert remains(folder.parent) == [], "a temporary file or a lock"
@@ -61,7 +82,7 @@ def test_a_map_is_the_same_after_it_was_interrupted(
         resumed = ["--start_checkpoint", output / f"checkpoint_{last}.safetensors"] if last else []
         return ["train", "-s", room[0], "-m", output, *TRAIN, *resumed]
 
-    interrupt("train", mapped[1], number, words, output)
+    interrupt(mapped[1], number, words, output, output.mkdir)
     files = ("landmarks.safetensors", "cameras.json", f"point_cloud/iteration_{ITERATIONS}/*")
     expected = contents(mapped[0], *files)
     assert len(expected) == 4 and contents(output, *files) == expected
@@ -72,8 +93,8 @@ def test_localization_is_the_same_after_it_was_interrupted(
     localized: tuple[Path, Ended], mapped: tuple[Path, Ended], tmp_path: Path, number: int
 ) -> None:
     output = tmp_path / "map"
-    shutil.copytree(mapped[0], output)
-    interrupt("localize", localized[1], number, lambda: ["localize", "-m", output, "--quiet"], output)
+    words = ["localize", "-m", output, "--quiet"]
+    interrupt(localized[1], number, lambda: words, output, lambda: shutil.copytree(mapped[0], output))
     files = ("localization/poses.txt", "*.safetensors", "point_cloud/*/*", "config.json")
     assert contents(output, *files) == contents(localized[0], *files)
 
@@ -83,5 +104,6 @@ def test_a_room_is_the_same_after_it_was_interrupted(
     room: tuple[Path, Ended], tmp_path: Path, number: int
 ) -> None:
     output = tmp_path / "room"
-    interrupt("setup", room[1], number, lambda: ["setup", "room", "--output", output, *ROOM], output)
+    words = ["setup", "room", "--output", output, *ROOM]
+    interrupt(room[1], number, lambda: words, output, lambda: None)
     assert contents(output, "**/*") == contents(room[0], "**/*")
