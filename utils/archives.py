@@ -7,13 +7,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
 _UNIX = 3  # zip's code for the system whose file mode an entry carries
-_ENCRYPTED = 0x1  # flag of an entry
+_ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of an entry
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # those of every public data set
 _OTHER_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 98: "PPMd", 99: "encrypted"}
 _MAX_ENTRIES = 1_000_000  # the largest sequence of a public data set here has 3,000
@@ -40,7 +41,7 @@ def extract(archive: Path, target: Path, wanted: Callable[[str], bool] = lambda 
             entries = opened.infolist()
             for entry in entries:
                 _check_place(entry, archive)
-            chosen = [entry for entry in entries if not entry.is_dir() and wanted(entry.filename)]
+            chosen = [entry for entry in entries if not _name(entry).endswith("/") and wanted(_name(entry))]
             _check_sizes(chosen, archive)
             target.mkdir(parents=True, exist_ok=True)
             check_free_space(sum(entry.file_size for entry in chosen), target)
@@ -65,9 +66,22 @@ def check_free_space(needed: int, folder: Path, remedy: str = "name another --ou
         )
 
 
+def _name(entry: zipfile.ZipInfo) -> str:
+    """The path of an entry with `/` between its parts, a folder's at its end, too.
+
+    Some programs of Windows write `\\` instead. macOS and others write UTF-8 without the flag that says so,
+    which zipfile takes for code page 437.
+    """
+    name = entry.filename
+    if not entry.flag_bits & _UTF8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name if entry.create_system == _UNIX else name.replace("\\", "/")
+
+
 def _check_place(entry: zipfile.ZipInfo, archive: Path) -> None:
     """Raise an error for a path outside the target folder, on any system, and for a link or a device."""
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    path = PurePosixPath(_name(entry).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in entry.filename or not path.parts:
         raise _refused(
             archive, "entries inside the archive", f"the path {entry.filename!r}, which is outside"
@@ -100,7 +114,7 @@ def _check_sizes(entries: list[zipfile.ZipInfo], archive: Path) -> None:
 
 
 def _extract_entry(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    path = target / PurePosixPath(entry.filename)
+    path = target / PurePosixPath(_name(entry))
     path.parent.mkdir(parents=True, exist_ok=True)
     with opened.open(entry) as source, path.open("wb") as destination:
         shutil.copyfileobj(source, destination)

@@ -67,6 +67,8 @@ def read_splat(path: Path | str, double: bool = False) -> Gaussians:
         raise GSplatLocError(f"expected a file {path}, found none: check the path") from None
     except OSError as error:
         raise GSplatLocError(f"expected a splat in {path}, found {quoted(error)}: check the path") from None
+    if not head:
+        raise GSplatLocError(f"expected a splat in {path}, found an empty file: restore it")
     formats = [entry.make() for entry in SPLAT_FORMATS.entries()]
     for format in formats:
         if format.matches(path, head):

@@ -149,3 +149,28 @@ def test_a_folder_or_a_link_to_itself_is_no_archive(tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
         with pytest.raises(GSplatLocError, match=name):
             extract(tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_backslashes_of_windows_are_folders(tmp_path: Path, folders: bool) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in [*(["scene\\", "scene\\rgb\\"] if folders else []), "scene\\rgb\\a.png"]:
+            entry = zipfile.ZipInfo(name)
+            entry.create_system = 0
+            archive.writestr(entry, b"" if name.endswith("\\") else b"pixels")
+    extract(tmp_path / "a.zip", tmp_path / "out")
+    files = [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")]
+    assert files == ["scene/rgb/a.png"]
+
+
+@pytest.mark.parametrize("name", ["K\u00fcche/\u706b.png", "caf\u00e9.txt", "plain.txt"])
+def test_names_of_utf8_without_its_flag_are_read(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, "x")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        flags = data.index(signature) + at
+        data[flags : flags + 2] = b"\0\0"
+    (tmp_path / "a.zip").write_bytes(data)
+    extract(tmp_path / "a.zip", tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "x"
