@@ -106,7 +106,7 @@ def draw_picture(picture: QueryPicture) -> Image:
     """Three panels above a caption: query image with matches, rendering, difference."""
     height, width = picture.query.shape[:2]
     scale = _PANEL / max(width, height)
-    size = (round(width * scale), round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     query = images.resize(picture.query, *size)
     panels = [("query image", with_matches(query, picture, scale))]
     if picture.render is None:

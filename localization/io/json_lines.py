@@ -90,10 +90,15 @@ def localized_query(result: QueryResult) -> LocalizedQuery | None:
     return replace(_query(json.loads(json_line(result))), matches=result.localization.final.matches)
 
 
+def _lines(path: Path) -> list[str]:
+    """Not `splitlines`: names may hold separators of Unicode, which end no line of JSON."""
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
 def read_json_lines(path: Path) -> list[LocalizedQuery]:
     """The queries of a file that have a pose. Raises GSplatLocError for a damaged file."""
     with decoding("localized queries, a JSON object a line", path, "localize again"):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in _lines(path)]
         return [
             _query(line, number) for number, line in enumerate(lines) if line["cam_from_world"] is not None
         ]
@@ -114,7 +119,7 @@ class Outcome:
 def read_outcomes(path: Path) -> dict[str, Outcome]:
     """The outcomes of all queries of a file by name. Raises GSplatLocError for a damaged file."""
     with decoding("localized queries, a JSON object a line", path, "localize again"):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in _lines(path)]
         return {line["name"]: _outcome(line) for line in lines}
 
 

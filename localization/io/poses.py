@@ -93,7 +93,9 @@ def _matrices(numbers: Tensor) -> Tensor:
 def _format(record: PoseRecord) -> str:
     # Bytes of a file name that are not UTF-8 are lone surrogates in Python.
     name = re.sub(
-        r"[\s%\udc80-\udcff]|^#", lambda match: quote(match[0], "", errors="surrogateescape"), record.name
+        r"[\s%\ufeff\udc80-\udcff]|^#",
+        lambda match: quote(match[0], "", errors="surrogateescape"),
+        record.name,
     )
     quaternion = se3.quaternion_from_rotation(record.cam_from_world[:3, :3])
     numbers = torch.cat([quaternion, record.cam_from_world[:3, 3]]).tolist()

@@ -57,6 +57,16 @@ def one_gaussian() -> Gaussians:
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5000), (5000, 2)])
+def test_an_image_of_any_shape_is_drawn(shape: tuple[int, int]) -> None:
+    query = np.zeros((*shape, 3), np.uint8)
+    for render in (query, None):
+        drawn = draw_picture(
+            picture(query=query, render=render, pixels=np.zeros((0, 2)), inliers=np.zeros(0, bool))
+        )
+        assert drawn.shape[2] == 3 and min(drawn.shape[:2]) > 0
+
+
 def test_the_worst_come_first_and_failures_before_all() -> None:
     results = [result(f"q{i}", 0.01 * i) for i in range(20)] + [result("lost", 0, ok=False)]
     chosen = choose(results)

@@ -53,7 +53,10 @@ def test_missing_file_is_a_user_error(tmp_path: Path) -> None:
         read_poses(tmp_path / "none.txt")
 
 
-@pytest.mark.parametrize("name", ["my photo 1.jpg", "50%.png", "50%20.png", "#1.jpg", "tab\tbed.png"])
+@pytest.mark.parametrize(
+    "name",
+    ["my photo 1.jpg", "50%.png", "50%20.png", "#1.jpg", "tab\tbed.png", "\ufeffa.png", "a\u2028b.png"],
+)
 def test_any_name_survives(tmp_path: Path, name: str) -> None:
     write_poses(tmp_path / "p.txt", [PoseRecord(name, POSE)])
     assert set(read_poses(tmp_path / "p.txt")) == {name}

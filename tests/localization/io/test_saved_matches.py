@@ -28,6 +28,14 @@ def result(name: str, count: int | None) -> QueryResult:
     return QueryResult(name, Localization({"initial": estimate}))
 
 
+@pytest.mark.parametrize(
+    "name", ["a\u2028b.png", "a\x85b.png", "a\nb.png", "a\x0bb.png", 'a"b', "\udce9.png"]
+)
+def test_any_name_is_read_back(tmp_path: Path, name: str) -> None:
+    write_results(tmp_path, "room", [result(name, 3), result("c", 2)], 0, ("initial",))
+    assert [query.name for query in read_localized(tmp_path)] == [name, "c"]
+
+
 def test_each_query_gets_its_own_matches_back(tmp_path: Path) -> None:
     results = [result("a", 3), result("b", None), result("c", 0), result("d", 2)]
     write_results(tmp_path, "room", results, 0, ("initial",))
