@@ -44,7 +44,7 @@ class RefineArguments:
     """The options of gsplatloc refine. Help of `stages` follows from the registry."""
 
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
-    """folder of the map, as gsplatloc train wrote it; results go to its subfolder refined/"""
+    """folder of the map, as gsplatloc train wrote it"""
     poses: Path
     """the given poses: a file `name qw qx qy qz tx ty tz [focal]` (cam_from_world), a TUM trajectory
     `timestamp tx ty tz qx qy qz qw` (camera in the world), or the folder of a COLMAP model"""
@@ -56,6 +56,8 @@ class RefineArguments:
     """images of the scene whose poses are refined; an image without a given pose counts as failed"""
     images: Path | None = None
     """folder of images instead of the scene's; an image without a given pose is left out"""
+    output: Path | None = None
+    """folder of the results; unset = MODEL_PATH/refined"""
     stages: tuple[str, ...] = ("gscpr",)
     camera: OmitArgPrefixes[CameraArguments] = field(default_factory=CameraArguments)
     computation: OmitArgPrefixes[ComputationArguments] = field(default_factory=ComputationArguments)
@@ -66,7 +68,11 @@ class RefineArguments:
         require_path(self.poses, "poses", "--poses")
         require_path(self.images, "a folder of images", "--images")
         require_path(self.source_path, "a scene folder", "--source_path")
-        require_output_folder(self.model_path, "--model_path")
+        require_output_folder(self.folder(), "--output")
+
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.output or self.model_path / "refined"
 
     def options(self) -> LocalizerOptions:
         """The options of the localizer: the given pose, then `stages`."""

@@ -1,6 +1,9 @@
 """Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -50,6 +53,10 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
 
     if unread := unread_files(source):
         log(f"{source}: left out {unread}", quiet, sys.stderr)
+    photos, copies = _without_copies(photos)
+    if copies:
+        example = quoted(copies[0].name)
+        log(f"{source}: left out {len(copies)} copies of other photos, as {example}", quiet, sys.stderr)
 
     def copy(photo: Path) -> Path | None:
         """The photo if it is damaged."""
@@ -71,6 +78,22 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
         example = quoted(broken[0].name)
         log(f"{source}: left out {len(broken)} photos that are damaged, as {example}", quiet, sys.stderr)
     return len(photos) - len(broken)
+
+
+def _without_copies(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The photos with contents of their own, the first by name of each, and the others."""
+    sizes = Counter(photo.stat().st_size for photo in photos)
+    seen, kept, copies = set[bytes](), list[Path](), list[Path]()
+    for photo in photos:
+        size = photo.stat().st_size
+        if size and sizes[size] > 1:
+            content = sha256(photo.read_bytes()).digest()
+            if content in seen:
+                copies.append(photo)
+                continue
+            seen.add(content)
+        kept.append(photo)
+    return kept, copies
 
 
 def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
@@ -112,6 +135,10 @@ def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet:
             best[segment] = sharpness
             _write_frame(target / f"frame_{segment:05d}.jpg", frame, max_side)
     capture.release()
+    if not best:
+        raise GSplatLocError(
+            f"expected a video in {video}, found that no frame of it can be decoded: convert it to .mp4"
+        )
     return len(best)
 
 
@@ -119,9 +146,8 @@ def _sharpness(frame: np.ndarray) -> float:
     """Variance of the Laplacian: it falls with motion blur."""
     height, width = frame.shape[:2]
     grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    small = cv2.resize(
-        grey, (_SHARPNESS_WIDTH, round(height * _SHARPNESS_WIDTH / width)), interpolation=cv2.INTER_AREA
-    )
+    size = _SHARPNESS_WIDTH, max(1, round(height * _SHARPNESS_WIDTH / width))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(small, cv2.CV_32F).var())
 
 

@@ -23,8 +23,6 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
 
-FOLDER_NAME = "refined"
-
 
 def main(arguments: RefineArguments | None = None) -> None:
     """Run the command; without `arguments` they are those of `sys.argv`."""
@@ -35,7 +33,7 @@ def main(arguments: RefineArguments | None = None) -> None:
     options = arguments.options()
     name = Path(arguments.images or arguments.source_path or config.source_path).resolve().name
     stages = options.chain()
-    with output_folder(arguments.model_path / FOLDER_NAME) as folder:
+    with output_folder(arguments.folder()) as folder:
         localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save)

@@ -108,3 +108,31 @@ def test_photos_that_do_not_overlap_are_a_users_error(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "expected 2 images that overlap" in result.stderr
     assert not (tmp_path / "mine").exists()
+
+
+def test_copies_of_a_photo_are_left_out_with_a_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, colour in (("a", "red"), ("b", "blue"), ("c", "red"), ("d", "red")):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / "in" / f"{name}.png")
+    assert collect(tmp_path / "in", tmp_path / "out", frames=0, max_side=100) == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert "left out 2 copies of other photos, as c.png" in capsys.readouterr().err
+
+
+def test_a_video_of_which_no_frame_can_be_decoded_is_one_line(tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(9):
+        writer.write(np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    writer.release()
+    data = bytearray(video.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : start + 30_000] = bytes(min(30_000, len(data) - start))
+    index = data.find(b"moov")
+    if index > 0 and start + 30_000 > index:  # the index of the frames is left whole
+        data[index:] = video.read_bytes()[index:]
+    video.write_bytes(data)
+    with pytest.raises(GSplatLocError, match="no frame of it can be decoded|none that can be decoded"):
+        collect(video, tmp_path / "out", frames=3, max_side=100)

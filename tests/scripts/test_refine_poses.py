@@ -122,8 +122,9 @@ def test_a_trajectory_comes_back_as_one_and_further_stages_follow(
     stamps = np.array([float(name.split("-")[1].split(".")[0]) for name in place.truths])
     coarse = Trajectory(stamps, torch.stack(list(place.coarse().values())))
     write_tum_trajectory(tmp_path / "coarse.txt", coarse)
-    refine(monkeypatch, "-m", place.model, "--poses", tmp_path / "coarse.txt", "--stages", "gscpr", "lm")
-    refined = read_tum_trajectory(place.model / "refined" / "trajectory.txt")
+    words = ["-m", place.model, "--poses", tmp_path / "coarse.txt", "--output", tmp_path / "elsewhere"]
+    refine(monkeypatch, *words, "--stages", "gscpr", "lm")
+    refined = read_tum_trajectory(tmp_path / "elsewhere" / "trajectory.txt")
     assert np.array_equal(refined.timestamps, stamps)
     for pose, truth in zip(refined.cam_from_world, place.truths.values()):
         assert pose_errors(pose, truth)[0] < 0.05
