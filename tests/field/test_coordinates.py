@@ -35,10 +35,21 @@ UTM, ECEF = (448262.0, 5411932.0, 312.0), (4177423.123, 855045.456, 4727678.789)
 CASES = {
     "utm": (1.0, UTM),
     "ecef": (1.0, ECEF),
+    "west and south of the origin": (1.0, (-300262.5, -2411932.0, -50.25)),
     "thousandths": (0.001, (0.0, 0.0, 0.0)),
     "thousands": (1000.0, (0.0, 0.0, 0.0)),
     "millimetres in utm": (1000.0, tuple(1000 * x for x in UTM)),
 }
+
+
+def turned(offset: tuple[float, ...]) -> np.ndarray:
+    """The rotation of a world that is `offset` from the origin: in ECEF, up is away from Earth."""
+    if offset != ECEF:
+        return np.eye(3)
+    up = np.array(offset) / np.linalg.norm(offset)
+    east = np.cross([0, 0, 1], up)
+    east /= np.linalg.norm(east)
+    return np.stack([east, np.cross(up, east), up], 1)
 
 
 def random_poses(count: int = 9) -> torch.Tensor:
@@ -206,6 +217,7 @@ def test_a_scene_is_mapped_and_localized_wherever_it_is(
     shutil.copytree(room_scene, folder, ignore=shutil.ignore_patterns("depth"))
     for file in folder.glob("*/poses/*.txt"):
         pose = np.loadtxt(file)
+        pose[:3] = turned(offset) @ pose[:3]
         pose[:3, 3] = scale * pose[:3, 3] + offset
         np.savetxt(file, pose, fmt="%.17g")
     (model / "cache").mkdir(parents=True)
