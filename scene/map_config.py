@@ -128,7 +128,8 @@ def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
 
     Raises GSplatLocError if there are none.
 
-    3D Gaussian splatting's own files have no principal point: it is the image's centre.
+    3D Gaussian splatting's own files have no principal point: it is the image's centre. Without a name a
+    camera has that of its `id`, and without `fy` it is `fx`.
     """
     path = Path(map_dir)
     path = path if path.suffix == ".json" else path / CAMERAS_NAME
@@ -158,8 +159,10 @@ def _size(entry: dict[str, Any]) -> tuple[int, int]:
 
 def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
     width, height = _size(entry)
-    center = {"cx": width / 2, "cy": height / 2}
-    fx, fy, cx, cy = (float((center | entry)[key]) for key in _INTRINSICS)
+    # Other programs leave out the name, the principal point or one focal length.
+    assumed = {"cx": width / 2, "cy": height / 2, "img_name": str(entry.get("id", "")), "fy": entry.get("fx")}
+    entry = {**assumed, **entry}
+    fx, fy, cx, cy = (float(entry[key]) for key in _INTRINSICS)
     rotation, position = (torch.tensor(entry[key], dtype=torch.float64) for key in ("rotation", "position"))
     matrix = torch.cat([rotation.reshape(3, 3), position.reshape(3, 1)], 1)
     world_from_cam = rigid_from_matrix(matrix.numpy(), f"the camera {quoted(entry['img_name'])}")
@@ -194,4 +197,6 @@ def typical_focal(map_dir: Path | str) -> float | None:
 
 
 def _no_cameras(path: Path, error: Exception) -> GSplatLocError:
-    return GSplatLocError(f"expected cameras in {path}, found {quoted(repr(error))}: train this map anew")
+    return GSplatLocError(
+        f"expected cameras in {path}, found {quoted(repr(error))}: restore it, or train anew"
+    )

@@ -58,11 +58,11 @@ def extract(archive: Path, target: Path, wanted: Callable[[str], bool] = lambda 
 
 def check_free_space(needed: int, folder: Path, remedy: str = "name another --output") -> None:
     """Raise `GSplatLocError` if the disk of `folder` has less than `needed` bytes of free space."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    disk = shutil.disk_usage(folder)
+    if needed > disk.free and disk.total:  # some network drives do not know their size
         raise GSplatLocError(
-            f"expected {needed / 1e9:.3g} GB of free space in {folder}, found {free / 1e9:.3g} GB: free some,"
-            f" or {remedy}"
+            f"expected {needed / 1e9:.3g} GB of free space in {folder}, found {disk.free / 1e9:.3g} GB: free"
+            f" some, or {remedy}"
         )
 
 

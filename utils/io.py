@@ -73,7 +73,8 @@ def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
             with temporary.open("xb") as file:
                 mode = os.fstat(file.fileno()).st_mode  # by the umask
             yield temporary
-            temporary.chmod(stat.S_IMODE(mode))  # safetensors writes files that only their owner can read
+            with suppress(PermissionError):  # of file systems without modes
+                temporary.chmod(stat.S_IMODE(mode))  # safetensors writes files that only their owner can read
             if durable:
                 _flush(temporary)
             check_locks(path)

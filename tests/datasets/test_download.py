@@ -147,7 +147,7 @@ def test_a_file_larger_than_expected_is_refused_before_it_is_read(mirror, tmp_pa
 def test_free_space_is_checked_before_anything_is_written(mirror, tmp_path: Path) -> None:
     mirror.put("big.bin", CONTENT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000, total=9000))
         with pytest.raises(GSplatLocError, match="free space"):
             fetch(mirror, tmp_path / "big.bin")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mirror"]

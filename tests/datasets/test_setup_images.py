@@ -67,7 +67,7 @@ def test_the_sharpest_frame_of_each_stretch_of_a_video_is_kept(tmp_path: Path) -
 def test_too_little_room_for_colmap_is_refused_before_it_aborts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000, total=10**9))
     with pytest.raises(GSplatLocError, match="expected 0.0328 GB .+ found 0.01 GB.+--max-features"):
         reconstruct(tmp_path, tmp_path / "model", tmp_path, 10, MappingOptions())
 

@@ -139,6 +139,14 @@ def test_cameras_of_vanilla_3dgs_have_their_principal_point_in_the_centre(tmp_pa
     assert read_cameras(tmp_path)[0].camera == Camera(64, 48, 60.0, 61.0, 32.0, 24.0)
 
 
+def test_cameras_of_other_programs_without_a_name_are_read(tmp_path: Path) -> None:
+    entry = {"id": 3, "width": 64, "height": 48.0, "fx": 60, "position": [1, 2, 3]}
+    rotation = np.eye(3).flatten().tolist()
+    (tmp_path / "cameras.json").write_text(json.dumps([entry | {"rotation": rotation}]))
+    found = read_cameras(tmp_path)[0]
+    assert found.camera == Camera(64, 48, 60.0, 60.0, 32.0, 24.0) and found.name == "3"
+
+
 BROKEN_CAMERAS = [
     DEEP, LONG_NUMBER, "5", "null", '{"a": 1}', "[5]", "[null]", "", "\x00", LONG_TEXT, "[{}]",
     *('[{"img_name": "a", "position": [0, 0, 0], "rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "width": 64,'

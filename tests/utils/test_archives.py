@@ -1,10 +1,12 @@
 """Unpacking: nothing leaves the folder, nothing half is left unsaid."""
 
 import io
+import shutil
 import stat
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,6 +105,14 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="to unpack"):
         extract(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_drive_that_does_not_know_its_size_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, used=0, free=0))
+    extract(make(tmp_path / "a.zip", {"x.txt": b"x"}), tmp_path / "out")
+    assert (tmp_path / "out" / "x.txt").read_bytes() == b"x"
 
 
 def test_a_claimed_size_is_not_believed(tmp_path: Path) -> None:

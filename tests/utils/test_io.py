@@ -102,3 +102,12 @@ def test_a_broken_file_is_a_user_error_that_names_it(tmp_path: Path, content: by
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(GSplatLocError, match=r"broken\.json"):
         read_json(tmp_path / "broken.json")
+
+
+def test_a_file_system_without_modes_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write_text(tmp_path / "a.txt", "x")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["x"]
