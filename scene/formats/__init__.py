@@ -7,6 +7,7 @@ points down).
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ _HEAD = 4096  # bytes of a file from which its format is recognised
 _SINGLE_STEP = 2.0**-23  # relative distance between neighbouring numbers of single precision
 _SHORT = 1e-15  # of a quaternion: smaller squares lose digits in single precision
 _LEAST_ROUNDING = 1e-5  # of the splat's extent
+_LONGEST = 1e18  # units: the squares of longer ones are beyond single precision
 _OPAQUE = 30.0  # logit: the opacity is 1 in single precision
 
 
@@ -148,6 +150,7 @@ def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
     """Leave out, with a count on stderr, Gaussians that other tools write with NaN or infinite values.
 
     A scale of -inf has no size, an opacity of -inf cannot be seen, one of +inf is opaque: that is kept.
+    Lengths of 1e18 and more, as damaged files have, cannot be rendered either.
     """
     import torch  # as above: loaded where a splat is read, not with this module
 
@@ -155,7 +158,8 @@ def _without_broken_rows(gaussians: Gaussians, path: Path) -> Gaussians:
 
     logits = gaussians.opacity_logits
     gaussians = replace(gaussians, opacity_logits=torch.where(logits.isposinf(), _OPAQUE, logits))
-    usable = torch.ones(len(logits), dtype=torch.bool)
+    # Lengths whose squares have no number: as good as infinite.
+    usable = (gaussians.log_scales < math.log(_LONGEST)).all(1) & (gaussians.means.abs() < _LONGEST).all(1)
     for tensor in gaussians.per_gaussian().values():
         usable &= tensor.reshape(len(tensor), tensor[:1].numel()).isfinite().all(1)
     if bool(usable.all()):

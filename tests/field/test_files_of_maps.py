@@ -9,6 +9,7 @@ import torch
 from plyfile import PlyData, PlyElement
 from safetensors.torch import save_file
 
+from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.checkpoint import load_checkpoint
@@ -61,6 +62,21 @@ def test_an_infinite_opacity_logit_is_opaque_and_its_negative_is_invisible(tmp_p
     write_splat(tmp_path / "splat.ply", broken)
     found = read_splat(tmp_path / "splat.ply")
     assert len(found) == 5 and found.opacities[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [("log_scales", 88.0, 5), ("log_scales", 60.0, 5), ("log_scales", 1e4, 5), ("log_scales", 40.0, 6)]
+    + [("log_scales", -1e30, 6), ("means", 3e38, 5), ("means", -1e20, 5), ("means", 1e15, 6)]
+    + [("opacity_logits", 1e30, 6), ("sh", 1e30, 6), ("quaternions", 1e30, 6)],
+)
+def test_any_splat_that_is_read_can_be_rendered(tmp_path: Path, name: str, value: float, kept: int) -> None:
+    broken = gaussians()
+    getattr(broken, name)[2] = value
+    write_splat(tmp_path / "splat.ply", broken)
+    found = read_splat(tmp_path / "splat.ply")
+    assert len(found) == kept
+    assert bool(render(found, CAMERA, torch.eye(4)).rgb.isfinite().all())
 
 
 @pytest.mark.parametrize("length", [1e-30, 1e-42, 1e25])

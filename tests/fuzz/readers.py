@@ -7,10 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gsplatloc.datasets import cambridge, photos, seven_scenes, twelve_scenes
 from gsplatloc.datasets.layout import is_complete
 from gsplatloc.datasets.pseudo_ground_truth import read_pseudo_ground_truth
 from gsplatloc.datasets.visual_sfm import read_nvm
+from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.exposure import load_exposure
 from gsplatloc.localization.initial.view_index import load_index
 from gsplatloc.localization.io.json_lines import read_outcomes
@@ -29,6 +32,7 @@ from gsplatloc.scene.cameras import View
 from gsplatloc.scene.checkpoint import load_checkpoint
 from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.formats import read_splat
+from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import longest_side, read_cameras, read_config
 from gsplatloc.scene.poses_without_images import read_posed_cameras
 from gsplatloc.scene.readers import read_scene
@@ -94,9 +98,15 @@ def posed(path: Path) -> None:
         assert bool(view.cam_from_world.isfinite().all())
 
 
-def splat(path: Path) -> None:
-    found = read_splat(path)
+def rendered(found: Gaussians) -> None:
+    """What was read can be rendered."""
     assert all(bool(tensor.isfinite().all()) for tensor in found.per_gaussian().values())
+    with torch.no_grad():
+        render(found, seeds.CAMERA, torch.eye(4))
+
+
+def splat(path: Path) -> None:
+    rendered(read_splat(path))
 
 
 def recorded(write: Callable[[Path, Sequence[View]], Path]) -> Callable[[Path], None]:
@@ -162,10 +172,8 @@ TARGETS: dict[str, Target] = {
         ),
         alone=True,
     ),
-    "ply": Target(
-        seeds.ascii_splat, (lambda root: load_gaussians(root / "ascii.ply"), each("*.ply", read_points))
-    ),
-    "splat_map": Target(seeds.splat_map, (load_gaussians,)),
+    "ply": Target(seeds.ascii_splat, (lambda root: splat(root / "ascii.ply"), each("*.ply", read_points))),
+    "splat_map": Target(seeds.splat_map, (lambda root: rendered(load_gaussians(root)),)),
     "map": Target(
         seeds.a_map,
         (
