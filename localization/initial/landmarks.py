@@ -6,6 +6,7 @@ landmarks. Guided matching then searches every landmark only around its projecti
 all these matches.
 """
 
+import math
 import time
 from dataclasses import replace
 
@@ -30,6 +31,8 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
 _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
+_GUIDED_ROUNDS = 6  # maximum number of times that an unknown camera is estimated from guided matches
+_SAME_FOCAL = 0.003  # relative change of a focal length that is found again
 _MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
 _ALIKE = 0.85  # likewise, of matches that count as support: wrong ones are seldom more similar
 _CLUSTERED = 2  # clusters save time in maps of more than two shortlists
@@ -50,7 +53,11 @@ class LandmarkPose:
         start = time.perf_counter()
         estimate = self._matched(query)
         if estimate.ok and self.options.guided_radius_px > 0:
-            estimate = self._guided(estimate, query)
+            # Matches near the projections of a wrong focal length support it: until it does not change.
+            for _ in range(1 if query.focal_known else _GUIDED_ROUNDS):
+                focal, estimate = estimate.camera.fx, self._guided(estimate, query)
+                if abs(math.log(estimate.camera.fx / focal)) < _SAME_FOCAL:
+                    break
         if estimate.ok and estimate.information is None:  # no guided matches were found, or none wanted
             estimate = with_uncertainty(estimate)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import EXIF_FOCAL_SIGMA, CameraPrior, centered_camera
@@ -17,7 +18,7 @@ from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
-from tests.localization.world import TRUTH, pose_errors
+from tests.localization.world import CAMERA, TRUTH, make_world, pose_errors
 
 FULL = Camera(640, 480, 525.0, 525.0, 320.0, 240.0)
 SEEDS = range(6)
@@ -71,6 +72,21 @@ def test_zoom_with_the_focal_length_before_it(seed: int, factor: float, focal: f
     estimate = estimate_pose(pixels, points, known, focal_known=False, focal_sigma=sigma)
     check(estimate, 0.02, 0.4)
     assert estimate.camera.fx == pytest.approx(525 * factor, rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_guided_matches_of_a_wrong_focal_length_are_found_again(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only matches near the projections are found, which support the focal length of these."""
+    world = make_world(seed=seed)
+    wrong = replace(CAMERA, fx=0.8 * CAMERA.fx, fy=0.8 * CAMERA.fy)
+    first = estimate_pose(world.pixels, world.points, wrong)
+    initial = LandmarkPose(world.landmarks)
+    monkeypatch.setattr(initial, "_matched", lambda _: first)
+    found = initial.hypotheses(replace(world.query(wrong), focal_known=False))[0]
+    assert found.inliers > 150
+    check(found, 0.02, 0.2)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
