@@ -35,10 +35,13 @@ def save_first_look(
     poses = torch.stack([posed.cam_from_world for posed in cameras])
     plan = draw_plan(gaussians, [Cameras(poses, _ORANGE)], width)
     draw_label(plan, "the map from above, with the cameras of its photos")
+    plan = plan[:, :width]
+    left = (width - plan.shape[1]) // 2  # of a place that is deeper than wide
+    plan = np.pad(plan, ((0, 0), (left, width - plan.shape[1] - left), (0, 0)), constant_values=255)
     gutter = np.full((_GUTTER, width, 3), 255, np.uint8)
     stacked = [part for row in rows for part in (row, gutter)]
     with atomic_path(path) as temporary:
-        temporary.write_bytes(images.encode_png(np.vstack([*stacked, plan[:, :width]])))
+        temporary.write_bytes(images.encode_png(np.vstack([*stacked, plan])))
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ class Cameras:
 
 
 def draw_plan(gaussians: Gaussians | None, groups: Sequence[Cameras], size: int = 720) -> Image:
-    """The map seen from above and cameras as dots with their viewing direction, `size` pixels wide.
+    """The map seen from above and cameras with their viewing direction; the longer side has `size` pixels.
 
     Above is where the images' upper edges point on average. Later groups are drawn over earlier ones.
     """
