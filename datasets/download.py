@@ -101,7 +101,7 @@ def confirm(path: Path, content: Path | None = None) -> None:
     """Compare a file with the checksum in `NAME.sha256` beside it; the first time, that file is written.
 
     `content` holds what will be the file's, by default the file itself. Upstream publishes no checksums: so
-    a file that was changed on the disk or on the server since its first use is noticed. `sha256sum --check`
+    a file that was changed on the disk or on the server since its first use is noticed. `sha256sum -c`
     reads the file. Raises `GSplatLocError` for another checksum.
     """
     with (content or path).open("rb") as file:
