@@ -241,6 +241,28 @@ class VirtualCameraOptions:
 
 
 @dataclass(frozen=True)
+class MatcherTrainingOptions:
+    """How the network that describes splats is trained (--initial gsvisloc)."""
+
+    steps: int = 4_000  # training steps, each on examples of one place
+    batch: int = 256  # examples per step
+    rate: float = 2e-3  # first learning rate of AdamW; it falls by half a cosine
+    images: int = 110  # images of each place at most
+    per_image: int = 300  # examples of each image at most
+    report: int = 250  # steps between two points of the learning curve
+    snapshots: bool = False  # write the weights at each of these, too: OUTPUT with the step in its name
+    seed: int = 0  # of the initial weights, the examples and their order
+    extractor: str = DEFAULT_EXTRACTOR  # feature extractor whose descriptors are predicted
+    device: str = "auto"  # auto (a GPU where one can be used), cpu, cuda or cuda:N
+    quiet: bool = False  # print nothing but errors
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "images", "per_image", "report"):
+            if getattr(self, name) < 1:
+                raise GSplatLocError(f"expected --{name} of at least 1, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class MappingOptions:
     """All options of `mapping.train.train`."""
 

@@ -37,8 +37,8 @@ ALLOWED["gsplatloc"] = {
 # Likewise within localization/. `matching` is nearest-neighbour search; matchers of images are another part.
 PARTS = [
     "matching", "features", "result", "queries", "matching.images", "pose", "landmarks", "alignment",
-    "refine", "initial", "options", "verification", "fallback", "quarter_turns", "localizer", "tiles",
-    "evaluation", "io",
+    "splat_descriptors", "refine", "initial", "options", "verification", "fallback", "quarter_turns",
+    "localizer", "tiles", "evaluation", "io",
 ]  # fmt: skip
 MOST_FILES = 12  # of a folder of localization/
 SOURCES = [path for folder in sorted(ALLOWED) for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -43,8 +43,15 @@ class LandmarkPose:
 
     name = "landmarks"
 
-    def __init__(self, landmarks: Landmarks, options: LandmarkMatchingOptions | None = None):
+    def __init__(
+        self,
+        landmarks: Landmarks,
+        options: LandmarkMatchingOptions | None = None,
+        min_similarity: float = _MIN_SIMILARITY,
+    ):
+        """`min_similarity`: least cosine between a keypoint and its landmark."""
         self.landmarks = landmarks
+        self.min_similarity = min_similarity
         self.options = options or LandmarkMatchingOptions()
         self._clusters = cluster_landmarks(landmarks) if self._exceeds(self.options.first_landmarks) else None
 
@@ -55,7 +62,7 @@ class LandmarkPose:
         if estimate.ok and self.options.guided_radius_px > 0:
             # Matches near the projections of a wrong focal length support it: until it does not change.
             for _ in range(1 if query.focal_known else _GUIDED_ROUNDS):
-                focal, estimate = estimate.camera.fx, self._guided(estimate, query)
+                focal, estimate = estimate.camera.fx, self.guided(estimate, query)
                 if abs(math.log(estimate.camera.fx / focal)) < _SAME_FOCAL:
                     break
         if estimate.ok and estimate.information is None:  # no guided matches were found, or none wanted
@@ -115,17 +122,17 @@ class LandmarkPose:
     def _matches(self, keypoints: Keypoints, index: Tensor | slice) -> Matches:
         """Keypoints and landmarks at `index` that are each other's nearest."""
         descriptors, positions = self.landmarks.descriptors[index], self.landmarks.positions[index]
-        pairs = mutual_nearest(keypoints.descriptors, descriptors, _MIN_SIMILARITY)
+        pairs = mutual_nearest(keypoints.descriptors, descriptors, self.min_similarity)
         return _matches(keypoints, positions, pairs)
 
-    def _guided(self, first: PoseEstimate, query: Query) -> PoseEstimate:
+    def guided(self, first: PoseEstimate, query: Query) -> PoseEstimate:
         """`first` refined on guided matches of all keypoints; `first` itself if these are fewer."""
         keypoints = undistorted = query.keypoints
         if first.distortion != 0:
             xy = undistort_pixels(keypoints.xy.cpu().numpy(), first.camera, first.distortion)
             undistorted = replace(keypoints, xy=torch.from_numpy(xy).to(keypoints.xy))
         radius = self.options.guided_radius_px * pixel_scale(first.camera)
-        pairs = guided_pairs(first, undistorted, self.landmarks, radius, _MIN_SIMILARITY)
+        pairs = guided_pairs(first, undistorted, self.landmarks, radius, self.min_similarity)
         if len(pairs) < first.inliers:
             return first
         matches = _matches(keypoints, self.landmarks.positions, pairs)

@@ -34,6 +34,28 @@ class GaussianMatchingOptions:
 
 
 @dataclass(frozen=True)
+class GSVisLocOptions:
+    """The landmarks that are predicted from a splat, and how keypoints are matched with them."""
+
+    weights: str | None = None  # file of gsplatloc train-matcher; None = the file of this package
+    views: int = 160  # views of the map, at most, from which Gaussians are described
+    tried: int = 400  # visible Gaussians of each view that are described ...
+    kept: int = 400  # ... of which those most like keypoints are kept; fewer save time, but lose poses
+    min_opacity: float = 0.5  # of these Gaussians (paper: 0.9)
+    keypoints: int = 1000  # of the query, the strongest
+    guided_radius_px: float = 16.0  # as of `landmarks`; 0 = no guided matching
+    # Limits of RANSAC and PnP. Of 100,000 samples of three matches one is right if 2 % of the matches are.
+    pnp: PnPOptions = field(default_factory=lambda: PnPOptions(max_iterations=100_000))
+
+    def __post_init__(self) -> None:
+        if min(self.views, self.tried, self.kept, self.keypoints) < 1:
+            raise GSplatLocError(
+                "expected at least one view, Gaussian and keypoint, found"
+                f" {self.views}, {self.tried}, {self.kept} and {self.keypoints}: see --gsvisloc.views"
+            )
+
+
+@dataclass(frozen=True)
 class RetrievalOptions:
     """The views of the index, and how many of those retrieved are tried."""
 
@@ -57,6 +79,12 @@ INITIAL_POSES.declare(
     "gaussians.make",
     GaussianMatchingOptions,
     "matches with the descriptors of all Gaussians, RANSAC (GSplatLoc)",
+)
+INITIAL_POSES.declare(
+    "gsvisloc",
+    "gsvisloc.make",
+    GSVisLocOptions,
+    "matches with descriptors that a network predicts from the Gaussians (after GSVisLoc)",
 )
 INITIAL_POSES.declare("retrieval", "retrieval.make", RetrievalOptions, "most similar views of the map")
 INITIAL_POSES.declare(GIVEN, "given.make", help="the pose that another estimator gave")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -112,10 +113,8 @@ def cached_index(
     return index
 
 
-def index_key(
-    gaussians: Gaussians, views: Sequence[PosedCamera], extractor: str, options: ViewIndexOptions
-) -> str:
-    """A hash of everything that the index of a map depends on."""
+def index_key(gaussians: Gaussians, views: Sequence[PosedCamera], extractor: str, options: Any) -> str:
+    """A hash of everything that the index of a map depends on; `options` is a dataclass."""
     poses = torch.stack([view.cam_from_world.double().cpu() for view in views])
     digest = hashlib.sha256(repr((extractor, astuple(options), [view.camera for view in views])).encode())
     shown = [tensor for name, tensor in gaussians.per_gaussian().items() if name != "features"]

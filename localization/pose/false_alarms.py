@@ -49,6 +49,21 @@ def log10_expected(total: int, agreeing: int, chance: float, parameters: int) ->
     return math.log10(tests) + ways + (agreeing - parameters) * math.log10(min(chance, 1.0))
 
 
+def log10_tail(total: int, agreeing: int, chance: float) -> float:
+    """log10 of a bound on the probability that so many of `total` independent events of `chance` happen.
+
+    n KL(k/n, p) of the binomial distribution (Hoeffding, "Probability inequalities for sums of bounded random
+    variables", 1963); 0 where not more happened than were expected.
+    """
+    if total == 0 or agreeing <= chance * total or chance <= 0:
+        return 0.0
+    share = agreeing / total
+    divergence = share * math.log(share / chance)
+    if share < 1:
+        divergence += (1 - share) * math.log((1 - share) / (1 - chance))
+    return -total * divergence / math.log(10)
+
+
 def chance_anywhere(camera: Camera, max_error_px: float) -> float:
     """Probability that a pixel drawn anywhere in the image is within `max_error_px` of a given one."""
     return min(1.0, math.pi * max_error_px**2 / (camera.width * camera.height))

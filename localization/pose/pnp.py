@@ -88,6 +88,16 @@ def estimate_pose(
     return replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))
 
 
+def ransac_pose(matches: Matches, camera: Camera, options: PnPOptions) -> PoseEstimate | None:
+    """The pose with the most inliers among `matches`, whether or not that proves it right."""
+    found = _solve_known_focal(matches, camera, options) if len(matches) >= _MIN_SAMPLE else None
+    if found is None:
+        return None
+    matches, pose = with_inliers(matches, camera, found.cam_from_world), found.cam_from_world
+    count = int(matches.inliers.sum())
+    return PoseEstimate(Status.OK, camera, cam_from_world=pose, inliers=count, matches=matches)
+
+
 def refit_camera(
     estimate: PoseEstimate, pixels: np.ndarray, points: np.ndarray, known: Camera, focal_sigma: float
 ) -> PoseEstimate:

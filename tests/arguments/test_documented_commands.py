@@ -31,6 +31,7 @@ from gsplatloc.arguments.refinement import parse_refine_arguments
 from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
 from gsplatloc.arguments.reproduce import parse_reproduce_arguments
 from gsplatloc.arguments.tracking import parse_tracking_arguments
+from gsplatloc.arguments.train_matcher import parse_train_matcher_arguments
 from gsplatloc.arguments.training import parse_train_arguments
 from gsplatloc.datasets import make_building, make_room, setup_7scenes, setup_images
 
@@ -64,6 +65,7 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "export": parse_export_arguments,
     "reproduce": parse_reproduce_arguments,
     "from-splat": parse_from_splat_arguments,
+    "train-matcher": parse_train_matcher_arguments,
     "setup 7scenes": lambda words: tyro.cli(setup_7scenes.Arguments, args=words),
     "setup images": lambda words: tyro.cli(setup_images.Arguments, args=words),
     "setup room": lambda words: tyro.cli(make_room.Arguments, args=words),

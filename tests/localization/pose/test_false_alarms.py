@@ -11,6 +11,7 @@ from gsplatloc.localization.pose.false_alarms import (
     chance_anywhere,
     log10_expected,
     log10_false_alarms,
+    log10_tail,
 )
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.result import Matches, Status
@@ -62,3 +63,16 @@ def test_poses_from_wrong_matches_are_rejected(seed: int, focal_known: bool) -> 
     rng = np.random.default_rng([1, seed])
     pixels, points = rng.uniform(0, [640, 480], (400, 2)), rng.normal(size=(400, 3))
     assert estimate_pose(pixels, points, CAMERA, focal_known=focal_known).status is Status.NO_CONSENSUS
+
+
+@pytest.mark.parametrize(("total", "agreeing", "chance"), [(20, 12, 0.25), (50, 20, 0.25), (9, 9, 0.5)])
+def test_the_bound_of_a_tail_is_above_it_and_near(total: int, agreeing: int, chance: float) -> None:
+    tail = sum(
+        math.comb(total, k) * chance**k * (1 - chance) ** (total - k) for k in range(agreeing, total + 1)
+    )
+    bound = log10_tail(total, agreeing, chance)
+    assert math.log10(tail) <= bound + 1e-12 and bound < math.log10(tail) + 1.2
+
+
+def test_no_more_than_was_expected_proves_nothing() -> None:
+    assert log10_tail(100, 25, 0.25) == log10_tail(0, 0, 0.25) == log10_tail(40, 2, 0.25) == 0.0

@@ -1,0 +1,1 @@
+"""Training of the network that describes splats: its examples, its loss, its record."""
