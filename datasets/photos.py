@@ -1,5 +1,6 @@
 """Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import utf8_path, writing
 
 _JPEG_QUALITY = 95
-_KEPT_FORMATS = frozenset({".jpg", ".jpeg", ".png"})  # .heic becomes .jpg, others .png
+_KEPT_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}  # .heic becomes .jpg, others .png
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
@@ -103,8 +104,14 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
         with open_image(photo) as opened:
             exif = opened.getexif()
             exif.get_ifd(EXIF_IFD)  # read now: the file is closed when it is saved
-        exif.pop(ORIENTATION, None)
+            fits = opened.mode == "RGB" and max(opened.size) <= max_side
+            fits &= opened.format == _KEPT_FORMATS.get(target.suffix.lower())
+        orientation = exif.pop(ORIENTATION, 1)
         upright = Image.fromarray(decode_upright(photo))
+        if fits and orientation == 1:
+            with writing(target):  # as it is: an encoder would lose some of it
+                shutil.copyfile(photo, target)
+            return
         upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
         with writing(target):
             upright.save(target, quality=_JPEG_QUALITY, exif=exif)

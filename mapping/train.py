@@ -1,7 +1,6 @@
 """From a scene to a map: features, tracks, initial Gaussians, training, descriptors, landmarks, files."""
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,6 +33,7 @@ from gsplatloc.scene.export import report_later_iterations, save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
 from gsplatloc.scene.map_frame import MapFrame, local_origin, median_depth, usual_unit
+from gsplatloc.utils.clock import Clock, in_stages
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.memory import trim_heap
@@ -58,27 +58,12 @@ class TrainingReport:
 
     def lines(self) -> list[str]:
         """The summary, in lines of text."""
-        stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.map_bytes.items())
-        lines = [f"time       {sum(self.seconds.values()):.0f} s ({stages})"]
+        lines = [f"time       {in_stages(self.seconds)}"]
         lines.append(f"map        {self.gaussians} Gaussians, {self.landmarks} landmarks ({sizes})")
         if self.quality is not None:
             lines.append(f"quality    {quality_line(self.quality)}")
         return lines
-
-
-class Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Attribute the time since the last lap to `stage`."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
 
 
 class Mapper:

@@ -14,17 +14,20 @@ _INITIAL_ANGLE_DEG = 6.0  # between the rays of a point, median of the initial p
 
 
 def largest_model(
-    database: Path, images: Path, models: Path, count: int, quiet: bool = False
+    database: Path, images: Path, models: Path, count: int, quiet: bool = False, draft: bool = False
 ) -> pycolmap.Reconstruction:
     """The model with the most of the `count` images; `models` is a new folder for COLMAP's output.
 
-    Poses, points and cameras are refined together by bundle adjustment. Raises `GSplatLocError` if COLMAP
-    connects fewer than three images.
+    Poses, points and cameras are refined together by bundle adjustment. `draft`: for a model that will be
+    refined, a third of the time; points have no colours. Raises `GSplatLocError` if COLMAP connects fewer than
+    three images.
     """
     models.mkdir()
     with ProgressBar(count, "posing images", quiet=quiet) as bar:
         options = pycolmap.IncrementalPipelineOptions(random_seed=0)
         options.mapper.init_min_tri_angle = _INITIAL_ANGLE_DEG
+        if draft:
+            _adjust_less(options)
         found = pycolmap.incremental_mapping(
             database, images, models, options, next_image_callback=bar.advance
         )
@@ -36,6 +39,15 @@ def largest_model(
             " take more, closer together, of a textured place"
         )
     return largest
+
+
+def _adjust_less(options: pycolmap.IncrementalPipelineOptions) -> None:
+    """Adjust all images whenever the model has grown by 40 % instead of 10 %, without redundant points."""
+    options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.4
+    options.ba_global_max_refinements = options.ba_local_max_refinements = 1
+    options.ba_global_max_num_iterations, options.ba_local_max_num_iterations = 20, 10
+    options.mapper.ba_global_ignore_redundant_points3D = True
+    options.extract_colors = False
 
 
 def model_line(model: pycolmap.Reconstruction, count: int) -> str:

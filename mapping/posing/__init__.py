@@ -29,6 +29,7 @@ from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similariti
 from gsplatloc.mapping.posing.tracks import refine_tracks
 from gsplatloc.mapping.triangulation import MIN_SIMILARITY, quiet_pycolmap
 from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, model_line
+from gsplatloc.utils.clock import Clock, in_stages
 from gsplatloc.utils.colmap import working_in
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -48,18 +49,24 @@ def pose_images(
         raise GSplatLocError(
             f"expected at least {FEWEST_POSED} images in {images}, found {len(photos)}: take more"
         )
+    clock = Clock()
     cache = FeatureCache(work / "features", extractor)
     cache.prepare(photos, options.quiet)
+    clock.lap("features")
     database = work / f"matches-{_key(photos, extractor, options)}.db"
     with quiet_pycolmap(), working_in(work):
         _match(photos, images, database, cache, options)
+        clock.lap("matching")
         shutil.rmtree(work / "models", ignore_errors=True)  # of a run that was stopped
-        largest = largest_model(database, images, work / "models", len(photos), options.quiet)
+        largest = largest_model(database, images, work / "models", len(photos), options.quiet, draft=True)
+        clock.lap("mapping")
         refine_tracks(largest, images, options.quiet)
+        clock.lap("refinement")
         finished = work / "models" / "largest"
         finished.mkdir()
         largest.write_binary(str(finished))
     log(model_line(largest, len(photos)), options.quiet)
+    log(f"posing     {in_stages(clock.seconds)}", options.quiet)
     model.parent.mkdir(parents=True, exist_ok=True)
     finished.rename(model)
 

@@ -41,10 +41,17 @@ def refine_tracks(model: pycolmap.Reconstruction, images: Path, quiet: bool = Fa
     groups = _pairs_of_observations(model)
     for (a, b), pairs in progress(sorted(groups.items()), len(groups), "aligning keypoints", quiet):
         _follow(model, a, b, np.array(pairs), grey)
+    adjust_and_filter(model)
+    model.extract_colors_for_all_images(images)
+
+
+def adjust_and_filter(model: pycolmap.Reconstruction) -> None:
+    """Robust bundle adjustment, and again after observations far from their points are removed."""
     _adjust(model)
     side = max(max(camera.width, camera.height) for camera in model.cameras.values())
     for most in _MAX_ERRORS_PX:
-        _remove_outliers(model, most * max(1.0, side / _LARGEST_SIDE))
+        observations = pycolmap.ObservationManager(model)
+        observations.filter_all_points3D(most * max(1.0, side / _LARGEST_SIDE), _MIN_ANGLE_DEG)
         _adjust(model)
     model.update_point_3d_errors()
 
@@ -89,30 +96,3 @@ def _adjust(model: pycolmap.Reconstruction) -> None:
     options.ceres.loss_function_scale = _LOSS_PX
     options.ceres.solver_options.max_num_iterations = _ITERATIONS
     pycolmap.bundle_adjustment(model, options)
-
-
-def _has_parallax(model: pycolmap.Reconstruction, point: pycolmap.Point3D) -> bool:
-    """Whether two rays of a finite point differ by `_MIN_ANGLE_DEG` or more."""
-    centers = [model.images[element.image_id].projection_center() for element in point.track.elements]
-    rays = np.array(centers) - point.xyz
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    return bool(np.degrees(np.arccos(np.clip((rays @ rays.T).min(), -1, 1))) >= _MIN_ANGLE_DEG)
-
-
-def _remove_outliers(model: pycolmap.Reconstruction, most: float) -> None:
-    """Remove observations more than `most` pixels from their point, and points without enough parallax."""
-    far: list[Observation] = []
-    for number, point in list(model.points3D.items()):
-        if not _has_parallax(model, point):
-            model.delete_point3D(number)
-            continue
-        for element in point.track.elements:
-            image = model.images[element.image_id]
-            camera = model.cameras[image.camera_id]
-            shown = camera.img_from_cam(image.cam_from_world() * point.xyz)
-            seen = image.points2D[element.point2D_idx].xy
-            if shown is None or np.linalg.norm(shown - seen) > most:
-                far.append((element.image_id, element.point2D_idx))
-    for number, index in far:
-        if model.images[number].points2D[index].has_point3D():  # a point of two observations loses both
-            model.delete_observation(number, index)

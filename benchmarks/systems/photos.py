@@ -1,0 +1,229 @@
+"""Photos and a video to a map by `gsplatloc map`, beside the poses that the data sets state for them.
+
+Two cases: the 128 photos of South Building without their model, and a video of RedKitchen's training images,
+every 7th left out. A case is run once by the command of a user; seconds are those that the command states for
+its steps, on a machine that should do nothing else. Centres are compared after the similarity transform that
+brings them closest, as shares of the extent of the camera path. The reprojection error is the median over all
+observations of the model, of COLMAP's SIFT model as well, after the same robust bundle adjustment. The images
+that are left out of the video are localized in its map.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from benchmarks.accuracy.scenes import path_extent
+from benchmarks.harness import DATA, OUTPUT, RESULTS, ROOT
+from benchmarks.harness.child import run
+from benchmarks.harness.pages import NONE, number, percent, publish, table
+from benchmarks.harness.record import Keep, Record, Row, origin_line
+from gsplatloc.localization.io.poses import read_poses
+from gsplatloc.mapping.posing.tracks import adjust_and_filter
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
+from gsplatloc.tracking.evaluation import umeyama
+from gsplatloc.utils import se3
+from gsplatloc.utils.colmap import pycolmap
+from gsplatloc.utils.console import log
+from gsplatloc.utils.errors import GSplatLocError
+
+_LEFT_OUT = 7  # of the video's images, every N-th is left out, and localized
+_FRAMES_PER_SECOND = 10
+_STEP = re.compile(r"([a-z][a-z ]*) (\d+) s(?=[,)])")  # of "posing     84 s (features 9 s, matching 75 s)"
+
+
+@dataclass(frozen=True)
+class PhotosArguments:
+    """Which cases are run, and where results go."""
+
+    cases: tuple[str, ...] = ("photos", "video")
+    data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
+    iterations: int | None = None  # number of training steps; unset = the preset's
+    output: Path = OUTPUT / "photos"  # folder for the photos, the video and the maps
+    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
+    results: Path = RESULTS / "photos.json"  # file of results
+    publish: bool = True  # write the documentation's table at the end
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is mapped, and the true poses."""
+
+    source: Path  # folder of photos, or a video
+    truth: dict[str, Tensor]  # cam_from_world of the images, by the names that they have in the map's scene
+    extent: float  # of the camera path, in the unit of the true poses
+    sift: Path | None = None  # COLMAP's model of the same images
+    queries: Sequence[View] = ()  # that are not in `source`
+
+
+def main() -> None:
+    arguments = tyro.cli(PhotosArguments, description=__doc__)
+    record = Record(arguments.results, arguments.keep)
+    for name in arguments.cases:
+        if name not in CASES:
+            raise GSplatLocError(f"expected --cases of {' '.join(CASES)}, found {name}: correct it")
+        key = {"case": name, "iterations": arguments.iterations}
+        if record.find(**key) is None:
+            work = arguments.output / name
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            figures = measure(CASES[name](arguments.data, work), work, arguments.iterations)
+            log(" | ".join(_line(record.put(key, figures))))
+    if arguments.publish:
+        publish_photos(record.rows)
+
+
+def south_building(data: Path, work: Path) -> Case:
+    """The photos alone; the truth is COLMAP's model of their SIFT keypoints."""
+    source = work / "photos"
+    model = data / "colmap_south_building" / "sparse" / "0"
+    shutil.copytree(data / "colmap_south_building" / "images", source)
+    images = pycolmap.Reconstruction(str(model)).images.values()
+    truth = {image.name: _matrix(image) for image in images if image.has_pose}
+    return Case(source, truth, _extent(truth), model)
+
+
+def red_kitchen(data: Path, work: Path) -> Case:
+    """A video of 150 training images; the truth is the pseudo ground truth by SIFT."""
+    views = read_scene(data / "pgt_7scenes_redkitchen").train
+    shown = [view for index, view in enumerate(views) if index % _LEFT_OUT != _LEFT_OUT - 1]
+    video = work / "video.mp4"
+    size = shown[0].camera.width, shown[0].camera.height
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_SECOND, size)
+    for view in shown:
+        writer.write(view.load_image()[..., ::-1])
+    writer.release()
+    truth = {f"frame_{index:05d}.jpg": view.cam_from_world for index, view in enumerate(shown)}
+    return Case(video, truth, path_extent(shown), None, views[_LEFT_OUT - 1 :: _LEFT_OUT])
+
+
+CASES = {"photos": south_building, "video": red_kitchen}
+
+
+def measure(case: Case, work: Path, iterations: int | None) -> Row:
+    """Make the map, and compare its poses with the truth."""
+    output, command = work / "map", [sys.executable, "-m", "gsplatloc"]
+    words = [] if iterations is None else ["--iterations", str(iterations)]
+    frames = ["--frames", str(len(case.truth))]
+    cost = run([*command, "map", str(case.source), "-m", str(output), *frames, *words], work / "map.log")
+    model = pycolmap.Reconstruction(str(output / "scene" / "sparse" / "0"))
+    posed = {image.name: _matrix(image) for image in model.images.values() if image.has_pose}
+    scale, motion, errors = aligned(posed, case.truth)
+    row: Row = {
+        "count": len(case.truth),
+        "posed": len(posed),
+        "center_median": float(errors.median()) / case.extent,
+        "center_max": float(errors.max()) / case.extent,
+        "reprojection_px": reprojection_px(model),
+        "sift_px": None if case.sift is None else _sift_px(case.sift),
+        "seconds": cost.seconds,
+        "steps": seconds_of_steps((work / "map.log").read_text()),
+        "peak_bytes": cost.peak_bytes,
+    }
+    return row | _localized(case, work, scale, motion)
+
+
+def aligned(posed: dict[str, Tensor], truth: dict[str, Tensor]) -> tuple[float, Tensor, Tensor]:
+    """(scale, rigid motion [4, 4] of the scaled poses, distances [N] of their centres from the true ones)."""
+    names = sorted(posed.keys() & truth.keys())
+    ours, true = (se3.camera_center(torch.stack([poses[name] for name in names])) for poses in (posed, truth))
+    from_mean, to_mean = ours - ours.mean(0), true - true.mean(0)
+    turned = from_mean @ umeyama(ours, true)[:3, :3].T  # the rotation does not depend on the scale
+    scale = float((turned * to_mean).sum() / from_mean.square().sum())
+    motion = umeyama(scale * ours, true)
+    moved = scale * ours @ motion[:3, :3].T + motion[:3, 3]
+    return scale, motion, (moved - true).norm(dim=1)
+
+
+def reprojection_px(model: pycolmap.Reconstruction) -> float:
+    """Median over all observations, in pixels."""
+    errors = []
+    for point in model.points3D.values():
+        for element in point.track.elements:
+            image = model.images[element.image_id]
+            shown = model.cameras[image.camera_id].img_from_cam(image.cam_from_world() * point.xyz)
+            errors.append(np.linalg.norm(shown - image.points2D[element.point2D_idx].xy))
+    return float(np.median(errors))
+
+
+def seconds_of_steps(text: str) -> dict[str, float]:
+    """By step, from the lines "posing" and "time" of the command's output."""
+    lines = [line for line in text.splitlines() if line.startswith(("posing ", "time "))]
+    steps: dict[str, float] = {}
+    for line in lines:
+        for name, seconds in _STEP.findall(line.partition("(")[2]):
+            steps[name] = steps.get(name, 0.0) + float(seconds)
+    return steps
+
+
+def publish_photos(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
+    """Write the table between the marks of `photos`."""
+    header = ["case", "posed", "centre, median", "centre, worst", "reprojection", "SIFT", "left out", "minutes"]
+    return publish({"photos": f"{origin_line(rows)}\n\n{table(header, map(_line, rows))}"}, root)
+
+
+def _sift_px(path: Path) -> float:
+    model = pycolmap.Reconstruction(str(path))
+    adjust_and_filter(model)
+    return reprojection_px(model)
+
+
+def _localized(case: Case, work: Path, scale: float, motion: Tensor) -> Row:
+    """Errors of the images that are left out, in the map, in the unit of the true poses."""
+    if not case.queries:
+        return {}
+    folder = work / "queries"
+    folder.mkdir()
+    for view in case.queries:
+        cv2.imwrite(str(folder / f"{Path(view.name).stem}.png"), view.load_image()[..., ::-1])
+    words = ["localize", "-m", str(work / "map"), "--queries", str(folder), "--no_pictures"]
+    run([sys.executable, "-m", "gsplatloc", *words], work / "localize.log")
+    found = read_poses(work / "map" / "queries" / "poses.txt")
+    metres, degrees = [], []
+    for view in case.queries:
+        record = found.get(f"{Path(view.name).stem}.png")
+        pose = None if record is None else record.cam_from_world.clone()
+        if pose is None:
+            metres.append(float("inf"))
+            degrees.append(float("inf"))
+            continue
+        pose[:3, 3] *= scale
+        pose = pose @ se3.inverse(motion)
+        metres.append(float((se3.camera_center(pose) - se3.camera_center(view.cam_from_world)).norm()))
+        turn = pose[:3, :3] @ view.cam_from_world[:3, :3].T
+        degrees.append(float(torch.rad2deg(se3.so3_log(turn[None]).norm())))
+    return {
+        "queries": len(case.queries),
+        "queries_m": float(np.median(metres)),
+        "queries_deg": float(np.median(degrees)),
+    }
+
+
+def _matrix(image: pycolmap.Image) -> Tensor:
+    return torch.from_numpy(np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]]))
+
+
+def _extent(poses: dict[str, Tensor]) -> float:
+    centers = se3.camera_center(torch.stack(list(poses.values())))
+    return float((centers.amax(0) - centers.amin(0)).norm())
+
+
+def _line(row: Row) -> list[str]:
+    posed = f"{row['posed']} of {row['count']}"
+    centers = [percent(row[name], 3) for name in ("center_median", "center_max")]
+    pixels = [number(row[name], 3, unit=" px") for name in ("reprojection_px", "sift_px")]
+    left_out = NONE
+    if row.get("queries"):
+        left_out = f"{number(row['queries_m'], 2, 100)} cm / {number(row['queries_deg'], 3)}°"
+    steps = ", ".join(f"{name} {number(seconds)} s" for name, seconds in row["steps"].items())
+    minutes = f"{number(row['seconds'], 1, 1 / 60)} ({steps})"
+    return [row["case"], posed, *centers, *pixels, left_out, minutes]
