@@ -16,18 +16,20 @@ from benchmarks.harness.record import read_rows
 from benchmarks.performance.gate import BASELINE
 from benchmarks.performance.report import publish_performance
 from benchmarks.systems.convergence_report import publish_convergence
+from benchmarks.systems.photos import publish_photos
 from benchmarks.systems.refinement import publish_refinement
 from benchmarks.systems.rgbd_report import publish_rgbd
 from benchmarks.systems.splats import publish_splats
 from gsplatloc.utils.io import read_json
 
-Name = Literal["accuracy", "convergence", "refinement", "rgbd", "splats", "performance"]
+Name = Literal["accuracy", "convergence", "refinement", "rgbd", "splats", "photos", "performance"]
 PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "accuracy": publish_accuracy,
     "convergence": publish_convergence,
     "refinement": publish_refinement,
     "rgbd": publish_rgbd,
     "splats": publish_splats,
+    "photos": publish_photos,
 }
 
 

@@ -19,8 +19,8 @@ def largest_model(
     """The model with the most of the `count` images; `models` is a new folder for COLMAP's output.
 
     Poses, points and cameras are refined together by bundle adjustment. `draft`: for a model that will be
-    refined, a third of the time; points have no colours. Raises `GSplatLocError` if COLMAP connects fewer than
-    three images.
+    refined; it takes a fifth of the time, and its points have no colours. Raises `GSplatLocError` if COLMAP
+    connects fewer than three images.
     """
     models.mkdir()
     with ProgressBar(count, "posing images", quiet=quiet) as bar:

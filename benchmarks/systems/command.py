@@ -12,6 +12,7 @@ COMMANDS = {
     "refinement": ("benchmarks.systems.refinement", "GS-CPR from poses of known error; exposure"),
     "rgbd": ("benchmarks.systems.rgbd", "RGB-D tracking beside point cloud registration"),
     "splats": ("benchmarks.systems.splats", "localization in splats without their images"),
+    "photos": ("benchmarks.systems.photos", "photos and a video mapped from scratch, beside known poses"),
     "all": ("benchmarks.systems.command", "all of them with their defaults, one after another"),
 }
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.accuracy.scenes import path_extent
 from benchmarks.harness import DATA, OUTPUT, RESULTS, ROOT
 from benchmarks.harness.child import run
-from benchmarks.harness.pages import NONE, number, percent, publish, table
+from benchmarks.harness.pages import number, percent, pose_error, publish, table
 from benchmarks.harness.record import Keep, Record, Row, origin_line
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.mapping.posing.tracks import adjust_and_filter
@@ -45,7 +45,7 @@ _STEP = re.compile(r"([a-z][a-z ]*) (\d+) s(?=[,)])")  # of "posing     84 s (fe
 class PhotosArguments:
     """Which cases are run, and where results go."""
 
-    cases: tuple[str, ...] = ("photos", "video")
+    cases: tuple[str, ...] = ("photos", "video")  # photos of South Building, a video of RedKitchen
     data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     iterations: int | None = None  # number of training steps; unset = the preset's
     output: Path = OUTPUT / "photos"  # folder for the photos, the video and the maps
@@ -167,7 +167,16 @@ def seconds_of_steps(text: str) -> dict[str, float]:
 
 def publish_photos(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
     """Write the table between the marks of `photos`."""
-    header = ["case", "posed", "centre, median", "centre, worst", "reprojection", "SIFT", "left out", "minutes"]
+    header = [
+        "case",
+        "posed",
+        "centre, median",
+        "centre, worst",
+        "reprojection",
+        "SIFT",
+        "left out",
+        "minutes",
+    ]
     return publish({"photos": f"{origin_line(rows)}\n\n{table(header, map(_line, rows))}"}, root)
 
 
@@ -221,9 +230,7 @@ def _line(row: Row) -> list[str]:
     posed = f"{row['posed']} of {row['count']}"
     centers = [percent(row[name], 3) for name in ("center_median", "center_max")]
     pixels = [number(row[name], 3, unit=" px") for name in ("reprojection_px", "sift_px")]
-    left_out = NONE
-    if row.get("queries"):
-        left_out = f"{number(row['queries_m'], 2, 100)} cm / {number(row['queries_deg'], 3)}°"
+    left_out = pose_error(row.get("queries_m"), row.get("queries_deg"), 2)
     steps = ", ".join(f"{name} {number(seconds)} s" for name, seconds in row["steps"].items())
     minutes = f"{number(row['seconds'], 1, 1 / 60)} ({steps})"
     return [row["case"], posed, *centers, *pixels, left_out, minutes]

@@ -18,6 +18,7 @@ from benchmarks.figures import FiguresArguments
 from benchmarks.performance.command import PerformanceArguments
 from benchmarks.performance.gate import GateArguments
 from benchmarks.systems.convergence import ConvergenceArguments
+from benchmarks.systems.photos import PhotosArguments
 from benchmarks.systems.refinement import RefinementArguments
 from benchmarks.systems.rgbd import RgbdArguments
 from benchmarks.systems.splats import SplatsArguments
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "systems refinement": RefinementArguments,
     "systems rgbd": RgbdArguments,
     "systems splats": SplatsArguments,
+    "systems photos": PhotosArguments,
     "systems all": None,
     "building": BuildingArguments,
     "demo": DemoArguments,

@@ -34,6 +34,7 @@ def pages(tmp_path: Path) -> Path:
         "exposure",
         "rgbd",
         "splats",
+        "photos",
         "suite",
     )
     text = "\n".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->" for name in names)
