@@ -93,7 +93,8 @@ def _verified_pairs(
     """Pairs of views with enough matches that fit one relative pose, and the given ones roughly."""
     scale, pairs = pixel_scale(views), []
     selected = select_pairs(views, _NEIGHBOURS)
-    ransac = {"max_epipolar_error": MAX_EPIPOLAR_PX * scale, "seed": RANSAC_SEED, "max_iterations": 500}
+    ransac = {"max_epipolar_error": MAX_EPIPOLAR_PX * scale, "seed": RANSAC_SEED}
+    ransac |= {"min_iterations": 50, "max_iterations": 500}
     for a, b in progress(selected, len(selected), "checking poses", quiet):
         of_a, of_b = keypoints[a], keypoints[b]
         found = mutual_nearest(of_a.descriptors.to(device), of_b.descriptors.to(device), MIN_SIMILARITY)

@@ -17,7 +17,7 @@ from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import progress
 
-_WINDOW = 21  # pixels, side of the window that is searched for
+_WINDOW = 13  # pixels, side of the window that is searched for; larger ones differ more between views
 _MAX_MOVE_PX = 3.0  # keypoints that would move further are left where they are
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)  # at most 20, until they are 0.01 px
 _LOSS_PX = 0.5  # residuals beyond it have little weight (Cauchy)
