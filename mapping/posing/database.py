@@ -17,7 +17,7 @@ from gsplatloc.utils.io import utf8_path
 MatchKeypoints = Callable[[int, int], np.ndarray]  # images -> matches [M, 2] uint32 of their keypoints
 
 _MIN_MATCHES = 15  # of a pair that share an epipolar geometry; fewer may be wrong matches alone
-# The tolerance in pixels is COLMAP's. 50 iterations instead of PoseLib's 1,000 at least keep the same matches.
+# The tolerance in pixels is COLMAP's. 50 iterations or more, for PoseLib's 1,000, keep the same matches.
 _RANSAC = {"max_epipolar_error": 4.0, "min_iterations": 50, "max_iterations": 1000, "seed": 0}
 _FOCAL_FACTOR = 0.85  # of the longer side, without EXIF data: phones and their videos have 0.7 to 1.0
 

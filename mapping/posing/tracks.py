@@ -2,10 +2,11 @@
 
 Networks locate keypoints to about a pixel, in each image on its own. As Lindenberger et al. do with features
 ("Pixel-Perfect Structure-from-Motion", ICCV 2021), every track is aligned by the images themselves: the
-window around its observation in one image is searched for in the others (Lucas and Kanade 1981).
+window around its observation in one image is searched for in the others (Lucas and Kanade 1981). Observations
+that are not found there are removed.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,13 @@ from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import progress
 
-_WINDOW = 13  # pixels, side of the window that is searched for; larger ones differ more between views
-_MAX_MOVE_PX = 3.0  # keypoints that would move further are left where they are
+_WINDOW = 21  # pixels, side of the window that is searched for
+_FEWEST = 8  # points of a pair of images to which an affine map is fitted
+_FIT_PX = 20.0  # from where that map shows a point, beyond which a point is an outlier of the fit
+_SAME_SHAPE = 0.1  # largest change of an entry of the map's matrix for which images are compared as they are
+_STRETCH = 2.5  # of a map in any direction, at most
+_MAX_MOVE_PX = 3.0  # keypoints that would move further are not aligned
+_ENOUGH = 50  # aligned observations of an image, which then loses the others
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)  # at most 20, until they are 0.01 px
 _LOSS_PX = 0.5  # residuals beyond it have little weight (Cauchy)
 # Observations further from their point are removed, and the model is refined again.
@@ -39,8 +45,17 @@ def refine_tracks(model: pycolmap.Reconstruction, images: Path, quiet: bool = Fa
         return cv2.cvtColor(decode_upright(images / model.images[image].name), cv2.COLOR_RGB2GRAY)
 
     groups = _pairs_of_observations(model)
+    lost: dict[int, list[int]] = defaultdict(list)
+    aligned: Counter[int] = Counter()
     for (a, b), pairs in progress(sorted(groups.items()), len(groups), "aligning keypoints", quiet):
-        _follow(model, a, b, np.array(pairs), grey)
+        keypoints = np.array(pairs)
+        kept = _follow(model, a, b, keypoints, grey)
+        aligned[b] += int(kept.sum())
+        lost[b] += keypoints[~kept, 1].tolist()
+    for image in [image for image in lost if aligned[image] >= _ENOUGH]:
+        for index in lost[image]:
+            if model.images[image].points2D[index].has_point3D():  # a point of two observations loses both
+                model.delete_observation(image, index)
     adjust_and_filter(model)
     model.extract_colors_for_all_images(images)
 
@@ -75,19 +90,43 @@ def _pairs_of_observations(model: pycolmap.Reconstruction) -> dict[tuple[int, in
 
 def _follow(
     model: pycolmap.Reconstruction, a: int, b: int, pairs: np.ndarray, grey: Callable[[int], np.ndarray]
-) -> None:
-    """Move keypoints of image b to where it shows the windows around keypoints of image a."""
+) -> np.ndarray:
+    """Move keypoints of image b to where it shows the windows around keypoints of image a: which [K] bool."""
     points = [model.images[a].points2D, model.images[b].points2D]
     start, guess = (
         np.array([of[index].xy for index in column], np.float32) - 0.5 for of, column in zip(points, pairs.T)
     )  # OpenCV counts from the centre of the first pixel
+    other = grey(b)
+    first, start = _seen_from_the_other(grey(a), start, guess, other.shape)
     found, status, _ = cv2.calcOpticalFlowPyrLK(
-        grey(a), grey(b), start, guess.copy(), winSize=(_WINDOW, _WINDOW), maxLevel=0, criteria=_STEPS,
+        first, other, start, guess.copy(), winSize=(_WINDOW, _WINDOW), maxLevel=0, criteria=_STEPS,
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
     kept = (status[:, 0] == 1) & (np.linalg.norm(found - guess, axis=1) < _MAX_MOVE_PX)
     for index, pixel in zip(pairs[kept, 1], found[kept]):
         points[1][index].xy = pixel.astype(np.float64) + 0.5
+    return kept
+
+
+def _seen_from_the_other(
+    image: np.ndarray, points: np.ndarray, others: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`image` and its `points` [K, 2] after the affine map that brings most of these to `others` [K, 2].
+
+    Windows of views that are far apart differ by such a map: of a wall, foreshortening, scale and turn.
+    `shape` is that of the other image.
+    """
+    if len(points) < _FEWEST:
+        return image, points
+    affine, _ = cv2.estimateAffine2D(points, others, ransacReprojThreshold=_FIT_PX)
+    if affine is None or np.abs(affine[:, :2] - np.eye(2)).max() < _SAME_SHAPE:
+        return image, points
+    longest, shortest = np.linalg.svd(affine[:, :2], compute_uv=False)
+    if longest > _STRETCH or shortest < 1 / _STRETCH:
+        return image, points
+    height, width = shape
+    warped = cv2.warpAffine(image, affine, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return warped, (points @ affine[:, :2].T + affine[:, 2]).astype(np.float32)
 
 
 def _adjust(model: pycolmap.Reconstruction) -> None:
