@@ -12,7 +12,7 @@ COMMANDS = {
     "gate": ("benchmarks.performance.gate", "fail if a kernel takes 1.25 times its committed time"),
     "systems": (
         "benchmarks.systems.command",
-        "published systems: convergence, refinement, rgbd, splats, photos, all",
+        "published systems: convergence, refinement, rgbd, splats, photos, rough_poses, all",
     ),
     "building": ("benchmarks.building", "large places: buildings mapped in tiles, beside a room alone"),
     "gpu": ("benchmarks.gpu.command", "the steps of benchmarks/gpu.sh"),

@@ -19,10 +19,13 @@ from benchmarks.systems.convergence_report import publish_convergence
 from benchmarks.systems.photos import publish_photos
 from benchmarks.systems.refinement import publish_refinement
 from benchmarks.systems.rgbd_report import publish_rgbd
+from benchmarks.systems.rough_poses import publish_rough_poses
 from benchmarks.systems.splats import publish_splats
 from gsplatloc.utils.io import read_json
 
-Name = Literal["accuracy", "convergence", "refinement", "rgbd", "splats", "photos", "performance"]
+Name = Literal[
+    "accuracy", "convergence", "refinement", "rgbd", "splats", "photos", "rough_poses", "performance"
+]
 PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "accuracy": publish_accuracy,
     "convergence": publish_convergence,
@@ -30,6 +33,7 @@ PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "rgbd": publish_rgbd,
     "splats": publish_splats,
     "photos": publish_photos,
+    "rough_poses": publish_rough_poses,
 }
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "rgbd": ("benchmarks.systems.rgbd", "RGB-D tracking beside point cloud registration"),
     "splats": ("benchmarks.systems.splats", "localization in splats without their images"),
     "photos": ("benchmarks.systems.photos", "photos and a video mapped from scratch, beside known poses"),
+    "rough_poses": ("benchmarks.systems.rough_poses", "maps of rough poses, refined, beside true poses"),
     "all": ("benchmarks.systems.command", "all of them with their defaults, one after another"),
 }
 

@@ -85,7 +85,7 @@ class MatchDatabase:
         if image not in self._without_distortion:
             camera = self._cameras[image]
             points = self._database.read_keypoints(image + 1)[:, :2].astype(np.float64)
-            rays = camera.cam_from_img(points) if len(points) else points
+            rays = np.asarray(camera.cam_from_img(points)) if len(points) else points
             self._without_distortion[image] = camera.mean_focal_length() * rays
         return self._without_distortion[image]
 

@@ -21,6 +21,7 @@ from benchmarks.systems.convergence import ConvergenceArguments
 from benchmarks.systems.photos import PhotosArguments
 from benchmarks.systems.refinement import RefinementArguments
 from benchmarks.systems.rgbd import RgbdArguments
+from benchmarks.systems.rough_poses import RoughPosesArguments
 from benchmarks.systems.splats import SplatsArguments
 from gsplatloc.arguments.comparison import parse_compare_arguments
 from gsplatloc.arguments.completion import parse_completion_arguments
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "systems rgbd": RgbdArguments,
     "systems splats": SplatsArguments,
     "systems photos": PhotosArguments,
+    "systems rough_poses": RoughPosesArguments,
     "systems all": None,
     "building": BuildingArguments,
     "demo": DemoArguments,

@@ -35,6 +35,7 @@ def pages(tmp_path: Path) -> Path:
         "rgbd",
         "splats",
         "photos",
+        "rough_poses",
         "suite",
     )
     text = "\n".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->" for name in names)

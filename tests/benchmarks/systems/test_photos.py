@@ -119,7 +119,7 @@ def test_a_case_is_mapped_measured_and_published(
     assert len(started) == 2  # not measured again
     photos.publish_photos([row | {"queries_m": 0.004, "queries_deg": 0.12}], pages)
     text = (pages / "docs" / "page.md").read_text()
-    assert "| film | 3 of 4 | 0.000 % | 0.000 % | 3.000 px | – | 0.40 cm / 0.120° | 1.5 (features 6 s" in text
+    assert "| film | 3 of 4 | 0.000 % | 0.000 % | 3.000 px | – | – | 0.40 cm / 0.120° | 1.5 (" in text
 
 
 def test_an_unknown_case_is_a_users_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
