@@ -134,4 +134,9 @@ def _adjust(model: pycolmap.Reconstruction) -> None:
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = _LOSS_PX
     options.ceres.solver_options.max_num_iterations = _ITERATIONS
-    pycolmap.bundle_adjustment(model, options)
+    config = pycolmap.BundleAdjustmentConfig()
+    for image in model.reg_image_ids():
+        config.add_image(image)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    # Not `pycolmap.bundle_adjustment`: it switches COLMAP's log on.
+    pycolmap.create_default_bundle_adjuster(options, config, model).solve()

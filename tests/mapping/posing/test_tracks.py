@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 
 from gsplatloc.mapping.posing import tracks
+from gsplatloc.mapping.triangulation import quiet_pycolmap
 
 NOISE_PX = 1.0  # of keypoints, as of a network's
 SIDE = 400  # pixels
@@ -64,3 +66,29 @@ def test_a_flattened_window_is_compared_as_it_is(wall: np.ndarray) -> None:
     flat = (points * (1.0, 0.1)).astype(np.float32)
     image, start = tracks._seen_from_the_other(wall, points, flat, wall.shape)
     assert image is wall and start is points
+
+
+def synthetic(noise_px: float) -> pycolmap.Reconstruction:
+    """Six views of 200 points."""
+    size = {"num_rigs": 1, "num_cameras_per_rig": 1, "num_frames_per_rig": 6, "num_points3D": 200}
+    pycolmap.set_random_seed(0)
+    model = pycolmap.synthesize_dataset(pycolmap.SyntheticDatasetOptions(**size))
+    draws = np.random.default_rng(4)
+    for image in model.images.values():
+        for point in image.points2D:
+            point.xy += draws.normal(0, noise_px, 2)
+    return model
+
+
+def test_bundle_adjustment_fits_the_observations_and_prints_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model = synthetic(noise_px=0.2)
+    camera = next(iter(model.cameras.values()))
+    focal = camera.mean_focal_length()
+    camera.params = camera.params * np.where(np.arange(len(camera.params)) == 0, 1.02, 1.0)
+    with quiet_pycolmap():
+        tracks.adjust_and_filter(model)
+    assert capfd.readouterr() == ("", "")
+    assert camera.mean_focal_length() == pytest.approx(focal, rel=0.005)
+    assert model.compute_mean_reprojection_error() < 0.4
