@@ -80,7 +80,7 @@ def synthetic(noise_px: float) -> pycolmap.Reconstruction:
     return model
 
 
-def test_bundle_adjustment_fits_the_observations_and_prints_nothing(
+def test_bundle_adjustment_fits_observations_and_prints_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     model = synthetic(noise_px=0.2)
