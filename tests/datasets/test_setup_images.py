@@ -42,16 +42,16 @@ def test_photos_come_upright_small_and_with_their_focal_length(tmp_path: Path) -
 def test_upright_photos_that_fit_are_kept_as_they_are(tmp_path: Path) -> None:
     """Neither decoded and encoded once more, nor the lossy file of another format under this name."""
     (tmp_path / "in").mkdir()
-    texture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    Image.fromarray(texture).save(tmp_path / "in" / "a.JPG", quality=60)
-    Image.fromarray(texture).save(tmp_path / "in" / "b.png")
-    Image.fromarray(texture).save(tmp_path / "in" / "c.jpg", format="PNG")
-    Image.fromarray(texture[..., 0]).save(tmp_path / "in" / "d.png")
+    a, b, c, d = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+    Image.fromarray(a).save(tmp_path / "in" / "a.JPG", quality=60)
+    Image.fromarray(b).save(tmp_path / "in" / "b.png")
+    Image.fromarray(c).save(tmp_path / "in" / "c.jpg", format="PNG")
+    Image.fromarray(d[..., 0]).save(tmp_path / "in" / "d.png")
     assert collect(tmp_path / "in", tmp_path / "out", frames=0, max_side=64) == 4
     for name in ("a.JPG", "b.png"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
-    with Image.open(tmp_path / "out" / "c.jpg") as c, Image.open(tmp_path / "out" / "d.png") as d:
-        assert c.format == "JPEG" and d.mode == "RGB"
+    with Image.open(tmp_path / "out" / "c.jpg") as other, Image.open(tmp_path / "out" / "d.png") as grey:
+        assert other.format == "JPEG" and grey.mode == "RGB"
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
