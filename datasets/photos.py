@@ -54,10 +54,7 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
 
     if unread := unread_files(source):
         log(f"{source}: left out {unread}", quiet, sys.stderr)
-    photos, copies = _without_copies(photos)
-    if copies:
-        example = quoted(copies[0].name)
-        log(f"{source}: left out {len(copies)} copies of other photos, as {example}", quiet, sys.stderr)
+    photos, originals = _without_copies(photos)
 
     def copy(photo: Path) -> Path | None:
         """The photo if it is damaged."""
@@ -75,26 +72,26 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
     broken = [photo for photo in for_each(copy, photos, "photos", quiet) if photo]
     if len(broken) == len(photos):
         _copy_upright(broken[0], target / "none", max_side)  # says what is wrong with it
-    if broken:
-        example = quoted(broken[0].name)
-        log(f"{source}: left out {len(broken)} photos that are damaged, as {example}", quiet, sys.stderr)
-    return len(photos) - len(broken)
+    kept = len(photos) - len(broken)
+    copies = [photo for photo, original in originals.items() if original not in broken]
+    broken += [photo for photo, original in originals.items() if original in broken]
+    for left_out, what in ((copies, "copies of other photos"), (broken, "photos that are damaged")):
+        if left_out:
+            example = quoted(left_out[0].name)
+            log(f"{source}: left out {len(left_out)} {what}, as {example}", quiet, sys.stderr)
+    return kept
 
 
-def _without_copies(photos: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The photos with contents of their own, the first by name of each, and the others."""
+def _without_copies(photos: Sequence[Path]) -> tuple[list[Path], dict[Path, Path]]:
+    """The photos with contents of their own, the first by name of each, and the others with theirs."""
     sizes = Counter(photo.stat().st_size for photo in photos)
-    seen, kept, copies = set[bytes](), list[Path](), list[Path]()
+    seen, originals = dict[bytes, Path](), dict[Path, Path]()
     for photo in photos:
-        size = photo.stat().st_size
-        if size and sizes[size] > 1:
-            content = sha256(photo.read_bytes()).digest()
-            if content in seen:
-                copies.append(photo)
-                continue
-            seen.add(content)
-        kept.append(photo)
-    return kept, copies
+        if sizes[photo.stat().st_size] > 1:
+            original = seen.setdefault(sha256(photo.read_bytes()).digest(), photo)
+            if original != photo:
+                originals[photo] = original
+    return [photo for photo in photos if photo not in originals], originals
 
 
 def _copy_upright(photo: Path, target: Path, max_side: int) -> None:

@@ -134,6 +134,10 @@ def test_copies_of_a_photo_are_left_out_with_a_count(
     assert collect(tmp_path / "in", tmp_path / "out", frames=0, max_side=100) == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
     assert "left out 2 copies of other photos, as c.png" in capsys.readouterr().err
+    for name in ("x", "y"):
+        (tmp_path / "in" / f"{name}.jpg").write_bytes(b"damaged")
+    assert collect(tmp_path / "in", tmp_path / "out", frames=0, max_side=100) == 2
+    assert "left out 2 photos that are damaged, as x.jpg" in capsys.readouterr().err
 
 
 def test_a_video_of_which_no_frame_can_be_decoded_is_one_line(tmp_path: Path) -> None:

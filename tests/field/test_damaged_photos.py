@@ -15,7 +15,7 @@ DAMAGES = {"cut": lambda data: data[: len(data) // 2], "empty": lambda data: b""
 
 
 def write_scene(root: Path) -> Path:
-    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    random = np.random.default_rng(0)
     for split in ("train", "test"):
         for stem in ("a", "b", "c"):
             for folder, name in (("rgb", f"{stem}.color.jpg"), ("poses", f"{stem}.pose.txt"),
@@ -23,7 +23,7 @@ def write_scene(root: Path) -> Path:
                 (root / split / folder).mkdir(parents=True, exist_ok=True)
                 path = root / split / folder / name
                 if folder == "rgb":
-                    cv2.imwrite(str(path), image)
+                    cv2.imwrite(str(path), random.integers(0, 255, (48, 64, 3)).astype(np.uint8))
                 else:
                     path.write_text("50" if folder == "calibration" else "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1")
     return root
