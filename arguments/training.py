@@ -95,6 +95,8 @@ class TrainArguments:
     tile_views: int | None = None
     """map in overlapping tiles of about this many views each, one after the other in the memory of one; for
     places of more than about 500 images; unset = one map"""
+    workers: int = 1
+    """tiles that are mapped at a time, each in the memory of one and with its share of the cores"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)
     stopping: OmitArgPrefixes[StoppingOptions] = field(default_factory=StoppingOptions)
     initialization: OmitArgPrefixes[InitializationOptions] = field(default_factory=InitializationOptions)

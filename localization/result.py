@@ -35,6 +35,8 @@ ADVICE: Mapping[Status, str] = {
     Status.UNREADABLE: "the image could not be read: save it again, as PNG or JPEG",
     Status.NOT_GIVEN: "the file of given poses has none of this image: complete it, or use another --initial",
 }
+# What would help where two places of the map look alike.
+TWINS = "compare the pose with a rough position of your own, or give an image that shows what differs"
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class Localization:
     verified: bool = True
     score: float | None = None  # verification score in [-1, 1]; None where it was not needed
     search_ms: float = 0.0  # time of verification, and of hypotheses that were given up
+    # The pose in another place of the map that looks as much like the query; then none is verified.
+    rival: PoseEstimate | None = None
 
     def __repr__(self) -> str:
         score = "" if self.score is None else f", score {self.score:.2f}"
@@ -180,6 +184,8 @@ class Localization:
     @property
     def advice(self) -> str:
         """Why there is no verified pose, and what would help; empty where there is one."""
+        if self.rival is not None and self.rival.center is not None:
+            return f"another place looks as much like the image, at {_numbers(self.rival.center, 2)}: {TWINS}"
         return ADVICE.get(self.status, "")
 
     @property

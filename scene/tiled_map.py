@@ -28,6 +28,7 @@ class Tile:
     gaussians: int = 0
     landmarks: int = 0
     seconds: float = 0.0  # of mapping
+    cpu_seconds: float = 0.0  # of all threads of the process that mapped it; 0 = unknown
     peak_mb: float = 0.0  # largest memory of the process that mapped it; 0 = unknown
 
 

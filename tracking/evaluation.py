@@ -78,22 +78,11 @@ def pairs(
 
 
 def aligned(estimate: Trajectory, truth: Trajectory) -> Trajectory:
-    """The estimate in the world frame of the ground truth, by `umeyama` of the camera centres."""
-    motion = umeyama(se3.camera_center(estimate.cam_from_world), se3.camera_center(truth.cam_from_world))
+    """The estimate in the world frame of the ground truth, by the rigid motion of the camera centres."""
+    motion = se3.rigid_motion(
+        se3.camera_center(estimate.cam_from_world), se3.camera_center(truth.cam_from_world)
+    )
     return Trajectory(estimate.timestamps, estimate.cam_from_world @ se3.inverse(motion))
-
-
-def umeyama(source: Tensor, target: Tensor) -> Tensor:
-    """The rigid motion [4, 4] of points [N, 3] onto points [N, 3] with the least squared distances.
-
-    Points on one line do not determine the rotation about that line.
-    """
-    from_mean, to_mean = source.mean(0), target.mean(0)
-    u, _, vt = torch.linalg.svd((target - to_mean).T @ (source - from_mean))
-    sign = torch.ones(3, dtype=source.dtype)
-    sign[2] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vt))  # a rotation, no mirror
-    rotation = u @ torch.diag(sign) @ vt
-    return se3.from_rotation_translation(rotation, to_mean - rotation @ from_mean)
 
 
 def path_scale(estimate: Trajectory, truth: Trajectory, tolerance: float = TOLERANCE) -> float | None:

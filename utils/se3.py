@@ -126,6 +126,20 @@ def from_rotation_translation(rotation: Tensor, translation: Tensor) -> Tensor:
     return torch.cat([top, bottom], -2)
 
 
+def rigid_motion(source: Tensor, target: Tensor) -> Tensor:
+    """The rigid motion [..., 4, 4] of points [..., N, 3] onto others with the least squared distances.
+
+    Umeyama 1991, without a scale; never a mirror. Points on a line do not determine the rotation about it.
+    """
+    from_mean, to_mean = source.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    u, _, vt = torch.linalg.svd((target - to_mean).mT @ (source - from_mean))
+    sign = torch.ones(u.shape[:-1], dtype=u.dtype, device=u.device)
+    sign[..., 2] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vt))
+    rotation = (u * sign[..., None, :]) @ vt
+    translation = (to_mean.mT - rotation @ from_mean.mT)[..., 0]
+    return from_rotation_translation(rotation, translation)
+
+
 def camera_center(cam_from_world: Tensor) -> Tensor:
     """Camera centres in the world, -R^T t: [..., 4, 4] -> [..., 3] metres."""
     return -(cam_from_world[..., :3, :3].transpose(-1, -2) @ cam_from_world[..., :3, 3:])[..., 0]

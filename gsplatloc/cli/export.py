@@ -9,6 +9,7 @@ from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import load_landmarks
+from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
 from gsplatloc.scene.export import find_ply, save_small, saved_iterations
 from gsplatloc.scene.formats import SPLAT_FORMATS, read_splat, write_splat
@@ -87,7 +88,14 @@ def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussi
         )
     iteration = arguments.iteration if arguments.iteration is not None else saved_iterations(source)[-1]
     with output_folder(folder) as output:
-        names = (config_path(source).name, CAMERAS_NAME, LANDMARKS_NAME, INDEX_NAME, EXPOSURE_NAME)
+        names = (
+            config_path(source).name,
+            CAMERAS_NAME,
+            LANDMARKS_NAME,
+            ALIKE_NAME,
+            INDEX_NAME,
+            EXPOSURE_NAME,
+        )
         found = [name for name in names if (source / name).is_file()]
         for name in found:
             with atomic_path(output / name) as temporary:

@@ -63,7 +63,7 @@ def make_tiles(arguments: TrainArguments, scene: Scene, views: int) -> None:
     if arguments.viewer.port is not None:
         raise GSplatLocError("expected no --port with --tile_views: tiles have no live view, found both")
     output = arguments.scene.model_path
-    report = train_tiles(scene, output, arguments.mapping(), arguments.config(), views)
+    report = train_tiles(scene, output, arguments.mapping(), arguments.config(), views, arguments.workers)
     log("\n".join([*report.lines(), next_line(scene, output)]), arguments.output.quiet)
 
 

@@ -26,7 +26,7 @@ from gsplatloc.localization.pose.pnp import estimate_pose, refit_camera, with_un
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
-from gsplatloc.localization.result import Matches, PoseEstimate
+from gsplatloc.localization.result import Matches, PoseEstimate, Status
 from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
@@ -35,6 +35,7 @@ _GUIDED_ROUNDS = 6  # maximum number of times that an unknown camera is estimate
 _SAME_FOCAL = 0.003  # relative change of a focal length that is found again
 _MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
 _ALIKE = 0.85  # likewise, of matches that count as support: wrong ones are seldom more similar
+_MIN_NEAR = 12  # matches around a pose that was found in another place
 _CLUSTERED = 2  # clusters save time in maps of more than two shortlists
 
 
@@ -68,6 +69,15 @@ class LandmarkPose:
         if estimate.ok and estimate.information is None:  # no guided matches were found, or none wanted
             estimate = with_uncertainty(estimate)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
+
+    def near(self, estimate: PoseEstimate, query: Query) -> PoseEstimate:
+        """`estimate` refined on matches with the landmarks around it; a failure if there are too few."""
+        start = time.perf_counter()
+        found = self._guided(replace(estimate, inliers=_MIN_NEAR, matches=None, accepted=True), query)
+        if found.matches is None:
+            found = PoseEstimate(Status.TOO_FEW_MATCHES, estimate.camera)
+        elapsed_ms = estimate.elapsed_ms + 1000 * (time.perf_counter() - start)
+        return replace(found, elapsed_ms=elapsed_ms)
 
     def support(self, keypoints: Keypoints) -> float:
         """How well an image's keypoints match the map, without a pose: comparable for turns of one image.

@@ -31,6 +31,10 @@ class Landmarks:
     def __len__(self) -> int:
         return self.positions.shape[0]
 
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(part.nbytes for part in vars(self).values() if isinstance(part, Tensor))
+
     def to(self, device: torch.device | str) -> "Landmarks":
         return replace(
             self,

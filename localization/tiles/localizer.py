@@ -1,19 +1,17 @@
 """The localizer of a map in tiles.
 
-Retrieval over all mapping views names the tiles that a query may show. The localizer of each tile, as of any
-map, computes a pose. Places that look alike are told apart by the tiles' maps: a tile elsewhere is tried as
-well if its landmarks have nearly as many inliers, and the pose whose rendering looks most like the query is
-returned. Tiles are loaded when they are first needed; beyond a budget of memory, those used longest ago are
-dropped.
+Retrieval over all mapping views names the tiles that a query may show, and the localizer of the first of
+them, as of any map, computes a pose. Where other places look like that one (`landmarks.rivals`), the maps are
+rendered at the corresponding poses, and what differs decides which of them the query shows; the pose is
+computed there. If that is not clear, the pose is returned unverified, with the rival. Tiles are loaded when
+they are first needed.
 """
 
 import copy
-import hashlib
-import threading
+import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +20,19 @@ import torch
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer.device import rendering_device
-from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, Features, make_extractor
-from gsplatloc.localization.initial.given import GivenPose
+from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
+from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, load_alike
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
-from gsplatloc.localization.queries import CameraPrior, as_rgb, camera_of_file
-from gsplatloc.localization.result import Localization
+from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file
+from gsplatloc.localization.result import Localization, PoseEstimate
+from gsplatloc.localization.tiles.comparison import View
+from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.localization.tiles.place_index import FILE_NAME, PlaceIndex, load_places
-from gsplatloc.localization.verification import image_correlations
+from gsplatloc.localization.tiles.shared_extractor import SharedExtractor
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.map_config import map_extractor
 from gsplatloc.scene.splat_map import SplatMap
@@ -39,73 +40,8 @@ from gsplatloc.scene.tiled_map import TILES_NAME, read_tiles
 from gsplatloc.utils import se3
 from gsplatloc.utils.io import expanded
 
-_SAME_PLACE = 20  # a retrieved view is of the place of a pose if it is among so many views nearest to it
-# Share of the inliers of one place that another must have for renderings to decide between them. A place that
-# looks alike had up to 0.75 of the right one's in a building that was made for this choice (seed 0).
-_RIVAL = 0.7
-_CLEARLY = 0.3  # difference of a block's correlations that is a vote; made with the same kind of building
-_KEPT_FEATURES = 4  # images whose features are kept: the tiles of a query extract them once
-
-
-class SharedExtractor:
-    """An extractor that keeps the features of the last images, for localizers of several tiles."""
-
-    def __init__(self, extractor: Extractor) -> None:
-        self._extractor = extractor
-        self.name, self.version, self.channels = extractor.name, extractor.version, extractor.channels
-        self.device, self.top_k = extractor.device, extractor.top_k
-        self._kept: OrderedDict[bytes, Features] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def extract(self, image: np.ndarray) -> Features:
-        """Features of an image [H, W, 3] uint8 RGB, on `device`."""
-        key = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
-        key.update(str(image.shape).encode())
-        with self._lock:
-            found = self._kept.get(key.digest())
-        if found is None:
-            found = self._extractor.extract(image)
-            with self._lock:
-                self._kept[key.digest()] = found
-                while len(self._kept) > _KEPT_FEATURES:
-                    self._kept.popitem(last=False)
-        return found
-
-    def dense_size(self, width: int, height: int) -> tuple[int, int]:
-        return self._extractor.dense_size(width, height)
-
-
-class LoadedTiles:
-    """The localizers of tiles, made when they are first needed, with a budget of memory."""
-
-    def __init__(self, load: Callable[[int], Localizer], memory_mb: float) -> None:
-        self._load, self._memory = load, memory_mb * 1e6
-        self._loaded: OrderedDict[int, Localizer] = OrderedDict()  # the one used last at the end
-        self._lock = threading.Lock()
-        self._dropped: dict[int, int] = {}  # bytes that were read of tiles that are no longer loaded
-
-    def __getitem__(self, number: int) -> Localizer:
-        with self._lock:
-            if number not in self._loaded:
-                self._loaded[number] = self._load(number)
-                self._drop()
-            self._loaded.move_to_end(number)
-            return self._loaded[number]
-
-    def numbers(self) -> list[int]:
-        """The loaded tiles, the one used last at the end."""
-        return list(self._loaded)
-
-    def bytes_read(self) -> int:
-        """Size of the files that were read so far of all tiles."""
-        with self._lock:
-            loaded = {number: tile.splat_map.bytes_read() for number, tile in self._loaded.items()}
-        return sum((self._dropped | loaded).values())
-
-    def _drop(self) -> None:
-        while len(self._loaded) > 1 and sum(map(tile_memory, self._loaded.values())) > self._memory:
-            number, localizer = self._loaded.popitem(last=False)
-            self._dropped[number] = localizer.splat_map.bytes_read()
+_MOST_MOVES = 3  # from a place to a rival
+_SIMILAR = 5  # tiles most similar to the query that are compared even if they share few landmarks
 
 
 class _WholeMap(SplatMap):
@@ -124,17 +60,18 @@ class TiledLocalizer:
 
     >>> localizer = TiledLocalizer.load("output/building")
     >>> found = localizer.localize("photo.jpg")
+    >>> found.status, found.final.center, found.rival
     """
 
     def __init__(
         self,
         folder: Path,
         index: PlaceIndex,
-        load: Callable[[int], Localizer],
+        load: Callable[[int], LoadedTile],
         extractor: Extractor,
         options: TileOptions | None = None,
     ) -> None:
-        """`load` makes the localizer of a tile by its number."""
+        """`load` reads a tile by its number."""
         self.options, self.index, self.extractor = options or TileOptions(), index, extractor
         self.tiles = LoadedTiles(load, self.options.memory_mb)
         self.splat_map: SplatMap = _WholeMap(folder, self.tiles, extractor.device)
@@ -150,17 +87,21 @@ class TiledLocalizer:
     ) -> "TiledLocalizer":
         """The localizer of a map that `gsplatloc train --tile_views` wrote; tiles are read when needed."""
         options, folder = options or LocalizerOptions(), expanded(map_dir)
-        tiles = read_tiles(folder)
+        tiles = [folder / tile.folder for tile in read_tiles(folder)]
         index = load_places(folder / FILE_NAME, len(tiles))
         device = rendering_device(options.device, quiet=options.quiet)
         name = map_extractor(folder) or DEFAULT_EXTRACTOR
         extractor = SharedExtractor(make_extractor(name, device, options.top_k))
         quiet = replace(options, quiet=True)
 
-        def load_tile(number: int) -> Localizer:
-            return Localizer.load(folder / tiles[number].folder, quiet, extractor=extractor)
+        def load(number: int) -> LoadedTile:
+            localizer = Localizer.load(tiles[number], quiet, extractor=extractor)
+            if not isinstance(localizer.initial, LandmarkPose) or not localizer.refiners:
+                return LoadedTile(number, localizer, NONE_ALIKE)
+            path, landmarks = tiles[number] / ALIKE_NAME, len(localizer.initial.landmarks)
+            return LoadedTile(number, localizer, load_alike(path, len(tiles), landmarks))
 
-        return cls(folder, index, load_tile, extractor, tile_options)
+        return cls(folder, index, load, extractor, tile_options)
 
     def localize(
         self,
@@ -172,55 +113,105 @@ class TiledLocalizer:
         start = time.perf_counter()
         if isinstance(image, str | Path) and camera is None:
             camera = camera_of_file(Path(image))
-        image = as_rgb(image)
-        views = self._views(image, camera, cam_from_world)
-        best = self._best(image, camera, cam_from_world, views)
+        photo = _Photo(as_rgb(image), camera, cam_from_world)
+        photo.tiles.extend(self._tiles(photo))
+        best = self._best(photo)
         found = best.found
-        if not found.verified:
-            found = best.localizer.localize(image, camera, cam_from_world)  # with its fallback
+        if not found.verified and found.rival is None:
+            found = best.tile.localizer.localize(photo.image, camera, cam_from_world)  # with its fallback
+            found = self._compared(replace(best, found=found), photo).found
         rest_ms = 1000 * (time.perf_counter() - start) - found.total_ms
         return replace(found, search_ms=found.search_ms + max(0.0, rest_ms))
 
-    def _views(
-        self, image: np.ndarray, camera: Camera | CameraPrior | None, cam_from_world: Tensor | None
-    ) -> Tensor:
-        """The mapping views that are most similar to an image, or nearest to the given pose, best first."""
-        if cam_from_world is not None:
-            return self._nearest_views(cam_from_world, self.options.views)
-        numbers = self.tiles.numbers()
-        localizer = self.tiles[numbers[-1] if numbers else 0]  # any of them, for the size of the image
-        query, _ = localizer.query(image, camera)
-        return self.index.nearest(query.dense.cpu(), self.options.views)
+    def _tiles(self, photo: "_Photo") -> list[int]:
+        """The tiles of the views most similar to a photo, or nearest to its given pose, best first."""
+        if photo.cam_from_world is not None:
+            views = self._nearest_views(photo.cam_from_world, self.options.views)
+        else:
+            loaded = self.tiles.numbers()
+            any_tile = self.tiles[loaded[-1] if loaded else 0]  # for the size of the image
+            query, _ = any_tile.localizer.query(photo.image, photo.camera)
+            views = self.index.nearest(query.dense.cpu(), self.options.views)
+        return list(dict.fromkeys(self.index.tiles[views].tolist()))
 
-    def _best(
-        self,
-        image: np.ndarray,
-        camera: Camera | CameraPrior | None,
-        cam_from_world: Tensor | None,
-        views: Tensor,
-    ) -> "_Attempt":
-        """The best attempt without fallback, in the tiles of `views`."""
-        of_views = self.index.tiles[views]
-        candidates = list(dict.fromkeys(of_views.tolist()))[: self.options.candidates]
+    def _best(self, photo: "_Photo") -> "_Attempt":
+        """The best attempt without fallback: the first that is accepted."""
         best: _Attempt | None = None
-        for tile in candidates:
-            sure = best if best is not None and best.is_accepted else None
-            if sure is not None and not self._elsewhere(sure, views[of_views == tile]):
-                continue
-            localizer = self.tiles[tile]
-            if sure is not None and not _is_rival(localizer, image, camera, sure):
-                continue
-            found = _without_fallback(localizer).localize(image, camera, cam_from_world)
-            attempt = _Attempt(localizer, found)
-            if best is None or attempt.beats(best, image):
+        for number in photo.tiles[: self.options.candidates]:
+            tile = self.tiles[number]
+            if len(tile.rivals) and photo.cam_from_world is None:
+                attempt = self._among_rivals(tile, photo)
+            else:
+                alone = _without_fallback(tile.localizer)
+                attempt = _Attempt(tile, alone.localize(photo.image, photo.camera, photo.cam_from_world))
+            if best is None or attempt.quality > best.quality:
                 best = attempt
+            settled = best.found.verified and (best.found.final.accepted or len(best.tile.rivals) > 0)
+            if settled or best.found.rival is not None:
+                break
         assert best is not None
         return best
 
-    def _elsewhere(self, attempt: "_Attempt", views: Tensor) -> bool:
-        """Whether none of `views` is among the mapping views nearest to the pose that was found."""
-        near = self._nearest_views(attempt.found.final.pose(), _SAME_PLACE)
-        return not bool(torch.isin(views, near).any())
+    def _among_rivals(self, tile: LoadedTile, photo: "_Photo") -> "_Attempt":
+        """The pose in a tile, or in a rival: compared before the pose is refined, which takes longer."""
+        query, _ = tile.localizer.query(photo.image, photo.camera)
+        first = next(iter(tile.localizer.initial.hypotheses(query)))
+        if not first.ok:
+            return _Attempt(tile, _refined(tile, first, photo))
+        choice = self._choice(tile, first, replace(query, camera=first.camera), photo)
+        if choice.score < -1:
+            return self._compared(self._moved(tile, choice.number, first, photo), photo)
+        attempt = _Attempt(tile, _refined(tile, first, photo))
+        return attempt if choice.score > 1 else self._compared(attempt, photo)
+
+    def _moved(self, tile: LoadedTile, number: int, estimate: PoseEstimate, photo: "_Photo") -> "_Attempt":
+        """The pose in a rival of a tile that corresponds to an estimate in the tile."""
+        target = self.tiles[int(tile.rivals.tiles[number])]
+        query, _ = target.localizer.query(photo.image, photo.camera)
+        assert isinstance(target.localizer.initial, LandmarkPose)
+        there = replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
+        return _Attempt(target, _refined(target, target.localizer.initial.near(there, query), photo))
+
+    def _compared(self, attempt: "_Attempt", photo: "_Photo") -> "_Attempt":
+        """The attempt, or that in a rival if the query shows that; unverified if it may show either."""
+        for _ in range(_MOST_MOVES):
+            if not attempt.found.verified or not len(attempt.tile.rivals):
+                return attempt
+            estimate, query = attempt.in_tile(photo.image)
+            choice = self._choice(attempt.tile, estimate, query, photo)
+            if choice.score > 1:
+                return attempt
+            rival = self._moved(attempt.tile, choice.number, estimate, photo)
+            if not rival.found.final.ok:
+                return attempt.unverified()
+            if not rival.found.verified or choice.score >= -1:
+                return attempt.unverified(rival) if choice.score > 0 else rival.unverified(attempt)
+            attempt = rival
+        return attempt
+
+    def _choice(self, tile: LoadedTile, estimate: PoseEstimate, query: Query, photo: "_Photo") -> "_Choice":
+        """The strongest rival of a pose in a tile."""
+        initial = tile.localizer.initial
+        assert isinstance(initial, LandmarkPose)
+        numbers = tile.rivals.plausible(estimate, initial.landmarks, photo.tiles[:_SIMILAR])
+        if not numbers:
+            return _NO_RIVAL
+        here = View(query, tile.localizer.splat_map, initial.landmarks, estimate)
+        views = [self._view(tile, number, estimate, query) for number in numbers]
+        seen = [index for index, view in enumerate(views) if view.covers(here)]
+        if not seen:
+            return _NO_RIVAL
+        numbers, views = [numbers[index] for index in seen], [views[index] for index in seen]
+        found = [here.preferred_to(view) for view in views]
+        worst = min(range(len(found)), key=lambda index: found[index].score)
+        return _Choice(numbers[worst], found[worst].score)
+
+    def _view(self, tile: LoadedTile, number: int, estimate: PoseEstimate, query: Query) -> View:
+        """What a rival of a tile shows at the pose that corresponds to an estimate in the tile."""
+        target = self.tiles[int(tile.rivals.tiles[number])]
+        there = replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
+        assert isinstance(target.localizer.initial, LandmarkPose)
+        return View(query, target.localizer.splat_map, target.localizer.initial.landmarks, there)
 
     def _nearest_views(self, cam_from_world: Tensor, count: int) -> Tensor:
         distance = (self.index.centers - se3.camera_center(cam_from_world.double().cpu())).norm(dim=1)
@@ -228,60 +219,68 @@ class TiledLocalizer:
 
 
 @dataclass(frozen=True)
+class _Photo:
+    """An image to localize."""
+
+    image: np.ndarray  # [H, W, 3] uint8 RGB
+    camera: Camera | CameraPrior | None
+    cam_from_world: Tensor | None  # the given pose, if any
+    tiles: list[int] = field(default_factory=list)  # those of the most similar mapping views, best first
+
+
+@dataclass(frozen=True)
 class _Attempt:
     """The result of one tile."""
 
-    localizer: Localizer
+    tile: LoadedTile
     found: Localization
 
     @property
-    def is_accepted(self) -> bool:
-        """Whether the pose is verified, and the last refinement accepted it."""
-        return self.found.verified and self.found.final.accepted
+    def quality(self) -> tuple[bool, bool, int]:
+        """Higher for the better of two attempts: is it verified, is its refinement accepted, its inliers."""
+        first, final = next(iter(self.found.stages.values())), self.found.final
+        return self.found.verified, final.ok and final.accepted, first.inliers if first.ok else 0
 
-    @property
-    def inliers(self) -> int:
-        """Of the initial pose; 0 if there is none."""
-        first = next(iter(self.found.stages.values()))
-        return first.inliers if first.ok else 0
+    def unverified(self, rival: "_Attempt | None" = None) -> "_Attempt":
+        """This attempt without its verification, because of another one."""
+        other = None if rival is None else rival.found.final
+        return replace(self, found=replace(self.found, verified=False, rival=other))
 
-    def beats(self, other: "_Attempt", image: np.ndarray) -> bool:
-        """Whether this pose has far more inliers or, of about as many, more votes of the image's blocks."""
-        low, high = sorted((self.inliers, other.inliers))
-        if low <= _RIVAL * high or not self.localizer.refiners:
-            return self.inliers > other.inliers
-        if self.found.verified != other.found.verified:
-            return self.found.verified
-        votes = _votes(self._correlations(image), other._correlations(image))
-        return votes > 0 or (votes == 0 and self.inliers > other.inliers)
-
-    def _correlations(self, image: np.ndarray) -> np.ndarray:
-        """Of the image with the map rendered at the pose, block by block [48]."""
-        splat_map, final = self.localizer.splat_map, self.found.final
-        query, _ = self.localizer.query(image, final.camera)
-        pose = splat_map.frame.pose_in_map(final.pose())
-        return image_correlations(query.image, query.camera, splat_map, pose)
+    def in_tile(self, image: np.ndarray) -> tuple[PoseEstimate, Query]:
+        """The final estimate in the tile's coordinates, and the query in its scale."""
+        final = self.found.final
+        query, _ = self.tile.localizer.query(image, final.camera)
+        estimate = final.resized(query.camera.width, query.camera.height)
+        return replace(estimate, cam_from_world=self.tile.frame.pose_in_map(final.pose())), query
 
 
-def _votes(a: np.ndarray, b: np.ndarray) -> int:
-    """In how many more blocks `a` is clearly more like the image than `b`, of those that both maps cover.
+@dataclass(frozen=True)
+class _Choice:
+    """The rival of a pose that a query shows most probably."""
 
-    The score that verifies poses is hardly less at a place that differs in a few things, and depends more
-    on the quality of the map. The mean of the blocks chose the right one of two such rooms for 14 of 24
-    images; the votes, and inliers where they are equal, for 21.
-    """
-    difference = a - b  # NaN where one is
-    return int((difference > _CLEARLY).sum() - (difference < -_CLEARLY).sum())
+    number: int  # in the tile's rivals; -1 = there is none
+    score: float  # above 1 where the query shows the pose, and below -1 where it shows the rival
 
 
-def _is_rival(
-    localizer: Localizer, image: np.ndarray, camera: Camera | CameraPrior | None, best: _Attempt
-) -> bool:
-    """Whether a tile's landmarks have nearly as many inliers as the pose that was found."""
-    if isinstance(localizer.initial, GivenPose):
-        return False
-    query, _ = localizer.query(image, camera)
-    return any(h.ok and h.inliers > _RIVAL * best.inliers for h in localizer.initial.hypotheses(query))
+_NO_RIVAL = _Choice(-1, math.inf)
+
+
+@dataclass
+class _Hypothesis:
+    """`InitialPose` of an estimate that was made before."""
+
+    estimate: PoseEstimate
+    name: str
+
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        return [self.estimate]
+
+
+def _refined(tile: LoadedTile, estimate: PoseEstimate, photo: _Photo) -> Localization:
+    """The localization that begins with an estimate in a tile's coordinates, without fallback."""
+    alone = _without_fallback(tile.localizer)
+    alone.initial = _Hypothesis(estimate, alone.initial.name)
+    return alone.localize(photo.image, photo.camera)
 
 
 def _without_fallback(localizer: Localizer) -> Localizer:
@@ -290,11 +289,7 @@ def _without_fallback(localizer: Localizer) -> Localizer:
     return alone
 
 
-def tile_memory(localizer: Localizer) -> int:
-    """Bytes of the Gaussians and landmarks of a localizer that are in memory."""
-    size = localizer.splat_map.bytes_in_memory()
-    if isinstance(localizer.initial, LandmarkPose):
-        landmarks = localizer.initial.landmarks
-        parts = (getattr(landmarks, field.name) for field in fields(landmarks))
-        size += sum(part.nbytes for part in parts if isinstance(part, Tensor))
-    return size
+def _elsewhere(tile: LoadedTile, number: int, estimate: PoseEstimate, target: LoadedTile) -> Tensor:
+    """The pose in the tile of a rival that corresponds to an estimate in a tile, each in its coordinates."""
+    world = tile.frame.pose_in_world(estimate.pose()) @ se3.inverse(tile.rivals.motions[number])
+    return target.frame.pose_in_map(world)

@@ -1,13 +1,16 @@
-"""Mapping in tiles: blocks of views are mapped by `mapping.train`, one after the other.
+"""Mapping in tiles: blocks of views are mapped by `mapping.train`, one after the other or side by side.
 
-Each block is mapped in a process of its own, so that the peak memory is that of one block, however many there
-are. A tile whose key is that of its block is not mapped again: the same command goes on with a stopped run.
+Each block is mapped in a process of its own, so that the peak memory is that of one block per worker, however
+many there are. A tile whose key is that of its block is not mapped again: the same command goes on with a
+stopped run. Then the landmarks of tiles are compared, for places that look alike.
 """
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -22,6 +25,7 @@ from gsplatloc.localization.features import make_extractor
 from gsplatloc.localization.tiles.place_index import FILE_NAME, PlaceIndex, save_places
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.mapping.options import MappingOptions
+from gsplatloc.mapping.tiles.alike import write_alike
 from gsplatloc.mapping.tiles.describe import describe_views
 from gsplatloc.mapping.tiles.partition import Block, neighbours, partition
 from gsplatloc.mapping.train import train
@@ -47,7 +51,8 @@ class TilesReport:
 
     tiles: list[Tile]
     seconds: float  # of this run
-    peak_mb: float  # of the largest process that mapped a tile, and the one that started it
+    peak_mb: float  # of the largest processes that map side by side, and the one that started them
+    alike: int  # pairs of places that look alike
 
     def lines(self) -> list[str]:
         """The summary, in lines of text."""
@@ -58,19 +63,26 @@ class TilesReport:
         return [
             f"time       {self.seconds:.0f} s, {sum(t.seconds for t in self.tiles) / views:.2f} s per image",
             f"map        {len(self.tiles)} tiles, {gaussians} Gaussians, {landmarks} landmarks",
+            f"alike      {self.alike} pairs of places",
             f"memory     at most {self.peak_mb:.0f} MB",
         ]
 
 
 def train_tiles(
-    scene: Scene, output: Path | str, options: MappingOptions, config: MapConfig, tile_views: int
+    scene: Scene,
+    output: Path | str,
+    options: MappingOptions,
+    config: MapConfig,
+    tile_views: int,
+    workers: int = 1,
 ) -> TilesReport:
     """Make a map in tiles of about `tile_views` views each, without the overlap. Test views are not touched.
 
-    Raises GSplatLocError for errors that a user can correct, and if a tile could not be mapped.
+    `workers` tiles are mapped at a time, which share the cores. Raises GSplatLocError for errors that a user
+    can correct, and if a tile could not be mapped.
     """
     output, start, quiet = Path(output), time.perf_counter(), options.output.quiet
-    _check(scene, output, options, tile_views)
+    _check(scene, output, options, tile_views, workers)
     output.mkdir(parents=True, exist_ok=True)
     folder = options.descriptors.cache_dir or str(output / "cache" / "features")
     options = replace(options, descriptors=replace(options.descriptors, cache_dir=folder))
@@ -78,19 +90,50 @@ def train_tiles(
     trim_heap()
     sizes = ", ".join(f"{len(block.core)}+{len(block.overlap)}" for block in blocks)
     log(f"{len(blocks)} tiles of own+overlapping views: {sizes}", quiet)
-    tiles = []
-    for number, block in enumerate(blocks):
-        log(f"tile {number + 1} of {len(blocks)}", quiet)
-        tiles.append(_tile(number, scene, block, output, options, config))
+    tiles = _tiles(scene, blocks, output, options, config, workers)
     save_places(index, output / FILE_NAME)
+    alike = write_alike(output, tiles, index)
     write_cameras(output, scene.train)
     write_config(output, replace(config, extractor=version, top_k=options.descriptors.top_k))
     write_tiles(output, tiles)
-    peak = peak_mb() + max(tile.peak_mb for tile in tiles)
-    return TilesReport(tiles, time.perf_counter() - start, peak)
+    largest = sorted((tile.peak_mb for tile in tiles), reverse=True)[:workers]
+    return TilesReport(tiles, time.perf_counter() - start, peak_mb() + sum(largest), alike)
 
 
-def _check(scene: Scene, output: Path, options: MappingOptions, tile_views: int) -> None:
+def _tiles(
+    scene: Scene,
+    blocks: Sequence[Block],
+    output: Path,
+    options: MappingOptions,
+    config: MapConfig,
+    workers: int,
+) -> list[Tile]:
+    """The tiles of all blocks; the first that fails stops those that are being mapped."""
+    stop = threading.Event()
+
+    def make(number: int) -> Tile | None:
+        if stop.is_set():
+            return None
+        log(f"tile {number + 1} of {len(blocks)}", options.output.quiet)
+        try:
+            return _tile(number, scene, blocks[number], output, options, config, Worker(workers, stop))
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(make, number) for number in range(len(blocks))]
+        try:
+            for future in as_completed(futures):
+                future.result()  # raises what the first that failed has raised
+        finally:
+            stop.set()
+    return [tile for future in futures if (tile := future.result()) is not None]
+
+
+def _check(scene: Scene, output: Path, options: MappingOptions, tile_views: int, workers: int) -> None:
+    if workers < 1:
+        raise GSplatLocError(f"expected at least one worker, found --workers {workers}: raise it")
     if tile_views < MIN_TILE_VIEWS:
         raise GSplatLocError(
             f"expected at least {MIN_TILE_VIEWS} views for a tile, found --tile_views {tile_views}: raise it"
@@ -129,8 +172,27 @@ def _blocks(
     return index, blocks, extractor.version
 
 
+@dataclass(frozen=True)
+class Worker:
+    """One of `count` threads that each wait for the process of a tile, until `stop` is set."""
+
+    count: int
+    stop: threading.Event
+
+    @property
+    def cores(self) -> int:
+        """Threads of a process: its share of the cores."""
+        return max(1, torch.get_num_threads() // self.count)
+
+
 def _tile(
-    number: int, scene: Scene, block: Block, output: Path, options: MappingOptions, config: MapConfig
+    number: int,
+    scene: Scene,
+    block: Block,
+    output: Path,
+    options: MappingOptions,
+    config: MapConfig,
+    worker: Worker,
 ) -> Tile:
     """The tile of a block; it is mapped if that was not done before."""
     views = [scene.train[index] for index in block.views]
@@ -144,18 +206,20 @@ def _tile(
         if isinstance(found, dict) and found.get("key") == tile.key:
             return Tile(**found)
         done.unlink()
-    _in_process(part, output / folder, options, config, tile)
+    _in_process(part, output / folder, options, config, tile, worker)
     return Tile(**read_json(done))
 
 
-def _in_process(part: Scene, folder: Path, options: MappingOptions, config: MapConfig, tile: Tile) -> None:
+def _in_process(
+    part: Scene, folder: Path, options: MappingOptions, config: MapConfig, tile: Tile, worker: Worker
+) -> None:
     """Map a tile in a process of its own, which ends with this one."""
     process = get_context("spawn").Process(
-        target=_run, args=(part, folder, options, config, tile), daemon=True
+        target=_run, args=(worker.cores, part, folder, options, config, tile), daemon=True
     )
     process.start()
     try:
-        while process.is_alive():
+        while process.is_alive() and not worker.stop.is_set():
             process.join(_POLL_S)
     finally:
         if process.is_alive():
@@ -168,8 +232,9 @@ def _in_process(part: Scene, folder: Path, options: MappingOptions, config: MapC
         )
 
 
-def _run(*job: Any) -> None:
+def _run(cores: int, *job: Any) -> None:
     """What the process of a tile does."""
+    torch.set_num_threads(cores)
     run_script(partial(map_tile, *job))
 
 
@@ -180,7 +245,14 @@ def map_tile(part: Scene, folder: Path, options: MappingOptions, config: MapConf
     if not report.completed:
         raise SystemExit(signals.exit_code())
     seconds, counts = time.perf_counter() - start, (report.gaussians, report.landmarks)
-    done = replace(tile, gaussians=counts[0], landmarks=counts[1], seconds=seconds, peak_mb=peak_mb())
+    done = replace(
+        tile,
+        gaussians=counts[0],
+        landmarks=counts[1],
+        seconds=seconds,
+        cpu_seconds=time.process_time(),
+        peak_mb=peak_mb(),
+    )
     write_json(folder / _DONE, asdict(done))
 
 

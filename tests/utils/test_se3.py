@@ -178,3 +178,14 @@ def test_the_logarithm_in_numpy_is_that_in_torch(size: float) -> None:
     motion = se3.se3_exp(torch.cat([torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64), size * phi]))
     found = torch.from_numpy(se3.se3_log_numpy(motion.numpy()))
     torch.testing.assert_close(found, se3.se3_log(motion), rtol=0, atol=1e-12)
+
+
+def test_rigid_motions_of_points_are_found_and_are_no_mirrors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(5, 7, 3, generator=generator, dtype=torch.float64)
+    motions = se3.se3_exp(torch.randn(5, 6, generator=generator, dtype=torch.float64))
+    moved = points @ motions[:, :3, :3].mT + motions[:, None, :3, 3]
+    torch.testing.assert_close(se3.rigid_motion(points, moved), motions)
+    flat = points[0] * torch.tensor([1.0, 1, 0], dtype=torch.float64)
+    mirrored = flat * torch.tensor([-1.0, 1, 1], dtype=torch.float64)
+    assert torch.linalg.det(se3.rigid_motion(flat, mirrored)[:3, :3]).item() > 0.99

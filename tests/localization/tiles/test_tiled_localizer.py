@@ -1,4 +1,4 @@
-"""Localization in tiles: which are loaded, and which of two places that look alike is believed."""
+"""Localization in tiles: which are loaded, tried and dropped."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.features import Extractor, Features
+from gsplatloc.localization.features import Features
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
-from gsplatloc.localization.tiles.localizer import (
-    LoadedTiles,
-    SharedExtractor,
-    TiledLocalizer,
-    _votes,
-    tile_memory,
-)
+from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
+from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.localization.tiles.place_index import PlaceIndex, PlaceWords, load_places, save_places
+from gsplatloc.localization.tiles.shared_extractor import SharedExtractor
 from gsplatloc.scene.tiled_map import Tile, write_tiles
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -61,65 +57,54 @@ def place_index(found: list[int]) -> RetrievedViews:
     return index
 
 
-def localizer_of(world: World, alike: float, extractor: Extractor) -> list[Localizer]:
-    """The true place, and another with `alike` of its landmarks, the others being different."""
-    landmarks = world.landmarks
-    different = torch.rand(len(landmarks), generator=torch.Generator().manual_seed(1)) > alike
-    descriptors = landmarks.descriptors.clone()
-    descriptors[different] = descriptors[different].flip(1)
-    other = replace(landmarks, positions=landmarks.positions + AWAY, descriptors=descriptors)
-    return [Localizer(LandmarkPose(place), extractor) for place in (landmarks, other)]
-
-
 @pytest.fixture
 def extractor(world: World) -> CountingExtractor:
     dense = torch.randn(64, 60, 80, generator=torch.Generator().manual_seed(3))
     return CountingExtractor(Features(world.features.keypoints, dense))
 
 
-@pytest.mark.parametrize("alike", [0.55, 0.9])
-@pytest.mark.parametrize("first", [0, 1])
-def test_of_places_that_look_alike_the_one_with_more_support_is_found(
-    world: World, extractor: CountingExtractor, tmp_path: Path, alike: float, first: int
-) -> None:
-    shared = SharedExtractor(extractor)
-    places = localizer_of(world, alike, shared)
-    index = place_index([0, 30] if first == 0 else [30, 0])
-    tiled = TiledLocalizer(tmp_path, index, places.__getitem__, shared)
-    found = tiled.localize(IMAGE, CAMERA)
-    assert found.verified
-    assert pose_errors(found.final.pose(), TRUTH)[0] < 0.02
-    assert extractor.count == 1  # the tiles share the features
-
-
-def test_a_tile_that_shows_the_same_place_is_not_tried(
+def test_without_rivals_only_the_most_similar_tile_is_read_and_features_are_extracted_once(
     world: World, extractor: CountingExtractor, tmp_path: Path
 ) -> None:
-    loaded = []
+    loaded, shared = [], SharedExtractor(extractor)
 
-    def load(number: int) -> Localizer:
+    def load(number: int) -> LoadedTile:
         loaded.append(number)
-        return localizer_of(world, 0.9, extractor)[0]
+        return LoadedTile(number, Localizer(LandmarkPose(world.landmarks), shared))
 
-    index = place_index([3, 5])
-    index.tiles[5] = 1  # a view beside the pose, in the core of the other tile
-    assert TiledLocalizer(tmp_path, index, load, extractor).localize(IMAGE, CAMERA).verified
-    assert loaded == [0]
+    tiled = TiledLocalizer(tmp_path, place_index([3, 35]), load, shared)
+    found = tiled.localize(IMAGE, CAMERA)
+    assert found.verified and found.rival is None
+    assert pose_errors(found.final.pose(), TRUTH)[0] < 0.02
+    assert loaded == [0] and extractor.count == 1
+
+
+def test_the_next_tile_is_tried_where_the_most_similar_one_has_no_pose(
+    world: World, extractor: CountingExtractor, tmp_path: Path
+) -> None:
+    other = replace(world.landmarks, descriptors=world.landmarks.descriptors.flip(1))
+    places = [other, world.landmarks]
+
+    def load(number: int) -> LoadedTile:
+        return LoadedTile(number, Localizer(LandmarkPose(places[number]), extractor))
+
+    found = TiledLocalizer(tmp_path, place_index([3, 35]), load, extractor).localize(IMAGE, CAMERA)
+    assert found.verified and pose_errors(found.final.pose(), TRUTH)[0] < 0.02
 
 
 def test_the_tile_used_longest_ago_is_dropped_beyond_the_budget(world: World) -> None:
     made = []
 
-    def load(number: int) -> Localizer:
+    def load(number: int) -> LoadedTile:
         made.append(number)
-        return Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))
+        return LoadedTile(number, Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features)))
 
-    size = tile_memory(load(0)) / 1e6
+    size = load(0).nbytes() / 1e6
     made.clear()
     assert size > 0.05
     tiles = LoadedTiles(load, memory_mb=2.5 * size)
     for number in (0, 1, 0, 2, 0, 1):
-        assert isinstance(tiles[number], Localizer)
+        assert tiles[number].number == number
     assert made == [0, 1, 2, 1]
     assert tiles.numbers() == [0, 1]
     tiny = LoadedTiles(load, memory_mb=1e-6)  # one tile is kept all the same
@@ -146,10 +131,3 @@ def test_one_map_is_not_a_map_in_tiles(tmp_path: Path) -> None:
 def test_options_without_a_candidate_are_a_users_error() -> None:
     with pytest.raises(GSplatLocError, match="at least one"):
         TileOptions(candidates=0)
-
-
-def test_blocks_vote_only_where_both_maps_cover_and_clearly_differ() -> None:
-    right = np.array([0.9, 0.9, 0.8, np.nan, 0.5])
-    wrong = np.array([0.1, 0.4, 0.9, 0.0, 0.9])
-    assert _votes(right, wrong) == 1  # two for it, one against
-    assert _votes(wrong, right) == -1

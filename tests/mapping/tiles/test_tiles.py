@@ -1,5 +1,6 @@
 """A scene mapped in tiles: each is an ordinary map, runs go on, and images are localized in it."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config
 from gsplatloc.scene.tiled_map import Tile, read_tiles
 from gsplatloc.utils.errors import GSplatLocError
 
+WORKER = tiles_train.Worker(1, threading.Event())
+
 
 def options() -> MappingOptions:
     preset = mapping_preset("cpu")
@@ -35,16 +38,16 @@ def options() -> MappingOptions:
     )
 
 
-def make(scene: Path, output: Path, changed: MappingOptions | None = None) -> TilesReport:
+def make(scene: Path, output: Path, changed: MappingOptions | None = None, workers: int = 1) -> TilesReport:
     config = MapConfig(str(scene), SceneOptions(), "cpu")
-    return train_tiles(read_scene(scene, SceneOptions()), output, changed or options(), config, 12)
+    return train_tiles(read_scene(scene, SceneOptions()), output, changed or options(), config, 12, workers)
 
 
 @pytest.fixture(scope="module")
 def tiled(room_scene: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TilesReport]:
     output = tmp_path_factory.mktemp("tiled") / "map"
     with pytest.MonkeyPatch.context() as patch:  # without the seconds that a process takes to begin
-        patch.setattr(tiles_train, "_in_process", tiles_train.map_tile)
+        patch.setattr(tiles_train, "_in_process", lambda *job: tiles_train.map_tile(*job[:-1]))
         return output, make(room_scene, output)
 
 
@@ -60,6 +63,18 @@ def test_a_tile_is_an_ordinary_map(tiled: tuple[Path, TilesReport]) -> None:
         assert len(read_cameras(output / tile.folder)) == tile.core_views + tile.overlap_views
         localizer = Localizer.load(output / tile.folder, LocalizerOptions(stages=()))
         assert len(localizer.splat_map.gaussians) == tile.gaussians
+
+
+def test_tiles_that_are_mapped_side_by_side_are_the_same(
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path
+) -> None:
+    output, report = make(room_scene, tmp_path / "map", workers=2), tiled[0]
+    for tile in output.tiles:
+        for name in ("landmarks.safetensors", "point_cloud/iteration_10/point_cloud.ply"):
+            path = Path(tile.folder) / name
+            assert (tmp_path / "map" / path).read_bytes() == (report / path).read_bytes()
+    with pytest.raises(GSplatLocError, match="--workers 0"):
+        make(room_scene, tmp_path / "other", workers=0)
 
 
 def test_images_are_localized_in_tiles(tiled: tuple[Path, TilesReport], room_scene: Path) -> None:
@@ -115,7 +130,7 @@ def test_a_tile_whose_process_fails_is_a_users_error(
     scene, config = read_scene(room_scene, SceneOptions()), MapConfig(str(room_scene), SceneOptions(), "cpu")
     empty = replace(scene, train=[])
     with pytest.raises(GSplatLocError, match="exit code 1"):
-        tiles_train._in_process(empty, tmp_path / "tile", options(), config, Tile("tile", 0, 0))
+        tiles_train._in_process(empty, tmp_path / "tile", options(), config, Tile("tile", 0, 0), WORKER)
     assert "expected training views" in capfd.readouterr().err
 
 

@@ -1,0 +1,115 @@
+"""Places of a map that look alike.
+
+Rooms with the same furniture have hundreds of landmarks in common, so that an image of one has a pose in
+every one. When a map in tiles is made, the landmarks of its tiles are compared: rigid motions that move many
+landmarks onto similar ones lead from a tile to its rivals. At a pose in a tile, a rival is plausible if it
+has nearly as many counterparts of the landmarks in view as the one that has most.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from torch import Tensor
+
+from gsplatloc.localization.landmarks.file import Landmarks
+from gsplatloc.localization.landmarks.guided import visible
+from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.utils.errors import decoding
+from gsplatloc.utils.tensors import write_tensors
+
+FILE_NAME = "alike.safetensors"
+_FORMAT = "gsplatloc-alike-1"
+# Of the landmarks in view, a room of the same furniture had counterparts of 0.52 to 0.71, and rooms of other
+# furniture 0.8 times as many or fewer (buildings of seed 2).
+_LEAST_SHARE, _NEARLY = 0.2, 0.85
+
+
+@dataclass(frozen=True)
+class AlikePlaces:
+    """The R rivals of a tile with M landmarks."""
+
+    tiles: Tensor  # [R] int64, numbers of the rivals' tiles
+    motions: Tensor  # [R, 4, 4] float64, x_rival = motion x, in world coordinates
+    shared: Tensor  # [R, M] bool: landmarks with a similar one beside them in the rival
+    key: str = ""  # hash of all that was compared
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def plausible(
+        self, estimate: PoseEstimate, landmarks: Landmarks, similar: Collection[int] = ()
+    ) -> list[int]:
+        """The rivals that an image may show as well, the one with most counterparts first.
+
+        `estimate` is a pose in the tile, whose `landmarks` these are, in the coordinates of its map. Rivals
+        in tiles with views `similar` to the image may have fewer counterparts.
+        """
+        index = visible(landmarks, estimate.pose(), estimate.camera, 0.0).cpu()
+        if not len(index) or not len(self):
+            return []
+        share = self.shared[:, index].float().mean(1)
+        order = share.argsort(descending=True, stable=True)
+        least = torch.full_like(share, max(_LEAST_SHARE, _NEARLY * float(share.max())))
+        least[torch.isin(self.tiles, torch.tensor(sorted(similar), dtype=torch.int64))] = _LEAST_SHARE
+        return [int(number) for number in order if share[number] >= least[number]]
+
+
+NONE_ALIKE = AlikePlaces(torch.zeros(0).long(), torch.zeros(0, 4, 4).double(), torch.zeros(0, 0).bool())
+
+
+def joined(parts: Sequence[AlikePlaces]) -> AlikePlaces:
+    """Rivals of one tile together."""
+    tiles, motions, shared = zip(*((part.tiles, part.motions, part.shared) for part in parts))
+    return AlikePlaces(torch.cat(tiles), torch.cat(motions), torch.cat(shared))
+
+
+def viewing_distance(landmarks: Landmarks) -> float:
+    """The median distance from which landmarks were seen, by which tolerances are measured."""
+    distances = landmarks.distances.mean(1)
+    known = distances[distances.isfinite()]
+    return float(known.median()) if len(known) else 1.0
+
+
+def save_alike(places: AlikePlaces, path: Path | str) -> None:
+    """Write the rivals of a tile as safetensors, atomically: 136 bytes each, and a bit for every landmark."""
+    bits = torch.from_numpy(np.packbits(places.shared.numpy(), axis=1))
+    tensors = {"tiles": places.tiles, "motions": places.motions, "shared": bits}
+    write_tensors(path, tensors, {"format": _FORMAT, "key": places.key})
+
+
+def load_alike(path: Path | str, tiles: int, landmarks: int) -> AlikePlaces:
+    """Read a file of `save_alike`, of a tile with so many landmarks in a map of so many tiles.
+
+    `NONE_ALIKE` if there is no file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return NONE_ALIKE
+    with (
+        decoding("places that look alike", path, "map the scene again"),
+        safetensors.safe_open(path, "pt") as file,
+    ):
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"another format than {_FORMAT}")
+        numbers, motions, bits = (file.get_tensor(name) for name in ("tiles", "motions", "shared"))
+        _check(numbers, motions, bits, tiles, landmarks)
+        shared = np.unpackbits(bits.numpy(), axis=1, count=landmarks)
+        return AlikePlaces(numbers, motions, torch.from_numpy(shared).bool(), metadata["key"])
+
+
+def _check(numbers: Tensor, motions: Tensor, bits: Tensor, tiles: int, landmarks: int) -> None:
+    """Raise ValueError if tensors do not fit together, or are not of this map."""
+    if numbers.ndim != 1 or numbers.dtype is not torch.int64 or motions.shape != (len(numbers), 4, 4):
+        raise ValueError(f"{tuple(numbers.shape)} tiles, {tuple(motions.shape)} motions")
+    if motions.dtype is not torch.float64 or not bool(motions.isfinite().all()):
+        raise ValueError("motions that are not finite numbers in double precision")
+    if not bool(((numbers >= 0) & (numbers < tiles)).all()):
+        raise ValueError(f"rivals in other tiles than {tiles}")
+    columns = (landmarks + 7) // 8 if len(numbers) else 0
+    if bits.dtype is not torch.uint8 or bits.shape != (len(numbers), columns):
+        raise ValueError(f"{tuple(bits.shape)} bytes of counterparts of {landmarks} landmarks")

@@ -1,0 +1,68 @@
+"""Which of two renderings an image shows: what differs decides, whatever the rest."""
+
+import numpy as np
+
+from gsplatloc.localization.tiles.comparison import Picture, Preference, Rendered, preference
+
+ROWS, COLUMNS = 32, 40
+_NOISE = 0.05
+
+
+def rooms(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The colours of two rooms that differ in a picture of 6 x 5 cells."""
+    random = np.random.default_rng(seed)
+    first = random.uniform(0.2, 0.8, (ROWS, COLUMNS, 3)).astype(np.float32)
+    second = first.copy()
+    second[4:10, 20:25] = random.uniform(0, 1, (6, 5, 3))
+    return first, second
+
+
+def seen(colors: np.ndarray, seed: int = 1) -> Picture:
+    noise = np.random.default_rng(seed).normal(0, _NOISE, colors.shape)
+    return Picture((colors + noise).astype(np.float32), np.full_like(colors, _NOISE**2))
+
+
+def covered(colors: np.ndarray) -> Rendered:
+    return Rendered(colors, np.ones(colors.shape[:2], bool))
+
+
+def test_an_image_shows_the_place_whose_picture_it_has() -> None:
+    first, second = rooms()
+    for room, sign in ((first, 1), (second, -1)):
+        found = preference(seen(room), covered(first), covered(second))
+        assert sign * found.score > 1 and sign * found.share > 0.7 and sign * found.evidence > 50
+
+
+def test_a_darker_image_shows_the_same_place() -> None:
+    first, second = rooms()
+    assert preference(seen(0.6 * first), covered(first), covered(second)).share > 0.5
+
+
+def test_equal_places_and_pictures_of_neither_are_not_clear() -> None:
+    first, second = rooms()
+    assert abs(preference(seen(first), covered(first), covered(first)).score) < 1
+    middle = (first + second) / 2
+    assert abs(preference(seen(middle), covered(first), covered(second)).score) < 1
+
+
+def test_what_one_map_does_not_cover_does_not_count() -> None:
+    first, second = rooms()
+    hole = covered(second)
+    hole.covered[4:10, 20:25] = False
+    assert abs(preference(seen(first), covered(first), hole).score) < 1
+    nothing = Rendered(second, np.zeros((ROWS, COLUMNS), bool))
+    assert preference(seen(first), covered(first), nothing) == Preference(0.0, 0.0)
+
+
+def test_a_foreign_object_counts_no_more_than_one_of_the_places() -> None:
+    first, second = rooms()
+    image = first.copy()
+    image[4:10, 20] = 5.0  # far outside of both
+    found = preference(seen(image), covered(first), covered(second))
+    assert abs(found.share) <= 1 and found.share > 0.4
+
+
+def test_landmarks_that_speak_for_the_other_place_leave_it_open() -> None:
+    assert Preference(30.0, 0.2, 2.0).score > 1 and Preference(-30.0, -0.2, -2.0).score < -1
+    assert Preference(30.0, 0.9, -9.0).score == 0 and Preference(-30.0, -0.3, 20.0).score == 0
+    assert Preference(0.1, 1.0, 0.0).score < 1  # a difference that is hardly there
