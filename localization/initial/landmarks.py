@@ -73,7 +73,7 @@ class LandmarkPose:
     def near(self, estimate: PoseEstimate, query: Query) -> PoseEstimate:
         """`estimate` refined on matches with the landmarks around it; a failure if there are too few."""
         start = time.perf_counter()
-        found = self._guided(replace(estimate, inliers=_MIN_NEAR, matches=None, accepted=True), query)
+        found = self.guided(replace(estimate, inliers=_MIN_NEAR, matches=None, accepted=True), query)
         if found.matches is None:
             found = PoseEstimate(Status.TOO_FEW_MATCHES, estimate.camera)
         elapsed_ms = estimate.elapsed_ms + 1000 * (time.perf_counter() - start)

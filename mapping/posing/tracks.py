@@ -114,19 +114,24 @@ def _seen_from_the_other(
     """`image` and its `points` [K, 2] after the affine map that brings most of these to `others` [K, 2].
 
     Windows of views that are far apart differ by such a map: of a wall, foreshortening, scale and turn.
-    `shape` is that of the other image.
+    `shape` [2] is that of the other image, and of the image returned.
     """
-    if len(points) < _FEWEST:
-        return image, points
-    affine, _ = cv2.estimateAffine2D(points, others, ransacReprojThreshold=_FIT_PX)
-    if affine is None or np.abs(affine[:, :2] - np.eye(2)).max() < _SAME_SHAPE:
-        return image, points
-    longest, shortest = np.linalg.svd(affine[:, :2], compute_uv=False)
-    if longest > _STRETCH or shortest < 1 / _STRETCH:
+    affine = None
+    if len(points) >= _FEWEST:
+        affine, _ = cv2.estimateAffine2D(points, others, ransacReprojThreshold=_FIT_PX)
+    if affine is None or not _plausible(affine[:, :2]):
+        affine = np.eye(2, 3)
+    if image.shape == shape and np.abs(affine[:, :2] - np.eye(2)).max() < _SAME_SHAPE:
         return image, points
     height, width = shape
     warped = cv2.warpAffine(image, affine, (width, height), borderMode=cv2.BORDER_REPLICATE)
     return warped, (points @ affine[:, :2].T + affine[:, 2]).astype(np.float32)
+
+
+def _plausible(matrix: np.ndarray) -> bool:
+    """Whether the [2, 2] `matrix` of an affine map stretches no direction too much."""
+    longest, shortest = np.linalg.svd(matrix, compute_uv=False)
+    return bool(longest <= _STRETCH and shortest >= 1 / _STRETCH)
 
 
 def _adjust(model: pycolmap.Reconstruction) -> None:

@@ -92,3 +92,14 @@ def test_bundle_adjustment_fits_observations_and_prints_nothing(
     assert capfd.readouterr() == ("", "")
     assert camera.mean_focal_length() == pytest.approx(focal, rel=0.005)
     assert model.compute_mean_reprojection_error() < 0.4
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_images_of_two_shapes_are_compared(wall: np.ndarray, count: int) -> None:
+    """A portrait photo among landscape ones; with too few points for an affine map, too."""
+    portrait = np.ascontiguousarray(wall[:, : wall.shape[1] // 2])
+    points = np.random.default_rng(3).uniform(60, 140, (count, 2)).astype(np.float32)
+    image, start = tracks._seen_from_the_other(wall, points, points.copy(), portrait.shape)
+    assert image.shape == portrait.shape
+    np.testing.assert_allclose(start, points, atol=1e-3)
+    np.testing.assert_array_equal(image[60:140, 60:140], portrait[60:140, 60:140])
