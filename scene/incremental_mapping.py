@@ -26,6 +26,8 @@ def largest_model(
     with ProgressBar(count, "posing images", quiet=quiet) as bar:
         options = pycolmap.IncrementalPipelineOptions(random_seed=0)
         options.mapper.init_min_tri_angle = _INITIAL_ANGLE_DEG
+        # Images without common points: of 24 photos that took six minutes and registered none of six.
+        options.structure_less_registration_fallback = False
         if draft:
             _adjust_less(options)
         found = pycolmap.incremental_mapping(
