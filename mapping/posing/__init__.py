@@ -1,9 +1,9 @@
 """Poses of images from the images alone, by the features that the map is made of.
 
-Keypoints of the extractor; pairs by order and similarity instead of all pairs; mutual nearest descriptors,
-and a learned matcher where these connect an image with too few others; COLMAP's incremental mapping;
-keypoints aligned by the images themselves. Features and matches are kept in a work folder, from which a run
-that was stopped goes on.
+Keypoints of the extractor, in the quarter turn that matches the other photos; pairs by order and similarity
+instead of all pairs; mutual nearest descriptors, and a learned matcher where these connect an image with too
+few others; COLMAP's incremental mapping; keypoints aligned by the images themselves. Features and matches are
+kept in a work folder, from which a run that was stopped goes on.
 """
 
 import hashlib
@@ -27,10 +27,11 @@ from gsplatloc.mapping.options import PosingOptions
 from gsplatloc.mapping.posing.database import MatchDatabase, cameras_by_size
 from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similarities
 from gsplatloc.mapping.posing.tracks import refine_tracks
+from gsplatloc.mapping.posing.turns import turned, turned_back, upright
 from gsplatloc.mapping.triangulation import MIN_SIMILARITY, quiet_pycolmap
 from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, model_line
 from gsplatloc.utils.clock import Clock, in_stages
-from gsplatloc.utils.colmap import working_in
+from gsplatloc.utils.colmap import pycolmap, working_in
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -53,9 +54,13 @@ def pose_images(
     cache = FeatureCache(work / "features", extractor)
     cache.prepare(photos, options.quiet)
     clock.lap("features")
-    database = work / f"matches-{_key(photos, extractor, options)}.db"
+    cameras = cameras_by_size([images / photo.name for photo in photos], options.camera_model)
+    turns = upright(photos, [_size(camera) for camera in cameras], cache)
+    if any(turns):
+        log(f"turned     {np.count_nonzero(turns)} of {len(photos)} photos match the others", options.quiet)
+    database = work / f"matches-{_key(photos, extractor, options, turns)}.db"
     with quiet_pycolmap(), working_in(work):
-        _match(photos, images, database, cache, options)
+        _match(photos, turns, cameras, database, cache, options)
         clock.lap("matching")
         shutil.rmtree(work / "models", ignore_errors=True)  # of a run that was stopped
         largest = largest_model(database, images, work / "models", len(photos), options.quiet, draft=True)
@@ -72,12 +77,17 @@ def pose_images(
 
 
 def _match(
-    photos: Sequence[QueryImage], images: Path, path: Path, cache: FeatureCache, options: PosingOptions
+    photos: Sequence[QueryImage],
+    turns: Sequence[int],
+    cameras: Sequence[pycolmap.Camera],
+    path: Path,
+    cache: FeatureCache,
+    options: PosingOptions,
 ) -> None:
     """Write the verified matches of all pairs that are compared into the database at `path`."""
-    keypoints = CachedKeypoints(cache, photos)
-    similarity = similarities(lambda: _dense_maps(photos, cache))
-    cameras = cameras_by_size([images / photo.name for photo in photos], options.camera_model)
+    seen = [turned(photo, quarters) for photo, quarters in zip(photos, turns)]
+    keypoints = CachedKeypoints(cache, seen)
+    similarity = similarities(lambda: _dense_maps(seen, cache))
     learned = matcher_for(cache.extractor)
 
     device = cache.extractor.device
@@ -88,12 +98,15 @@ def _match(
         return _matches(pairs.index_a, pairs.index_b)
 
     def by_network(matcher: KeypointMatcher, a: int, b: int) -> np.ndarray:
-        sizes = [(cameras[image].width, cameras[image].height) for image in (a, b)]
+        sizes = [_size(cameras[image])[:: (-1) ** turns[image]] for image in (a, b)]
         found = [keypoints[image].to(device) for image in (a, b)]
         return _matches(*matcher.pair(found[0], sizes[0], found[1], sizes[1])[:2])
 
     with closing(MatchDatabase(path, [photo.name for photo in photos], cameras)) as database:
-        database.write_keypoints(keypoints)
+        database.write_keypoints(
+            turned_back(found, _size(camera), quarters)
+            for found, camera, quarters in zip(keypoints, cameras, turns)
+        )
         database.match(first_pairs(similarity), mutual, "matching", options.quiet)
         again = second_pairs(similarity, database.verified()) if learned is not None else []
         if learned is not None and again:
@@ -109,7 +122,14 @@ def _matches(index_a: Tensor, index_b: Tensor) -> np.ndarray:
     return torch.stack([index_a, index_b], 1).cpu().numpy().astype(np.uint32)
 
 
-def _key(photos: Sequence[QueryImage], extractor: Extractor, options: PosingOptions) -> str:
+def _size(camera: pycolmap.Camera) -> tuple[int, int]:
+    return camera.width, camera.height
+
+
+def _key(
+    photos: Sequence[QueryImage], extractor: Extractor, options: PosingOptions, turns: Sequence[int]
+) -> str:
     """A name for what the matches depend on."""
-    facts = extractor.version, extractor.top_k, options.camera_model, [photo.name for photo in photos]
+    names = [photo.name for photo in photos]
+    facts = extractor.version, extractor.top_k, options.camera_model, names, list(turns)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

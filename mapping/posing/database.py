@@ -37,7 +37,7 @@ class MatchDatabase:
     def close(self) -> None:
         self._database.close()
 
-    def write_keypoints(self, keypoints: Sequence[Keypoints]) -> None:
+    def write_keypoints(self, keypoints: Iterable[Keypoints]) -> None:
         """Write the keypoints of every image, unless they are there."""
         for index, found in enumerate(keypoints):
             if not self._database.exists_keypoints(index + 1):
