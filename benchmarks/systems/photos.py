@@ -30,7 +30,6 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.mapping.posing.tracks import adjust_and_filter
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
-from gsplatloc.tracking.evaluation import umeyama
 from gsplatloc.utils import se3
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import log
@@ -137,9 +136,9 @@ def aligned(posed: dict[str, Tensor], truth: dict[str, Tensor]) -> tuple[float, 
     names = sorted(posed.keys() & truth.keys())
     ours, true = (se3.camera_center(torch.stack([poses[name] for name in names])) for poses in (posed, truth))
     from_mean, to_mean = ours - ours.mean(0), true - true.mean(0)
-    turned = from_mean @ umeyama(ours, true)[:3, :3].T  # the rotation does not depend on the scale
+    turned = from_mean @ se3.rigid_motion(ours, true)[:3, :3].T  # the rotation does not depend on the scale
     scale = float((turned * to_mean).sum() / from_mean.square().sum())
-    motion = umeyama(scale * ours, true)
+    motion = se3.rigid_motion(scale * ours, true)
     moved = scale * ours @ motion[:3, :3].T + motion[:3, 3]
     return scale, motion, (moved - true).norm(dim=1)
 

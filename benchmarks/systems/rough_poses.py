@@ -29,7 +29,6 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.map_config import CAMERAS_NAME, map_frame, read_cameras
-from gsplatloc.tracking.evaluation import umeyama
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 
@@ -85,7 +84,7 @@ def measure(kind: str, views: Sequence[View], work: Path, iterations: int | None
     cameras = read_cameras(output / CAMERAS_NAME)
     found = {_stem(camera.name): frame.pose_in_world(camera.cam_from_world) for camera in cameras}
     ours = torch.stack([found[_stem(view.name)] for view in mapped])
-    motion = umeyama(se3.camera_center(ours), se3.camera_center(truth))
+    motion = se3.rigid_motion(se3.camera_center(ours), se3.camera_center(truth))
     records = read_poses(output / FOLDER_NAME / "poses.txt").values()
     localized = {_stem(record.name): record.cam_from_world for record in records}
     queries = {_stem(view.name): view.cam_from_world for view in left_out}
