@@ -27,7 +27,7 @@ from gsplatloc.mapping.options import PosingOptions
 from gsplatloc.mapping.posing.database import MatchDatabase, cameras_by_size
 from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similarities
 from gsplatloc.mapping.posing.tracks import refine_tracks
-from gsplatloc.mapping.posing.turns import turned, turned_back, upright
+from gsplatloc.mapping.posing.turns import turned, turned_back, turned_size, upright
 from gsplatloc.mapping.triangulation import MIN_SIMILARITY, quiet_pycolmap
 from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, model_line
 from gsplatloc.utils.clock import Clock, in_stages
@@ -98,7 +98,7 @@ def _match(
         return _matches(pairs.index_a, pairs.index_b)
 
     def by_network(matcher: KeypointMatcher, a: int, b: int) -> np.ndarray:
-        sizes = [_size(cameras[image])[:: (-1) ** turns[image]] for image in (a, b)]
+        sizes = [turned_size(_size(cameras[image]), turns[image]) for image in (a, b)]
         found = [keypoints[image].to(device) for image in (a, b)]
         return _matches(*matcher.pair(found[0], sizes[0], found[1], sizes[1])[:2])
 

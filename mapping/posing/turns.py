@@ -34,10 +34,10 @@ def upright(photos: Sequence[QueryImage], sizes: Sequence[Size], cache: FeatureC
     if rare.all() or not rare.any():
         return turns
     others = np.flatnonzero(~rare)
-    for index in np.flatnonzero(rare):
+    for index in np.flatnonzero(rare).tolist():
         nearest = others[np.argsort(np.abs(others - index), kind="stable")[:_NEAREST]]
         spread = others[:: max(1, len(others) // _SPREAD)]
-        compared = [_strongest(cache, photos[other]) for other in np.union1d(nearest, spread)]
+        compared = [_strongest(cache, photos[other]) for other in np.union1d(nearest, spread).tolist()]
         support = [_support(_strongest(cache, turned(photos[index], turn)), compared) for turn in range(4)]
         best = int(np.argmax(support))
         if support[best] > _CLEARLY * support[0]:
@@ -53,9 +53,14 @@ def turned(photo: QueryImage, quarters: int) -> QueryImage:
     return replace(photo, name=f"{photo.name}@{quarters}", load_image=image)
 
 
+def turned_size(size: Size, quarters: int) -> Size:
+    """The size of the turned photo."""
+    return size if quarters % 2 == 0 else (size[1], size[0])
+
+
 def turned_back(keypoints: Keypoints, size: Size, quarters: int) -> Keypoints:
     """Keypoints of the turned photo in pixels of the photo, of `size`."""
-    width, height = size if quarters % 2 == 0 else size[::-1]
+    width, height = turned_size(size, quarters)
     x, y = keypoints.xy.unbind(1)
     for _ in range(-quarters % 4):
         x, y, width, height = y, width - x, height, width
