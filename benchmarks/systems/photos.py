@@ -173,6 +173,7 @@ def publish_photos(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
         "centre, worst",
         "reprojection",
         "SIFT",
+        "adjusted",
         "left out",
         "minutes",
     ]
