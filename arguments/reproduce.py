@@ -75,7 +75,8 @@ class ReproduceArguments:
         require_path(self.poses, "a folder of pose files", "--poses")
         if not self.dry_run:
             require_output_folder(self.output, "--output")
-            require_output_folder(self.data, "--data")
+            if not self.data.expanduser().is_dir():  # complete data sets are only read
+                require_output_folder(self.data, "--data")
 
     def words(self) -> list[str]:
         """The command line of these arguments, without those that say where and how it runs."""

@@ -10,6 +10,7 @@ import tyro
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.mapping.options import MatcherTrainingOptions
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.paths import require_output_file
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class TrainMatcherArguments:
         for folder in (*self.maps, *self.photos, *([self.held_out] if self.held_out else [])):
             if not folder.is_dir():
                 raise GSplatLocError(f"expected a folder at {folder}, found none: correct the path")
+        require_output_file(self.output, "--output")
 
 
 def parse_train_matcher_arguments(argv: Sequence[str] | None = None) -> TrainMatcherArguments:

@@ -158,7 +158,7 @@ class Localizer:
         if isinstance(image, str | Path) and camera is None:
             camera = camera_of_file(Path(image))
         image = as_rgb(image)
-        _check_pose(cam_from_world)
+        check_pose(cam_from_world)
         after_fork(self.splat_map.device)
         if cam_from_world is not None:
             cam_from_world = self.splat_map.frame.pose_in_map(cam_from_world)
@@ -351,7 +351,8 @@ def _make_fallback(context: StageContext, settings: Sequence[Any], initial: Land
     return Fallback(context.splat_map, refiners, (covisible, retrieval), initial.support)
 
 
-def _check_pose(cam_from_world: Tensor | None) -> None:
+def check_pose(cam_from_world: Tensor | None) -> None:
+    """Raise `GSplatLocError` unless a given pose, if any, is a rigid motion [4, 4] of finite numbers."""
     if cam_from_world is None:
         return
     if cam_from_world.shape != (4, 4):

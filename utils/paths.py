@@ -8,7 +8,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 def require_path(path: Path | None, expected: str, flag: str) -> None:
     """Raise `GSplatLocError` if nothing is at `path`; None is right. `expected` names what should be."""
-    if path is not None and not os.path.exists(path):
+    if path is not None and not os.path.exists(os.path.expanduser(path)):
         raise GSplatLocError(f"expected {expected} at {path}, found none: check {flag}")
 
 
@@ -16,7 +16,7 @@ def require_output_folder(path: Path | None, flag: str) -> None:
     """Raise `GSplatLocError` if no folder `path` can be made or written; None is right."""
     if path is None:
         return
-    above = Path(os.path.abspath(path))
+    above = Path(os.path.abspath(os.path.expanduser(path)))
     while not os.path.lexists(above):
         above = above.parent
     if not os.path.isdir(above):
@@ -34,6 +34,7 @@ def require_output_file(path: Path | None, flag: str) -> None:
     """Raise `GSplatLocError` if no file `path` can be written; None is right."""
     if path is None:
         return
-    if os.path.isdir(path):
+    path = Path(os.path.expanduser(path))
+    if path.is_dir():
         raise GSplatLocError(f"expected a file {path} to write, found a folder: choose another {flag}")
     require_output_folder(path.absolute().parent, flag)

@@ -13,7 +13,7 @@ from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.plan import Cameras, draw_plan
-from gsplatloc.visualization.query_pages import page_link
+from gsplatloc.visualization.query_pages import figures, page_link
 
 # Drawn in this order: what needs a look comes last, over the others.
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
@@ -87,13 +87,13 @@ def _row(number: int, result: QueryResult, has_truth: bool) -> str:
     cells.append("" if localization.score is None else f"{localization.score:.2f}")
     cells.append(str(final.inliers))
     expected_m, expected_deg = final.expected_translation_m, final.expected_rotation_deg
-    cells.append("" if expected_m is None else f"{100 * expected_m:.2g} cm")
-    cells.append("" if expected_deg is None else f"{expected_deg:.2g}°")
+    cells.append("" if expected_m is None else f"{figures(100 * expected_m, 2)} cm")
+    cells.append("" if expected_deg is None else f"{figures(expected_deg, 2)}°")
     if has_truth:
         error = stage_error(result, None)
         found = error is not None and math.isfinite(error.translation_m)
-        cells.append(f"{100 * error.translation_m:.3g} cm" if error and found else "")
-        cells.append(f"{error.rotation_deg:.3g}°" if error and found else "")
+        cells.append(f"{figures(100 * error.translation_m)} cm" if error and found else "")
+        cells.append(f"{figures(error.rotation_deg)}°" if error and found else "")
     cells.append(_help(result))
     others = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     return f"<tr><td>{page_link(result, number)}</td>{others}</tr>"

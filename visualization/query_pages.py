@@ -70,9 +70,14 @@ def _outcome(estimate: PoseEstimate) -> str:
 
 def _lengths(metres: float | None, degrees: float | None) -> list[str]:
     return [
-        "" if metres is None else f"{100 * metres:.3g} cm",
-        "" if degrees is None else f"{degrees:.3g}°",
+        "" if metres is None else f"{figures(100 * metres)} cm",
+        "" if degrees is None else f"{figures(degrees)}°",
     ]
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """A number of so many significant digits, never with an exponent: tables are sorted by it."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
 def _position(result: QueryResult) -> str:

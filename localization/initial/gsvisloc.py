@@ -8,6 +8,7 @@ map's are; they are kept in the map's folder.
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -109,8 +110,10 @@ def _cached_landmarks(options: GSVisLocOptions, context: StageContext) -> Landma
     settings = DescribeOptions(options.tried, options.kept, options.min_opacity)
     key = index_key(splat_map.gaussians, views, weights_key(weights), settings)
     path = splat_map.file(FILE_NAME)
-    if path.is_file() and (found := load_landmarks(path)).extractor == key:
-        return found.to(splat_map.device)
+    if path.is_file():
+        with suppress(GSplatLocError):  # damaged: predicted anew
+            if (found := load_landmarks(path)).extractor == key:
+                return found.to(splat_map.device)
     landmarks = describe_splat(splat_map.gaussians, views, encoder.to(splat_map.device), settings)
     landmarks = replace(landmarks, extractor=key)
     try:

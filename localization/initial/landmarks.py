@@ -74,7 +74,7 @@ class LandmarkPose:
         """`estimate` refined on matches with the landmarks around it; a failure if there are too few."""
         start = time.perf_counter()
         found = self.guided(replace(estimate, inliers=_MIN_NEAR, matches=None, accepted=True), query)
-        if found.matches is None:
+        if found.matches is None or found.inliers < _MIN_NEAR:
             found = PoseEstimate(Status.TOO_FEW_MATCHES, estimate.camera)
         elapsed_ms = estimate.elapsed_ms + 1000 * (time.perf_counter() - start)
         return replace(found, elapsed_ms=elapsed_ms)

@@ -24,7 +24,7 @@ from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_e
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, load_alike
-from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.localizer import Localizer, check_pose
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file
 from gsplatloc.localization.result import Localization, PoseEstimate
@@ -113,6 +113,7 @@ class TiledLocalizer:
         start = time.perf_counter()
         if isinstance(image, str | Path) and camera is None:
             camera = camera_of_file(Path(image))
+        check_pose(cam_from_world)
         photo = _Photo(as_rgb(image), camera, cam_from_world)
         photo.tiles.extend(self._tiles(photo))
         best = self._best(photo)
@@ -183,11 +184,18 @@ class TiledLocalizer:
                 return attempt
             rival = self._moved(attempt.tile, choice.number, estimate, photo)
             if not rival.found.final.ok:
-                return attempt.unverified()
+                return attempt.unverified(self._corresponding(attempt.tile, choice.number, estimate))
             if not rival.found.verified or choice.score >= -1:
-                return attempt.unverified(rival) if choice.score > 0 else rival.unverified(attempt)
-            attempt = rival
-        return attempt
+                first, second = (attempt, rival) if choice.score > 0 else (rival, attempt)
+                return first.unverified(second.found.final)
+            attempt, before = rival, attempt
+        return attempt.unverified(before.found.final)
+
+    def _corresponding(self, tile: LoadedTile, number: int, estimate: PoseEstimate) -> PoseEstimate:
+        """The pose in a rival of a tile that corresponds to an estimate in the tile, in the world."""
+        target = self.tiles[int(tile.rivals.tiles[number])]
+        there = replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
+        return there.in_world(target.frame)
 
     def _choice(self, tile: LoadedTile, estimate: PoseEstimate, query: Query, photo: "_Photo") -> "_Choice":
         """The strongest rival of a pose in a tile."""
@@ -241,10 +249,9 @@ class _Attempt:
         first, final = next(iter(self.found.stages.values())), self.found.final
         return self.found.verified, final.ok and final.accepted, first.inliers if first.ok else 0
 
-    def unverified(self, rival: "_Attempt | None" = None) -> "_Attempt":
-        """This attempt without its verification, because of another one."""
-        other = None if rival is None else rival.found.final
-        return replace(self, found=replace(self.found, verified=False, rival=other))
+    def unverified(self, rival: PoseEstimate) -> "_Attempt":
+        """This attempt without its verification, because of another pose."""
+        return replace(self, found=replace(self.found, verified=False, rival=rival))
 
     def in_tile(self, image: np.ndarray) -> tuple[PoseEstimate, Query]:
         """The final estimate in the tile's coordinates, and the query in its scale."""

@@ -21,6 +21,7 @@ from gsplatloc.mapping.feature_cache import FeatureCache
 Size = tuple[int, int]  # width, height
 
 _CLEARLY = 1.5  # times better a turned photo must match the others
+_CERTAIN = 1.0  # support that it needs: photos of other places have less
 _STRONGEST = 512  # keypoints of each photo that are compared
 _ALIKE = 0.85  # cosine of matches that count; wrong ones are seldom more similar
 _NEAREST, _SPREAD = 8, 8  # photos of the other orientation: nearest by name, and spread over all
@@ -40,7 +41,7 @@ def upright(photos: Sequence[QueryImage], sizes: Sequence[Size], cache: FeatureC
         compared = [_strongest(cache, photos[other]) for other in np.union1d(nearest, spread).tolist()]
         support = [_support(_strongest(cache, turned(photos[index], turn)), compared) for turn in range(4)]
         best = int(np.argmax(support))
-        if support[best] > _CLEARLY * support[0]:
+        if support[best] > max(_CERTAIN, _CLEARLY * support[0]):
             turns[index] = best
     return turns
 

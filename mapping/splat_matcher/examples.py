@@ -69,7 +69,7 @@ def of_photographs(
     folder: Path, extractor: Extractor, images: int, per_image: int, seed: int, quiet: bool = False
 ) -> Examples:
     """Examples of up to `images` photographs in a folder and those below it, evenly chosen by name."""
-    files = [file for inner in (folder, *sorted(folder.rglob("*/"))) for file in image_files(inner)]
+    files = image_files(folder)
     rng = np.random.default_rng(seed)
     parts = []
     for file in progress(_thinned(files, images), desc=folder.name, quiet=quiet):

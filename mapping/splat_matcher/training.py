@@ -4,7 +4,8 @@ A predicted descriptor f_a of a Gaussian must be nearer to the descriptor d_a of
 other keypoints of the same place, and d_a nearer to f_a than to other predictions (InfoNCE, van den Oord et
 al. 2018, both ways):
 
-    L = 1/2 (CE(e^t f_a . d_b over b) + CE(e^t d_a . f_b over b)) + 1/2 (1 - f_a . d_a) + BCE(s_a, keypoint a)
+    L = 1/2 (CE(e^t f_a . d_b over b) + CE(e^t d_a . f_b over b)) + 1/2 (1 - f_a . d_a)
+        + 0.3 BCE(s_a, keypoint a)
 
 with the learned temperature t. Keypoints with nearly the descriptor of a's are no negatives of it: they may
 show the same point. The descriptors d are the extractor's, which is not trained.
@@ -85,6 +86,8 @@ def loss(encoder: SplatEncoder, batch: Examples, count: int, temperature: Tensor
     drawn = batch.drawn.to(next(encoder.parameters()).device).float()
     found, scores = encoder(drawn)
     keypoint = batch.keypoint[:count].to(found.device)
+    if not bool(keypoint.any()):
+        return _SCORED * F.binary_cross_entropy_with_logits(scores, keypoint.float())
     truth = batch.descriptors[batch.keypoint].float().to(found.device)  # of the first examples first
     positive = truth[: int(keypoint.sum())]
     found = found[keypoint]

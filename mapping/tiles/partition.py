@@ -37,7 +37,7 @@ def neighbours(centers: Tensor, descriptors: Tensor) -> Tensor:
     found = []
     for begin in range(0, len(centers), _ROWS):
         rows = slice(begin, begin + _ROWS)
-        distance = torch.cdist(centers[rows], centers)
+        distance = torch.cdist(centers[rows], centers, compute_mode="donot_use_mm_for_euclid_dist")
         own = torch.arange(len(distance)), torch.arange(begin, begin + len(distance))
         distance[own] = torch.inf
         candidates = distance.topk(near, largest=False).indices

@@ -269,3 +269,14 @@ def test_a_file_that_was_put_there_by_hand_is_remembered(mirror, tmp_path: Path)
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(GSplatLocError, match="the file changed"):
         fetch(mirror, path)
+
+
+def test_files_in_a_folder_of_somebody_else_are_used_all_the_same(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "big.bin"
+    path.write_bytes(CONTENT)
+
+    def refused(*_: object) -> None:
+        raise GSplatLocError("expected to write big.bin.sha256, found: Permission denied")
+
+    monkeypatch.setattr(download_module, "write_text", refused)
+    download_module.confirm(path)

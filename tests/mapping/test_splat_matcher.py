@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import safetensors
 import torch
+from PIL import Image
 
 from gsplatloc.arguments.train_matcher import parse_train_matcher_arguments
 from gsplatloc.cli.train_matcher import main
 from gsplatloc.localization.features import make_extractor
 from gsplatloc.localization.splat_descriptors.network import SplatEncoder, load_encoder
 from gsplatloc.mapping.options import MatcherTrainingOptions
+from gsplatloc.mapping.splat_matcher import examples as examples_module
+from gsplatloc.mapping.splat_matcher import training
 from gsplatloc.mapping.splat_matcher.examples import Examples, of_map, of_photographs
 from gsplatloc.mapping.splat_matcher.training import Point, evaluate, train_encoder
 from gsplatloc.utils.errors import GSplatLocError
@@ -117,3 +120,23 @@ def test_wrong_arguments_are_errors_of_one_line(folder: Path, tmp_path: Path) ->
 def test_a_folder_without_photographs_is_a_users_error(tmp_path: Path) -> None:
     with pytest.raises(GSplatLocError, match="images with keypoints"):
         of_photographs(tmp_path, make_extractor(), 2, 10, 0, quiet=True)
+
+
+def test_a_batch_without_keypoints_teaches_the_score_alone(examples: Examples) -> None:
+    index = torch.arange(8)
+    batch = Examples(examples.drawn[index], examples.descriptors[index], torch.zeros(8, dtype=torch.bool))
+    value = training.loss(SplatEncoder(), batch, 8, torch.tensor(2.0))
+    assert value.isfinite()
+
+
+def test_photographs_of_folders_within_folders_are_used_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    Image.new("RGB", (32, 24)).save(inner / "x.png")
+    used: list[Path] = []
+    monkeypatch.setattr(examples_module, "progress", lambda files, **_: used.extend(files) or [])
+    with pytest.raises(GSplatLocError, match="found none"):
+        examples_module.of_photographs(tmp_path, make_extractor(), 10, 10, 0, quiet=True)
+    assert used == [inner / "x.png"]

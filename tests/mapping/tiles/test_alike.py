@@ -93,3 +93,20 @@ def test_places_are_compared_once_and_motions_are_those_of_the_world(tmp_path: P
     torch.testing.assert_close(found.motions[0], MOTION, atol=1e-3, rtol=0)  # descriptors have 8 bits
     monkeypatch.setattr(alike, "find_alike", lambda *_: 1 / 0)
     assert write_alike(tmp_path, tiles, index) == 1
+    path = tmp_path / tiles[0].folder / FILE_NAME
+    whole = path.read_bytes()
+    monkeypatch.undo()
+    for stale in (whole[: len(whole) // 2], b""):  # damaged; of other tiles below
+        path.write_bytes(stale)
+        assert write_alike(tmp_path, tiles, index) == 1
+        assert path.read_bytes() == whole
+    save_landmarks(room().select(torch.arange(COUNT - 20)), tmp_path / tiles[0].folder / LANDMARKS_NAME)
+    tiles[0] = replace(tiles[0], key="other", landmarks=COUNT - 20)
+    assert write_alike(tmp_path, tiles, index) == 1
+
+
+def test_places_are_told_apart_far_from_the_middle() -> None:
+    far = replace(room(), positions=room().positions + torch.tensor([800.0, 800.0, 0.0]))
+    assert not len(alike.similar_apart(far, far)[0])
+    still = torch.eye(4, dtype=torch.float64)
+    assert alike.has_counterpart(far, far, still).all()
