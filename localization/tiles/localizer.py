@@ -167,10 +167,9 @@ class TiledLocalizer:
 
     def _moved(self, tile: LoadedTile, number: int, estimate: PoseEstimate, photo: "_Photo") -> "_Attempt":
         """The pose in a rival of a tile that corresponds to an estimate in the tile."""
-        target = self.tiles[int(tile.rivals.tiles[number])]
+        target, there = self._corresponding(tile, number, estimate)
         query, _ = target.localizer.query(photo.image, photo.camera)
         assert isinstance(target.localizer.initial, LandmarkPose)
-        there = replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
         return _Attempt(target, _refined(target, target.localizer.initial.near(there, query), photo))
 
     def _compared(self, attempt: "_Attempt", photo: "_Photo") -> "_Attempt":
@@ -184,18 +183,20 @@ class TiledLocalizer:
                 return attempt
             rival = self._moved(attempt.tile, choice.number, estimate, photo)
             if not rival.found.final.ok:
-                return attempt.unverified(self._corresponding(attempt.tile, choice.number, estimate))
+                target, there = self._corresponding(attempt.tile, choice.number, estimate)
+                return attempt.unverified(there.in_world(target.frame))
             if not rival.found.verified or choice.score >= -1:
                 first, second = (attempt, rival) if choice.score > 0 else (rival, attempt)
                 return first.unverified(second.found.final)
             attempt, before = rival, attempt
         return attempt.unverified(before.found.final)
 
-    def _corresponding(self, tile: LoadedTile, number: int, estimate: PoseEstimate) -> PoseEstimate:
-        """The pose in a rival of a tile that corresponds to an estimate in the tile, in the world."""
+    def _corresponding(
+        self, tile: LoadedTile, number: int, estimate: PoseEstimate
+    ) -> tuple[LoadedTile, PoseEstimate]:
+        """The tile of a rival, and the pose there that corresponds to an estimate in `tile`."""
         target = self.tiles[int(tile.rivals.tiles[number])]
-        there = replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
-        return there.in_world(target.frame)
+        return target, replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
 
     def _choice(self, tile: LoadedTile, estimate: PoseEstimate, query: Query, photo: "_Photo") -> "_Choice":
         """The strongest rival of a pose in a tile."""
@@ -216,8 +217,7 @@ class TiledLocalizer:
 
     def _view(self, tile: LoadedTile, number: int, estimate: PoseEstimate, query: Query) -> View:
         """What a rival of a tile shows at the pose that corresponds to an estimate in the tile."""
-        target = self.tiles[int(tile.rivals.tiles[number])]
-        there = replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
+        target, there = self._corresponding(tile, number, estimate)
         assert isinstance(target.localizer.initial, LandmarkPose)
         return View(query, target.localizer.splat_map, target.localizer.initial.landmarks, there)
 

@@ -280,3 +280,4 @@ def test_files_in_a_folder_of_somebody_else_are_used_all_the_same(tmp_path: Path
 
     monkeypatch.setattr(download_module, "write_text", refused)
     download_module.confirm(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["big.bin"]
