@@ -4,7 +4,7 @@ RedKitchen's training images without their depth: every 7th is left out and loca
 three times: with their true poses, with poses that are moved by 2 cm and turned by 1 degree in random
 directions, and with these poses refined (`--refine_poses True`). No test image is used. A map of rough poses
 is in coordinates of its own, by a few millimetres; *aligned* is the error after the rigid motion that brings
-its mapping cameras closest to the true ones.
+its mapping cameras, their centres and the points a metre from these along their axes, closest to the true ones.
 """
 
 import math
@@ -84,7 +84,7 @@ def measure(kind: str, views: Sequence[View], work: Path, iterations: int | None
     cameras = read_cameras(output / CAMERAS_NAME)
     found = {_stem(camera.name): frame.pose_in_world(camera.cam_from_world) for camera in cameras}
     ours = torch.stack([found[_stem(view.name)] for view in mapped])
-    motion = se3.rigid_motion(se3.camera_center(ours), se3.camera_center(truth))
+    motion = se3.rigid_motion(_corners(ours), _corners(truth))
     records = read_poses(output / FOLDER_NAME / "poses.txt").values()
     localized = {_stem(record.name): record.cam_from_world for record in records}
     queries = {_stem(view.name): view.cam_from_world for view in left_out}
@@ -122,6 +122,14 @@ def publish_rough_poses(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
 
 def _poses(views: Sequence[View]) -> Tensor:
     return torch.stack([view.cam_from_world for view in views])
+
+
+def _corners(poses: Tensor) -> Tensor:
+    """The centres of cameras and the points a metre from them along their axes, [4 N, 3]."""
+    in_camera = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(poses)
+    world_from_camera = se3.inverse(poses)
+    points = in_camera @ world_from_camera[:, :3, :3].mT + world_from_camera[:, None, :3, 3]
+    return points.reshape(-1, 3)
 
 
 def _named(views: Sequence[View], poses: Tensor) -> list[tuple[str, View]]:
