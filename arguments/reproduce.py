@@ -13,9 +13,9 @@ from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.arguments.stages import with_help
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.mapping.options import MappingOptions, with_checkpoints
-from gsplatloc.reproduction.methods import METHODS, MethodName
+from gsplatloc.reproduction.methods import MethodName
 from gsplatloc.reproduction.request import Request
-from gsplatloc.reproduction.tables import TABLES, table_of
+from gsplatloc.reproduction.tables import TABLES, Table, table_of
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_folder, require_path
 
@@ -33,8 +33,9 @@ class ReproduceArguments:
     table: Positional[str]
     scenes: tuple[str, ...] = ()
     """scenes of the table; unset = all"""
-    method: Literal["ours", "paper", "both"] = "ours"
-    """ours: the toolkit's defaults; paper: as published"""
+    method: Literal["ours", "paper", "sparse", "both", "all"] = "ours"
+    """ours: the toolkit's defaults; paper: as published; sparse: landmarks, retrieval and RANSAC without a
+    splat; both: ours and paper; all: every method of the table"""
     data: Path = Path("datasets")
     """folder of the data set: as gsplatloc setup lays it out, or with upstream's archives; what it lacks is
     downloaded into it"""
@@ -99,7 +100,7 @@ class ReproduceArguments:
             self.table,
             table,
             tuple(dict.fromkeys(self.scenes)) or table.scenes,
-            METHODS if self.method == "both" else (self.method,),
+            self._methods(table),
             SetupOptions(self.data.expanduser(), self.yes, self.mirror),
             (self.output or Path("output") / "reproduce" / self.table).expanduser(),
             self._mapping,
@@ -109,9 +110,20 @@ class ReproduceArguments:
             self.quiet,
         )
 
+    def _methods(self, table: Table) -> tuple[MethodName, ...]:
+        if self.method == "all":
+            return table.methods
+        methods: tuple[MethodName, ...] = ("ours", "paper") if self.method == "both" else (self.method,)
+        if not set(methods) <= set(table.methods):
+            raise GSplatLocError(
+                f"expected --method {' or '.join(table.methods)} for {self.table}, found {self.method}:"
+                " it localizes images without poses only"
+            )
+        return methods
+
     def _mapping(self, name: MethodName) -> MappingOptions:
-        options = mapping_preset("cpu" if name == "ours" else "paper")
-        return with_checkpoints(options, self.iterations, self.quiet)
+        options = mapping_preset("paper" if name == "paper" else "cpu")
+        return with_checkpoints(options, 0 if name == "sparse" else self.iterations, self.quiet)
 
 
 def parse_reproduce_arguments(argv: Sequence[str] | None = None) -> ReproduceArguments:

@@ -1,7 +1,7 @@
 """The methods of a table: how a scene is mapped, and how a query is localized, as published and by default.
 
 `paper` is what the paper of a table describes, with what we have: see docs/how-to/reproduce.md for what
-differs. `ours` is what the commands do by default.
+differs. `ours` is what the commands do by default. `sparse` has no splat: landmarks, retrieval, RANSAC.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from gsplatloc.localization.initial.members import GaussianMatchingOptions
 from gsplatloc.localization.options import INITIAL, LocalizerOptions
 from gsplatloc.localization.refine.members import FineOptions, GscprOptions, WarpOptions
 
-MethodName = Literal["ours", "paper"]
-METHODS: tuple[MethodName, ...] = ("ours", "paper")
+MethodName = Literal["ours", "paper", "sparse"]
+METHODS: tuple[MethodName, ...] = ("ours", "paper", "sparse")
 Labels = Mapping[str, str]  # stage (or "final") -> its name in the table
 
 _INDOOR_STEPS, _OUTDOOR_STEPS = 250, 350  # Adam steps of the paper's warp
@@ -31,9 +31,11 @@ class Method:
 
 
 def localization_method(name: MethodName, outdoors: bool) -> Method:
-    """Images without any pose: GSplatLoc's coarse, base and fine; or landmarks and `lm`."""
+    """Images without any pose: landmarks and `lm`; a sparse pipeline; GSplatLoc's coarse, base and fine."""
     if name == "ours":
         return Method(LocalizerOptions(), {INITIAL: "ours, initial", "final": "ours"})
+    if name == "sparse":
+        return Method(LocalizerOptions("views", (), fallback=False), {"final": "sparse pipeline"})
     steps = _OUTDOOR_STEPS if outdoors else _INDOOR_STEPS
     settings = (
         GaussianMatchingOptions(keypoints=_PAPER_KEYPOINTS),

@@ -24,7 +24,7 @@ from gsplatloc.scene.image_files import image_files
 _SIZE, _YARDSTICK_S = 768, 0.3  # of the square matrices; seconds of measuring
 _FEATURES_GFLOP = 40.0  # of a mapping image: features, tracks, descriptors
 _TRAINING_GFLOP = {"distilled": 60.0, "aggregated": 7.5, "none": 7.5}  # of an iteration
-_QUERY_GFLOP: dict[MethodName, float] = {"ours": 20.0, "paper": 300.0}
+_QUERY_GFLOP: dict[MethodName, float] = {"ours": 20.0, "paper": 300.0, "sparse": 20.0}
 _TRACKING_GFLOP: dict[MethodName, float] = {"ours": 15.0, "paper": 1500.0}  # of a frame
 _BASE_BYTES = 1.2e9  # of memory: libraries, Gaussians, optimiser
 _BYTES_PER_IMAGE = 0.6e6  # of memory: keypoints and descriptors of a mapping image

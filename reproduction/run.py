@@ -164,7 +164,7 @@ class Reproduction:
             with suppress(GSplatLocError):  # made otherwise, or without poses to refine
                 source = request.table.data.find(request.setup.output, scene)
                 if source is not None:
-                    for method in METHODS:
+                    for method in request.table.methods:
                         keys[scene, method] = identity(request, method, scene, source)
         return keys
 

@@ -137,20 +137,21 @@ def localize_part(request: Request, name: MethodName, scene: str, source: Path, 
 def finish_scene(request: Request, name: MethodName, scene: str, source: Path, key: str) -> None:
     """Write the results of a scene whose queries are all localized."""
     read, folder = _read(request, source), request.folder(scene, name)
+    map_bytes = _map_bytes(folder / "map", name)
     rows: list[dict[str, Any]] = []
     times: dict[str, float | None] = {}
     for run in _query_runs(request, name, scene, read, folder):
         saved = _saved(run)
         results = [saved[number] for number in range(len(run.queries))]
         stages = run.method.localizer.chain()
-        figures = write_results(run.folder, scene, results, _map_bytes(folder), stages)
+        figures = write_results(run.folder, scene, results, map_bytes, stages)
         rows += _rows(figures, run.method)
         times[run.folder.name] = figures["total_median_ms"]
     shutil.rmtree(folder / "map" / "cache", ignore_errors=True)  # features of mapping images: gigabytes
     facts = {
         "mapping_images": len(read.train),
         "test_images": len(read.test),
-        "map_bytes": _map_bytes(folder),
+        "map_bytes": map_bytes,
     }
     write_json(
         folder / RESULT_NAME, {"key": key, "commit": commit(), "rows": rows, "query_ms": times, **facts}
@@ -229,9 +230,10 @@ def _centimetres(metres: float | None) -> float | None:
     return None if metres is None else 100 * metres
 
 
-def _map_bytes(folder: Path) -> int:
-    """Size of all that a map consists of for localization."""
-    files = [*map_files(find_ply(folder / "map"), descriptors=True), folder / "map" / LANDMARKS]
+def _map_bytes(folder: Path, name: MethodName) -> int:
+    """Size of all that a method reads of a map."""
+    splat = () if name == "sparse" else map_files(find_ply(folder), descriptors=True)
+    files = [*splat, folder / LANDMARKS]
     return sum(path.stat().st_size for path in files if path.is_file())
 
 

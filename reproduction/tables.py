@@ -5,6 +5,7 @@ from typing import Literal
 
 from gsplatloc.reproduction import data_sets, published
 from gsplatloc.reproduction.data_sets import DataSet
+from gsplatloc.reproduction.methods import METHODS, MethodName
 from gsplatloc.reproduction.published import Published
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -23,6 +24,11 @@ class Table:
     split: str  # which images the published figures are of
     evaluation: Evaluation = "localize"
     outdoors: bool = False
+
+    @property
+    def methods(self) -> tuple[MethodName, ...]:
+        """Those that can be evaluated: a sparse pipeline refines no poses, and tracks no sequence."""
+        return METHODS if self.evaluation == "localize" else ("ours", "paper")
 
     def check_scenes(self, scenes: tuple[str, ...]) -> None:
         """Raise `GSplatLocError` for a scene that the data set has not; sequences may be a person's own."""

@@ -34,6 +34,18 @@ class GaussianMatchingOptions:
 
 
 @dataclass(frozen=True)
+class ViewMatchingOptions:
+    """How many views are retrieved, and how the pose is found."""
+
+    views: int = 20  # with most landmarks in common with the query
+    pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise GSplatLocError(f"expected at least one view, found {self.views}: see --views.views")
+
+
+@dataclass(frozen=True)
 class GSVisLocOptions:
     """The landmarks that are predicted from a splat, and how keypoints are matched with them."""
 
@@ -85,6 +97,12 @@ INITIAL_POSES.declare(
     "gsvisloc.make",
     GSVisLocOptions,
     "matches with descriptors that a network predicts from the Gaussians (after GSVisLoc)",
+)
+INITIAL_POSES.declare(
+    "views",
+    "views.make",
+    ViewMatchingOptions,
+    "matches with the landmarks of the most similar views, RANSAC (hloc)",
 )
 INITIAL_POSES.declare("retrieval", "retrieval.make", RetrievalOptions, "most similar views of the map")
 INITIAL_POSES.declare(GIVEN, "given.make", help="the pose that another estimator gave")

@@ -35,29 +35,37 @@ class CovisibleViews:
     name = "covisible"
 
     def __init__(self, landmarks: Landmarks, views: Sequence[PosedCamera], kept: int = 3):
-        """`kept` of the views are returned as hypotheses, those with the highest scores."""
-        self._landmarks, self._views, self._kept = landmarks, tuple(views), kept
-        self._seen = [visible(landmarks, view.cam_from_world, view.camera, 0.0) for view in self._views]
+        """`kept` of the views are returned as hypotheses, those with the highest scores.
+
+        `seen` has the indices of the landmarks that each view sees.
+        """
+        self.landmarks, self._views, self._kept = landmarks, tuple(views), kept
+        self.seen = [visible(landmarks, view.cam_from_world, view.camera, 0.0) for view in self._views]
         counts = torch.zeros(len(landmarks), device=landmarks.positions.device)
-        for index in self._seen:
+        for index in self.seen:
             counts[index] += 1
         self._rarity = (len(self._views) / counts.clamp(min=1)).log().square()  # of view and query, each once
 
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         """The poses of the best views, which no matches support yet: without covariance, not accepted."""
         start = time.perf_counter()
-        scores = self.scores(query.keypoints)
-        order = scores.argsort(descending=True, stable=True)[: self._kept].tolist()
+        best = self.best(query.keypoints, self._kept)
         elapsed_ms = 1000 * (time.perf_counter() - start)
         estimate = PoseEstimate(Status.OK, query.camera, accepted=False, elapsed_ms=elapsed_ms)
-        poses = [self._views[number].cam_from_world.double().cpu() for number in order if scores[number] > 0]
+        poses = [self._views[number].cam_from_world.double().cpu() for number in best]
         return [replace(estimate, cam_from_world=pose) for pose in poses]
+
+    def best(self, keypoints: Keypoints, count: int) -> list[int]:
+        """Up to `count` views with the highest scores, best first; those without a common landmark are none."""
+        scores = self.scores(keypoints)
+        order = scores.argsort(descending=True, stable=True)[:count].tolist()
+        return [number for number in order if scores[number] > 0]
 
     def scores(self, keypoints: Keypoints) -> Tensor:
         """Scores [V] of the views for an image with these keypoints."""
-        pairs = mutual_nearest(keypoints.descriptors[:_KEYPOINTS], self._landmarks.descriptors)
+        pairs = mutual_nearest(keypoints.descriptors[:_KEYPOINTS], self.landmarks.descriptors)
         weights = torch.zeros_like(self._rarity)
         weights[pairs.index_b] = (pairs.similarity - _MIN_SIMILARITY).clamp(min=0)
         weights = weights * self._rarity
-        sums = [weights[index].sum() / (len(index) + _FEW) ** 0.5 for index in self._seen]
+        sums = [weights[index].sum() / (len(index) + _FEW) ** 0.5 for index in self.seen]
         return torch.stack(sums).cpu() if sums else torch.zeros(0)

@@ -145,12 +145,19 @@ def test_an_archive_that_a_person_downloaded_is_used(
     assert {"chess", "fire"} <= {line["scene"] for line in lines(tmp_path / "run")}
 
 
-def test_a_landmark_is_localized_by_our_method(reproduce: Command, tmp_path: Path) -> None:
+def test_a_landmark_is_localized_by_our_method_beside_a_sparse_one(
+    reproduce: Command, tmp_path: Path
+) -> None:
     words = ["--scenes", "ShopFacade", "--iterations", "60", "--resolution", "4"]
-    ended = reproduce(tmp_path / "run", "gsplatloc-cambridge", *words)
-    assert ended.code == 0, ended.said
+    for method in ("ours", "sparse"):
+        ended = reproduce(tmp_path / "run", "gsplatloc-cambridge", *words, "--method", method)
+        assert ended.code == 0, ended.said
     found = {line["method"]: line for line in lines(tmp_path / "run") if line["scene"] == "ShopFacade"}
-    assert float(found["ours, initial"]["cm"]) < 5 and found["ours, initial"]["failed"] == "0"
+    for label in ("ours, initial", "sparse pipeline"):
+        assert float(found[label]["cm"]) < 5 and found[label]["failed"] == "0"
+    with (tmp_path / "run" / "out" / "costs.csv").open() as file:
+        sizes = {line["method"]: float(line["map_mb"]) for line in csv.DictReader(file)}
+    assert sizes["sparse"] < 0.5 * sizes["ours"]  # no splat
 
 
 def test_a_scene_that_cannot_be_had_does_not_stop_the_others(reproduce: Command, tmp_path: Path) -> None:

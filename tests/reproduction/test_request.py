@@ -46,6 +46,15 @@ def test_impossible_numbers_are_refused(tmp_path: Path, numbers: dict[str, int])
         request(tmp_path, **numbers)
 
 
+def test_a_sparse_pipeline_has_no_splat_and_stands_in_tables_of_images_without_poses(tmp_path: Path) -> None:
+    asked = request(tmp_path, method="all", iterations=50)
+    assert asked.methods == ("ours", "paper", "sparse")
+    assert [asked.mapping(name).schedule.iterations for name in asked.methods] == [50, 50, 0]
+    assert request(tmp_path, "rgbd-tum", method="all").methods == ("ours", "paper")
+    with pytest.raises(GSplatLocError, match="expected --method ours or paper for gs-cpr, found sparse"):
+        request(tmp_path, "gs-cpr", method="sparse")
+
+
 def test_a_scene_made_with_other_poses_is_not_taken_for_this_one(laid_out: Path, tmp_path: Path) -> None:
     scene = tmp_path / "data" / "pgt_7scenes_fire"
     make_room(scene, RoomOptions(64, 64, 3, 2, supersampling=1))
