@@ -4,7 +4,8 @@ RedKitchen's training images without their depth: every 7th is left out and loca
 three times: with their true poses, with poses that are moved by 2 cm and turned by 1 degree in random
 directions, and with these poses refined (`--refine_poses True`). No test image is used. A map of rough poses
 is in coordinates of its own, by a few millimetres; *aligned* is the error after the rigid motion that brings
-its mapping cameras, their centres and the points a metre from these along their axes, closest to the true ones.
+its mapping cameras, their centres and the points a metre from these along their axes, closest to the true
+ones.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""The initial pose of a sparse pipeline: retrieval, matches with the landmarks of each retrieved view, RANSAC.
+"""The initial pose of a sparse pipeline: retrieval, matches with the landmarks of each view found, RANSAC.
 
-As hloc does (Sarlin et al., "From Coarse to Fine", CVPR 2019), with the map's own landmarks and with the views
-that have most of them in common with the query. `landmarks` is more accurate and faster; this one is for
-comparison.
+As hloc does (Sarlin et al., "From Coarse to Fine", CVPR 2019), with the map's own landmarks and with the
+views that have most of them in common with the query. `landmarks` is more accurate and faster; this one is
+for comparison.
 """
 
 import time

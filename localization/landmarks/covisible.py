@@ -56,7 +56,7 @@ class CovisibleViews:
         return [replace(estimate, cam_from_world=pose) for pose in poses]
 
     def best(self, keypoints: Keypoints, count: int) -> list[int]:
-        """Up to `count` views with the highest scores, best first; those without a common landmark are none."""
+        """Up to `count` views with the highest scores, best first, of those with a common landmark."""
         scores = self.scores(keypoints)
         order = scores.argsort(descending=True, stable=True)[:count].tolist()
         return [number for number in order if scores[number] > 0]
