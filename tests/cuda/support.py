@@ -64,13 +64,19 @@ class ShimMemory:
 
     def __init__(self, module: ModuleType) -> None:
         self._memory = module.Memory()
+        self._kept: list[int] = []
+        self.sizes: list[int] = []  # of all allocations, bytes
 
-    def __call__(self, count: int) -> int:
-        return int(self._memory(count))
+    def __call__(self, count: int, kept: bool) -> int:
+        address = int(self._memory(count))
+        self.sizes.append(count)
+        if kept:
+            self._kept.append(address)
+        return address
 
-    def keep(self, addresses: list[int]) -> None:
+    def release(self) -> None:
         self._memory.check()
-        self._memory.poison_except(addresses)
+        self._memory.poison_except(self._kept)
 
     def check(self) -> None:
         self._memory.check()

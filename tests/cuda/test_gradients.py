@@ -12,6 +12,7 @@ import gsplatloc_kernels as native
 from gsplatloc.gaussian_renderer.options import RenderOptions, RenderResult
 from gsplatloc.gaussian_renderer.reference import covariances
 from gsplatloc.scene.cameras import Camera
+from gsplatloc_kernels import cuda
 from tests.cuda.support import LARGE_TILES, ORDERS, SMALL_TILES, on_shim, single
 from tests.rasterizer.support import (
     CAMERA,
@@ -150,6 +151,34 @@ def test_matches_the_cpu_backend(shim: ModuleType, options: RenderOptions) -> No
 def test_any_channel_count(shim: ModuleType, channels: int, moves: bool, multiprocessors: int) -> None:
     options = with_options(feature_size=EIGHTH, features_move_geometry=moves)
     check(shim, make_inputs(40, channels), Case(options, multiprocessors=multiprocessors))
+
+
+@TILES
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+@pytest.mark.parametrize("channels", [70, 100, 129])
+def test_channels_one_after_the_other_give_the_same_gradients_in_less_memory(
+    shim: ModuleType, channels: int, precision: str, multiprocessors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = single(make_inputs(60, channels))
+    inputs["features"].requires_grad_()
+    settings = native.RasterizerSettings(
+        **{name: getattr(CAMERA, name) for name in ("width", "height", "fx", "fy", "cx", "cy")},
+        feature_precision=precision,
+    )
+    weight = torch.rand(channels, *FULL_SIZE, generator=torch.Generator().manual_seed(0)) - 0.4
+    found, taken, launched = [], [], []
+    for limit in (cuda.FEATURE_BYTES, 0):
+        monkeypatch.setattr(cuda, "FEATURE_BYTES", limit)
+        with on_shim(shim, multiprocessors=multiprocessors) as backend:
+            features = native.rasterize(**inputs, settings=settings).features
+            assert features is not None
+            found += torch.autograd.grad((features * weight).sum(), inputs["features"])
+            taken.append(backend.memories[-1].sizes[0])
+            launched.append(shim.launches())
+    width = 32 if precision == "float32" else 64
+    assert torch.equal(*found)
+    assert launched[1] - launched[0] == 2 * ((channels + width - 1) // width - 1)
+    assert taken[1] < (width / channels + 0.1) * taken[0]
 
 
 @pytest.fixture

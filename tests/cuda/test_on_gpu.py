@@ -218,6 +218,41 @@ def test_too_many_intersections_are_refused_before_memory_is_taken() -> None:
 
 
 @needs_gpu
+def test_a_pass_with_room_given_can_be_captured_and_replayed() -> None:
+    """Forward and backward, for other Gaussians than those that were captured, and for too many of them."""
+    settings = SMALL.settings(intersection_capacity=2_000_000)
+    inputs = {name: tensor.to(DEVICE).requires_grad_() for name, tensor in SMALL.inputs().items()}
+
+    def step() -> tuple[native.Rasterization, tuple[Tensor, ...]]:
+        view = native.rasterize(**inputs, settings=settings)
+        loss = view.rgb.square().sum() + view.depth.sum() + view.features.square().sum()
+        return view, torch.autograd.grad(loss, list(inputs.values()))
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()  # loads the kernels, which a capture cannot
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        view, gradients = step()
+    for shift, scale in ((0.0, 1.0), (0.2, 1.5), (0.0, 100.0)):
+        with torch.no_grad():
+            inputs["means"].add_(shift)
+            inputs["scales"].mul_(scale)
+        graph.replay()
+        torch.cuda.synchronize()
+        if scale == 100.0:
+            with pytest.raises(MemoryError, match="intersection_capacity = 2000000"):
+                view.check(settings)
+            assert view.alpha.abs().max() == 0
+            continue
+        view.check(settings)
+        expected, wanted = step()
+        assert torch.equal(view.rgb, expected.rgb) and torch.equal(view.features, expected.features)
+        assert all(torch.equal(found, each) for found, each in zip(gradients, wanted, strict=True))
+
+
+@needs_gpu
 def test_tensors_of_two_devices_are_refused() -> None:
     for stays in SMALL.inputs():
         inputs = {n: t if n == stays else t.to(DEVICE) for n, t in SMALL.inputs().items()}

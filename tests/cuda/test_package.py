@@ -75,9 +75,10 @@ def test_more_intersections_than_can_be_numbered(max_intersections: int) -> None
 
 def test_a_pass_frees_what_its_adjoint_does_not_read() -> None:
     memory = cuda.Memory(torch.device("cpu"))
-    blocks = [memory(1000) for _ in range(5)]
-    memory.keep([blocks[1], blocks[3] + 999])
-    assert [block.data_ptr() for block in memory._blocks] == [blocks[1], blocks[3]]
+    blocks = [memory(1000, kept) for kept in (False, True, False, True)]
+    memory.release()
+    assert [block.data_ptr() for block in memory._kept] == [blocks[1], blocks[3]]
+    assert memory._scratch == []
 
 
 # --- with it ---
@@ -112,19 +113,19 @@ class FullDevice(ShimBackend):
     def memory(self) -> Any:
         memory, left = super().memory(), [self.left]
 
-        def allocate(count: int) -> int:
+        def allocate(count: int, kept: bool) -> int:
             left[0] -= count
             if left[0] < 0:
                 raise torch.OutOfMemoryError(f"no room for {count} bytes")
-            return int(memory(count))
+            return int(memory(count, kept))
 
-        allocate.keep = memory.keep  # type: ignore[attr-defined]
+        allocate.release = memory.release  # type: ignore[attr-defined]
         return allocate
 
 
 @pytest.mark.parametrize(
     "left,note",
-    [(0, "300 Gaussians with 0 "), (3 << 20, r"300 Gaussians with \d\d\d+ tile intersections")],
+    [(0, "300 Gaussians with 0 "), (100 << 10, r"300 Gaussians with \d\d\d+ tile intersections")],
 )
 def test_out_of_memory_passes_through_and_says_for_what(shim: ModuleType, left: int, note: str) -> None:
     inputs = single(make_inputs(300))
@@ -146,6 +147,18 @@ def test_out_of_memory_in_backward_says_for_what(shim: ModuleType) -> None:
         with pytest.raises(torch.OutOfMemoryError) as raised:
             result.rgb.sum().backward()
     assert "in rasterizing 300 Gaussians" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "size", [None, (9, 11), (CAMERA.height, CAMERA.width)], ids=["none", "own", "shared"]
+)
+def test_a_pass_asks_for_memory_a_few_times(shim: ModuleType, size: tuple[int, int] | None) -> None:
+    """Each call of the allocator costs microseconds in which the GPU may have nothing to do."""
+    inputs = {name: tensor.requires_grad_() for name, tensor in single(make_inputs(100)).items()}
+    with on_shim(shim) as backend:
+        result = render_native(inputs, with_options(feature_size=size, features_move_geometry=True))
+        result.rgb.sum().backward()
+        assert [len(memory.sizes) for memory in backend.memories] == [4, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The host shim itself: what is right works in every order of threads, what is wrong is found out."""
 
+import math
 from types import ModuleType
 
 import pytest
@@ -187,6 +188,32 @@ def test_one_tf32_product_is_as_coarse_as_tf32(selftest: ModuleType) -> None:
     found, expected = products(selftest, full=False)
     error = (found - expected).abs().max().item()
     assert 1e-4 < error < 8 * 3 * 2**-11
+
+
+@pytest.mark.parametrize("order", ORDERS[:2])
+@pytest.mark.parametrize("channels,count", [(1, 8), (7, 3), (8, 8), (33, 1), (64, 8)])
+@pytest.mark.parametrize("left,top", [(0, 0), (8, 4)], ids=["inside", "corner"])
+def test_values_by_fragments_are_those_of_a_sum_by_channel(
+    selftest: ModuleType, left: int, top: int, channels: int, count: int, order: int
+) -> None:
+    """Of each splat at each pixel; pixels outside the image and missing splats have none."""
+    width, height = 13, 6  # the second block of pixels reaches beyond both
+    generator = torch.Generator().manual_seed(channels)
+    features = torch.randn(count, channels, generator=generator)
+    image = torch.randn(channels, height, width, generator=generator)
+    found = torch.full((32, 8), math.nan)
+    selftest.set_order(order)
+    selftest.feature_values(
+        address(features), address(image), address(found), channels, width, height, left, top, count
+    )
+    padded = torch.nn.functional.pad(image, (0, 8, 0, 4)).double()
+    pixels = padded[:, top : top + 4, left : left + 8].reshape(channels, 32)
+    expected = torch.zeros(32, 8, dtype=torch.float64)
+    scale = expected.clone()
+    for c in range(channels):
+        expected[:, :count] += pixels[c, :, None] * features[None, :, c]
+        scale[:, :count] += pixels[c, :, None].abs() * features[None, :, c].abs()
+    assert ((found - expected).abs() <= 2**-19 * scale).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 3.1415927, 1 / 3, -1e-7, 1.5e8, 1 + 2**-11, 2.0**-140])

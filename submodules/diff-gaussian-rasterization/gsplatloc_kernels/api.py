@@ -31,6 +31,10 @@ class RasterizerSettings:
     # Most tile intersections of an image: a Gaussian has one in each tile that it touches. In float32 each
     # takes 10 bytes in forward (on a GPU 24 and what sorting takes), 64 more in backward, and 4 per channel.
     max_intersections: int = 1 << 26
+    # Take memory for as many tile intersections of the image and of the feature map each, instead of waiting
+    # for their numbers: a pass can then be captured in a CUDA graph. Call `Rasterization.check` once its work
+    # is done. A CPU takes what it needs. None = count first.
+    intersection_capacity: int | None = None
     # Of feature products on a GPU: "float32" takes three tf32 products (2^-20), "tf32" one (2^-11). A CPU
     # always computes in full.
     feature_precision: str = "float32"
@@ -45,6 +49,19 @@ class Rasterization:
     depth: Tensor  # [H, W] metres, sum(w z) / sum(w); 0 where alpha is 0
     alpha: Tensor  # [H, W] in [0, 1]
     radii: Tensor  # [N] int32 pixels, 0 = not visible in the image
+    # With `intersection_capacity`, on a GPU: int64, Gaussians visible, intersections of the image and of the
+    # feature map, and what was not finite; for `check`.
+    counts: Tensor | None = None
+
+    def check(self, settings: RasterizerSettings) -> None:
+        """Raise what `rasterize` could not raise with an `intersection_capacity`, once the work is done.
+
+        Such a pass has rendered the background alone. Reads `counts`: the host waits. MemoryError for more
+        intersections than the capacity, ValueError for NaN or infinite parameters.
+        """
+        if self.counts is not None:
+            backend = backends.backend_for(self.counts.device)
+            backend.check_capacity(self.counts, settings.intersection_capacity)
 
 
 def rasterize(
@@ -94,16 +111,17 @@ def rasterize(
     native = _native_settings(settings, inputs)
     if features is not None and features.shape[1] == 0:
         inputs["features"] = None
-    rgb, rendered, depth, alpha, radii = RasterizeFunction.apply(backend, native, *inputs.values())
+    rgb, rendered, depth, alpha, radii, counts = RasterizeFunction.apply(backend, native, *inputs.values())
     if features is not None and rendered is None:
         rendered = rgb.new_zeros(0, native["feature_height"], native["feature_width"])
-    return Rasterization(rgb, rendered, depth, alpha, radii)
+    return Rasterization(rgb, rendered, depth, alpha, radii, counts)
 
 
 def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | None]) -> dict[str, object]:
     """The settings as the extension reads them."""
     sh, features, means = inputs["sh"], inputs["features"], inputs["means"]
     assert means is not None
+    capacity = settings.intersection_capacity
     return {
         **vars(settings),
         "width": index(settings.width),
@@ -117,5 +135,6 @@ def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | No
         "count": means.shape[0],
         "threads": checks.thread_count(settings.threads),
         "max_intersections": index(settings.max_intersections),
+        "intersection_capacity": capacity if capacity is None else index(capacity),
         "full_precision": settings.feature_precision == "float32",
     }

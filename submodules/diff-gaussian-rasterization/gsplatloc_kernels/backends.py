@@ -15,6 +15,7 @@ class Backend(Training, Protocol):
 
     checks_values: bool  # whether Python looks for NaN in the inputs
     writes_features: bool  # whether a small gradient of features may be uninitialised on entry
+    counts_later: bool  # whether `outputs` may have "counts", which the caller checks after the pass
 
     def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
         """Fill `outputs`; returns the state for `backward`."""
@@ -38,6 +39,7 @@ class CpuBackend(CpuTraining):
 
     checks_values = True
     writes_features = True
+    counts_later = False
 
     def forward(self, settings: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> object:
         single = inputs["means"].dtype == torch.float32

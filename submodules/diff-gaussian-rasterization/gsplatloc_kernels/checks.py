@@ -54,8 +54,10 @@ def check_settings(settings: "RasterizerSettings") -> None:
     if not 0 <= settings.sh_degree <= 3:
         raise ValueError(f"expected sh_degree 0 to 3, found {settings.sh_degree}")
     most = MAX_INTERSECTIONS - 1
-    if not 0 <= settings.max_intersections <= most:
-        raise ValueError(f"expected max_intersections from 0 to {most}, found {settings.max_intersections}")
+    for name in ("max_intersections", "intersection_capacity"):
+        value = getattr(settings, name)
+        if value is not None and not 0 <= value <= most:
+            raise ValueError(f"expected {name} from 0 to {most}, found {value}")
     if settings.feature_precision not in FEATURE_PRECISIONS:
         raise ValueError(
             f"expected a feature_precision among {', '.join(FEATURE_PRECISIONS)},"
@@ -79,9 +81,10 @@ def thread_count(threads: int | None) -> int:
 
 def _check_integers(settings: "RasterizerSettings") -> None:
     sizes = ("width", "height", "feature_width", "feature_height")
-    for name in (*sizes, "sh_degree", "threads", "max_intersections"):
+    optional = ("feature_width", "feature_height", "threads", "intersection_capacity")
+    for name in (*sizes, "sh_degree", "threads", "max_intersections", "intersection_capacity"):
         value = getattr(settings, name)
-        if value is None and name in ("feature_width", "feature_height", "threads"):
+        if value is None and name in optional:
             continue
         try:
             operator.index(value)

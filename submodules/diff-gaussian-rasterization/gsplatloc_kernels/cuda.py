@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gsplatloc_kernels.training import CudaTraining
 
+# Most memory for the gradients of features of all tile intersections, unless 32 channels take more.
+FEATURE_BYTES = 256 << 20
 BUILD = "GSPLAT_CUDA=ON pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization"
 
 
@@ -40,33 +42,30 @@ class Memory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._blocks: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        self._scratch: list[Tensor] = []
 
-    def __call__(self, count: int) -> int:
-        """The address of `count` bytes."""
+    def __call__(self, count: int, kept: bool) -> int:
+        """The address of `count` bytes, `kept` or until `release`."""
         try:
             block = torch.empty(count, dtype=torch.uint8, device=self._device)
         except torch.cuda.OutOfMemoryError as error:  # the name that torch 2.4 has as well
             error.add_note(f"asked for {count} bytes on {self._device}")
             raise
-        self._blocks.append(block)
+        (self._kept if kept else self._scratch).append(block)
         return block.data_ptr()
 
-    def keep(self, addresses: list[int]) -> None:
-        """Free the blocks that hold none of these addresses. Work on them may still be under way: torch hands
-        them out again on the same stream only."""
-
-        def holds(block: Tensor) -> bool:
-            begin, size = block.data_ptr(), block.numel()
-            return any(begin <= address < begin + size for address in addresses)
-
-        self._blocks = [block for block in self._blocks if holds(block)]
+    def release(self) -> None:
+        """Free the scratch. Work on it may still be under way: torch hands it out again on the same stream
+        only, so that the next pass there takes the same memory."""
+        self._scratch.clear()
 
 
 class CudaBackend(CudaTraining):
     """Runs passes on one GPU, on torch's current stream of it."""
 
     checks_values = False  # the kernels do, and report it with the one count that the host waits for
+    counts_later = True
     writes_features = False  # the gradient of features must be zero on entry, like the others
 
     def __init__(self, device: torch.device) -> None:
@@ -80,7 +79,7 @@ class CudaBackend(CudaTraining):
             state = self.module.forward(
                 self._settings(settings), addresses(inputs), addresses(outputs), memory, self.stream()
             )
-        memory.keep(state.kept())
+        memory.release()
         return state, memory
 
     def backward(
@@ -113,8 +112,14 @@ class CudaBackend(CudaTraining):
         """How many blocks of a kernel run at once, in units of what fits on one multiprocessor."""
         return _multiprocessors(self.device)
 
+    def check_capacity(self, counts: Tensor, capacity: int) -> None:
+        """Raise what a pass with this capacity could not raise; the host waits for it."""
+        self.module.check_capacity(counts.tolist(), capacity)
+
     def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return settings | {"multiprocessors": self.multiprocessors()}
+        own = {"multiprocessors": self.multiprocessors(), "feature_bytes": FEATURE_BYTES}
+        capacity = settings["intersection_capacity"]
+        return settings | own | ({} if capacity is None else {"max_intersections": capacity})
 
 
 @cache

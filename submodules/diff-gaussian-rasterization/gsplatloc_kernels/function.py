@@ -23,7 +23,7 @@ _INPUTS = (
 
 
 class RasterizeFunction(torch.autograd.Function):
-    """backend, settings, the tensors of `_INPUTS` (checked) -> rgb, features, depth, alpha, radii."""
+    """backend, settings, the tensors of `_INPUTS` (checked) -> rgb, features, depth, alpha, radii, counts."""
 
     @staticmethod
     def forward(
@@ -31,15 +31,18 @@ class RasterizeFunction(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         inputs = _plain(tensors)
         outputs = _allocate(settings, inputs)
+        if backend.counts_later and settings["intersection_capacity"] is not None:
+            outputs["counts"] = outputs["rgb"].new_empty(5, dtype=torch.int64)
         state = backend.forward(settings, inputs, outputs)
         rgb, features, depth, alpha = (outputs[name] for name in ("rgb", "features", "depth", "alpha"))
         ctx.backend, ctx.settings, ctx.state = backend, settings, state
         kept = features if settings["features_move_geometry"] else None
         ctx.save_for_backward(*tensors, rgb, kept, depth, alpha)
         ctx.kinds = _kinds(*tensors, rgb, kept, depth, alpha)
-        ctx.mark_non_differentiable(outputs["radii"])
+        integers = [outputs["radii"], *([outputs["counts"]] if "counts" in outputs else [])]
+        ctx.mark_non_differentiable(*integers)
         ctx.set_materialize_grads(False)
-        return rgb, features, depth, alpha, outputs["radii"]
+        return rgb, features, depth, alpha, outputs["radii"], outputs.get("counts")
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -95,7 +98,7 @@ def _gradient_like(tensor: Tensor, written: bool) -> Tensor:
     return torch.empty_like(tensor) if written and not comes_fresh(tensor) else zeros_like(tensor)
 
 
-def _allocate(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Tensor | None]:
+def _allocate(settings: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """Uninitialised outputs; the extension writes every pixel of them."""
     means, features = inputs["means"], inputs["features"]
     height, width = settings["height"], settings["width"]

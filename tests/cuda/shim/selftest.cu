@@ -1,6 +1,7 @@
 // Small kernels that prove the shim itself: what works must work, and what is wrong must be found out.
 #include "selftest.h"
 
+#include "feature_values.h"
 #include "multiply.h"
 
 namespace splat::cuda::selftest {
@@ -101,6 +102,28 @@ __global__ void broken(Fault fault, float* out) {
   }
 }
 
+struct ValuesShared {
+  WarpSplat group[kGroup];
+  GroupRows rows;
+};
+
+__global__ void values_of(ValuesJob given, float* out) {
+  ValuesShared& shared = block_shared<ValuesShared>();
+  const int lane = int(threadIdx.x);
+  RenderBackwardJob job{};
+  job.forward.raster.raster.width = given.width;
+  job.forward.raster.raster.height = given.height;
+  job.forward.features = given.features;
+  job.forward.channels = given.channels;
+  job.d.features = given.gradients;
+  if (lane < kGroup) shared.group[lane].gaussian = lane < given.count ? uint32_t(lane) : UINT32_MAX;
+  __syncwarp();
+  const WarpPixels pixels = {given.left, given.top, given.left + lane % kWarpWidth,
+                             given.top + lane / kWarpWidth};
+  feature_values(job, shared.group, given.count, pixels, shared.rows);
+  for (int splat = 0; splat < kGroup; ++splat) out[kGroup * lane + splat] = shared.rows.at(splat, lane);
+}
+
 }  // namespace
 
 void run_sum_blocks(const float* in, float* out, int64_t count, int threads, bool barrier) {
@@ -127,5 +150,9 @@ void run_broken(Fault fault, float* out, int threads, size_t shared_bytes) {
 Split run_split(float a) { return split(a); }
 Split run_split_both(uint32_t a) { return split_both(__uint_as_float(a)); }
 float run_round_rest(uint32_t a) { return round_rest(a); }
+
+void run_feature_values(const ValuesJob& job, float* out) {
+  launch({"values_of", dim3(1), kWarp, sizeof(ValuesShared), {}}, values_of, job, out);
+}
 
 }  // namespace splat::cuda::selftest

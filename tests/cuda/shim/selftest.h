@@ -31,5 +31,12 @@ Split run_split(float a);
 Split run_split_both(uint32_t a);  // the bits of a float: a NaN keeps its payload
 float run_round_rest(uint32_t a);
 void run_multiply(const float* a, const float* b, float* d, bool full);
+// Values [32, 8] of features [8, channels], of which the last splats are missing, by gradients [channels,
+// height, width] at the 8 x 4 pixels whose corner is (left, top).
+struct ValuesJob {
+  const float *features, *gradients;
+  int channels, width, height, left, top, count;
+};
+void run_feature_values(const ValuesJob& job, float* out);
 
 }  // namespace splat::cuda::selftest

@@ -39,6 +39,12 @@ NB_MODULE(SPLAT_MODULE, m) {
   m.def("multiply", [](uintptr_t a, uintptr_t b, uintptr_t d, bool full) {
     run_multiply(at<const float>(a), at<const float>(b), at<float>(d), full);
   });
+  m.def("feature_values", [](uintptr_t features, uintptr_t gradients, uintptr_t out, int channels, int width,
+                             int height, int left, int top, int count) {
+    run_feature_values(
+        {at<const float>(features), at<const float>(gradients), channels, width, height, left, top, count},
+        at<float>(out));
+  });
   m.def("split", [](float a) {
     const splat::cuda::Split s = splat::cuda::selftest::run_split(a);
     return nb::make_tuple(s.high, s.low);

@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -49,6 +50,7 @@ Request request_from(const nb::dict& settings, const nb::dict& arrays) {
   request.features_move_geometry = value<bool>(settings, "features_move_geometry");
   request.full_precision = value<bool>(settings, "full_precision");
   request.multiprocessors = value<int>(settings, "multiprocessors");
+  request.feature_bytes = value<int64_t>(settings, "feature_bytes");
   request.max_intersections = value<int64_t>(settings, "max_intersections");
   return request;
 }
@@ -59,26 +61,28 @@ Images<float> images_from(const nb::dict& arrays) {
 }
 
 // Adds to an exception of the caller's allocator what the memory was for.
-void add_note(nb::python_error& error, const Request& request, const int64_t* intersections, int rasters) {
+void add_note(nb::python_error& error, const Request& request, const State& state) {
   std::string note = "in rasterizing " + std::to_string(request.in.count) + " Gaussians";
-  for (int r = 0; r < rasters; ++r)
-    note += (r ? " and " : " with ") + std::to_string(intersections[r]) + " tile intersections";
+  for (int r = 0; r < state.count; ++r)
+    note += (r ? " and " : " with ") + std::to_string(state.layers[r].lists.intersections) +
+            " tile intersections";
   error.value().attr("add_note")(note);
 }
 
 State forward_from(const nb::dict& settings, const nb::dict& inputs, const nb::dict& outputs,
                    const nb::callable& callback, uintptr_t stream) {
   Request request = request_from(settings, inputs);
+  request.counts = address<Counts>(outputs, "counts");
   const Images<float> images = images_from(outputs);
-  Counts found{};
-  request.found = &found;
+  State state{};
   try {
     nb::gil_scoped_release release;
-    return forward(request, images, allocate_by(callback), stream_from(stream));
+    forward(request, images, allocate_by(callback), stream_from(stream), state);
   } catch (nb::python_error& error) {
-    add_note(error, request, found.intersections, found.intersections[1] ? 2 : 1);
+    add_note(error, request, state);
     throw;
   }
+  return state;
 }
 
 void backward_from(const State& state, const nb::dict& settings, const nb::dict& inputs,
@@ -99,26 +103,19 @@ void backward_from(const State& state, const nb::dict& settings, const nb::dict&
     nb::gil_scoped_release release;
     backward(request, state, images, d_images, gradients, allocate_by(callback), stream_from(stream));
   } catch (nb::python_error& error) {
-    const int64_t intersections[2] = {state.layers[0].lists.intersections,
-                                      state.layers[1].lists.intersections};
-    add_note(error, request, intersections, state.count);
+    add_note(error, request, state);
     throw;
   }
 }
 
-// The addresses that a backward pass reads: other memory of the forward pass can be freed.
-std::vector<uintptr_t> kept(const State& state) {
-  std::vector<const void*> pointers = {state.order};
-  for (int r = 0; r < state.count; ++r) {
-    const State::Layer& layer = state.layers[r];
-    pointers.insert(pointers.end(),
-                    {layer.splats, layer.lists.gaussians, layer.lists.gradient_ids,
-                     layer.lists.gaussian_begin, layer.lists.tile_begin, layer.lists.processed});
-  }
-  std::vector<uintptr_t> addresses;
-  for (const void* pointer : pointers)
-    if (pointer) addresses.push_back(reinterpret_cast<uintptr_t>(pointer));
-  return addresses;
+// Of a pass with a capacity; `numbers` are what it left in outputs["counts"].
+void check_capacity(const std::vector<int64_t>& numbers, int64_t capacity) {
+  Counts counts;
+  if (numbers.size() * sizeof(int64_t) != sizeof(counts))
+    throw std::invalid_argument("expected 5 counts, found " + std::to_string(numbers.size()));
+  std::copy_n(reinterpret_cast<const char*>(numbers.data()), sizeof(counts),
+              reinterpret_cast<char*>(&counts));
+  check_counts(counts, capacity, "intersection_capacity");
 }
 
 }  // namespace
@@ -141,7 +138,6 @@ NB_MODULE(SPLAT_MODULE, m) {
     }
   });
   nb::class_<State>(m, "State", "What a forward pass leaves for its backward pass.")
-      .def("kept", &kept, "The addresses that `backward` reads.")
       .def_prop_ro("tiles", [](const State& state) {
         std::vector<int> tiles;
         for (int r = 0; r < state.count; ++r) tiles.push_back(state.layers[r].raster.tile);
@@ -151,7 +147,14 @@ NB_MODULE(SPLAT_MODULE, m) {
       "forward", &forward_from, nb::arg("settings"), nb::arg("inputs"), nb::arg("outputs"),
       nb::arg("allocate"), nb::arg("stream"),
       "Fills `outputs` (rgb, depth, alpha, features, radii) and returns the state for `backward`. Arrays are "
-      "addresses; allocate(bytes) returns one.");
+      "addresses; allocate(bytes, kept) returns one, that of memory to keep as long as the state if `kept`. "
+      "With outputs[\"counts\"], five 64-bit integers, there is room for max_intersections in each raster "
+      "and "
+      "the host waits for nothing.");
+  m.def(
+      "check_capacity", &check_capacity, nb::arg("counts"), nb::arg("capacity"),
+      "Raises where a pass with counts was refused: ValueError for numbers that are not finite, MemoryError "
+      "for more intersections than its capacity.");
   m.def("backward", &backward_from, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
         nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("allocate"), nb::arg("stream"),
         "Fills `d_inputs`, which must be zero on entry.");

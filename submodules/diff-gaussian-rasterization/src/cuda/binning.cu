@@ -14,15 +14,26 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kLarge = 64;  // tiles; the intersections of a larger splat are written by its whole warp
 
-// The bits of a non-negative float order like the number.
-__global__ void gather_depths(const float* depths, const uint32_t* selected, int64_t count, uint32_t* keys) {
+// A thread per Gaussian, no shared memory. The bits of a non-negative float order like the number.
+__global__ void depth_keys(const float* depths, const uint8_t* visible, Selection selection, uint32_t* keys) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < count) keys[i] = __float_as_uint(depths[selected[i]]);
+  if (i >= selection.count) return;
+  if (selection.all) selection.gaussians[i] = uint32_t(i);
+  const uint32_t gaussian = selection.gaussians[i];
+  keys[i] = visible[gaussian] ? __float_as_uint(depths[gaussian]) : UINT32_MAX;
 }
 
-__global__ void gather_tiles(const int32_t* tiles, const uint32_t* order, int64_t count, int32_t* ranked) {
+// What the host checks where it knows the counts: check_counts().
+__device__ __forceinline__ bool renders(const Counts& counts, int64_t capacity) {
+  return counts.intersections[0] <= capacity && counts.intersections[1] <= capacity &&
+         counts.invalid == UINT64_MAX && !counts.bad_pose && !counts.bad_features;
+}
+
+// A thread per Gaussian, nearest first; no shared memory.
+__global__ void gather_tiles(BinJob job, int64_t capacity, int32_t* ranked) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < count) ranked[i] = tiles[order[i]];
+  if (i >= job.visible) return;
+  ranked[i] = !job.counts || renders(*job.counts, capacity) ? job.tiles[job.order[i]] : 0;
 }
 
 // Intersections before they are sorted: tile, number, and the Gaussian of that number.
@@ -92,11 +103,12 @@ __global__ void __launch_bounds__(kThreads) write_intersections(IntersectionsJob
 }
 
 // From sorted intersections to lists: the Gaussians, and where each tile begins, which is at the first
-// intersection that is not of an earlier tile.
+// intersection that is not of an earlier tile. What is left of a capacity is of a tile behind the last one.
 __global__ void write_lists(const uint32_t* sorted_tiles, const uint32_t* gaussians, int64_t tiles,
                             TileLists lists) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < lists.intersections) lists.gaussians[i] = gaussians[lists.gradient_ids[i]];
+  if (i < lists.intersections && int64_t(sorted_tiles[i]) < tiles)
+    lists.gaussians[i] = gaussians[lists.gradient_ids[i]];
   if (i > tiles) return;
   int64_t begin = 0, end = lists.intersections;
   while (begin < end) {
@@ -109,51 +121,63 @@ __global__ void write_lists(const uint32_t* sorted_tiles, const uint32_t* gaussi
   lists.tile_begin[i] = begin;
 }
 
-int bits_for(int64_t values) {
+// Of the tiles, and of all ones for what is left of a capacity.
+int tile_bits(int64_t tiles) {
   int bits = 1;
-  while (int64_t(1) << bits < values) ++bits;
+  while (int64_t(1) << bits <= tiles) ++bits;
   return bits;
 }
+constexpr int kDepthBits = 32;
 
 }  // namespace
 
-uint32_t* sort_by_depth(const ProjectJob& job, int64_t visible, const uint32_t* selected,
-                        const Allocate& memory, cudaStream_t stream) {
-  uint32_t* const order = allocate<uint32_t>(memory, visible);
-  uint32_t* const keys = allocate<uint32_t>(memory, visible);
-  uint32_t* const sorted = allocate<uint32_t>(memory, visible);
-  launch({"gather_depths", blocks_for(visible, kThreads), kThreads, 0, stream}, gather_depths, job.depths,
-         selected, visible, keys);
-  sort_pairs(keys, sorted, selected, order, visible, 32, memory, stream);
-  return order;
-}
-
-TileLists bin(const TiledRaster& raster, const Splat<float>* splats, const int32_t* tiles,
-              const uint32_t* order, int64_t visible, int64_t intersections, const Allocate& memory,
-              cudaStream_t stream) {
-  const int64_t count = int64_t(raster.raster.tiles_x) * raster.raster.tiles_y;
+TileLists place_lists(Layout& layout, int64_t visible, int64_t intersections, int64_t tiles) {
   TileLists lists{};
   lists.intersections = intersections;
-  lists.gaussians = allocate<uint32_t>(memory, intersections);
-  lists.gradient_ids = allocate<uint32_t>(memory, intersections);
-  lists.gaussian_begin = allocate<int64_t>(memory, visible + 1);
-  lists.tile_begin = allocate<int64_t>(memory, count + 1);
-  lists.processed = allocate<int32_t>(memory, count);
-  int32_t* const ranked = allocate<int32_t>(memory, visible);
-  launch({"gather_tiles", blocks_for(visible, kThreads), kThreads, 0, stream}, gather_tiles, tiles, order,
-         visible, ranked);
-  exclusive_sum(ranked, lists.gaussian_begin, visible, memory, stream);
-  const Intersections unsorted = {allocate<uint32_t>(memory, intersections),
-                                  allocate<uint32_t>(memory, intersections),
-                                  allocate<uint32_t>(memory, intersections)};
-  uint32_t* const sorted_tiles = allocate<uint32_t>(memory, intersections);
-  const IntersectionsJob job = {raster, splats, order, lists.gaussian_begin, visible, unsorted};
-  launch({"write_pairs", blocks_for(visible, kThreads), kThreads, 0, stream}, write_intersections, job);
-  sort_pairs(unsorted.tiles, sorted_tiles, unsorted.ids, lists.gradient_ids, intersections, bits_for(count),
-             memory, stream);
-  launch({"write_lists", blocks_for(std::max(intersections, count + 1), kThreads), kThreads, 0, stream},
-         write_lists, sorted_tiles, unsorted.gaussians, count, lists);
+  lists.gaussians = layout.array<uint32_t>(intersections);
+  lists.gradient_ids = layout.array<uint32_t>(intersections);
+  lists.gaussian_begin = layout.array<int64_t>(visible + 1);
+  lists.tile_begin = layout.array<int64_t>(tiles + 1);
+  lists.processed = layout.array<int32_t>(tiles);
   return lists;
+}
+
+int64_t bin_bytes(int64_t visible, int64_t intersections, int64_t tiles) {
+  return std::max(
+      {sort_bytes(visible, kDepthBits), sum_bytes(visible), sort_bytes(intersections, tile_bits(tiles))});
+}
+
+BinScratch place_bin_scratch(Layout& layout, int64_t visible, int64_t intersections, int64_t bytes) {
+  const int64_t keys = std::max(visible, intersections);
+  return {layout.array<uint32_t>(keys),          layout.array<uint32_t>(keys),
+          layout.array<uint32_t>(intersections), layout.array<uint32_t>(intersections),
+          layout.array<int32_t>(visible),        {layout.array<unsigned char>(bytes), bytes}};
+}
+
+void sort_by_depth(const ProjectJob& job, const Selection& selection, uint32_t* order,
+                   const BinScratch& scratch, cudaStream_t stream) {
+  launch({"depth_keys", blocks_for(selection.count, kThreads), kThreads, 0, stream}, depth_keys, job.depths,
+         job.visible, selection, scratch.keys);
+  sort_pairs(scratch.keys, scratch.sorted_keys, selection.gaussians, order, selection.count, kDepthBits,
+             scratch.temporary, stream);
+}
+
+void bin(const BinJob& job, const TileLists& lists, const BinScratch& scratch, cudaStream_t stream) {
+  const int64_t tiles = tiles_of(job.raster), intersections = lists.intersections;
+  const dim3 gaussian_blocks = blocks_for(job.visible, kThreads);
+  launch({"gather_tiles", gaussian_blocks, kThreads, 0, stream}, gather_tiles, job, intersections,
+         scratch.ranked);
+  exclusive_sum(scratch.ranked, lists.gaussian_begin, job.visible, scratch.temporary, stream);
+  // All ones are behind every tile.
+  if (job.counts) fill(scratch.keys, 0xff, size_t(intersections) * sizeof(uint32_t), stream);
+  const IntersectionsJob writes = {job.raster,  job.splats,
+                                   job.order,   lists.gaussian_begin,
+                                   job.visible, {scratch.keys, scratch.ids, scratch.gaussians}};
+  launch({"write_intersections", gaussian_blocks, kThreads, 0, stream}, write_intersections, writes);
+  sort_pairs(scratch.keys, scratch.sorted_keys, scratch.ids, lists.gradient_ids, intersections,
+             tile_bits(tiles), scratch.temporary, stream);
+  launch({"write_lists", blocks_for(std::max(intersections, tiles + 1), kThreads), kThreads, 0, stream},
+         write_lists, scratch.sorted_keys, scratch.gaussians, tiles, lists);
 }
 
 }  // namespace splat::cuda

@@ -24,8 +24,12 @@ struct TiledRaster {
   Raster<float> raster;
   int tile;  // pixels on a side: kLargeTile or kSmallTile
 };
+inline int64_t tiles_of(const TiledRaster& raster) {
+  return int64_t(raster.raster.tiles_x) * raster.raster.tiles_y;
+}
 
-// What the host reads back once per forward pass.
+// What the host reads back once per forward pass; or what the caller reads, where it gave a capacity, as five
+// 64-bit integers.
 struct Counts {
   int64_t visible;           // Gaussians visible in any raster
   int64_t intersections[2];  // tile intersections of each raster
@@ -33,6 +37,7 @@ struct Counts {
   uint32_t bad_pose;         // not 0: cam_from_world is not finite
   uint32_t bad_features;     // not 0: some feature of a visible Gaussian is not finite
 };
+static_assert(sizeof(Counts) == 5 * sizeof(int64_t));
 
 // --- projection (project.cu) ---
 
@@ -63,13 +68,43 @@ struct TileLists {
   int32_t* processed;       // [tiles] Gaussians of the list that render() visited; written by it
 };
 
-// The Gaussians visible anywhere, nearest first, equal depths by index: [visible].
-uint32_t* sort_by_depth(const ProjectJob& job, int64_t visible, const uint32_t* selected,
-                        const Allocate& memory, cudaStream_t stream);
+// The lists of a raster of so many tiles, to be filled.
+TileLists place_lists(Layout& layout, int64_t visible, int64_t intersections, int64_t tiles);
 
-TileLists bin(const TiledRaster& raster, const Splat<float>* splats, const int32_t* tiles,
-              const uint32_t* order, int64_t visible, int64_t intersections, const Allocate& memory,
-              cudaStream_t stream);
+// What binning needs beside its results, for one raster after the other.
+struct BinScratch {
+  uint32_t *keys, *sorted_keys;  // depths [visible], then tiles [intersections]
+  uint32_t *ids, *gaussians;     // [intersections]
+  int32_t* ranked;               // [visible]
+  Temporary temporary;
+};
+// For rasters of at most so many; `bytes` is what bin_bytes() returns for them.
+BinScratch place_bin_scratch(Layout& layout, int64_t visible, int64_t intersections, int64_t bytes);
+int64_t bin_bytes(int64_t visible, int64_t intersections, int64_t tiles);
+
+// The Gaussians that are to be binned. Where the caller gave a capacity the host does not know how many are
+// visible and takes all of them, the invisible ones last; they touch no tile.
+struct Selection {
+  uint32_t* gaussians;  // [count] ascending; written if it is all of them
+  int64_t count;
+  bool all;
+};
+
+// Writes them to order [selection.count], nearest first, equal depths by index.
+void sort_by_depth(const ProjectJob& job, const Selection& selection, uint32_t* order,
+                   const BinScratch& scratch, cudaStream_t stream);
+
+struct BinJob {
+  TiledRaster raster;
+  const Splat<float>* splats;
+  const int32_t* tiles;  // [N] of this raster
+  const uint32_t* order;
+  int64_t visible;
+  const Counts* counts;  // on the device, where the host does not know them: a pass that does not fit the
+                         // caller's capacity, or that the host would have refused, renders nothing. Or null
+};
+// Fills the lists; with `counts` their `intersections` are the capacity, and the last ones may mean nothing.
+void bin(const BinJob& job, const TileLists& lists, const BinScratch& scratch, cudaStream_t stream);
 
 // --- rendering (render.cu) and its adjoint (render_backward.cu) ---
 
@@ -87,19 +122,30 @@ struct RenderJob {
 };
 void render(const RenderJob& job, cudaStream_t stream);
 
+// Gradients of the features of every intersection, for some of the channels: [intersections, stride]. Most
+// intersections of a dense scene are hidden, so that only those written count.
+struct FeatureRows {
+  float* at;  // null: no gradient to the features
+  int first_channel, channels;
+  int stride;        // floats, a multiple of four: a last vector may be wider than the channels
+  uint8_t* written;  // [intersections] which rows are; the others stand for zeros
+};
+
 struct RenderBackwardJob {
   RenderJob forward;  // as it was; its images hold what it rendered (features only if they move geometry)
   bool color;         // a gradient by rgb, depth or alpha flows through this raster
   bool features_move_geometry;  // the feature gradient reaches the shapes, through `gradients`
   ImageGradients<float> d;      // null: zero
   float* gradients;             // [intersections, kGradientStride], null: the gradient stops at the features
-  float* feature_gradients;     // [intersections, channels], null: no gradient to the features
-  uint8_t* written;  // [intersections] which rows of `feature_gradients` are; the others stand for zeros
+  FeatureRows rows;
 };
-// Writes every row of `gradients`, zeros for intersections that the forward pass did not visit, but only
-// those rows of `feature_gradients` that are not zero: in a dense scene most intersections are hidden. Sums
-// are in a fixed order: the gradients are the same in every run.
-void render_backward(const RenderBackwardJob& job, cudaStream_t stream);
+// Sums are in a fixed order: the gradients are the same in every run.
+// Writes every row of `gradients`, zeros for intersections that the forward pass did not visit.
+void render_backward_moments(const RenderBackwardJob& job, cudaStream_t stream);
+// Writes those rows of `rows` that are not zero. `written` must be zero before the first channels.
+void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream);
+// How many channels at a time: as many as fit in `bytes`, in whole blocks of the kernel, one block at least.
+int feature_chunk(const RenderJob& job, int64_t bytes);
 
 // --- from per-intersection gradients to the caller's (project_backward.cu) ---
 
@@ -108,13 +154,24 @@ struct ProjectBackwardJob {
   const uint32_t* order;
   int64_t visible;
   const int64_t* gaussian_begin[2];
-  const float* gradients[2];       // null: no gradient comes through this raster's shapes
-  int feature_raster;              // the raster that features came through, -1: no gradient to them
-  const float* feature_gradients;  // [intersections, channels]
-  const uint8_t* written;          // [intersections]
+  const float* gradients[2];  // null: no gradient comes through this raster's shapes
+  double* pose_partials;      // [pose_partials()], if out.pose
   GaussianGradients<float> out;
 };
-// Writes the gradients of the visible Gaussians, and that of the pose [12]; the others must be zero on entry.
-void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cudaStream_t stream);
+int64_t pose_partials(int64_t visible);
+// Writes the gradients of the visible Gaussians but for their features, and that of the pose [12]; the others
+// must be zero on entry.
+void project_backward(const ProjectBackwardJob& job, cudaStream_t stream);
+
+struct FeatureSum {
+  const uint32_t* order;
+  int64_t visible;
+  const int64_t* gaussian_begin;
+  FeatureRows rows;
+  float* out;  // [N, channels] of all channels
+  int channels;
+};
+// Writes the gradients of the visible Gaussians' features, for the channels of the rows.
+void sum_features(const FeatureSum& sum, cudaStream_t stream);
 
 }  // namespace splat::cuda

@@ -171,9 +171,12 @@ void photometric(const PhotometricJob<float>& job, float* loss, const Allocate& 
                   unsigned((job.height + kTileHeight - 1) / kTileHeight), kChannels);
   const int64_t blocks = int64_t(grid.x) * grid.y * grid.z;
   const int64_t numbers = int64_t(kChannels) * job.width * job.height;
-  Maps maps{};
-  maps.sums = allocate<float2>(memory, blocks);
-  for (float*& plane : maps.derivatives) plane = job.gradient ? allocate<float>(memory, numbers) : nullptr;
+  const Maps maps = allocate(memory, Lifetime::kScratch, [&](Layout& layout) {
+    Maps own{};
+    own.sums = layout.array<float2>(blocks);
+    for (float*& plane : own.derivatives) plane = layout.array<float>(job.gradient ? numbers : 0);
+    return own;
+  });
   launch({"photometric comparison", grid, kThreads, sizeof(CompareShared), stream}, compare_kernel, job,
          maps);
   if (job.gradient)

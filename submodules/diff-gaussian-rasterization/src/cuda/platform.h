@@ -97,10 +97,11 @@ inline size_t most_shared_bytes() {
 }
 
 // Work on the stream, in order with the kernels before and after.
-inline void clear(void* device, size_t bytes, cudaStream_t stream) {
+inline void fill(void* device, int byte, size_t bytes, cudaStream_t stream) {
   if (bytes)
-    check(cudaMemsetAsync(device, 0, bytes, stream), "a fill of " + std::to_string(bytes) + " bytes");
+    check(cudaMemsetAsync(device, byte, bytes, stream), "a fill of " + std::to_string(bytes) + " bytes");
 }
+inline void clear(void* device, size_t bytes, cudaStream_t stream) { fill(device, 0, bytes, stream); }
 
 // The one place where the host waits for the device.
 inline void read_back(void* host, const void* device, size_t bytes, cudaStream_t stream) {

@@ -174,8 +174,7 @@ __device__ __forceinline__ bool has_gradients(const ProjectBackwardJob& job, int
 // Sums, colours and shapes one after the other, so that few registers are in use at a time. Lanes without a
 // Gaussian compute values that are not stored.
 template <int kDegree>
-__global__ void __launch_bounds__(kThreads, 4)
-    gaussian_backward(ProjectBackwardJob job, double* pose_partials) {
+__global__ void __launch_bounds__(kThreads, 4) gaussian_backward(ProjectBackwardJob job) {
   GaussianShared<kDegree>& shared = block_shared<GaussianShared<kDegree>>();
   const Gaussians<float>& in = job.forward.in;
   const int64_t rank = int64_t(blockIdx.x) * kThreads + threadIdx.x;
@@ -200,8 +199,8 @@ __global__ void __launch_bounds__(kThreads, 4)
   const Sym3<float> d_covariance = project_adjoint(camera, g.mean, g.covariance, p, d.mean, d.covariance,
                                                    sums[0][kDDepth], d_mean, d_pose);
   if (seen) store_gradients(job, i, g, d_mean, d_covariance, d);
-  if (!pose_partials) return;
-  reduce_pose(seen ? d_pose : PoseGradient<float>{}, shared.pose, pose_partials);
+  if (!job.pose_partials) return;
+  reduce_pose(seen ? d_pose : PoseGradient<float>{}, shared.pose, job.pose_partials);
 }
 
 // --- features ---
@@ -220,16 +219,6 @@ struct FeatureShared {
   Channels<kWidth> warps[kFeatureWarps][kWarp];
 };
 
-struct FeatureSum {
-  const uint32_t* order;
-  int64_t visible;
-  const int64_t* gaussian_begin;
-  const float* rows;       // [intersections, channels]
-  const uint8_t* written;  // [intersections] whether a row is; zeros otherwise
-  int channels;
-  float* out;  // [N, channels]
-};
-
 // Rows first, first + step ... before `last` of those written, at channels c ... of them; all lanes of a warp
 // together. Their flags come first, so that several rows can be on their way at once.
 template <int kWidth>
@@ -237,15 +226,15 @@ __device__ __forceinline__ Channels<kWidth> sum_rows(const FeatureSum& sum, int6
                                                      int step, int c) {
   Channels<kWidth> total = {};
   const int lane = threadIdx.x % kWarp;
-  const float* column = sum.rows + (c < sum.channels ? c : 0);  // a surplus lane stores nothing
+  const float* column = sum.rows.at + (c < sum.rows.channels ? c : 0);  // a surplus lane stores nothing
   for (; first < last; first += kWarp * step) {
     const int64_t own = first + lane * step;
-    unsigned written = __ballot_sync(kFullWarp, own < last && sum.written[own]);
+    unsigned written = __ballot_sync(kFullWarp, own < last && sum.rows.written[own]);
     const int count = __popc(written);
 #pragma unroll 4
     for (int i = 0; i < count; ++i, written &= written - 1) {
       const int64_t row = first + (__ffs(int(written)) - 1) * step;
-      const auto part = *reinterpret_cast<const Channels<kWidth>*>(column + row * sum.channels);
+      const auto part = *reinterpret_cast<const Channels<kWidth>*>(column + row * sum.rows.stride);
       for (int k = 0; k < kWidth; ++k) total.at[k] += part.at[k];
     }
   }
@@ -255,15 +244,15 @@ __device__ __forceinline__ Channels<kWidth> sum_rows(const FeatureSum& sum, int6
 template <int kWidth>
 __device__ __forceinline__ void store_features(const FeatureSum& sum, int64_t rank, int c,
                                                const Channels<kWidth>& total) {
-  if (c < sum.channels)
-    *reinterpret_cast<Channels<kWidth>*>(sum.out + int64_t(sum.order[rank]) * sum.channels + c) = total;
+  float* const out = sum.out + int64_t(sum.order[rank]) * sum.channels + sum.rows.first_channel;
+  if (c < sum.rows.channels) *reinterpret_cast<Channels<kWidth>*>(out + c) = total;
 }
 
 // All warps of the block for one Gaussian: each takes every eighth row.
 template <int kWidth>
 __device__ void sum_long(const FeatureSum& sum, int64_t rank, FeatureShared<kWidth>& shared) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  for (int c = 0; c < sum.channels; c += kWidth * kWarp) {
+  for (int c = 0; c < sum.rows.channels; c += kWidth * kWarp) {
     const int own = c + kWidth * lane;
     shared.warps[warp][lane] = sum_rows<kWidth>(sum, sum.gaussian_begin[rank] + warp,
                                                 sum.gaussian_begin[rank + 1], kFeatureWarps, own);
@@ -286,7 +275,7 @@ __global__ void __launch_bounds__(kFeatureWarps* kWarp) feature_backward(Feature
   if (rank < sum.visible) {
     const int64_t begin = sum.gaussian_begin[rank], end = sum.gaussian_begin[rank + 1];
     if (end - begin < kManyRows)
-      for (int c = 0; c < sum.channels; c += kWidth * kWarp) {
+      for (int c = 0; c < sum.rows.channels; c += kWidth * kWarp) {
         const int own = c + kWidth * int(threadIdx.x % kWarp);
         store_features(sum, rank, own, sum_rows<kWidth>(sum, begin, end, 1, own));
       }
@@ -298,19 +287,19 @@ __global__ void __launch_bounds__(kFeatureWarps* kWarp) feature_backward(Feature
 // --- launches ---
 
 template <int kDegree>
-void launch_gaussians(const ProjectBackwardJob& job, double* pose_partials, cudaStream_t stream) {
+void launch_gaussians(const ProjectBackwardJob& job, cudaStream_t stream) {
   launch({"gaussian_backward", blocks_for(job.visible, kThreads), kThreads, sizeof(GaussianShared<kDegree>),
           stream},
-         gaussian_backward<kDegree>, job, pose_partials);
+         gaussian_backward<kDegree>, job);
 }
 
-void launch_gaussians(const ProjectBackwardJob& job, double* pose_partials, cudaStream_t stream) {
+void launch_gaussians(const ProjectBackwardJob& job, cudaStream_t stream) {
   const int degree = job.forward.in.colors ? kGivenColors : job.forward.in.sh_degree;
-  if (degree == kGivenColors) return launch_gaussians<kGivenColors>(job, pose_partials, stream);
-  if (degree == 0) return launch_gaussians<0>(job, pose_partials, stream);
-  if (degree == 1) return launch_gaussians<1>(job, pose_partials, stream);
-  if (degree == 2) return launch_gaussians<2>(job, pose_partials, stream);
-  launch_gaussians<3>(job, pose_partials, stream);
+  if (degree == kGivenColors) return launch_gaussians<kGivenColors>(job, stream);
+  if (degree == 0) return launch_gaussians<0>(job, stream);
+  if (degree == 1) return launch_gaussians<1>(job, stream);
+  if (degree == 2) return launch_gaussians<2>(job, stream);
+  launch_gaussians<3>(job, stream);
 }
 
 template <int kWidth>
@@ -322,29 +311,21 @@ void launch_features(const FeatureSum& sum, cudaStream_t stream) {
 
 }  // namespace
 
-void project_backward(const ProjectBackwardJob& job, const Allocate& memory, cudaStream_t stream) {
-  if (job.feature_raster >= 0 && job.out.features) {
-    const int channels = job.forward.in.channels;
-    const FeatureSum sum = {job.order,
-                            job.visible,
-                            job.gaussian_begin[job.feature_raster],
-                            job.feature_gradients,
-                            job.written,
-                            channels,
-                            job.out.features};
-    // 64 channels are 32 lanes of two; an odd row would leave the next one unaligned.
-    if (channels % 2 == 0 && channels > kWarp)
-      launch_features<2>(sum, stream);
-    else
-      launch_features<1>(sum, stream);
-  }
-  const int64_t blocks = blocks_for(job.visible, kThreads).x;
-  double* partials = job.out.pose ? allocate<double>(memory, kPose * blocks) : nullptr;
-  if (job.gradients[0] || job.gradients[1]) launch_gaussians(job, partials, stream);
+void sum_features(const FeatureSum& sum, cudaStream_t stream) {
+  // 64 channels are 32 lanes of two; an odd row would leave the next one unaligned.
+  if (sum.channels % 2 == 0 && sum.rows.channels > kWarp)
+    launch_features<2>(sum, stream);
+  else
+    launch_features<1>(sum, stream);
+}
+
+int64_t pose_partials(int64_t visible) { return kPose * int64_t(blocks_for(visible, kThreads).x); }
+
+void project_backward(const ProjectBackwardJob& job, cudaStream_t stream) {
+  launch_gaussians(job, stream);
   if (!job.out.pose) return;
-  const int64_t summed = job.gradients[0] || job.gradients[1] ? blocks : 0;
   launch({"sum_pose", dim3(kPose), kPoseThreads, sizeof(PoseShared), stream}, sum_pose,
-         static_cast<const double*>(partials), summed, job.out.pose);
+         static_cast<const double*>(job.pose_partials), pose_partials(job.visible) / kPose, job.out.pose);
 }
 
 }  // namespace splat::cuda

@@ -23,11 +23,12 @@ T* address(const nanobind::dict& arrays, const char* name) {
 
 inline cudaStream_t stream_from(uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
 
-// `callback(bytes) -> address` may be called without the GIL; it must outlive the result.
+// `callback(bytes, kept) -> address` may be called without the GIL; it must outlive the result. `kept`: as
+// long as the state of the pass.
 inline Allocate allocate_by(const nanobind::callable& callback) {
-  return [&callback](int64_t bytes) {
+  return [&callback](int64_t bytes, Lifetime lifetime) {
     nanobind::gil_scoped_acquire acquire;
-    return address<void>(callback(bytes));
+    return address<void>(callback(bytes, lifetime == Lifetime::kState));
   };
 }
 

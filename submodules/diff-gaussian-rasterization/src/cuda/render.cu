@@ -297,16 +297,12 @@ __global__ void __launch_bounds__(kLargeTile* kLargeTile, 2) render_features(Pas
 
 // --- launches ---
 
-int64_t tiles_of(const RenderJob& job) {
-  return int64_t(job.raster.raster.tiles_x) * job.raster.raster.tiles_y;
-}
-
 template <class Shared>
 void launch_pass(const char* name, void (*kernel)(Pass), int rows, const Pass& pass, cudaStream_t stream,
                  int chunks = 1) {
   const TiledRaster& raster = pass.job.raster;
   const int threads = raster.tile * raster.tile / rows;
-  dim3 grid = blocks_for(tiles_of(pass.job), 1);
+  dim3 grid = blocks_for(tiles_of(pass.job.raster), 1);
   grid.y = unsigned(chunks);
   launch({name, grid, threads, size_t(threads / kWarp) * sizeof(Shared), stream}, kernel, pass);
 }
@@ -343,7 +339,7 @@ void launch_features(const Pass& pass, int channels, int width, cudaStream_t str
 int block_channels(const RenderJob& job, int channels) {
   int width = kMostChannels;
   while (width > kLeastChannels &&
-         tiles_of(job) * ((channels + width - 1) / width) < 2 * int64_t(job.multiprocessors))
+         tiles_of(job.raster) * ((channels + width - 1) / width) < 2 * int64_t(job.multiprocessors))
     width /= 2;
   return width;
 }
@@ -351,7 +347,7 @@ int block_channels(const RenderJob& job, int channels) {
 }  // namespace
 
 void render(const RenderJob& job, cudaStream_t stream) {
-  clear(job.lists.processed, size_t(tiles_of(job)) * sizeof(int32_t), stream);
+  clear(job.lists.processed, size_t(tiles_of(job.raster)) * sizeof(int32_t), stream);
   Pass pass = {job, 0, false, job.lists.processed};
   if (!job.features) return launch_color(pass, stream);
   if (job.color) {

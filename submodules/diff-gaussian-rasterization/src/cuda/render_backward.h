@@ -7,22 +7,26 @@
 
 namespace splat::cuda {
 
-// The sums over each tile's pixels, as jobs.h says.
-void render_backward_moments(const RenderBackwardJob& job, cudaStream_t stream);
-void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream);
-
 // Sums over pixels are matrix products of a warp: eight splats by its 32 pixels, four products of eight
-// pixels (one row of them) each. A row is what one splat does to the pixels; the order within it keeps both
-// the store of a row and the load of a fragment free of bank conflicts.
+// pixels (one row of them) each. A row is what one splat does to the pixels, or to channels; the order within
+// it keeps both the store of a row and the load of a fragment free of bank conflicts.
 constexpr int kGroup = 8;
-class GroupRows {
+template <int kColumns>
+class alignas(16) SplatRows {
  public:
-  __device__ __forceinline__ float& at(int splat, int pixel) { return rows_[splat][pixel ^ 4 * splat]; }
-  __device__ __forceinline__ float at(int splat, int pixel) const { return rows_[splat][pixel ^ 4 * splat]; }
+  __device__ __forceinline__ float& at(int splat, int column) { return rows_[splat][column ^ 4 * splat]; }
+  __device__ __forceinline__ float at(int splat, int column) const {
+    return rows_[splat][column ^ 4 * splat];
+  }
+  // Columns [4 n, 4 n + 4): they stay neighbours.
+  __device__ __forceinline__ float4 quad(int splat, int n) const {
+    return *reinterpret_cast<const float4*>(&rows_[splat][4 * (n ^ splat)]);
+  }
 
  private:
-  float rows_[kGroup][kWarp];
+  float rows_[kGroup][kColumns];
 };
+using GroupRows = SplatRows<kWarp>;
 
 // What `blocks` blocks take of a multiprocessor's shared memory: CUDA adds 1 KB to each.
 constexpr size_t shared_of(int blocks, size_t bytes) { return size_t(blocks) * (bytes + 1024); }

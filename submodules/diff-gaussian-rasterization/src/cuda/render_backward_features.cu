@@ -4,7 +4,9 @@
 // A warp multiplies only the splats that reach its own pixels, gathered in eights, with the gradients of
 // these pixels, which stay in its registers as fragments. That is a third of the work of a product of
 // everything with everything, and each weight is read once instead of once per warp. The price is a sum over
-// the warps, in order, in shared memory.
+// the warps, in order, in shared memory, where the sums of eight splats take the place of their weights.
+#include <algorithm>
+
 #include "render_backward.h"
 
 namespace splat::cuda {
@@ -14,21 +16,22 @@ namespace {
 template <bool kPrecise>
 constexpr int kTiles = kPrecise ? 2 : 4;  // of 16 channels
 constexpr int kTileChannels = 16;
-constexpr int kRows = 16;  // splats per warp whose sums fit in shared memory
+template <bool kPrecise>
+constexpr int kWidth = kTiles<kPrecise> * kTileChannels;  // channels of a block
+constexpr int kGroups = 2;                                // of eight splats, per warp, whose sums fit
+constexpr int kRows = kGroups * kGroup;
 
 template <int kWarps, bool kPrecise>
 struct FeatureShared {
-  static constexpr int kStride =
-      kTiles<kPrecise> * kTileChannels + 4;  // keeps fragments off each other's banks
   WarpStage stages[kWarps];
-  GroupRows w[kWarps];
-  alignas(16) float sums[kWarps][kRows][kStride];
+  SplatRows<kWidth<kPrecise>> rows[kWarps][kGroups];  // weights by pixel, then sums by channel
   unsigned reached[kWarps];  // by each warp: the splats of the batch that it has sums of
 };
 // Blocks of 8 warps that a multiprocessor holds, by its shared memory: that of sm_80 (sm_90 and sm_100 have
-// more); of sm_86, sm_89 and sm_120; of sm_75.
+// more); of sm_86, sm_89 and sm_120; of sm_75, which always takes the precise ones.
 static_assert(shared_of(2, sizeof(FeatureShared<8, false>)) <= 164 << 10);
 static_assert(shared_of(1, sizeof(FeatureShared<8, false>)) <= 100 << 10);
+static_assert(shared_of(2, sizeof(FeatureShared<8, true>)) <= 100 << 10);
 static_assert(shared_of(1, sizeof(FeatureShared<8, true>)) <= 64 << 10);
 
 // What the products take of a number; the low part only where they are precise.
@@ -65,17 +68,17 @@ __device__ __forceinline__ Gradients<kPrecise> load_gradients(const RenderBackwa
   return g;
 }
 
-// Writes to sums[splat][channel] the product of eight splats' weights with the gradients; all lanes of a warp
-// together. Rows of missing splats may hold anything: they only reach sums that are not read.
-template <bool kPrecise, int kStride>
-__device__ __forceinline__ void leave_group(const GroupRows& w, const Gradients<kPrecise>& gradients,
-                                            int channels, int count, float (*sums)[kStride]) {
+// Replaces the weights of eight splats, by pixel, by their product with the gradients, by channel; all lanes
+// of a warp together. Rows of missing splats may hold anything: they only reach sums that are not read.
+template <bool kPrecise>
+__device__ __forceinline__ void leave_group(SplatRows<kWidth<kPrecise>>& rows,
+                                            const Gradients<kPrecise>& gradients, int channels) {
   const FragmentLane at = fragment_lane();
   float d[kTiles<kPrecise>][4] = {};
 #pragma unroll
   for (int row = 0; row < kWarpHeight; ++row) {
     const int pixel = kWarpWidth * row + at.t;
-    const Split w0 = factor<kPrecise>(w.at(at.g, pixel)), w1 = factor<kPrecise>(w.at(at.g, pixel + 4));
+    const Split w0 = factor<kPrecise>(rows.at(at.g, pixel)), w1 = factor<kPrecise>(rows.at(at.g, pixel + 4));
 #pragma unroll
     for (int tile = 0; tile < kTiles<kPrecise>; ++tile) {
       if (tile * kTileChannels >= channels) break;
@@ -86,41 +89,29 @@ __device__ __forceinline__ void leave_group(const GroupRows& w, const Gradients<
       }
     }
   }
-  __syncwarp();  // before the rows are those of other splats
+  __syncwarp();  // all weights have been read
 #pragma unroll
-  for (int i = 0; i < kTiles<kPrecise> * 4; ++i) {
-    const int splat = 2 * at.t + i % 2, c = i / 4 * kTileChannels + at.g + 8 * (i / 2 % 2);
-    if (splat < count) sums[splat][c] = d[i / 4][i % 4];
-  }
+  for (int i = 0; i < kTiles<kPrecise> * 4; ++i)
+    rows.at(2 * at.t + i % 2, i / 4 * kTileChannels + at.g + 8 * (i / 2 % 2)) = d[i / 4][i % 4];
 }
 
 // Eight splats at a time, unrolled: their rows and records lie at fixed distances.
-template <bool kPrecise, int kStride>
+template <bool kPrecise>
 __device__ __forceinline__ void blend_features(const WarpSplat* splats, int count, const WarpPixels& pixels,
                                                const Gradients<kPrecise>& gradients, int channels,
-                                               GroupRows& w, float& transmittance, float (*sums)[kStride]) {
-  for (int first = 0; first < count; first += kGroup) {
+                                               SplatRows<kWidth<kPrecise>>* rows, float& transmittance) {
+  for (int first = 0; first < count; first += kGroup, ++rows) {
     const int size = min(kGroup, count - first);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       if (i == size) break;
       const Blend<float> b = blend<float, float>(pixel_alpha(splats[first + i], pixels), transmittance);
       transmittance = b.transmittance;
-      w.at(i, threadIdx.x % kWarp) = b.weight;
+      rows->at(i, threadIdx.x % kWarp) = b.weight;
     }
     __syncwarp();
-    leave_group<kPrecise, kStride>(w, gradients, channels, size, sums + first);
+    leave_group<kPrecise>(*rows, gradients, channels);
   }
-}
-
-__device__ __forceinline__ void store_channels(float* row, int c, int channels, const float4& total) {
-  if (channels % 4 == 0) {
-    *reinterpret_cast<float4*>(row + c) = total;
-    return;
-  }
-  const float part[] = {total.x, total.y, total.z, total.w};
-  for (int k = 0; k < 4; ++k)
-    if (c + k < channels) row[c + k] = part[k];
 }
 
 // Channels [first, first + width) of a job.
@@ -131,43 +122,44 @@ struct Chunk {
 // Adds up the warps' sums of splats [begin, end) of a batch, four channels per thread. Splats that no warp
 // has sums of are left out.
 template <int kWarps, bool kPrecise>
-__device__ __forceinline__ void write_gradients(const RenderBackwardJob& job,
+__device__ __forceinline__ void write_gradients(const FeatureRows& out,
                                                 const FeatureShared<kWarps, kPrecise>& shared,
                                                 const uint32_t* gradient_ids, int begin, int end,
                                                 Chunk chunk) {
-  constexpr int kQuads = kTiles<kPrecise> * kTileChannels / 4;
-  const int channels = job.forward.channels;
+  constexpr int kQuads = kWidth<kPrecise> / 4;
   for (int item = kQuads * begin + threadIdx.x; item < kQuads * end; item += kWarps * kWarp) {
-    const int splat = item / kQuads, c = item % kQuads * 4;
-    if (c >= chunk.width) continue;
+    const int splat = item / kQuads, quad = item % kQuads;
+    if (4 * quad >= chunk.width) continue;
     float4 total = {0.f, 0.f, 0.f, 0.f};
     bool any = false;
     for (int warp = 0; warp < kWarps; ++warp) {
       const unsigned reached = shared.reached[warp];
       if (!(reached >> splat & 1)) continue;
       any = true;
-      const float* sums = shared.sums[warp][__popc(reached & ((1u << splat) - 1))];
-      const float4 own = *reinterpret_cast<const float4*>(sums + c);
+      const int place = __popc(reached & ((1u << splat) - 1));
+      const float4 own = shared.rows[warp][place / kGroup].quad(place % kGroup, quad);
       total.x += own.x, total.y += own.y, total.z += own.z, total.w += own.w;
     }
     if (!any) continue;
     const int64_t row = gradient_ids[splat];
-    store_channels(job.feature_gradients + row * channels, chunk.first + c, channels, total);
-    if (chunk.first + c == 0) job.written[row] = 1;  // alike in every chunk
+    float* const to = out.at + row * out.stride + (chunk.first - out.first_channel);
+    reinterpret_cast<float4*>(to)[quad] = total;
+    if (chunk.first + quad == 0) out.written[row] = 1;  // alike in every chunk
   }
 }
 
-// 16 warps per multiprocessor, of up to 128 registers, half of which hold gradients; 8 where shared memory
-// holds no more.
+// dF = W^T dOut of feature splatting as a matrix product, with the splats' weights blended anew, front to
+// back. Threads: a block of 8 warps per tile of 16 x 16 pixels (2 for 8 x 8) and kWidth channels. Shared
+// memory: FeatureShared, 48 KB for 8 warps (64 KB in tf32). 16 warps per multiprocessor, of up to 128
+// registers, half of which hold gradients; 8 where shared memory holds no more.
 template <int kWarps, bool kPrecise>
 __global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(RenderBackwardJob job) {
   using Shared = FeatureShared<kWarps, kPrecise>;
   Shared& shared = block_shared<Shared>();
-  constexpr int kWidth = kTiles<kPrecise> * kTileChannels;
-  const int first = int(blockIdx.y) * kWidth;
+  const int first = job.rows.first_channel + int(blockIdx.y) * kWidth<kPrecise>;
   const WarpPixels pixels = warp_pixels<1>(job.forward.raster);
   const Gradients<kPrecise> gradients = load_gradients<kPrecise>(job, first, pixels);
-  const Chunk chunk = {first, min(kWidth, job.forward.channels - first)};
+  const Chunk chunk = {first, min(kWidth<kPrecise>, job.rows.first_channel + job.rows.channels - first)};
   const int warp = threadIdx.x / kWarp;
   const TileLists& lists = job.forward.lists;
   const TileRange range = tile_range(lists);
@@ -183,13 +175,12 @@ __global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(
     for (int half = 0; half <= int(halves); ++half) {
       const unsigned own = halves ? reached & (0xffffu << kRows * half) : reached;
       if (half) __syncthreads();
-      blend_features<kPrecise, Shared::kStride>(walk.survivors() + (half ? __popc(reached & 0xffffu) : 0),
-                                                __popc(own), pixels, gradients, chunk.width, shared.w[warp],
-                                                transmittance, shared.sums[warp]);
+      blend_features<kPrecise>(walk.survivors() + (half ? __popc(reached & 0xffffu) : 0), __popc(own), pixels,
+                               gradients, chunk.width, shared.rows[warp], transmittance);
       if (threadIdx.x % kWarp == 0) shared.reached[warp] = own;
       __syncthreads();
       const int count = walk.end() - begin;
-      write_gradients(job, shared, lists.gradient_ids + range.begin + begin, kRows * half,
+      write_gradients(job.rows, shared, lists.gradient_ids + range.begin + begin, kRows * half,
                       halves && half == 0 ? min(kRows, count) : count, chunk);
     }
   }
@@ -197,24 +188,30 @@ __global__ void __launch_bounds__(kWarps* kWarp, 16 / kWarps) features_backward(
 
 template <int kWarps, bool kPrecise>
 void launch_features(const RenderBackwardJob& job, cudaStream_t stream) {
-  const Raster<float>& raster = job.forward.raster.raster;
-  constexpr int kWidth = kTiles<kPrecise> * kTileChannels;
-  const unsigned chunks = unsigned(job.forward.channels + kWidth - 1) / kWidth;
-  launch({"features_backward", dim3(unsigned(raster.tiles_x) * unsigned(raster.tiles_y), chunks),
-          kWarps * kWarp, sizeof(FeatureShared<kWarps, kPrecise>), stream},
+  const unsigned chunks = unsigned(job.rows.channels + kWidth<kPrecise> - 1) / kWidth<kPrecise>;
+  launch({"features_backward", dim3(unsigned(tiles_of(job.forward.raster)), chunks), kWarps * kWarp,
+          sizeof(FeatureShared<kWarps, kPrecise>), stream},
          features_backward<kWarps, kPrecise>, job);
+}
+
+// A GPU without room for 64 channels (sm_75) has no tf32 either, so full precision costs it nothing.
+bool precise(const RenderJob& job) {
+  return job.full_precision || sizeof(FeatureShared<8, false>) > most_shared_bytes();
 }
 
 }  // namespace
 
+int feature_chunk(const RenderJob& job, int64_t bytes) {
+  const int64_t width = precise(job) ? kWidth<true> : kWidth<false>;
+  const int64_t fits = bytes / (int64_t(sizeof(float)) * job.lists.intersections) / width;
+  return int(std::min(int64_t(job.channels), std::max<int64_t>(fits, 1) * width));
+}
+
 void render_backward_features(const RenderBackwardJob& job, cudaStream_t stream) {
-  clear(job.written, size_t(job.forward.lists.intersections), stream);
   const bool large = job.forward.raster.tile == kLargeTile;
-  // A GPU without room for 64 channels (sm_75) has no tf32 either, so full precision costs it nothing.
-  const bool fits = sizeof(FeatureShared<8, false>) <= most_shared_bytes();
-  if (large && (job.forward.full_precision || !fits)) return launch_features<8, true>(job, stream);
+  if (precise(job.forward))
+    return large ? launch_features<8, true>(job, stream) : launch_features<2, true>(job, stream);
   if (large) return launch_features<8, false>(job, stream);
-  if (job.forward.full_precision) return launch_features<2, true>(job, stream);
   launch_features<2, false>(job, stream);
 }
 

@@ -5,7 +5,7 @@
 // from the forward pass; see load_pixel() for how gradients come out of that direction. The warps go through
 // the list in step, 32 splats at a time: each stores its sums, and those of all warps are added in order. No
 // atomics: the gradients are the same in every run.
-#include "render_backward.h"
+#include "feature_values.h"
 
 namespace splat::cuda {
 namespace {
@@ -66,19 +66,6 @@ __device__ __forceinline__ Pixel load_pixel(const RenderBackwardJob& job, int x,
   for (int c = 0; kFeatures && c < job.forward.channels; ++c)
     pixel.rest += job.d.features[c * plane + p] * job.forward.images.features[c * plane + p];
   return pixel;
-}
-
-// sum_c g_c f_c over the features of one splat, all channels, at one pixel.
-__device__ __forceinline__ float feature_value(const RenderBackwardJob& job, uint32_t gaussian, int x,
-                                               int y) {
-  const Raster<float>& raster = job.forward.raster.raster;
-  const int64_t plane = int64_t(raster.width) * raster.height;
-  const float* f = job.forward.features + int64_t(gaussian) * job.forward.channels;
-  const float* g = job.d.features + int64_t(y) * raster.width + x;
-  float value = 0.f;
-#pragma unroll 8
-  for (int c = 0; c < job.forward.channels; ++c) value += g[c * plane] * f[c];
-  return value;
 }
 
 // --- sums over the pixels of a warp ---
@@ -178,25 +165,25 @@ __device__ __forceinline__ void write_group(const GroupRows& h, const GroupRows&
   }
 }
 
-// What one splat does to the lane's pixel: its weight, and h.
+// What one splat does to the lane's pixel: its weight, and h. `features` is the part of its features in
+// `value`.
 struct PixelTerms {
   float h, w;
 };
 
-template <bool kFeatures>
-__device__ __forceinline__ PixelTerms blend_backward(const RenderBackwardJob& job, const WarpSplat& s,
-                                                     const WarpPixels& pixels, Pixel& pixel) {
+__device__ __forceinline__ PixelTerms blend_backward(const WarpSplat& s, const WarpPixels& pixels,
+                                                     float features, Pixel& pixel) {
   const float alpha = pixel_alpha(s, pixels);
   const Blend<float> b = blend<float, float>(alpha, pixel.transmittance);
   pixel.transmittance = b.transmittance;
-  float value =
-      pixel.constant + s.red * pixel.g[0] + s.green * pixel.g[1] + s.blue * pixel.g[2] + s.depth * pixel.g[3];
-  if (kFeatures && b.weight > 0.f) value += feature_value(job, s.gaussian, pixels.x, pixels.y);
+  const float value = pixel.constant + s.red * pixel.g[0] + s.green * pixel.g[1] + s.blue * pixel.g[2] +
+                      s.depth * pixel.g[3] + features;
   pixel.rest -= b.weight * value;
   return {power_adjoint<float, float>(alpha, b, value, pixel.rest), b.weight};
 }
 
-// Eight splats at a time, unrolled: their rows and records lie at fixed distances.
+// Eight splats at a time, unrolled: their rows and records lie at fixed distances. The rows of h hold the
+// values of the features first.
 template <bool kFeatures>
 __device__ __forceinline__ void blend_batch(const RenderBackwardJob& job, WarpSplat* splats, int count,
                                             const WarpPixels& pixels, const Bases& bases, GroupRows& h,
@@ -205,10 +192,11 @@ __device__ __forceinline__ void blend_batch(const RenderBackwardJob& job, WarpSp
   for (int first = 0; first < count; first += kGroup) {
     WarpSplat* group = splats + first;
     const int size = min(kGroup, count - first);
+    if constexpr (kFeatures) feature_values(job, group, size, pixels, h);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       if (i == size) break;
-      const PixelTerms terms = blend_backward<kFeatures>(job, group[i], pixels, pixel);
+      const PixelTerms terms = blend_backward(group[i], pixels, kFeatures ? h.at(i, lane) : 0.f, pixel);
       h.at(i, lane) = terms.h;
       w.at(i, lane) = terms.w;
     }
@@ -249,7 +237,10 @@ __device__ __forceinline__ void clear_gradients(const TileLists& lists, const Ti
   }
 }
 
-// 24 warps per multiprocessor, of up to 85 registers; 16 or 8 where shared memory holds no more.
+// The blending sum's adjoint (Kerbl et al. 2023, there back to front), with sums per splat and tile instead
+// of atomics. Threads: a block of 8 warps per tile of 16 x 16 pixels (2 for 8 x 8). Shared memory:
+// MomentsShared, 48 KB for 8 warps, with features or without. 24 warps per multiprocessor, of up to 85
+// registers; 16 or 8 where shared memory holds no more.
 template <int kWarps, bool kFeatures>
 __global__ void __launch_bounds__(kWarps* kWarp, 24 / kWarps) moments_backward(RenderBackwardJob job) {
   MomentsShared<kWarps>& shared = block_shared<MomentsShared<kWarps>>();
@@ -291,11 +282,6 @@ void render_backward_moments(const RenderBackwardJob& job, cudaStream_t stream) 
   if (large) return launch_moments<8, false>(job, stream);
   if (job.features_move_geometry) return launch_moments<2, true>(job, stream);
   launch_moments<2, false>(job, stream);
-}
-
-void render_backward(const RenderBackwardJob& job, cudaStream_t stream) {
-  if (job.gradients) render_backward_moments(job, stream);
-  if (job.feature_gradients) render_backward_features(job, stream);
 }
 
 }  // namespace splat::cuda
