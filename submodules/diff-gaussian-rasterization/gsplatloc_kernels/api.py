@@ -30,6 +30,7 @@ class RasterizerSettings:
     threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
     # Most tile intersections of an image: a Gaussian has one in each tile that it touches. In float32 each
     # takes 10 bytes in forward (on a GPU 24 and what sorting takes), 64 more in backward, and 4 per channel.
+    # A CPU counts what it lists: from 500,000 visible Gaussians on, the hidden ones are left out.
     max_intersections: int = 1 << 26
     # Take memory for as many tile intersections of the image and of the feature map each, instead of waiting
     # for their numbers: a pass can then be captured in a CUDA graph. Call `Rasterization.check` once its work
@@ -59,7 +60,7 @@ class Rasterization:
         Such a pass has rendered the background alone. Reads `counts`: the host waits. MemoryError for more
         intersections than the capacity, ValueError for NaN or infinite parameters.
         """
-        if self.counts is not None:
+        if self.counts is not None and settings.intersection_capacity is not None:
             backend = backends.backend_for(self.counts.device)
             backend.check_capacity(self.counts, settings.intersection_capacity)
 

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from gsplatloc_kernels import _core
 from gsplatloc_kernels.cuda import CudaBackend
@@ -33,6 +34,10 @@ class Backend(Training, Protocol):
         """Fill `d_inputs`, zero on entry; with `writes_features`, small gradients of features need not be."""
         ...
 
+    def check_capacity(self, counts: Tensor, capacity: int) -> None:
+        """With `counts_later`: raise what a pass with this capacity could not raise."""
+        ...
+
 
 class CpuBackend(CpuTraining):
     """Runs passes on the CPU, in float32 or float64."""
@@ -59,6 +64,9 @@ class CpuBackend(CpuTraining):
         features = d_inputs.get("features")
         zeroed = features is None or comes_fresh(features)
         _core.backward(state, settings, inputs, outputs, d_outputs, d_inputs, zeroed)
+
+    def check_capacity(self, counts: Tensor, capacity: int) -> None:
+        """Never called: a pass raises what there is."""
 
 
 def backend_for(device: torch.device) -> Backend:

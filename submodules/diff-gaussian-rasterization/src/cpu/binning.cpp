@@ -4,12 +4,11 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
-
-#include "touched_tiles.h"
 
 namespace splat {
 namespace {
@@ -65,14 +64,14 @@ void visit_in_order(const std::vector<uint32_t>& order, const TouchedTiles& touc
                           ": render fewer or smaller Gaussians or a smaller image, or raise the limit");
 }
 
-// Gaussians with depth >= 0, nearest first; equal depths keep their order.
+// The Gaussians of a slab, nearest first; equal depths keep their order.
 template <class T>
-std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count) {
+std::vector<uint32_t> sort_by_depth(const T* depths, int64_t count, const Slab<T>& slab) {
   using Key = typename KeyOf<T>::type;
   std::vector<Item<Key>> items, buffer;
   items.reserve(count);
   for (int64_t i = 0; i < count; ++i) {
-    if (!(depths[i] >= 0)) continue;
+    if (!slab.holds(depths[i])) continue;
     Key key;  // the bits of a non-negative float order like the number
     std::memcpy(&key, depths + i, sizeof(key));
     items.push_back({key, uint32_t(i)});
@@ -94,8 +93,10 @@ struct Bins {
   std::atomic<int64_t> found{0};           // tile intersections
   std::vector<std::vector<int64_t>> next;  // [shares][tiles] position of the next intersection
 
-  Bins(const Splatted<T>& raster, int64_t count, int64_t shares) : in(raster), touched(count), next(shares) {
-    lists.by_gaussian.begin = Buffer<int64_t>(count + 1);
+  Bins(const Splatted<T>& raster, const BinRequest<T>& request, int64_t shares)
+      : in(raster), touched(request.count), next(shares) {
+    if (!request.by_gaussian) return;
+    lists.by_gaussian.begin = Buffer<int64_t>(request.count + 1);
     lists.by_gaussian.begin[0] = 0;
   }
   int64_t tiles() const { return int64_t(in.raster.tiles_x) * in.raster.tiles_y; }
@@ -106,20 +107,22 @@ using AllBins = std::vector<std::unique_ptr<Bins<T>>>;
 
 // Sorts by depth while it finds the tiles that the Gaussians touch.
 template <class T>
-std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const T* depths, int64_t count,
-                                    int64_t max_intersections, const Kernels<T>& kernels, Team& team) {
+std::vector<uint32_t> sort_and_find(const AllBins<T>& all, const BinRequest<T>& request,
+                                    const Kernels<T>& kernels, Team& team) {
+  const int64_t count = request.count, max_intersections = request.max_intersections;
   const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
   std::vector<uint32_t> order;
   team.each(1 + chunks * int64_t(all.size()), [&](int64_t item, int) {
     if (item == 0) {
-      order = sort_by_depth(depths, count);
+      order = sort_by_depth(request.depths, count, request.slab);
       return;
     }
     Bins<T>& bins = *all[(item - 1) / chunks];
     // Beyond the limit only the count matters, for the message.
     const bool keep = bins.found.load(std::memory_order_relaxed) <= max_intersections;
-    bins.found += bins.touched.find(bins.in.raster, bins.in.splats, kernels, (item - 1) % chunks,
-                                    bins.lists.by_gaussian.begin.data() + 1, keep);
+    int64_t* const running = request.by_gaussian ? bins.lists.by_gaussian.begin.data() + 1 : nullptr;
+    bins.found += bins.touched.find(bins.in.raster, bins.in.splats, request.depths, request.slab,
+                                    bins.in.wanted, kernels, (item - 1) % chunks, running, keep);
   });
   for (const auto& bins : all)
     if (bins->found > std::min<int64_t>(max_intersections, UINT32_MAX))
@@ -164,7 +167,7 @@ void allocate(Bins<T>& bins) {
   lists.tile_begin = bins.next[0];
   lists.tile_begin.push_back(intersections);
   lists.gaussians = Buffer<uint32_t>(intersections);
-  lists.by_gaussian.positions = Buffer<uint32_t>(intersections);
+  if (lists.by_gaussian.begin.size()) lists.by_gaussian.positions = Buffer<uint32_t>(intersections);
   lists.hits = Buffer<uint16_t>(intersections);
   lists.processed.assign(bins.tiles(), 0);
 }
@@ -172,12 +175,13 @@ void allocate(Bins<T>& bins) {
 // Writes the intersections of a share; `next` is the position of the next one in each tile.
 void list_intersections(const TouchedTiles& touched, const std::vector<uint32_t>& order, int64_t share,
                         int64_t shares, int64_t* next, const TileLists& lists) {
+  uint32_t* const positions = lists.by_gaussian.positions.data();
   visit_in_order(order, touched, share, shares, [&](uint32_t gaussian) {
-    uint32_t* position = lists.by_gaussian.positions.data() + touched.begin(gaussian);
+    uint32_t* position = positions ? positions + touched.begin(gaussian) : nullptr;
     for (const uint32_t tile : touched.of(gaussian)) {
       const int64_t at = next[tile]++;
       lists.gaussians[at] = gaussian;
-      *position++ = uint32_t(at);
+      if (position) *position++ = uint32_t(at);
     }
   });
 }
@@ -202,24 +206,58 @@ void check_count(const Buffer<uint32_t>& bits, int64_t max_intersections) {
 }  // namespace
 
 template <class T>
-Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count, int64_t max_intersections,
-           const Kernels<T>& kernels, Team& team) {
+T first_slab(const T* depths, int64_t count) {
+  constexpr int64_t kMany = 500'000, kLeast = 200'000, kSample = 8192;
+  const T all = std::numeric_limits<T>::infinity();
+  if (count < kMany) return all;
+  std::vector<T> sample;
+  for (int64_t i = 0; i < kSample; ++i)
+    if (const T depth = depths[count * i / kSample]; depth >= 0) sample.push_back(depth);
+  const int64_t visible = count * int64_t(sample.size()) / kSample;
+  if (visible < kMany) return all;
+  const auto limit = sample.begin() + std::max(visible / 4, kLeast) * int64_t(sample.size()) / visible;
+  std::nth_element(sample.begin(), limit, sample.end());
+  return *limit;
+}
+
+void append(Binned& binned, const Binned& farther) {
+  const int64_t near = int64_t(binned.order.size()), far = int64_t(farther.order.size());
+  if (far == 0) return;
+  binned.order.insert(binned.order.end(), farther.order.begin(), farther.order.end());
+  for (size_t r = 0; r < binned.layers.size(); ++r) {
+    Buffer<uint32_t>& bits = binned.layers[r].bits;
+    const int64_t words = farther.layers[r].bits.size() / far;
+    Buffer<uint32_t> both(words * (near + far));
+    for (int64_t word = 0; word < words; ++word) {
+      uint32_t* const to = both.data() + word * (near + far);
+      std::copy_n(bits.data() + word * near, near, to);
+      std::copy_n(farther.layers[r].bits.data() + word * far, far, to + near);
+    }
+    bits = std::move(both);
+  }
+}
+
+template <class T>
+Binned bin(const std::vector<Splatted<T>>& rasters, const BinRequest<T>& request, const Kernels<T>& kernels,
+           Team& team) {
+  const int64_t count = request.count;
   // Near Gaussians touch more tiles: two stretches per thread balance the work.
   const int64_t shares = team.size() == 1 ? 1 : 2 * team.size();
   const int64_t chunks = (count + kGaussianChunk - 1) / kGaussianChunk;
   AllBins<T> all;
   for (const Splatted<T>& raster : rasters)
-    if (!raster.tiles.words) all.push_back(std::make_unique<Bins<T>>(raster, count, shares));
+    if (!raster.tiles.words) all.push_back(std::make_unique<Bins<T>>(raster, request, shares));
   const int64_t listed = int64_t(all.size()), layers = int64_t(rasters.size());
   Binned binned;
-  binned.order = sort_and_find(all, depths, count, max_intersections, kernels, team);
+  binned.order = sort_and_find(all, request, kernels, team);
   binned.layers.resize(layers);
   for (int64_t r = 0; r < layers; ++r)
     binned.layers[r].bits = Buffer<uint32_t>(rasters[r].tiles.words * int64_t(binned.order.size()));
   for (const auto& bins : all) bins->touched.add_up();
   // Three independent tasks in one loop keep all threads busy: counting, ordering bits, adding offsets.
   const int64_t counts = listed * shares, bits = layers * shares;
-  team.each(counts + bits + listed * chunks, [&](int64_t item, int) {
+  const int64_t offsets = request.by_gaussian ? listed * chunks : 0;
+  team.each(counts + bits + offsets, [&](int64_t item, int) {
     if (item < counts) {
       Bins<T>& bins = *all[item % listed];
       bins.next[item / listed] =
@@ -233,7 +271,7 @@ Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t cou
     }
   });
   for (const Binned::Layer& layer : binned.layers)
-    check_count(layer.bits, std::min<int64_t>(max_intersections, UINT32_MAX));
+    check_count(layer.bits, std::min<int64_t>(request.max_intersections, UINT32_MAX));
   for (const auto& bins : all) allocate(*bins);
   team.each(counts, [&](int64_t item, int) {
     Bins<T>& bins = *all[item % listed];
@@ -275,9 +313,11 @@ ByGaussian list_by_gaussian(const TileLists& lists, int64_t gaussians) {
   return result;
 }
 
-template Binned bin(const std::vector<Splatted<float>>&, const float*, int64_t, int64_t,
-                    const Kernels<float>&, Team&);
-template Binned bin(const std::vector<Splatted<double>>&, const double*, int64_t, int64_t,
-                    const Kernels<double>&, Team&);
+template float first_slab(const float*, int64_t);
+template double first_slab(const double*, int64_t);
+template Binned bin(const std::vector<Splatted<float>>&, const BinRequest<float>&, const Kernels<float>&,
+                    Team&);
+template Binned bin(const std::vector<Splatted<double>>&, const BinRequest<double>&, const Kernels<double>&,
+                    Team&);
 
 }  // namespace splat

@@ -7,6 +7,7 @@
 #include "buffer.h"
 #include "kernels.h"
 #include "team.h"
+#include "touched_tiles.h"
 
 namespace splat {
 
@@ -16,6 +17,7 @@ struct Splatted {
   Raster<T> raster;
   const Splat<T>* splats;  // [N]
   TileBits tiles;          // without words: list them
+  const uint8_t* wanted;   // [tiles] the tiles to be listed, or null: all
 };
 
 // The intersections of a raster ordered by Gaussian, and by position for each Gaussian: gradients of a
@@ -45,11 +47,30 @@ struct Binned {
   std::vector<Layer> layers;
 };
 
-// Bins every raster of a view; Gaussians with a depth below 0 are in none. Throws std::length_error when a
-// raster has more than `max_intersections` tile intersections.
+// Up to which depth a view's first slab goes: a quarter of the Gaussians where there are so many that they
+// will close most tiles, all of them where there are few. Farther ones need to be sorted and binned only
+// where they touch tiles that are still open then. Found from a sample; the same for any number of threads.
 template <class T>
-Binned bin(const std::vector<Splatted<T>>& rasters, const T* depths, int64_t count, int64_t max_intersections,
-           const Kernels<T>& kernels, Team& team);
+T first_slab(const T* depths, int64_t count);
+
+// Which Gaussians of a view are to be binned.
+template <class T>
+struct BinRequest {
+  const T* depths;  // [N], below 0 where not visible
+  int64_t count;    // N
+  Slab<T> slab;
+  bool by_gaussian;  // whether the lists are wanted by Gaussian as well
+  int64_t max_intersections;
+};
+
+// Bins every raster of a view. Throws std::length_error when a raster has more than `max_intersections` tile
+// intersections.
+template <class T>
+Binned bin(const std::vector<Splatted<T>>& rasters, const BinRequest<T>& request, const Kernels<T>& kernels,
+           Team& team);
+
+// Adds a farther slab to the order and the bits of a nearer one.
+void append(Binned& binned, const Binned& farther);
 
 // The Gaussians that one tile listed itself.
 struct Found {

@@ -96,11 +96,12 @@ struct Tile {
   const Splat<T>* splats;
   uint32_t* gaussians;  // Gaussians that touch the tile, nearest first
   int64_t count;        // found so far
-  TileSearch search;    // for more of them: forward only
-  uint16_t* hits;       // [count] the cells that each Gaussian changed, bit by bit: from the forward pass
-  int x, y;             // of its corner, pixels
-  int width, height;    // of the image
-  bool color;           // rgb, depth and alpha are rendered
+  bool open;          // whether some pixel would show more Gaussians than those; written by the forward pass
+  TileSearch search;  // for more of them: forward only
+  uint16_t* hits;     // [count] the cells that each Gaussian changed, bit by bit: from the forward pass
+  int x, y;           // of its corner, pixels
+  int width, height;  // of the image
+  bool color;         // rgb, depth and alpha are rendered
   T background[3];
   const T* features_in;           // [N, channels] or null
   int channels, padded_channels;  // padded to whole vectors
@@ -152,8 +153,8 @@ struct Kernels {
   int64_t (*project)(const ProjectJob<T>&, int64_t begin, int64_t end);
   // Writes the gradients of Gaussians [begin, end) and their sum for the pose, [12].
   void (*project_backward)(const ProjectBackwardJob<T>&, int64_t begin, int64_t end, double* pose);
-  // Finds the tiles that `count` <= TileRows::kSplats splats touch.
-  void (*find_rows)(const Raster<T>&, const Splat<T>*, int count, TileRows&);
+  // Finds the tiles that `count` <= TileRows::kSplats splats touch, those of the Gaussians given.
+  void (*find_rows)(const Raster<T>&, const Splat<T>*, const uint32_t* gaussians, int count, TileRows&);
   // Returns how many Gaussians of the list it visited before every pixel was finished.
   int64_t (*render)(Tile<T>&, TileScratch<T>&);
   void (*render_backward)(const Tile<T>&, TileScratch<T>&);

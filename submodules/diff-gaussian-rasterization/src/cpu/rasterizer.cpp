@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "slab_tiles.h"
 
 namespace splat {
 namespace {
@@ -48,15 +51,17 @@ void project_all(const Request<T>& request, State<T>& state, const TileBits* til
                                   std::to_string(gaussian) + ": remove it or lower the learning rate");
 }
 
+// The Gaussians of a slab, for the tiles that are `open` [layers], or for all of them.
 template <class T>
-Binned bin_all(const Request<T>& request, State<T>& state, const TileBits* tiles, const T* depths,
-               Team& team) {
+Binned bin_all(const Request<T>& request, const State<T>& state, const TileBits* tiles, const T* depths,
+               const Slab<T>& slab, bool by_gaussian, const SlabTiles<T>* open, Team& team) {
   std::vector<Splatted<T>> rasters;
-  for (const auto& layer : state.layers)
-    rasters.push_back({layer.raster, layer.splats.data(), tiles[rasters.size()]});
-  Binned binned = bin(rasters, depths, request.in.count, request.max_intersections, *state.kernels, team);
-  for (size_t r = 0; r < rasters.size(); ++r) state.layers[r].lists = std::move(binned.layers[r].lists);
-  return binned;
+  for (const auto& layer : state.layers) {
+    const size_t r = rasters.size();
+    rasters.push_back({layer.raster, layer.splats.data(), tiles[r], open ? open[r].open().data() : nullptr});
+  }
+  return bin(rasters, BinRequest<T>{depths, request.in.count, slab, by_gaussian, request.max_intersections},
+             *state.kernels, team);
 }
 
 // One tile of a layer, with all fields that forward and backward pass have in common.
@@ -90,50 +95,6 @@ Tile<T> tile_of(const Request<T>& request, const typename State<T>::Layer& layer
   tile.alpha = images.alpha;
   return tile;
 }
-
-// The tiles of a small raster, which list their Gaussians themselves while they are rendered.
-template <class T>
-class SmallRaster {
- public:
-  SmallRaster(const TileBits& tiles, const Raster<T>& raster, const Binned& binned,
-              const Buffer<uint32_t>& bits, int members)
-      : tiles_(tiles),
-        order_(binned.order),
-        bits_(bits),
-        room_(tiles.words ? int64_t(order_.size()) + kMaxLanes : 0),
-        gaussians_(members * room_),
-        hits_(members * room_),
-        found_(tiles.words ? raster.tiles_x * raster.tiles_y : 0) {}
-
-  // Renders one tile with a thread's memory, and keeps the Gaussians that changed a pixel.
-  void render(Tile<T> tile, int64_t index, int member, const Kernels<T>& kernels, TileScratch<T>& scratch) {
-    const int row = int(index / tiles_.tiles_x), column = int(index % tiles_.tiles_x);
-    const int64_t visible = int64_t(order_.size());
-    tile.gaussians = gaussians_.data() + member * room_;
-    tile.hits = hits_.data() + member * room_;
-    tile.search = {order_.data(), bits_.data() + row / tiles_.rows * visible,
-                   uint32_t(1) << (row % tiles_.rows * tiles_.tiles_x + column), 0, visible};
-    const int64_t processed = kernels.render(tile, scratch);
-    int64_t kept = 0;
-    for (int64_t e = 0; e < processed; ++e) {
-      tile.gaussians[kept] = tile.gaussians[e];
-      tile.hits[kept] = tile.hits[e];
-      kept += tile.hits[kept] != 0;
-    }
-    found_[index] = {{tile.gaussians, tile.gaussians + kept}, {tile.hits, tile.hits + kept}};
-  }
-
-  TileLists lists() const { return lists_of(found_); }
-
- private:
-  TileBits tiles_;
-  const std::vector<uint32_t>& order_;
-  const Buffer<uint32_t>& bits_;
-  int64_t room_;
-  Buffer<uint32_t> gaussians_;
-  Buffer<uint16_t> hits_;
-  std::vector<Found> found_;
-};
 
 // Scratch memory for every thread of a team, features included.
 template <class T>
@@ -204,6 +165,75 @@ void each_tile(Team& team, const State<T>& state, const Body& body) {
     for (int64_t tile = first; tile < std::min(first + runs.length, runs.tiles); ++tile)
       body(runs.layer, tile, member);
   });
+}
+
+// The depths of the Gaussians from `limit` on that touch an open tile, -1 for all others; empty if there are
+// none.
+template <class T>
+Buffer<T> seen_behind(const State<T>& state, const SlabTiles<T>* slabs, const TileBits* tiles,
+                      const T* depths, T limit, Team& team) {
+  std::vector<OpenTiles<T>> open;
+  for (size_t r = 0; r < state.layers.size(); ++r)
+    open.emplace_back(state.layers[r].raster, tiles[r], slabs[r].open());
+  Buffer<T> rest(state.count);
+  std::vector<uint8_t> found(chunks(state.count), 0);
+  team.each(int64_t(found.size()), [&](int64_t chunk, int) {
+    const int64_t begin = chunk * kGaussianChunk, end = std::min(begin + kGaussianChunk, state.count);
+    for (int64_t i = begin; i < end; ++i) {
+      bool seen = false;
+      for (size_t r = 0; depths[i] >= limit && r < open.size(); ++r)
+        seen = seen || open[r].touched(state.layers[r].splats.data(), i, state.count);
+      rest[i] = seen ? depths[i] : T(-1);
+      found[chunk] |= uint8_t(seen);
+    }
+  });
+  if (std::find(found.begin(), found.end(), 1) == found.end()) return {};
+  return rest;
+}
+
+// Bins and renders the tiles of every layer. A view of many Gaussians goes in two slabs, of which the second
+// one is for the tiles that the first one leaves open: what touches none of them is not even sorted.
+template <class T>
+void render_all(const Request<T>& request, State<T>& state, const Images<T>& out, const TileBits* tiles,
+                const T* depths, Scratches<T>& scratches, Team& team) {
+  const Kernels<T>& kernels = *state.kernels;
+  const T infinity = std::numeric_limits<T>::infinity(), limit = first_slab(depths, request.in.count);
+  const bool whole = limit == infinity;
+  Binned binned = bin_all<T>(request, state, tiles, depths, {T(0), limit}, whole, nullptr, team);
+  SlabTiles<T> slabs[2];
+  for (size_t r = 0; r < state.layers.size(); ++r) {
+    const Raster<T>& raster = state.layers[r].raster;
+    state.layers[r].lists = std::move(binned.layers[r].lists);
+    if (!whole || tiles[r].words) slabs[r] = SlabTiles<T>(int64_t(raster.tiles_x) * raster.tiles_y);
+  }
+  std::vector<ListScratch> lists(team.size());
+  each_tile(team, state, [&](int r, int64_t index, int member) {
+    Tile<T> tile = tile_of<T>(request, state.layers[r], out, kernels.lanes, index);
+    if (tiles[r].words)
+      slabs[r].search(tile, index, tiles[r], binned.order, binned.layers[r].bits, lists[member], kernels,
+                      scratches[member]);
+    else if (whole)
+      state.layers[r].lists.processed[index] = kernels.render(tile, scratches[member]);
+    else
+      slabs[r].render(tile, index, kernels, scratches[member]);
+  });
+  const Buffer<T> rest = whole ? Buffer<T>() : seen_behind(state, slabs, tiles, depths, limit, team);
+  if (rest.size()) {
+    const Binned farther =
+        bin_all<T>(request, state, tiles, rest.data(), {limit, infinity}, false, slabs, team);
+    append(binned, farther);
+    each_tile(team, state, [&](int r, int64_t index, int member) {
+      if (!slabs[r].open()[index]) return;
+      Tile<T> tile = tile_of<T>(request, state.layers[r], out, kernels.lanes, index);
+      if (tiles[r].words)
+        slabs[r].search(tile, index, tiles[r], binned.order, binned.layers[r].bits, lists[member], kernels,
+                        scratches[member]);
+      else
+        slabs[r].extend(tile, index, farther.layers[r].lists, lists[member], kernels, scratches[member]);
+    });
+  }
+  for (size_t r = 0; r < state.layers.size(); ++r)
+    if (slabs[r].used()) state.layers[r].lists = slabs[r].lists();
 }
 
 int team_size(int threads, int64_t gaussians) {
@@ -343,22 +373,11 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
   const Buffer<uint32_t> bits(tiles[1].words * count);
   tiles[1].bits = bits.data();
   project_all(request, state, tiles, depths.data(), out.radii, team);
-  const Binned binned = bin_all(request, state, tiles, depths.data(), team);
+  Scratches<T> scratches(team.size(), features ? request.in.channels : 0);
   if (features)
     ask_for_huge_pages(out.features,
                        sizeof(T) * request.in.channels * request.feature_width * request.feature_height);
-  Scratches<T> scratches(team.size(), features ? request.in.channels : 0);
-  const auto& last = state.layers.back();
-  SmallRaster<T> small(tiles[1], last.raster, binned, binned.layers.back().bits, team.size());
-  each_tile(team, state, [&](int index, int64_t tile_index, int member) {
-    auto& layer = state.layers[index];
-    Tile<T> tile = tile_of<T>(request, layer, out, kernels.lanes, tile_index);
-    if (tiles[index].words)
-      small.render(tile, tile_index, member, kernels, scratches[member]);
-    else
-      layer.lists.processed[tile_index] = kernels.render(tile, scratches[member]);
-  });
-  if (tiles[1].words) state.layers[1].lists = small.lists();
+  render_all(request, state, out, tiles, depths.data(), scratches, team);
   for (int member = 0; member < team.size(); ++member)
     if (!scratches[member].features_finite)
       throw std::invalid_argument("expected finite features, found NaN or infinity: remove those Gaussians");

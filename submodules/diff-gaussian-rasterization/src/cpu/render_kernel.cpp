@@ -181,6 +181,7 @@ int64_t render_tile(Tile<T>& tile, TileScratch<T>& scratch) {
   }
   if constexpr (Color) write_color(tile, scratch);
   if constexpr (Features) write_features(tile, scratch);
+  tile.open = alive != 0;
   if (e >= tile.count) return tile.count;
   std::memset(tile.hits + e, 0, sizeof(*tile.hits) * (tile.count - e));
   return e;

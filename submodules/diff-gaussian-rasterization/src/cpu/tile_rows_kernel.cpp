@@ -17,11 +17,11 @@ template <class T>
 struct LaneBounds {
   Vec<T> x, y, extent_x, extent_y, slope_x, reach_x, tip;
 
-  SPLAT_LANE LaneBounds(const Splat<T>* splats, int lanes) {
+  SPLAT_LANE LaneBounds(const Splat<T>* splats, const uint32_t* gaussians, int lanes) {
     constexpr int n = Vec<T>::kCount;
     T column[7][n];
     for (int l = 0; l < n; ++l) {
-      const Splat<T>& s = splats[l < lanes ? l : lanes - 1];
+      const Splat<T>& s = splats[gaussians[l < lanes ? l : lanes - 1]];
       const T fields[] = {s.x, s.y, s.extent_x, s.extent_y, s.slope_x, s.reach_x, s.slope_y * s.extent_x};
       for (int k = 0; k < 7; ++k) column[k][l] = fields[k];
     }
@@ -78,19 +78,22 @@ SPLAT_LANE void find_group(const Raster<T>& raster, const LaneBounds<T>& s, int 
 }
 
 template <class T>
-void find_any(const Raster<T>& raster, const Splat<T>* splats, int count, TileRows& out) {
+void find_any(const Raster<T>& raster, const Splat<T>* splats, const uint32_t* gaussians, int count,
+              TileRows& out) {
   constexpr int n = Vec<T>::kCount;
   for (int i = 0; i < count; i += n)
-    find_group(raster, LaneBounds<T>(splats + i, count - i < n ? count - i : n), i, out);
+    find_group(raster, LaneBounds<T>(splats, gaussians + i, count - i < n ? count - i : n), i, out);
 }
 
 }  // namespace
 
-void find_rows_float(const Raster<float>& raster, const Splat<float>* splats, int count, TileRows& out) {
-  find_any(raster, splats, count, out);
+void find_rows_float(const Raster<float>& raster, const Splat<float>* splats, const uint32_t* gaussians,
+                     int count, TileRows& out) {
+  find_any(raster, splats, gaussians, count, out);
 }
-void find_rows_double(const Raster<double>& raster, const Splat<double>* splats, int count, TileRows& out) {
-  find_any(raster, splats, count, out);
+void find_rows_double(const Raster<double>& raster, const Splat<double>* splats, const uint32_t* gaussians,
+                      int count, TileRows& out) {
+  find_any(raster, splats, gaussians, count, out);
 }
 
 }  // namespace SPLAT_ISA
