@@ -39,7 +39,7 @@ class ExportArguments:
     def check(self) -> None:
         """Raise `GSplatLocError` for a wrong path or format: before anything is loaded."""
         require_splat(self.model_path)
-        require_output_folder(self.map, "--map")
+        require_output_folder(self.map, "--map", [self.model_path])
         if self.map is None:
             require_output_file(self.path(), "--output")
 

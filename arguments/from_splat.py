@@ -39,7 +39,7 @@ class FromSplatArguments:
         """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_splat(self.splat)
         require_path(self.cameras, "cameras", "--cameras")
-        require_output_folder(self.model_path, "--model_path")
+        require_output_folder(self.model_path, "--model_path", [self.splat, self.cameras])
 
 
 def parse_from_splat_arguments(argv: Sequence[str] | None = None) -> FromSplatArguments:

@@ -23,7 +23,6 @@ from gsplatloc.localization.options import DEFAULT_STAGES, LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.scene.map_folder import require_map
-from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_folder, require_path
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
@@ -86,24 +85,12 @@ class LocalizeArguments:
         """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_map(self.model_path)
         require_path(self.queries, "a photo or a folder of photos", "--queries")
-        require_output_folder(self.results_folder(), "--output")
+        require_output_folder(self.results_folder(), "--output", [self.model_path], self.queries)
 
     def results_folder(self) -> Path:
-        """Where the results go; those of --queries do not replace the evaluation of the test images.
-
-        Raises `GSplatLocError` where they would mix with the map, or their pictures with the queries.
-        """
+        """Where the results go; those of --queries do not replace the evaluation of the test images."""
         name = FOLDER_NAME if self.queries is None else QUERIES_FOLDER_NAME
-        folder = self.output or self.model_path / name
-        taken = [self.model_path.resolve()] if folder.resolve() == self.model_path.resolve() else []
-        if self.queries is not None and folder.resolve().is_relative_to(self.queries.resolve()):
-            taken.append(self.queries.resolve())
-        if taken:
-            raise GSplatLocError(
-                f"expected a folder of its own for the results, found {folder} in {taken[0]}:"
-                " pass another --output"
-            )
-        return folder
+        return self.output or self.model_path / name
 
     def options(self) -> LocalizerOptions:
         """The options of the localizer."""

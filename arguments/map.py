@@ -45,7 +45,7 @@ class MapArguments:
     def check(self) -> None:
         """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_path(self.source, "photos, a video or a scene", "the path")
-        require_output_folder(self.model_path, "--model_path")
+        require_output_folder(self.model_path, "--model_path", [self.source])
 
     def mapping(self) -> MappingOptions:
         """The options of the mapping run."""

@@ -68,7 +68,8 @@ class RefineArguments:
         require_path(self.poses, "poses", "--poses")
         require_path(self.images, "a folder of images", "--images")
         require_path(self.source_path, "a scene folder", "--source_path")
-        require_output_folder(self.folder(), "--output")
+        inputs = [self.model_path, self.source_path, self.poses]
+        require_output_folder(self.folder(), "--output", inputs, self.images)
 
     def folder(self) -> Path:
         """Where the results go."""

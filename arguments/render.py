@@ -53,7 +53,7 @@ class RenderArguments:
         require_splat(self.model_path)
         require_path(self.model_path / CAMERAS_NAME, "the cameras of a map", "--model_path")
         require_path(self.poses, "a file of poses", "--poses")
-        require_output_folder(self.folder(), "--output")
+        require_output_folder(self.folder(), "--output", [self.model_path])
 
     def folder(self) -> Path:
         """Where the images go."""

@@ -54,7 +54,7 @@ class TrackingArguments:
     def check(self) -> None:
         """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_scene(self.source_path)
-        require_output_folder(self.model_path, "--model_path")
+        require_output_folder(self.model_path, "--model_path", [self.source_path])
 
     def tracking(self) -> TrackingOptions:
         """The options of the tracker."""

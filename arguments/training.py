@@ -115,7 +115,7 @@ class TrainArguments:
         require_scene(self.scene.source_path)
         start = self.output.start_checkpoint
         require_path(None if start is None else Path(start), "a checkpoint", "--start_checkpoint")
-        require_output_folder(self.scene.model_path, "--model_path")
+        require_output_folder(self.scene.model_path, "--model_path", [self.scene.source_path])
 
     def mapping(self) -> MappingOptions:
         """The options of the mapping run."""

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,7 @@ _MEMORY_TEXTS = (
     "bad_alloc",
 )
 _STDERR = 2  # file descriptor
+_SMALLEST = 1e-12  # number that is not printed as zero
 EXIT_USER_ERROR = 1  # an error that the user can correct
 EXIT_USAGE = 2  # wrong flags; tyro's exit code, too
 
@@ -143,3 +145,12 @@ def log(message: str, quiet: bool = False, stream: TextIO | None = None) -> None
         from tqdm import tqdm
 
         tqdm.write(message, file=stream or sys.stdout)
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """A number of so many significant digits, never with an exponent: people and sorted tables read it."""
+    if not math.isfinite(value) or abs(value) < _SMALLEST:
+        return f"{value:.0f}"
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text

@@ -1,6 +1,7 @@
 """Paths of a command line, checked before anything is loaded or computed for them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gsplatloc.utils.errors import GSplatLocError
@@ -12,10 +13,23 @@ def require_path(path: Path | None, expected: str, flag: str) -> None:
         raise GSplatLocError(f"expected {expected} at {path}, found none: check {flag}")
 
 
-def require_output_folder(path: Path | None, flag: str) -> None:
-    """Raise `GSplatLocError` if no folder `path` can be made or written; None is right."""
+def require_output_folder(
+    path: Path | None, flag: str, inputs: Sequence[Path | None] = (), images: Path | None = None
+) -> None:
+    """Raise `GSplatLocError` if no folder `path` can be made or written; None is right.
+
+    Nor may it be one of the `inputs`, with whose files it would mix, nor be in the folder `images`, which
+    would hold its pictures the next time.
+    """
     if path is None:
         return
+    folder = _resolved(path)
+    taken = [each for each in inputs if each is not None and folder == _resolved(each)]
+    taken += [] if images is None or not folder.is_relative_to(_resolved(images)) else [images]
+    if taken:
+        raise GSplatLocError(
+            f"expected a folder of its own for the results, found {path} in {taken[0]}: pass another {flag}"
+        )
     above = Path(os.path.abspath(os.path.expanduser(path)))
     while not os.path.lexists(above):
         above = above.parent
@@ -38,3 +52,7 @@ def require_output_file(path: Path | None, flag: str) -> None:
     if path.is_dir():
         raise GSplatLocError(f"expected a file {path} to write, found a folder: choose another {flag}")
     require_output_folder(path.absolute().parent, flag)
+
+
+def _resolved(path: Path) -> Path:
+    return path.expanduser().resolve()

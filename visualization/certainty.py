@@ -11,9 +11,10 @@ from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
+from gsplatloc.utils.console import figures
 from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.plan import Cameras, draw_plan
-from gsplatloc.visualization.query_pages import figures, page_link
+from gsplatloc.visualization.query_pages import page_link
 
 # Drawn in this order: what needs a look comes last, over the others.
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}

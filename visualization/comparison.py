@@ -11,6 +11,7 @@ import numpy as np
 from gsplatloc.localization.evaluation import RECALL_THRESHOLDS, pose_error, quantile, recalls
 from gsplatloc.localization.io.json_lines import Outcome
 from gsplatloc.localization.result import Status
+from gsplatloc.utils.console import figures
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 from gsplatloc.visualization import plots
@@ -151,7 +152,7 @@ def _verdict(comparison: Comparison) -> str:
     if not comparison.has_truth:
         distances = np.array([pair.distance for pair in comparison.pairs])
         metres, degrees = (quantile(column, 0.5) for column in distances.T)
-        return f"median distance between the poses {100 * metres:.3g} cm, {degrees:.3g} degrees"
+        return f"median distance between the poses {figures(100 * metres)} cm, {figures(degrees)} degrees"
     changes = [pair.change for pair in comparison.pairs]
     better, worse, same = (changes.count(sign) for sign in (1, -1, 0))
     first, second = comparison.labels
@@ -177,13 +178,13 @@ def _described(pair: Pair) -> tuple[str, str]:
     """Status and error of an image in both runs; without ground truth, the distance of the second pose."""
     first, second = (_error(outcome) for outcome in (pair.first, pair.second))
     if not first and not second and math.isfinite(pair.distance[0]):
-        second = f", {100 * pair.distance[0]:.3g} cm and {pair.distance[1]:.3g}° away"
+        second = f", {figures(100 * pair.distance[0])} cm and {figures(pair.distance[1])}° away"
     return pair.first.status + first, pair.second.status + second
 
 
 def _error(outcome: Outcome) -> str:
     error = outcome.translation_error_m
-    return "" if error is None or not math.isfinite(error) else f", {100 * error:.3g} cm"
+    return "" if error is None or not math.isfinite(error) else f", {figures(100 * error)} cm"
 
 
 def _cells(pair: Pair) -> list[str]:
@@ -191,7 +192,7 @@ def _cells(pair: Pair) -> list[str]:
     runs = [outcome.status + _error(outcome) for outcome in (pair.first, pair.second)]
     if not math.isfinite(metres):
         return [pair.name, *runs, "–", "–"]
-    return [pair.name, *runs, f"{100 * metres:.3g} cm", f"{degrees:.3g}"]
+    return [pair.name, *runs, f"{figures(100 * metres)} cm", figures(degrees)]
 
 
 def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -215,6 +216,6 @@ def _curves(comparison: Comparison) -> str:
         for label, found in outcomes.items()
     }
     plotted = ((centimetres, "position error, cm"), (degrees, "rotation error, degrees"))
-    figures = (plots.error_curves(errors, label, axis_limit(errors)) for errors, label in plotted)
-    cells = "".join(f"<figure>{figure}</figure>" for figure in figures)
+    curves = (plots.error_curves(errors, label, axis_limit(errors)) for errors, label in plotted)
+    cells = "".join(f"<figure>{curve}</figure>" for curve in curves)
     return f"<section><h2>Errors</h2><div class='plots'>{cells}</div></section>"

@@ -15,6 +15,7 @@ from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
+from gsplatloc.utils.console import figures
 from gsplatloc.utils.io import output_path, write_bytes
 from gsplatloc.visualization import images
 from gsplatloc.visualization.certainty import uncertainty
@@ -151,7 +152,7 @@ def _stated(estimate: PoseEstimate) -> str:
     if estimate.expected_translation_m is None:
         return ""
     centimetres, degrees = 100 * estimate.expected_translation_m, estimate.expected_rotation_deg
-    return f"stated error {centimetres:.2g} cm   {degrees:.2g}°"
+    return f"stated error {figures(centimetres, 2)} cm   {figures(degrees or 0.0, 2)}°"
 
 
 def _badness(result: QueryResult) -> tuple[bool, bool, float, int]:

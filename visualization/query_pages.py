@@ -10,6 +10,7 @@ from html import escape
 
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.utils.console import figures
 
 _HEAD = ("stage", "result", "inliers", "matches", "stated error", "stated rotation")
 _ERRORS = ("error", "rotation error")
@@ -73,11 +74,6 @@ def _lengths(metres: float | None, degrees: float | None) -> list[str]:
         "" if metres is None else f"{figures(100 * metres)} cm",
         "" if degrees is None else f"{figures(degrees)}°",
     ]
-
-
-def figures(value: float, digits: int = 3) -> str:
-    """A number of so many significant digits, never with an exponent: tables are sorted by it."""
-    return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
 def _position(result: QueryResult) -> str:

@@ -19,7 +19,7 @@ from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.utils.console import log, progress
+from gsplatloc.utils.console import figures, log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import write_json, write_text
 from gsplatloc.utils.signals import finishing
@@ -142,7 +142,8 @@ def _outcome(result: QueryResult) -> str:
     if final.center is not None:
         parts.append("center " + " ".join(f"{value:.4f}" for value in final.center.tolist()))
     if final.expected_translation_m is not None:
-        parts.append(f"± {100 * final.expected_translation_m:.2g} cm {final.expected_rotation_deg:.2g}°")
+        stated = figures(100 * final.expected_translation_m, 2)
+        parts.append(f"± {stated} cm {figures(final.expected_rotation_deg or 0.0, 2)}°")
     if result.localization.advice:
         parts.append(result.localization.advice)
     return "  ".join(parts)

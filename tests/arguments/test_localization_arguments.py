@@ -62,21 +62,6 @@ def test_the_familys_own_flags_keep_working() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
-    (
-        ("--output", "map"),
-        ("--output", "./other/../map"),
-        ("--queries", "photos", "--output", "photos/results"),
-        ("--queries", "photos", "--output", "photos"),
-        ("--queries", "."),
-    ),
-)
-def test_results_are_not_mixed_with_the_map_or_the_queries(words: tuple[str, ...]) -> None:
-    with pytest.raises(GSplatLocError, match="for the results, found .*: pass another --output"):
-        _parsed(*words).results_folder()
-
-
-@pytest.mark.parametrize(
     ("words", "folder"),
     (
         ((), "map/localization"),

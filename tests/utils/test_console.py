@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsplatloc.utils.console import progress, run_script
+from gsplatloc.utils.console import figures, progress, run_script
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
@@ -54,3 +54,20 @@ def test_an_interrupted_script_exits_as_shells_expect() -> None:
 
 def test_progress_yields_everything() -> None:
     assert list(progress(iter("abc"), total=3, desc="letters", quiet=True)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (1234.5, 3, "1234"),
+        (999.7, 3, "1000"),
+        (120.0, 2, "120"),
+        (0.0000123, 3, "0.0000123"),
+        (2.50, 3, "2.5"),
+        (-0.04567, 2, "-0.046"),
+        (0.0, 3, "0"),
+        (float("inf"), 3, "inf"),
+    ],
+)
+def test_figures_have_no_exponent(value: float, digits: int, text: str) -> None:
+    assert figures(value, digits) == text

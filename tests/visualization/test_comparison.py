@@ -107,3 +107,10 @@ def test_page_lists_every_image_with_escaped_names(tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "&lt;b&gt;" in page and "<td><b>" not in page
     assert page.count("class='sortable'") == 2 and "no_consensus" in page
+
+
+def test_errors_of_metres_have_no_exponent(tmp_path: Path) -> None:
+    found = compare({"a": outcome(12.3)}, {"a": outcome(0.5)}, LABELS)
+    write_comparison(tmp_path / "page.html", found)
+    for text in ("\n".join(comparison_lines(found)), (tmp_path / "page.html").read_text()):
+        assert "ok, 1230 cm" in text and "e+" not in text

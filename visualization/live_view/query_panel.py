@@ -13,6 +13,7 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import decode_upright
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
+from gsplatloc.utils.console import figures
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import Image
@@ -181,10 +182,10 @@ def _least_certain_first(queries: Sequence[LocalizedQuery]) -> list[LocalizedQue
 def _described(query: LocalizedQuery) -> str:
     rows = {"status": str(query.status)}
     if query.expected_translation_m is not None and query.expected_rotation_deg is not None:
-        stated = f"{100 * query.expected_translation_m:.2g} cm, {query.expected_rotation_deg:.2g}°"
-        rows["stated error"] = stated
+        stated = figures(100 * query.expected_translation_m, 2)
+        rows["stated error"] = f"{stated} cm, {figures(query.expected_rotation_deg, 2)}°"
     if query.translation_error_m is not None:
-        rows["error"] = f"{100 * query.translation_error_m:.2g} cm"
+        rows["error"] = f"{figures(100 * query.translation_error_m, 2)} cm"
     if query.matches is not None:
         rows["matches shown"] = f"{len(query.matches)}, of them {int(query.matches.inliers.sum())} inliers"
     body = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
