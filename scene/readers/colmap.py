@@ -18,7 +18,7 @@ from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.views import make_view, split_test_views
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 
 @READERS.register(
@@ -101,7 +101,7 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
     _note_unposed(folder, listed | used, tally)
     _note_unmasked(path / "masks", views, tally)
     if not views:
-        first = model.images[0].name if model.images else "the images of the model"
+        first = quoted(model.images[0].name if model.images else "the images of the model")
         raise tally.nothing_left(f"images like {first} in {folder}", "name it with --images")
     return views
 

@@ -10,6 +10,8 @@ from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
+_REPORT_LENGTH = 2000  # characters
+
 
 class Tally:
     """Counts images while a scene is read; `scene` attaches the line that commands print."""
@@ -67,7 +69,8 @@ class Tally:
         left_out = self._reasons()
         parts = [report, *([f"left out {left_out}"] if left_out else []), *self._notes]
         name, convention = path.resolve().name, convention or PoseConvention()
-        return Scene(name, path, train, test, points, "; ".join(parts), convention)
+        report = quoted("; ".join(parts), _REPORT_LENGTH)  # names of files may hold line breaks
+        return Scene(name, path, train, test, points, report, convention)
 
     def _reasons(self) -> str:
         reasons = [f"{count} ({why})" for why, count in self._left_out.items()]

@@ -34,6 +34,8 @@ _PERSPECTIVE_MODELS = frozenset(
     {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
 )
 
+_OTHER_LENSES = ("latlong", "equirectangular", "ftheta_p0")  # keys of instant-ngp's other cameras
+_DISTORTION_PARAMS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's distortion_params
 _LARGEST = 1e9  # of a number in pixels or radians; more is a damaged file
 
 Record = Mapping[str, Any]  # parsed JSON
@@ -82,21 +84,37 @@ def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
         )
     fx, fy = _focal_lengths(record, width, height)
     params = [fx, fy, _number(record, "cx", width / 2), _number(record, "cy", height / 2)]
-    k1, k2, k3, k4 = (_number(record, f"k{order}", 0.0) for order in (1, 2, 3, 4))
+    record = {**record, **_distortion_params(record)}
+    k1, k2, k3, k4, k5, k6 = (_number(record, f"k{order}", 0.0) for order in range(1, 7))
     p1, p2 = _number(record, "p1", 0.0), _number(record, "p2", 0.0)
     model = str(record.get("camera_model", "OPENCV")).upper()
-    if model == "OPENCV_FISHEYE" or record.get("is_fisheye"):
+    lens = next((key for key in _OTHER_LENSES if record.get(key, False) is not False), None)
+    if not lens and (model == "OPENCV_FISHEYE" or record.get("is_fisheye")):
         return CameraModel("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))
-    if model not in _PERSPECTIVE_MODELS or k4:
-        found = f"{model} with k4" if k4 else model
+    rational = any((k4, k5, k6))
+    if lens or model not in _PERSPECTIVE_MODELS or (rational and model != "FULL_OPENCV"):
+        found = lens or (f"{model} with k4, k5 or k6" if rational else model)
         raise GSplatLocError(
             f"expected a perspective or OPENCV_FISHEYE camera, found {quoted(found)}: undistort the images"
         )
-    if k3:
-        return CameraModel("FULL_OPENCV", width, height, (*params, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0))
+    if k3 or rational:
+        return CameraModel("FULL_OPENCV", width, height, (*params, k1, k2, p1, p2, k3, k4, k5, k6))
     if any((k1, k2, p1, p2)):
         return CameraModel("OPENCV", width, height, (*params, k1, k2, p1, p2))
     return CameraModel("PINHOLE", width, height, tuple(params))
+
+
+def _distortion_params(record: Record) -> Record:
+    """The coefficients of nerfstudio's list of them, by their names; none without that list."""
+    listed = record.get("distortion_params")
+    if listed is None:
+        return {}
+    if not isinstance(listed, list) or len(listed) != len(_DISTORTION_PARAMS):
+        raise GSplatLocError(
+            f"expected {' '.join(_DISTORTION_PARAMS)} for distortion_params in the transforms file, found"
+            f" {quoted(repr(listed))}: correct it"
+        )
+    return dict(zip(_DISTORTION_PARAMS, listed))
 
 
 def _focal_lengths(record: Record, width: int, height: int) -> tuple[float, float]:
@@ -275,8 +293,10 @@ def _file_of(path: Path, frame: Record, keys: tuple[str, ...], tally: Tally) -> 
 
 
 def pose_of(frame: Record, image_path: Path) -> Tensor | None:
-    """cam_from_world [4, 4] of a frame; None if it is not finite."""
+    """cam_from_world [4, 4] of a frame; None if it is not finite, or null."""
     source = f"transform_matrix of {image_path.name}"
+    if frame.get("transform_matrix", ()) is None:
+        return None
     try:
         world_from_camera_gl = np.array(frame["transform_matrix"], dtype=np.float64)
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -21,6 +21,8 @@ from gsplatloc.scene.images import (
 from gsplatloc.scene.readers.options import TEST_STRIDE, SceneOptions
 from gsplatloc.utils.errors import GSplatLocError
 
+_FOCAL_RANGE = (0.05, 200.0)  # of lenses, relative to the longer side: 169 degrees to a third of a degree
+
 
 def make_view(
     name: str,
@@ -36,6 +38,7 @@ def make_view(
 ) -> View:
     """A view over `image_path` at the options' resolution; only the image's header is read."""
     camera_model = fit_camera_model(camera_model, image_path)
+    _check_intrinsics(camera_model, image_path)
     pinhole: Camera = undistorted_camera(camera_model)
     width, height = options.size_of(pinhole.width, pinhole.height)
     units = options.depth_units or units_per_metre
@@ -66,6 +69,23 @@ def fit_camera_model(camera_model: CameraModel, image_path: Path) -> CameraModel
             f" {width}x{height}: the calibration is of another image, or the image was rotated since"
         )
     return camera_model.resized(width, height)
+
+
+def _check_intrinsics(camera_model: CameraModel, image_path: Path) -> None:
+    """Raise `GSplatLocError` for intrinsics of no lens: relative to the image's size, or not filled in."""
+    camera = camera_model.colmap()
+    focal, longer = camera.mean_focal_length(), max(camera_model.width, camera_model.height)
+    center = camera.principal_point_x, camera.principal_point_y
+    if not _FOCAL_RANGE[0] < focal / longer < _FOCAL_RANGE[1]:
+        found = f"a focal length of {focal:g}"
+    elif center == (0.0, 0.0):
+        found = "the principal point 0, 0"
+    else:
+        return
+    raise GSplatLocError(
+        f"expected intrinsics in pixels of an image of {camera_model.width}x{camera_model.height} for"
+        f" {image_path}, found {found}: correct them"
+    )
 
 
 def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[View], list[View]]:

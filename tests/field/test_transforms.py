@@ -10,7 +10,7 @@ import pytest
 
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene
-from gsplatloc.scene.images import CameraModel, undistorted_camera
+from gsplatloc.scene.images import CameraModel, ImageLoader, undistorted_camera
 from gsplatloc.utils.errors import GSplatLocError
 
 TOP = {"fl_x": 50.0, "w": 64, "h": 48}
@@ -129,6 +129,72 @@ def test_a_fisheye_without_coefficients_is_a_fisheye(
     other = undistorted_camera(CameraModel("OPENCV_FISHEYE", 64, 48, (50.0, 50.0, 32.0, 24.0, 1e-7, 0, 0, 0)))
     assert (camera.width, camera.height) == (other.width, other.height)
     assert camera.fx == pytest.approx(other.fx)
+
+
+FULL = (50.0, 50.0, 32.0, 24.0)  # fx fy cx cy
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [
+        (
+            {"distortion_params": [0.1, -0.05, 0, 0, 0.002, 0.001]},  # nerfstudio's k1 k2 k3 k4 p1 p2
+            CameraModel("OPENCV", 64, 48, (*FULL, 0.1, -0.05, 0.002, 0.001)),
+        ),
+        (
+            {"camera_model": "OPENCV_FISHEYE", "distortion_params": [0.1, 0.2, 0.3, 0.4, 0, 0]},
+            CameraModel("OPENCV_FISHEYE", 64, 48, (*FULL, 0.1, 0.2, 0.3, 0.4)),
+        ),
+        (
+            {"camera_model": "FULL_OPENCV", "k1": 0.1, "k4": 0.02, "k6": 0.01},
+            CameraModel("FULL_OPENCV", 64, 48, (*FULL, 0.1, 0, 0, 0, 0, 0.02, 0, 0.01)),
+        ),
+    ],
+)
+def test_every_coefficient_is_used(tmp_path: Path, top: dict, expected: CameraModel) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    (view,) = read_scene(write(tmp_path, ["images/a.png"], **top)).train
+    assert isinstance(view.load_image, ImageLoader) and view.load_image.camera_model == expected
+
+
+@pytest.mark.parametrize(
+    ("top", "found"),
+    [
+        ({"latlong": True}, "latlong"),  # of instant-ngp
+        ({"equirectangular": True}, "equirectangular"),
+        ({"ftheta_p0": 0.0, "ftheta_p1": 0.01}, "ftheta_p0"),
+        ({"k1": 0.1, "k5": 0.1}, "OPENCV with k4, k5 or k6"),
+        ({"distortion_params": [0.1, 0.2]}, "\\[0.1, 0.2\\]"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"),
+    ],
+)
+def test_lenses_that_are_not_read_are_refused(tmp_path: Path, top: dict, found: str) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    with pytest.raises(GSplatLocError, match=f"found {found}: "):
+        read_scene(write(tmp_path, ["images/a.png"], **top))
+
+
+@pytest.mark.parametrize(
+    ("top", "found"),
+    [
+        ({"fl_x": 0.8, "cx": 0.5, "cy": 0.5}, "a focal length of 0.8"),  # relative to the width, as OpenSfM
+        ({"fl_x": 24_000.0}, "a focal length of 24000"),
+        ({"cx": 0, "cy": 0}, "the principal point 0, 0"),
+    ],
+)
+def test_intrinsics_of_no_lens_are_refused(tmp_path: Path, top: dict, found: str) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    with pytest.raises(GSplatLocError, match=f"pixels of an image of 64x48 for .*, found {found}: "):
+        read_scene(write(tmp_path, ["images/a.png"], **top))
+
+
+def test_frames_without_a_pose_are_left_out_with_a_count(tmp_path: Path) -> None:
+    frames = []
+    for index, pose in enumerate([POSE, None, np.full((4, 4), np.nan).tolist()]):
+        save(tmp_path / "images" / f"{index}.png", 7)
+        frames.append({"file_path": f"images/{index}.png", "transform_matrix": pose})
+    scene = read_scene(write(tmp_path, [], frames=frames))
+    assert len(scene.train) == 1 and "left out 2 (their poses are not finite)" in scene.report
 
 
 HUGE = "9" * 400
