@@ -31,6 +31,7 @@ _MANY_POINTS = 100  # fewer decide nothing: tracks are more
 
 _SCALE_VIEWS = 20  # in which measured depth is compared with tracks
 _SCALE_OBSERVATIONS = 30  # least number of comparisons
+_MAX_DEPTH_SPREAD = 0.2  # logarithm, median over the comparisons: sensors have a few percent
 _SCALE_TOLERANCE = 1.5  # factor; sensors are off by a few percent, other units by 4 and more
 
 
@@ -137,10 +138,10 @@ def points_from_depth(views: Sequence[View]) -> SparsePoints:
     return _merged([_back_projected(view, step) for view in with_depth])
 
 
-def depth_scale(views: Sequence[View], tracks: Tracks) -> float | None:
+def depth_ratios(views: Sequence[View], tracks: Tracks) -> np.ndarray:
     """Measured depth relative to the depth of triangulated points: 1 if depth and poses have the same unit.
 
-    The median over the observations of `tracks` in up to `_SCALE_VIEWS` of `views`; None if there are few.
+    [M] over the observations of `tracks` in up to `_SCALE_VIEWS` of `views`; 0 where nothing was measured.
     """
     with_depth = [index for index, view in enumerate(views) if view.load_depth is not None]
     ratios = []
@@ -154,16 +155,26 @@ def depth_scale(views: Sequence[View], tracks: Tracks) -> float | None:
         columns, rows = view.camera.project(in_camera).long().T.numpy()
         inside = (columns >= 0) & (columns < view.camera.width) & (rows >= 0) & (rows < view.camera.height)
         measured = view.load_depth()[rows[inside], columns[inside]]
-        known = measured > 0
-        ratios.append(measured[known] / in_camera[:, 2].numpy()[inside][known])
-    together = np.concatenate([np.zeros(0), *ratios])
-    return float(np.median(together)) if len(together) >= _SCALE_OBSERVATIONS else None
+        ratios.append(measured / in_camera[:, 2].numpy()[inside])
+    return np.concatenate([np.zeros(0), *ratios])
 
 
-def report_depth_scale(views: Sequence[View], tracks: Tracks) -> None:
-    """Warn on stderr if the depth images and the poses have different units."""
-    scale = depth_scale(views, tracks)
-    if scale is not None:
+def report_depth(views: Sequence[View], tracks: Tracks) -> None:
+    """Warn on stderr if the depth images are empty, have another unit than the poses, or contradict them."""
+    ratios = depth_ratios(views, tracks)
+    known = ratios[ratios > 0]
+    if len(ratios) >= _SCALE_OBSERVATIONS and not len(known):
+        log("warning: the depth images hold no measurement: check how they were written", stream=sys.stderr)
+    if len(known) < _SCALE_OBSERVATIONS:
+        return
+    scale = float(np.median(known))
+    if np.median(np.abs(np.log(known / scale))) > _MAX_DEPTH_SPREAD:
+        log(
+            "warning: measured depth agrees in no unit with the points triangulated from the poses: the depth"
+            " may be inverted, or of other images",
+            stream=sys.stderr,
+        )
+    else:
         warn_of_scale(views, scale, "measured depth", "the depth of points triangulated from the poses")
 
 

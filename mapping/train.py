@@ -116,7 +116,7 @@ class Mapper:
         """
         views, tracks = self.scene.train, self.tracks
         if any(view.load_depth for view in views):
-            initialization.report_depth_scale(views, tracks)
+            initialization.report_depth(views, tracks)
         depth = median_depth(views, tracks.positions)
         if depth is None and self.scene.points is not None:
             depth = median_depth(views, self.scene.points.positions)

@@ -6,6 +6,7 @@ poses are `cam_from_world`.
 """
 
 import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +45,21 @@ class Trajectory:
 def read_tum_trajectory(path: Path | str) -> Trajectory:
     """The trajectory in a file, in order of time; raises `GSplatLocError` if the file holds none.
 
-    Blank lines and lines that start with # are skipped; commas separate as spaces do.
+    Blank lines and lines that start with # are skipped; commas separate as spaces do. Poses that are not
+    finite, as trackers write them where they were lost, are left out, with a warning. If a comment names the
+    columns, as EuRoC's do, the quaternion may be wxyz.
     """
     rows = [_numbers(words, where) for words, where in read_stamped_lines(path)]
-    if not rows:
-        raise GSplatLocError(f"expected lines `{_COLUMNS}` in {path}, found none: check the file")
-    table = np.array(rows)
+    finite = [row for row in rows if np.isfinite(row).all()]
+    if not finite:
+        found = f"{len(rows)} that are not finite" if rows else "none"
+        raise GSplatLocError(f"expected lines `{_COLUMNS}` in {path}, found {found}: check the file")
+    if len(finite) < len(rows):
+        lost = f"{len(rows) - len(finite)} of {len(rows)} poses in {path}"
+        log(f"warning: {lost} are not finite, and are left out", stream=sys.stderr)
+    table = np.array(finite)
+    if _wxyz_columns(path):
+        table = table[:, [0, 1, 2, 3, 5, 6, 7, 4]]
     table = table[np.argsort(table[:, 0], kind="stable")]
     again = np.flatnonzero(np.diff(table[:, 0]) == 0)
     if (table[again] != table[again + 1]).any():
@@ -105,6 +115,13 @@ def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
     return [(words, where) for words, where in split if words and not words[0].startswith("#")]
 
 
+def _wxyz_columns(path: Path | str) -> bool:
+    """Whether a comment names the columns of the quaternion with w first: `q_RS_w [], q_RS_x [], ...`."""
+    comments = (line for line in read_text(path).splitlines() if line.lstrip().startswith("#"))
+    orders = (re.findall(r"q\w*?_?([wxyz])\b", line.lower()) for line in comments)
+    return any(order[:4] == ["w", "x", "y", "z"] for order in orders)
+
+
 def finite_number(word: str) -> float:
     """The number in `word`; ValueError if it is none, or not finite."""
     number = float(word)
@@ -122,9 +139,8 @@ def _numbers(words: list[str], where: str) -> list[float]:
         ) from None
     if len(numbers) < 8:
         raise GSplatLocError(f"expected `{_COLUMNS}` in {where}, found {len(numbers)} columns: correct it")
-    if not np.isfinite(numbers).all() or abs(math.hypot(*numbers[4:]) - 1) > _UNIT_TOLERANCE:
+    if np.isfinite(numbers).all() and abs(math.hypot(*numbers[4:]) - 1) > _UNIT_TOLERANCE:
         raise GSplatLocError(
-            f"expected finite numbers and a unit quaternion in {where}, found {quoted(' '.join(words))}:"
-            " correct it"
+            f"expected a unit quaternion in {where}, found {quoted(' '.join(words))}: correct it"
         )
     return numbers

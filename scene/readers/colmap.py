@@ -13,7 +13,7 @@ from gsplatloc.scene.cameras import PoseConvention, Scene, View
 from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
 from gsplatloc.scene.image_files import image_files, unread_files
 from gsplatloc.scene.readers import READERS
-from gsplatloc.scene.readers.image_finder import file_on_disk
+from gsplatloc.scene.readers.image_finder import file_on_disk, image_on_disk
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
@@ -82,7 +82,9 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
     views: list[View] = []
     used: set[Path] = set()
     for image, name in zip(model.images, names):
-        image_path = file_on_disk(folder / name)
+        image_path = image_on_disk(folder / name)
+        if image_path is not None and image_path.suffix and not PurePosixPath(name).suffix:
+            name += image_path.suffix
         if image_path is None and (image_path := _moved(folder, name, ends)):
             name = image_path.relative_to(folder).as_posix()
         cam_from_world = rigid_from_matrix(image.cam_from_world, f"the pose of {image.name}")
@@ -111,7 +113,7 @@ def _moved(folder: Path, name: str, ends: Mapping[str, int]) -> Path | None:
     parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
     for start in range(len(parts)):
         if len(parts) - start > 1 or ends[parts[-1]] == 1:
-            found = file_on_disk(folder.joinpath(*parts[start:]))
+            found = image_on_disk(folder.joinpath(*parts[start:]))
             if found is not None:
                 return found
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-# NeRF's synthetic scenes list images without suffix.
+# NeRF's synthetic scenes list images without suffix, as COLMAP models of Metashape do.
 _IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG")
 
 
@@ -26,12 +26,8 @@ class ImageFinder:
 
     def find(self, listed: str) -> Path | None:
         """The file of an image; None if it is not on disk."""
-        for candidate in self._candidates(PurePosixPath(listed)):
-            for suffix in _IMPLIED_SUFFIXES:
-                file = file_on_disk(Path(f"{candidate}{suffix}"))
-                if file is not None:
-                    return file
-        return None
+        found = (image_on_disk(candidate) for candidate in self._candidates(PurePosixPath(listed)))
+        return next((file for file in found if file is not None), None)
 
     def name(self, listed: str, file: Path) -> str:
         """The image's name in the scene: below the scene's folder, or as it is listed."""
@@ -56,6 +52,12 @@ class ImageFinder:
                 yield folder.joinpath(*end)
         if self._images is None and flat_is_unique:
             yield self._path / "images" / listed.name
+
+
+def image_on_disk(path: Path) -> Path | None:
+    """The image at `path`, whose suffix may be missing in that; see `file_on_disk`."""
+    found = (file_on_disk(Path(f"{path}{suffix}")) for suffix in _IMPLIED_SUFFIXES)
+    return next((file for file in found if file is not None), None)
 
 
 def file_on_disk(path: Path) -> Path | None:

@@ -197,6 +197,15 @@ def test_images_are_found_wherever_the_model_was_made(tmp_path: Path, prefix: st
     assert all(view.name[0] not in "/." for view in views)
 
 
+def test_labels_without_a_suffix_are_images(tmp_path: Path) -> None:
+    """Metashape's names of images."""
+    images = write_model(tmp_path, binary=False) / "images.txt"
+    images.write_text(images.read_text().replace(".png", ""))
+    scene = read_scene(tmp_path)
+    assert [view.name for view in scene.train] == [f"{index}.png" for index in range(4)]
+    assert scene.report.endswith("found 4 images, used 4 images")
+
+
 def test_images_of_one_name_in_other_folders_are_not_guessed(tmp_path: Path) -> None:
     folder = write_model(tmp_path, binary=False)
     text = (folder / "images.txt").read_text()

@@ -94,6 +94,30 @@ def test_a_pose_without_its_last_row_is_read(tmp_path: Path, rows: np.ndarray) -
     assert len(read_scene(transforms(tmp_path, matrix=rows)).train) == 1
 
 
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        "50 0 0\n0 50 0\n32 24 1",  # transposed
+        "100 0 64\n0 100 48\n0 0 2",
+        "50 3 32\n0 50 24\n0 0 1",  # skewed
+        "0.8",  # relative to the width
+    ],
+)
+def test_intrinsics_of_another_form_are_refused(tmp_path: Path, calibration: str) -> None:
+    posed_folders(tmp_path)
+    (tmp_path / "train" / "calibration" / "b.txt").write_text(calibration)
+    with pytest.raises(GSplatLocError, match="expected a matrix|expected intrinsics in pixels"):
+        read_scene(tmp_path)
+
+
+def test_a_line_break_in_a_name_does_not_break_the_report(tmp_path: Path) -> None:
+    posed_folders(tmp_path)
+    (tmp_path / "train" / "rgb" / "b.png").unlink()
+    (tmp_path / "train" / "poses" / "b.txt").rename(tmp_path / "train" / "poses" / "b\nc.txt")
+    report = read_scene(tmp_path).report
+    assert "have no image, for example b" in report and report.isprintable()
+
+
 @pytest.mark.parametrize("degrees", [45.0, 60.0, 90.0])
 def test_a_field_of_view_in_degrees_is_refused(tmp_path: Path, degrees: float) -> None:
     with pytest.raises(GSplatLocError, match="convert it to radians"):

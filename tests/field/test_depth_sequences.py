@@ -1,6 +1,7 @@
 """RGB-D sequences and posed folders: lists from Windows, poses that were lost, depth of other units."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.mapping.initialization import depth_scale, initial_points, report_depth_scale
+from gsplatloc.mapping.initialization import depth_ratios, initial_points, report_depth
 from gsplatloc.mapping.options import InitializationOptions
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene import SceneOptions, read_scene
@@ -106,15 +107,28 @@ def test_depth_of_another_unit_than_the_poses_is_said(
     scale: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     views, tracks = views_with_depth(scale), tracks_at(2.0, 50)
-    assert depth_scale(views, tracks) == pytest.approx(scale, rel=1e-4)
-    report_depth_scale(views, tracks)
+    assert depth_ratios(views, tracks) == pytest.approx(scale, rel=1e-4)
+    report_depth(views, tracks)
     assert f"have {1000 * scale:.4g} units" in capsys.readouterr().err
 
 
 def test_depth_of_the_same_unit_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    report_depth_scale(views_with_depth(1.1), tracks_at(2.0, 50))
-    report_depth_scale(views_with_depth(5.0), tracks_at(2.0, 3))  # too few to tell
+    report_depth(views_with_depth(1.1), tracks_at(2.0, 50))
+    report_depth(views_with_depth(5.0), tracks_at(2.0, 3))  # too few to tell
     assert capsys.readouterr().err == ""
+
+
+def test_depth_that_is_empty_or_inverted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    report_depth(views_with_depth(0.0), tracks_at(2.0, 50))
+    assert "hold no measurement" in capsys.readouterr().err
+    tracks = tracks_at(2.0, 300)
+    tracks.positions[:] *= np.random.default_rng(0).uniform(0.5, 2, (300, 1))
+    columns, rows = CAMERA.project(torch.from_numpy(tracks.positions)).long().T.numpy()
+    for depth, warned in ((tracks.positions[:, 2], False), (4 / tracks.positions[:, 2], True)):
+        image = np.zeros((48, 64), np.float32)
+        image[rows, columns] = depth
+        report_depth([replace(view, load_depth=lambda: image) for view in views_with_depth(1.0)], tracks)  # noqa: B023
+        assert ("agrees in no unit" in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize(("points", "tracks", "expected"), [(3, 50, 50), (50, 3, 50), (0, 50, 50), (5, 0, 5)])

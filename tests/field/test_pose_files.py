@@ -31,9 +31,43 @@ def test_a_pose_that_is_none_is_one_line(tmp_path: Path, row: str) -> None:
     with pytest.raises(GSplatLocError, match="line 2"):
         read_poses(path)
     path.write_text(f"0.5 1 2 3 {row.split()[0]} 0 0 0\n")
-    if row.startswith(("0", "nan", "1e-300")):
+    if row.startswith(("0", "1e-300")):
         with pytest.raises(GSplatLocError, match="line 1"):
             read_tum_trajectory(path)
+
+
+def test_poses_of_a_trajectory_that_are_not_finite_are_left_out_with_a_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "poses.txt"
+    path.write_text("0 1 2 3 0 0 0 1\n1 nan nan nan nan nan nan nan\n2 4 5 inf 0 0 0 1\n3 4 5 6 0 0 0 1\n")
+    assert read_tum_trajectory(path).timestamps.tolist() == [0, 3]
+    assert f"2 of 4 poses in {path} are not finite, and are left out" in capsys.readouterr().err
+    path.write_text("1 nan nan nan nan nan nan nan\n")
+    with pytest.raises(GSplatLocError, match="found 1 that are not finite"):
+        read_tum_trajectory(path)
+
+
+@pytest.mark.parametrize(
+    ("comment", "quaternion"),
+    [
+        ("#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []",
+         "0.6,0.8,0,0,0.1,0.2"),  # EuRoC, with velocities behind
+        ("# timestamp tx ty tz qw qx qy qz", "0.6 0.8 0 0"),
+        ("# timestamp tx ty tz qx qy qz qw", "0.8 0 0 0.6"),
+        ("# ground truth of a quiet, wide room", "0.8 0 0 0.6"),
+    ],
+)  # fmt: skip
+def test_the_columns_of_a_quaternion_are_those_that_a_comment_names(
+    tmp_path: Path, comment: str, quaternion: str
+) -> None:
+    path = tmp_path / "poses.txt"
+    separator = "," if "," in quaternion else " "
+    path.write_text(f"{comment}\n{separator.join(['5', '1', '2', '3', quaternion])}\n")
+    turned = torch.tensor([[1, 0, 0], [0, -0.28, -0.96], [0, 0.96, -0.28]], dtype=torch.float64)
+    found = read_tum_trajectory(path).cam_from_world[0]
+    assert torch.allclose(found[:3, :3].T, turned)
+    assert torch.allclose(-found[:3, :3].T @ found[:3, 3], torch.tensor([1.0, 2, 3], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
