@@ -8,14 +8,16 @@ from pathlib import Path
 from gsplatloc.scene.image_header import HEIF_SUFFIXES, INSTALL_HEIF, reads_heif
 from gsplatloc.utils.errors import quoted
 
-# .jfif and .jpe are JPEGs, as some browsers save them.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+# .jfif and .jpe are JPEGs, as some browsers save them; .mpo of cameras with two lenses begins as one.
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp",
+})  # fmt: skip
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 # Pictures that are not read: phones' own formats, raw files of cameras, documents, videos, archives.
 _UNREAD_SUFFIXES = VIDEO_SUFFIXES | {
     ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".jp2",
-    ".ppm", ".pgm", ".exr", ".hdr", ".tga", ".psd", ".ico", ".svg", ".pdf", ".insp", ".lrv", ".3gp", ".mts",
-    ".zip",
+    ".srw", ".pef", ".3fr", ".iiq", ".x3f", ".nrw", ".jpf", ".jpx", ".j2k", ".apng", ".pnm", ".ppm", ".pgm",
+    ".exr", ".hdr", ".tga", ".psd", ".ico", ".svg", ".pdf", ".insp", ".insv", ".lrv", ".3gp", ".mts", ".zip",
 }  # fmt: skip
 _NO_PICTURES = frozenset({"__MACOSX", "@eaDir"})  # folders of other systems with copies of names or of images
 

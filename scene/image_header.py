@@ -138,10 +138,11 @@ def check_complete(path: Path) -> None:
         with path.open("rb") as file:
             complete = is_complete(file)
             file.seek(0)
-            data = file.read() if path.suffix.lower() in (".jpg", ".jpeg") else b""
+            start = file.read(len(JPEG_START))
+            data = start + file.read() if start == JPEG_START else b""
     except OSError as error:
         raise damaged(path, str(error)) from None
-    if complete and data.startswith(JPEG_START):
+    if complete and data:
         complete = scan_is_whole(data)
     if not complete:
         raise damaged(path, "a file that was cut short")

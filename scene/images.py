@@ -218,7 +218,7 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     """The image at `path` as stored, [H, W, 3] uint8 RGB, over a black or white background."""
     if path.suffix.lower() in HEIF_SUFFIXES:
         return _read_heif(path)
-    if path.suffix.lower() not in (".jpg", ".jpeg") and _has_alpha(path):
+    if _has_alpha(path):
         stored = _read(path, cv2.IMREAD_UNCHANGED)
         if stored.ndim != 3 or stored.shape[2] not in (2, 4) or stored.dtype not in (np.uint8, np.uint16):
             raise damaged(path, f"{stored.dtype} of shape {stored.shape}, no colours with transparency")

@@ -38,14 +38,15 @@ def encoded(image: np.ndarray, encoding: str) -> bytes:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("share", [0.2, 0.5])
 @pytest.mark.parametrize("added", [END, bytes(20_000) + END])
+@pytest.mark.parametrize("suffix", ["jpg", "jfif", "JPE", "png"])
 def test_a_cut_jpeg_with_an_end_marker_is_refused(
-    tmp_path: Path, encoding: str, share: float, added: bytes
+    tmp_path: Path, encoding: str, share: float, added: bytes, suffix: str
 ) -> None:
     data = encoded(photo(), encoding)
-    path = tmp_path / "photo.jpg"
+    path = tmp_path / f"photo.{suffix}"
     path.write_bytes(data[: int(share * len(data))] + added)
     for read in (decode_rgb, check_complete):
-        with pytest.raises(GSplatLocError, match=r"photo\.jpg.*cut short"):
+        with pytest.raises(GSplatLocError, match=rf"photo\.{suffix}.*cut short"):
             read(path)
 
 

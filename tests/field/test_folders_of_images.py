@@ -50,7 +50,8 @@ def test_videos_and_other_pictures_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("a.jfif", "JPEG"), ("a.JPE", "JPEG"), ("a.jpg", "PNG"), ("a.png", "WEBP")]
+    ("name", "kind"),
+    [("a.jfif", "JPEG"), ("a.JPE", "JPEG"), ("a.MPO", "MPO"), ("a.jpg", "PNG"), ("a.png", "WEBP")],
 )
 def test_the_content_of_a_file_decides(tmp_path: Path, name: str, kind: str) -> None:
     photo(tmp_path / name, kind)
@@ -65,3 +66,10 @@ def test_a_brush_of_a_drawing_program_takes_no_memory(tmp_path: Path) -> None:
     path.write_bytes(b"".join(number.to_bytes(4, "big") for number in numbers) + b"GIMP" + bytes(40))
     with pytest.raises(GSplatLocError, match=r"expected an image at .*a\.png"):
         decode_rgb(path)
+
+
+def test_transparency_is_of_the_content_and_not_of_the_name(tmp_path: Path) -> None:
+    image = np.full((24, 32, 4), 200, np.uint8)
+    image[:, :16, 3], image[:, 16:, 3] = 0, 255
+    Image.fromarray(image).save(tmp_path / "a.jpg", "PNG")
+    assert decode_rgb(tmp_path / "a.jpg")[0, [0, 31]].tolist() == [[0, 0, 0], [200, 200, 200]]
