@@ -38,6 +38,10 @@ def collect(source: Path, target: Path, frames: int, max_side: int, quiet: bool 
     Images are rotated upright by their EXIF orientation, which calibrations ignore, and shrunk to at most
     `max_side` pixels. Returns their number.
     """
+    if max_side < 1 or (frames < 1 and not source.is_dir()):
+        raise GSplatLocError(
+            f"expected --max_side and --frames of at least 1, found {max_side} and {frames}: correct them"
+        )
     if source.is_dir():
         return _collect_photos(source, target, max_side, quiet)
     if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():

@@ -27,6 +27,12 @@ class LocalizerOptions:
     fallback: bool = True  # after `landmarks`: search further where no refined pose was verified
     quiet: bool = True  # do not print which device `auto` chose
 
+    def __post_init__(self) -> None:
+        if self.max_side is not None and self.max_side < 1:
+            raise GSplatLocError(
+                f"expected a positive number of pixels, found {self.max_side}: see --max_side"
+            )
+
     def refinements(self) -> tuple[str, ...]:
         """The names of the refinements, without a leading "initial" or "prior".
 

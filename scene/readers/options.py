@@ -10,6 +10,7 @@ WIDTH_CAP = 1600  # pixels; wider images are shrunk to it if no resolution is gi
 FEATURE_STRIDE = 8  # pixels per cell of XFeat's dense map
 FEATURE_MULTIPLE = 32  # pixels; XFeat shrinks its input to multiples of it
 MOST_FRAMES = 300  # of a phone's recording, which has 30 or 60 a second
+_MOST_ENLARGED = 8  # times wider than the file: more is a slip, and fills the memory
 TEST_STRIDE = 8  # with `eval` every 8th image is a test image, as in Mip-NeRF 360 and 3DGS
 
 
@@ -43,6 +44,11 @@ class SceneOptions:
             return _feature_map_side(width), _feature_map_side(height)
         elif resolution in DIVISORS:
             return max(1, round(width / resolution)), max(1, round(height / resolution))
+        elif resolution > _MOST_ENLARGED * width:
+            raise GSplatLocError(
+                f"expected a width of at most {_MOST_ENLARGED} times the {width} pixels of an image, found"
+                f" {resolution}: see --resolution"
+            )
         elif resolution > 0:
             target = resolution
         else:

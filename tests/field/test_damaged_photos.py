@@ -69,6 +69,9 @@ def test_photos_are_collected_without_the_damaged_ones(
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.color.jpg", "c.color.jpg"]
     collect(photos, tmp_path / "out", 10, 100)
     assert "left out 1 photos that are damaged, as b.color.jpg" in capsys.readouterr().err
+    for source, frames, max_side in ((photos, 10, 0), (photos, 10, -3), (Path("a.mp4"), 0, 100)):
+        with pytest.raises(GSplatLocError, match="--max_side and --frames of at least 1"):
+            collect(source, tmp_path / "out", frames, max_side)
     for path in photos.iterdir():
         path.write_bytes(b"")
     with pytest.raises(GSplatLocError, match=r"expected an image at .*\.color\.jpg"):

@@ -36,6 +36,8 @@ def test_size_at_a_resolution(
 def test_a_negative_resolution_is_refused() -> None:
     with pytest.raises(GSplatLocError, match="-3"):
         SceneOptions(resolution=-3).size_of(640, 480)
+    with pytest.raises(GSplatLocError, match="at most 8 times the 640 pixels of an image, found 64000"):
+        SceneOptions(resolution=64_000).size_of(640, 480)
 
 
 def test_the_feature_maps_size_needs_32_pixels() -> None:
