@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import Refiner
 from gsplatloc.localization.result import PoseEstimate
@@ -33,6 +34,8 @@ INITIAL = "retrieval"
 # Of a pose from a retrieved view that is returned, unverified: wrong ones have lower scores (`verification`).
 MIN_POSSIBLE = 0.1
 _SAME_FOCAL = 0.02  # logarithm: a focal length estimated for the map's own camera differs by no more
+_CAMERA_ROUNDS = 4  # maximum number of times that a camera is estimated from matches with a rendering
+_SETTLED = 0.01  # logarithm: change of a focal length that is found again
 # Factor on standard deviations of its poses: their matches are fewer, on one side of the image, or those of
 # a rendering far from the mapping views. Found on held-out training views (an office, RedKitchen), also
 # turned, cropped, darkened and occluded: 65 of 66 poses are off by at most 3 times the stated error.
@@ -66,12 +69,12 @@ class Fallback:
         """
         best = found
         if score is not None:
-            refined, refined_score = self._refined(prepared, found)
+            refined, refined_score = self._refined(prepared, found, query)
             if refined is not None and refined_score > score:
                 best, score = refined, refined_score
             if score >= MIN_SCORE:
                 return best, score
-        confirmed = found.ok and _agrees(found, query)
+        confirmed, prior = found.ok and _agrees(found, query), query
         if confirmed:
             query = replace(prepared, camera=found.camera, focal_known=True)
         if query.has_camera:
@@ -80,7 +83,7 @@ class Fallback:
                     hypothesis = replace(
                         hypothesis, distortion=found.distortion, camera_covariance=found.camera_covariance
                     )
-                refined, refined_score = self._refined(query, hypothesis)
+                refined, refined_score = self._refined(query, hypothesis, prior)
                 least = MIN_POSSIBLE if score is None else max(score, MIN_POSSIBLE)
                 if refined is not None and refined_score > least:
                     best, score = refined, refined_score
@@ -99,8 +102,33 @@ class Fallback:
                     tried.append(hypothesis.pose())
                     yield hypothesis
 
-    def _refined(self, query: Query, estimate: PoseEstimate) -> tuple[PoseEstimate | None, float]:
-        """The estimate refined, with its score; None if the first refinement rejects it."""
+    def _refined(
+        self, query: Query, estimate: PoseEstimate, prior: Query
+    ) -> tuple[PoseEstimate | None, float]:
+        """The estimate refined, with its score; None if the first refinement rejects it.
+
+        Where the camera of `prior` is only probable, it is estimated from the matches of the refined pose,
+        which is refined again with it, until the focal length stays.
+        """
+        found, score = self._refined_as_is(query, estimate)
+        for _ in range(0 if prior.focal_known else _CAMERA_ROUNDS):
+            if found is None or found.matches is None:
+                break
+            fitted = estimate_pose(
+                found.matches.pixels, found.matches.points, prior.camera,
+                focal_known=False, focal_sigma=prior.focal_sigma,
+            )  # fmt: skip
+            if not fitted.ok:
+                return None, -1.0
+            away = abs(math.log(fitted.camera.fx / query.camera.fx))
+            query = replace(query, camera=fitted.camera)
+            # A little distortion that is found in addition stays in the image.
+            found, score = self._refined_as_is(query, replace(fitted, distortion=found.distortion))
+            if away < _SETTLED:
+                break
+        return found, score
+
+    def _refined_as_is(self, query: Query, estimate: PoseEstimate) -> tuple[PoseEstimate | None, float]:
         found = None
         for refiner in self._refiners:
             refined = refiner.refine(query, self._splat_map, found or estimate)

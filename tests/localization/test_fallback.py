@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from gsplatloc.localization import fallback as cascade
+from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
-from gsplatloc.localization.queries import Query
+from gsplatloc.localization.queries import EXIF_FOCAL_SIGMA, Query
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
-from tests.localization.rendered_room import CAMERA, Room
+from tests.localization.rendered_room import CAMERA, Room, with_matches
 from tests.localization.world import FakeExtractor, make_world
 
 
@@ -86,6 +87,38 @@ def test_an_estimated_focal_length_is_enough_for_similar_views(room: Room) -> No
     found = PoseEstimate(Status.OK, CAMERA, far(room))
     best, score = fallback.search(unknown, unknown, found, 0.0)
     assert torch.equal(best.pose(), room.truth) and score is not None and score > 0.9
+
+
+class Matches:
+    """A refiner that finds matches with the map, and moves nothing."""
+
+    name, verifies = "matches", False
+
+    def __init__(self, truth: torch.Tensor) -> None:
+        self.truth = truth
+
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        return replace(with_matches(initial, self.truth), accepted=True)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0])
+@pytest.mark.parametrize("sigma", [0.0, EXIF_FOCAL_SIGMA])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_probable_camera_is_tested_by_the_matches_of_the_search(
+    room: Room, factor: float, sigma: float, first: bool
+) -> None:
+    """A photo that was enlarged has the size of the map's photos, and another focal length."""
+    prior = replace(CAMERA, fx=factor * CAMERA.fx, fy=factor * CAMERA.fy)
+    query = replace(room.query, focal_known=False, focal_sigma=sigma, camera=prior)
+    fallback = Fallback(room.splat_map, [Matches(room.truth)], [] if first else [lambda: Views(far(room))])
+    status = Status.OK if first else Status.NO_CONSENSUS
+    found = PoseEstimate(status, prior, far(room) if first else None)
+    best, score = fallback.search(query, query, found, 0.0 if first else None)
+    assert best.camera.fx == pytest.approx(CAMERA.fx, rel=0.02)
+    error = pose_error(best.pose(), room.truth)
+    assert error.translation_m < 0.02 and score is not None and score > 0.8
+    assert best.camera_covariance is not None and best.expected_translation_m is not None
+    assert error.translation_m < 3 * best.expected_translation_m
 
 
 def test_similar_views_are_tried_until_one_is_verified(room: Room) -> None:
