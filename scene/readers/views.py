@@ -1,8 +1,10 @@
 """Views from an image, its camera model and its pose, and their division into training and test views."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera, Scene, View
@@ -80,12 +82,26 @@ def _check_intrinsics(camera_model: CameraModel, image_path: Path) -> None:
         found = f"a focal length of {focal:g}"
     elif center == (0.0, 0.0):
         found = "the principal point 0, 0"
+    elif _folds(camera_model):
+        found = f"{camera_model.name} with coefficients that fold the image over"
     else:
         return
     raise GSplatLocError(
         f"expected intrinsics in pixels of an image of {camera_model.width}x{camera_model.height} for"
         f" {image_path}, found {found}: correct them"
     )
+
+
+@lru_cache(maxsize=4096)
+def _folds(camera_model: CameraModel) -> bool:
+    """Whether no ray, or that of another pixel, is seen in the middle of a side of the image."""
+    if "FISHEYE" in camera_model.name:
+        return False
+    camera, (width, height) = camera_model.colmap(), (camera_model.width, camera_model.height)
+    pixels = np.array([[width, height / 2], [0, height / 2], [width / 2, height], [width / 2, 0]], np.float64)
+    rays = camera.cam_from_img(pixels)
+    moved = np.abs(camera.img_from_cam(np.hstack([rays, np.ones((4, 1))])) - pixels)
+    return not (moved < 1).all()  # NaN, too
 
 
 def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[View], list[View]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.mapping.initialization import depth_ratios, initial_points, report_depth
+from gsplatloc.mapping.initialization import compared_depths, initial_points, report_depth
 from gsplatloc.mapping.options import InitializationOptions
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene import SceneOptions, read_scene
@@ -107,7 +107,8 @@ def test_depth_of_another_unit_than_the_poses_is_said(
     scale: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     views, tracks = views_with_depth(scale), tracks_at(2.0, 50)
-    assert depth_ratios(views, tracks) == pytest.approx(scale, rel=1e-4)
+    measured, expected = compared_depths(views, tracks)
+    assert measured / expected == pytest.approx(scale, rel=1e-4)
     report_depth(views, tracks)
     assert f"have {1000 * scale:.4g} units" in capsys.readouterr().err
 
@@ -122,7 +123,7 @@ def test_depth_that_is_empty_or_inverted_is_said(capsys: pytest.CaptureFixture[s
     report_depth(views_with_depth(0.0), tracks_at(2.0, 50))
     assert "hold no measurement" in capsys.readouterr().err
     tracks = tracks_at(2.0, 300)
-    tracks.positions[:] *= np.random.default_rng(0).uniform(0.5, 2, (300, 1))
+    tracks.positions[:] *= np.random.default_rng(0).uniform(0.8, 1.25, (300, 1))  # of 1.6 to 2.5 m
     columns, rows = CAMERA.project(torch.from_numpy(tracks.positions)).long().T.numpy()
     for depth, warned in ((tracks.positions[:, 2], False), (4 / tracks.positions[:, 2], True)):
         image = np.zeros((48, 64), np.float32)

@@ -180,6 +180,7 @@ def test_lenses_that_are_not_read_are_refused(tmp_path: Path, top: dict, found: 
         ({"fl_x": 0.8, "cx": 0.5, "cy": 0.5}, "a focal length of 0.8"),  # relative to the width, as OpenSfM
         ({"fl_x": 24_000.0}, "a focal length of 24000"),
         ({"cx": 0, "cy": 0}, "the principal point 0, 0"),
+        ({"k1": -1.5}, "OPENCV with coefficients that fold the image over"),
     ],
 )
 def test_intrinsics_of_no_lens_are_refused(tmp_path: Path, top: dict, found: str) -> None:
