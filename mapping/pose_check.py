@@ -27,8 +27,10 @@ from gsplatloc.mapping.triangulation import (
 )
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.utils import se3
+from gsplatloc.utils.errors import quoted
 
 _FEW_TRACKS = 20  # per view; scenes with right poses and textured images have 100 and more
+_HARDLY = 0.05  # times the observations of a usual view: what matches at a wrong pose by chance
 _OFFSETS = (1, 2, 4, 8)  # between the views of a pair: in the order of names, neighbours often overlap
 _PAIRS, _FEWER_PAIRS = 120, 40  # compared at most, with few and with many tracks
 _MIN_INLIERS = 40  # of the relative pose of a pair: it sees the same place
@@ -90,6 +92,19 @@ def contradiction(scene: Scene, keypoints: Sequence[Keypoints], tracks: Tracks) 
             return Contradiction(text, certain=True)
     text = f"{found}: check this convention, that the poses are of these images, and the focal length"
     return Contradiction(text, certain=few)
+
+
+def outliers(views: Sequence[View], tracks: Tracks) -> str | None:
+    """Which views share hardly any points with the others, as those with a wrong pose; None if none does."""
+    counts = np.bincount(tracks.observed_view, minlength=len(views))
+    usual = float(np.median(counts))
+    found = [view for view, count in zip(views, counts) if count < _HARDLY * usual]
+    if not found or usual < _FEW_TRACKS:
+        return None
+    return (
+        f"{len(found)} of {len(views)} images share hardly any points with the others, for example"
+        f" {quoted(found[0].name)}: their poses may be wrong, or they show another place"
+    )
 
 
 def _flipped(pair: _Pair, columns: bool, rows: bool) -> _Pair:

@@ -23,7 +23,7 @@ from gsplatloc.mapping.frames import FrameLoader, data_device
 from gsplatloc.mapping.landmarks import build_landmarks, pose_noise
 from gsplatloc.mapping.mask_check import check_masks
 from gsplatloc.mapping.options import SPEEDUP_CHANNELS, MappingOptions
-from gsplatloc.mapping.pose_check import contradiction
+from gsplatloc.mapping.pose_check import contradiction, outliers
 from gsplatloc.mapping.pose_refinement import refine_poses
 from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
 from gsplatloc.mapping.triangulation import Tracks, triangulate
@@ -240,6 +240,8 @@ def _check_poses(mapper: Mapper) -> None:
     scene = mapper.scene
     found = contradiction(scene, CachedKeypoints(mapper.cache, scene.train), mapper.tracks)
     if found is None:
+        few = outliers(scene.train, mapper.tracks)
+        log(f"warning: {few}" if few else "", stream=sys.stderr)
         return
     if found.certain and mapper.options.initialization.check_poses:
         raise GSplatLocError(f"{found.text}; --no_check_poses maps the scene all the same")

@@ -10,7 +10,7 @@ import torch
 
 from gsplatloc.arguments.presets import mapping_preset
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.mapping.pose_check import contradiction
+from gsplatloc.mapping.pose_check import contradiction, outliers
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.triangulation import triangulate
 from gsplatloc.scene import read_scene
@@ -100,6 +100,17 @@ def test_many_tracks_of_wrong_poses_are_warned_of() -> None:
     backwards = [a.with_pose(b.cam_from_world) for a, b in zip(scene.train, scene.train[::-1])]
     found = contradiction(replace(scene, train=backwards), keypoints, tracks)
     assert found is not None and not found.certain
+
+
+def test_images_with_a_wrong_pose_among_right_ones_are_named() -> None:
+    scene, keypoints = scene_of(FOLDERS)
+    views = list(scene.train)
+    tracks = triangulate(views, keypoints)
+    assert len(views) >= 7 and outliers(views, tracks) is None
+    wrong = se3.se3_exp(torch.tensor([0.5, 1.0, -0.5, 0.6, -0.4, 0.8], dtype=torch.float64))
+    views[2] = views[2].with_pose(wrong @ views[2].cam_from_world)
+    found = outliers(views, triangulate(views, keypoints))
+    assert found is not None and f"1 of {len(views)} images" in found and views[2].name in found
 
 
 def test_images_without_texture_prove_nothing() -> None:
