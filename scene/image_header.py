@@ -29,6 +29,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM")
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # phones' photos, which the package pillow-heif reads
 _TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
 _HOLE = bytes(1024)  # compressed data of a photo has no such run
+_HEIF_HOLE = 4096  # zero bytes: a block of a disk that was not written
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
 
 
@@ -161,6 +162,9 @@ def is_complete(file: BinaryIO) -> bool:
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
         file.seek(0)
         return size >= 8 + int.from_bytes(start[4:8], "little") and not _webp_has_hole(file.read())
+    if start[4:8] == b"ftyp":  # .heic, whose compressed data escapes every third zero
+        file.seek(0)
+        return bytes(_HEIF_HOLE) not in file.read()
     if start[:2] == b"BM":
         return size >= int.from_bytes(start[2:6], "little")
     return size > 0

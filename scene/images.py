@@ -18,6 +18,7 @@ from gsplatloc.scene.image_header import (
     HEIF_SUFFIXES,
     JPEG_START,
     PILLOW_ERRORS,
+    check_complete,
     damaged,
     exif_orientation,
     is_complete,
@@ -231,6 +232,15 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     return _read(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
+def check_decodable(path: Path) -> None:
+    """Raise `DamagedImageError` if the image is not whole; JPEGs, most photos, are decoded small."""
+    check_complete(path)
+    with path.open("rb") as file:
+        is_jpeg = file.read(len(JPEG_START)) == JPEG_START
+    if not is_jpeg:
+        decode_rgb(path)
+
+
 def upright_size(path: Path) -> tuple[int, int]:
     """(width, height) of `decode_upright`, from the header alone."""
     width, height = image_size(path)
@@ -322,6 +332,7 @@ def _tiff_as_stored(image: np.ndarray, path: Path) -> np.ndarray:
 
 def _read_heif(path: Path) -> np.ndarray:
     """[H, W, 3] uint8 RGB, upright."""
+    check_complete(path)
     with open_image(path) as image:
         try:
             return np.asarray(image.convert("RGB"))

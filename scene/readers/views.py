@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from gsplatloc.scene.cameras import Camera, Scene, View
-from gsplatloc.scene.image_header import DamagedImageError, check_complete
+from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.images import (
     ASPECT_TOLERANCE,
     DEPTH_UNITS_PER_METRE,
@@ -17,6 +17,7 @@ from gsplatloc.scene.images import (
     DepthLoader,
     ImageLoader,
     MaskLoader,
+    check_decodable,
     image_size,
     undistorted_camera,
 )
@@ -122,7 +123,7 @@ def without_damaged(scene: Scene, strict: bool = False) -> Scene:
     damaged: list[str] = []
     for view in scene.train:
         try:
-            check_complete(view.image_path)
+            check_decodable(view.image_path)
             whole.append(view)
         except DamagedImageError:
             if strict or len(damaged) == len(scene.train) - 1:

@@ -5,9 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from gsplatloc.datasets.photos import collect
 from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.images import check_decodable, decode_rgb
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -40,6 +42,39 @@ def test_a_damaged_training_photo_is_left_out_with_a_count(tmp_path: Path, damag
     assert "left out 1 " in scene.report and "damaged, for example b.color.jpg" in scene.report
     with pytest.raises(GSplatLocError, match=r"b\.color\.jpg"):
         without_damaged(read_scene(tmp_path, SceneOptions(strict=True)), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "whole", "end"),
+    [(".png", 0.5, 12), (".png", 0.9, 0), (".tif", 0.7, 0), (".bmp", 0.5, 0), (".webp", 0.6, 0)],
+)
+def test_photos_that_begin_and_end_well_are_decoded_to_see_whether_they_are_whole(
+    tmp_path: Path, suffix: str, whole: float, end: int
+) -> None:
+    path = write_scene(tmp_path) / "train" / "rgb" / "b.color.jpg"
+    image = np.random.default_rng(1).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    data = bytearray(cv2.imencode(suffix, image)[1].tobytes())
+    path.write_bytes(data)
+    assert len(without_damaged(read_scene(tmp_path)).train) == 3
+    cut = data[: int(whole * len(data))] + data[len(data) - end :]
+    if suffix == ".bmp":
+        cut[2:6] = len(cut).to_bytes(4, "little")
+    path.write_bytes(cut)
+    assert [view.image_path.name[0] for view in without_damaged(read_scene(tmp_path)).train] == ["a", "c"]
+
+
+def test_a_heic_photo_of_which_blocks_were_not_written_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    image = np.random.default_rng(1).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    path = tmp_path / "a.heic"
+    Image.fromarray(image).save(path, quality=95)
+    check_decodable(path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    path.write_bytes(data)
+    for read in (check_decodable, decode_rgb):
+        with pytest.raises(GSplatLocError, match="cut short"):
+            read(path)
 
 
 def test_a_cut_test_photo_remains_a_query(tmp_path: Path) -> None:
