@@ -1,0 +1,48 @@
+"""Pairs of views that see the same place, found without their poses, by which those are checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import poselib
+
+from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.matching.nearest import mutual_nearest
+from gsplatloc.localization.pose.pnp import RANSAC_SEED, poselib_camera
+from gsplatloc.mapping.triangulation import MAX_EPIPOLAR_PX, MIN_SIMILARITY, pixel_scale
+from gsplatloc.scene.cameras import View
+
+_OFFSETS = (1, 2, 4, 8)  # between the views of a pair: in the order of names, neighbours often overlap
+_MIN_INLIERS = 40  # of the relative pose of a pair: it sees the same place
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Matches of two views that fit some relative pose."""
+
+    a: View
+    b: View
+    xy_a: np.ndarray  # [K, 2] pixels
+    xy_b: np.ndarray  # [K, 2] pixels
+
+
+def matched_pairs(views: Sequence[View], keypoints: Sequence[Keypoints], most: int) -> list[Pair]:
+    """At most `most` pairs with matches, evenly spread over the views."""
+    index = [(i, i + offset) for i in range(len(views)) for offset in _OFFSETS if i + offset < len(views)]
+    stride = max(1, -(-len(index) // most))
+    found = (_pair(views[a], views[b], keypoints[a], keypoints[b]) for a, b in index[::stride])
+    return [pair for pair in found if pair is not None]
+
+
+def _pair(a: View, b: View, of_a: Keypoints, of_b: Keypoints) -> Pair | None:
+    """The matches of two views that fit one relative pose; None if there are few."""
+    matches = mutual_nearest(of_a.descriptors, of_b.descriptors, MIN_SIMILARITY)
+    xy_a, xy_b = of_a.xy[matches.index_a].double().numpy(), of_b.xy[matches.index_b].double().numpy()
+    if len(xy_a) < _MIN_INLIERS:
+        return None
+    ransac = {"max_epipolar_error": MAX_EPIPOLAR_PX * pixel_scale([a, b]), "seed": RANSAC_SEED}
+    _, info = poselib.estimate_relative_pose(
+        xy_a, xy_b, poselib_camera(a.camera), poselib_camera(b.camera), ransac, {}
+    )
+    inliers = np.array(info["inliers"], bool)
+    return Pair(a, b, xy_a[inliers], xy_b[inliers]) if inliers.sum() >= _MIN_INLIERS else None
