@@ -1,12 +1,14 @@
 """The vertices of a PLY file as a numpy structured array, through plyfile, with one-line errors."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from plyfile import PlyData, PlyElement
 
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.io import atomic_path
 
@@ -28,7 +30,15 @@ def read_vertices(path: Path | str, wanted: Callable[[str], bool] = lambda name:
     with decoding("a PLY file with vertices", path, "restore it"):
         _check_counts(Path(path))
         # plyfile reads value by value (minutes for a large map) unless it maps the file into memory.
-        mapped = PlyData.read(Path(path), mmap="r")["vertex"].data
+        document = PlyData.read(Path(path), mmap="r")
+        mapped = document["vertex"].data
+        left = Path(path).stat().st_size - _header_bytes(Path(path)) - mapped.nbytes
+    if not document.text and len(document.elements) == 1 and left >= mapped.dtype.itemsize:
+        log(
+            f"warning: {path} has {left} bytes after the {len(mapped)} vertices of its header, which are not"
+            " read",
+            stream=sys.stderr,
+        )
     names = [name for name in mapped.dtype.names or () if wanted(name)]
     lists = [name for name in names if mapped.dtype[name].hasobject]
     if lists:
@@ -40,6 +50,12 @@ def read_vertices(path: Path | str, wanted: Callable[[str], bool] = lambda name:
     for name in names:
         vertices[name] = mapped[name]
     return vertices
+
+
+def _header_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        header = re.match(rb".*?end_header\r?\n?", file.read(_MAX_HEADER), re.DOTALL)
+    return 0 if header is None else header.end()
 
 
 def _check_counts(path: Path) -> None:

@@ -41,11 +41,15 @@ class Ply:
             raise GSplatLocError(f"expected 0, 9, 24, 45 or 72 f_rest_* in {path}, found {rest.shape[1]}")
         assumed: list[str] = []
         means = np.stack([vertices[axis] for axis in "xyz"], 1)
+        scales, opacities = _log_scales(vertices, assumed), _opacity_logits(vertices, assumed)
+        if "filter_3D" in names:
+            assumed.append("the 3D filter of Mip-Splatting, applied")
+            scales, opacities = _filtered(scales, opacities, vertices["filter_3D"])
         values = {
             "means": means,
-            "scales": _log_scales(vertices, assumed),
+            "scales": scales,
             "quaternions": _quaternions(vertices, path, assumed),
-            "opacities": _opacity_logits(vertices, assumed),
+            "opacities": opacities,
             "base": _base_colours(vertices, assumed),
         }
         if assumed:
@@ -114,6 +118,19 @@ def _opacity_logits(vertices: np.ndarray, assumed: list[str]) -> np.ndarray:
         assumed.append("no opacities, taken as opaque")
         return np.full(len(vertices), _OPAQUE, np.float32)
     return vertices["opacity"].astype(np.float32)
+
+
+def _filtered(
+    log_scales: np.ndarray, opacity_logits: np.ndarray, sigma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log scales [N, 3] and opacity logits [N] after a blur of `sigma` [N] that keeps the mass of Gaussians.
+
+    Yu et al., "Mip-Splatting" (CVPR 2024), whose files hold both apart.
+    """
+    with np.errstate(divide="ignore", over="ignore"):
+        blurred = np.logaddexp(2 * log_scales, 2 * np.log(np.abs(sigma))[:, None]) / 2
+        opacity = np.exp((log_scales - blurred).sum(1)) / (1 + np.exp(-opacity_logits))
+        return blurred.astype(np.float32), (np.log(opacity) - np.log1p(-opacity)).astype(np.float32)
 
 
 def _base_colours(vertices: np.ndarray, assumed: list[str]) -> np.ndarray:

@@ -257,3 +257,37 @@ def test_a_broken_checkpoint_is_one_short_line(tmp_path: Path, metadata: dict[st
     with pytest.raises(GSplatLocError, match="checkpoint_2") as error:
         load_checkpoint(path)
     assert len(str(error.value)) < 500 + len(str(tmp_path))
+
+
+def test_the_filter_of_mip_splatting_is_applied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files hold Gaussians without their 3D filter, which makes them wider and more transparent."""
+    stored, path = gaussians(), tmp_path / "a.ply"
+    write_splat(path, stored)
+    vertices = PlyData.read(path)["vertex"].data
+    table = np.empty(len(vertices), [*vertices.dtype.descr, ("filter_3D", "<f4")])
+    for name in vertices.dtype.names:
+        table[name] = vertices[name]
+    table["filter_3D"] = [0.0, 0.5, 1.0, 0.1, 2.0, 0.0]
+    PlyData([PlyElement.describe(table, "vertex")]).write(path)
+    found = read_splat(path)
+    assert "3D filter of Mip-Splatting" in capsys.readouterr().err
+    filtered = torch.from_numpy(table["filter_3D"].copy())[:, None]
+    variances = (2 * stored.log_scales).exp()
+    wider = variances + filtered**2
+    opacity = stored.opacity_logits.sigmoid() * (variances / wider).prod(1).sqrt()
+    torch.testing.assert_close((2 * found.log_scales).exp(), wider, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.opacity_logits.sigmoid(), opacity, rtol=1e-5, atol=1e-7)
+
+
+def test_vertices_beyond_those_of_the_header_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.ply"
+    write_splat(path, gaussians())
+    read_splat(path)
+    assert capsys.readouterr().err == ""
+    data = path.read_bytes()
+    row = len(data.partition(b"end_header\n")[2]) // 6
+    path.write_bytes(data.replace(b"vertex 6", b"vertex 4"))
+    assert len(read_splat(path)) == 4
+    assert f"{2 * row} bytes after the 4 vertices" in capsys.readouterr().err
