@@ -9,12 +9,12 @@ from gsplatloc.scene.map_config import CAMERAS_NAME, read_cameras
 from gsplatloc.scene.readers.colmap import model_folders
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.transforms import (
-    camera_model_of,
     frames_of,
     listed_image,
     pose_of,
     read_document,
 )
+from gsplatloc.scene.readers.transforms_camera import camera_model_of
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json
 

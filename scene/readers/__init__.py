@@ -1,7 +1,7 @@
 """Readers of scenes: each turns a folder of one layout into posed views.
 
 A reader is one file of this folder (or a plugin) whose class registers itself in `READERS`. The other modules
-of this folder are what readers share: options.py, poses.py, views.py, point_cloud.py and phones.py.
+of this folder are what readers share: options.py, poses.py, views.py, point_cloud.py, phones.py and others.
 """
 
 from __future__ import annotations

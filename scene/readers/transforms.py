@@ -5,11 +5,9 @@ which takes precedence; they are for an image of `w` x `h`. `integer_depth_scale
 depth images. Scale, `aabb_scale` and so on are ignored.
 """
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,28 +15,20 @@ from torch import Tensor
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
 from gsplatloc.scene.image_header import DamagedImageError, open_image
-from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, CameraModel, image_size
+from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.image_finder import ImageFinder
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
+from gsplatloc.scene.readers.transforms_camera import Record, camera_model_of, number
 from gsplatloc.scene.readers.views import make_view, split_test_views
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json
 
 _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
-_PERSPECTIVE_MODELS = frozenset(
-    {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
-)
-
-_OTHER_LENSES = ("latlong", "equirectangular", "ftheta_p0")  # keys of instant-ngp's other cameras
-_DISTORTION_PARAMS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's distortion_params
-_LARGEST = 1e9  # of a number in pixels or radians; more is a damaged file
-
-Record = Mapping[str, Any]  # parsed JSON
 
 
 @READERS.register(
@@ -59,8 +49,8 @@ class TransformsReader:
             train, test = _read_single(path, document, options, tally)
         else:
             document = read_document(path / "transforms_train.json")
-            train = _read_frames(path, document, "frames", options, tally)
-            train, test = _by_name(train), _by_name(_read_test_file(path, options, tally))
+            train = _by_name(_read_frames(path, document, "frames", options, tally))
+            test = _by_name(_read_test_file(path, options, tally))
         if not train:
             raise tally.nothing_left(f"the images listed in the transforms file of {path}", "check file_path")
         convention = PoseConvention(opengl_axes=True)
@@ -75,75 +65,6 @@ def read_document(file: Path) -> Record:
     return document
 
 
-def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
-    """The camera model of a frame's intrinsics; `size` (width, height) is the default of w and h."""
-    width, height = round(_number(record, "w", size[0])), round(_number(record, "h", size[1]))
-    if width < 1 or height < 1:
-        raise GSplatLocError(
-            f"expected positive w and h in the transforms file, found {width} and {height}: correct them"
-        )
-    fx, fy = _focal_lengths(record, width, height)
-    params = [fx, fy, _number(record, "cx", width / 2), _number(record, "cy", height / 2)]
-    record = {**record, **_distortion_params(record)}
-    k1, k2, k3, k4, k5, k6 = (_number(record, f"k{order}", 0.0) for order in range(1, 7))
-    p1, p2 = _number(record, "p1", 0.0), _number(record, "p2", 0.0)
-    model = str(record.get("camera_model", "OPENCV")).upper()
-    lens = next((key for key in _OTHER_LENSES if record.get(key, False) is not False), None)
-    if not lens and (model == "OPENCV_FISHEYE" or record.get("is_fisheye")):
-        return CameraModel("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))
-    rational = any((k4, k5, k6))
-    if lens or model not in _PERSPECTIVE_MODELS or (rational and model != "FULL_OPENCV"):
-        found = lens or (f"{model} with k4, k5 or k6" if rational else model)
-        raise GSplatLocError(
-            f"expected a perspective or OPENCV_FISHEYE camera, found {quoted(found)}: undistort the images"
-        )
-    if k3 or rational:
-        return CameraModel("FULL_OPENCV", width, height, (*params, k1, k2, p1, p2, k3, k4, k5, k6))
-    if any((k1, k2, p1, p2)):
-        return CameraModel("OPENCV", width, height, (*params, k1, k2, p1, p2))
-    return CameraModel("PINHOLE", width, height, tuple(params))
-
-
-def _distortion_params(record: Record) -> Record:
-    """The coefficients of nerfstudio's list of them, by their names; none without that list."""
-    listed = record.get("distortion_params")
-    if listed is None:
-        return {}
-    if not isinstance(listed, list) or len(listed) != len(_DISTORTION_PARAMS):
-        raise GSplatLocError(
-            f"expected {' '.join(_DISTORTION_PARAMS)} for distortion_params in the transforms file, found"
-            f" {quoted(repr(listed))}: correct it"
-        )
-    return dict(zip(_DISTORTION_PARAMS, listed))
-
-
-def _focal_lengths(record: Record, width: int, height: int) -> tuple[float, float]:
-    """(fx, fy) in pixels, from lengths or from fields of view; one axis is the default of the other."""
-    fx, fy = _number(record, "fl_x", 0.0), _number(record, "fl_y", 0.0)
-    if not fx and not fy:
-        angle_x, angle_y = (_number(record, f"camera_angle_{axis}", 0.0) for axis in "xy")
-        if max(abs(angle_x), abs(angle_y)) >= math.pi:
-            raise GSplatLocError(
-                f"expected camera_angle_x below pi in the transforms file, found {max(angle_x, angle_y):g}:"
-                " convert it to radians"
-            )
-        fx = width / 2 / math.tan(angle_x / 2) if angle_x else 0.0
-        fy = height / 2 / math.tan(angle_y / 2) if angle_y else 0.0
-    fx, fy = fx or fy, fy or fx
-    if not (fx > 0 and fy > 0):
-        raise GSplatLocError("expected fl_x or camera_angle_x in the transforms file, found neither: add one")
-    return fx, fy
-
-
-def _number(record: Record, key: str, default: float) -> float:
-    value = record.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
-        raise GSplatLocError(
-            f"expected a number for {key} in the transforms file, found {quoted(repr(value))}: correct it"
-        )
-    return float(value)
-
-
 def _read_single(
     path: Path, document: Record, options: SceneOptions, tally: Tally
 ) -> tuple[list[View], list[View]]:
@@ -153,36 +74,48 @@ def _read_single(
         return _by_name(views), _by_name(_read_frames(path, document, "test_frames", options, tally))
     train_names, test_names = (_listed_names(document, f"{split}_filenames") for split in ("train", "test"))
     if train_names is None and test_names is None:
-        return split_test_views(views, options)
-    listed = {view.name: view for view in views}
-    if test_names is None:  # what is no training image is a test image, unless it is for validation
-        test_names = (
-            set(listed) - (train_names or set()) - (_listed_names(document, "val_filenames") or set())
+        return split_test_views(list(views.values()), options)
+    frames = {_posix(listed_image(frame)) for frame in frames_of(document, "frames", path)}
+    if unknown := sorted(((train_names or set()) | (test_names or set())) - frames):
+        tally.note(
+            f"{len(unknown)} names of train_filenames and test_filenames are of no frame, for example"
+            f" {quoted(unknown[0])}"
         )
-    train_names = set(listed) - test_names if train_names is None else train_names - test_names
+    if train_names is not None and not train_names & frames:
+        raise GSplatLocError(
+            f"expected frames of the transforms file of {path} in its train_filenames, found"
+            f" {quoted(next(iter(unknown), 'none'))}: correct the names"
+        )
+    if test_names is None:  # what is no training image is a test image, unless it is for validation
+        test_names = set(views) - (train_names or set()) - (_listed_names(document, "val_filenames") or set())
+    train_names = set(views) - test_names if train_names is None else train_names - test_names
     tally.leave_out(
-        "in neither train_filenames nor test_filenames", len(set(listed) - train_names - test_names)
+        "in neither train_filenames nor test_filenames", len(set(views) - train_names - test_names)
     )
     train, test = (
-        [view for name, view in listed.items() if name in names] for names in (train_names, test_names)
+        {name: view for name, view in views.items() if name in names} for names in (train_names, test_names)
     )
     return _by_name(train), _by_name(test)
 
 
 def _listed_names(document: Record, key: str) -> set[str] | None:
-    """The images of a split as `_name` has them; None if the document has no such list."""
+    """The images of a split, as `_posix` has them; None if the document has no such list."""
     names = document.get(key)
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise GSplatLocError(f"expected a list of file names for {key} in the transforms file: correct it")
-    return {PurePosixPath(name.replace("\\", "/")).as_posix() for name in names}
+    return {_posix(name.replace("\\", "/")) for name in names}
 
 
-def _read_test_file(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
+def _posix(name: str) -> str:
+    return PurePosixPath(name).as_posix()
+
+
+def _read_test_file(path: Path, options: SceneOptions, tally: Tally) -> dict[str, View]:
     test_file = path / "transforms_test.json"
     if not test_file.is_file():
-        return []
+        return {}
     return _read_frames(path, read_document(test_file), "frames", options, tally)
 
 
@@ -196,14 +129,18 @@ def frames_of(document: Record, key: str, path: Path) -> list[Record]:
     return frames
 
 
-def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, tally: Tally) -> list[View]:
+def _read_frames(
+    path: Path, document: Record, key: str, options: SceneOptions, tally: Tally
+) -> dict[str, View]:
+    """The views of a list of frames by the images' names in it, wherever they were found."""
     frames = frames_of(document, key, path)
     shared = {key: value for key, value in document.items() if key not in ("frames", "test_frames")}
     files = ImageFinder(path, [listed_image(frame) for frame in frames], options.images)
     tally.found += len(frames)
-    metres = _number(document, "integer_depth_scale", 0.0)
+    metres = number(document, "integer_depth_scale", 0.0)
     units = 1 / metres if metres > 1e-9 else DEPTH_UNITS_PER_METRE
     views: dict[str, View] = {}
+    names: set[str] = set()  # of views
     for frame in frames:
         image_path = files.find(listed_image(frame))
         if image_path is None:
@@ -220,16 +157,17 @@ def _read_frames(path: Path, document: Record, key: str, options: SceneOptions, 
             depth_path = _depth_of(path, frame, tally)
             mask_path = _file_of(path, frame, ("mask_path",), tally)
             name = files.name(listed_image(frame), image_path)
-            if name in views:
+            if name in names:
                 raise GSplatLocError(
                     f"expected each image once in the transforms file of {path}, found {quoted(name)} twice:"
                     " remove one"
                 )
-            views[name] = make_view(
+            names.add(name)
+            views[_posix(listed_image(frame))] = make_view(
                 name, image_path, camera_model, cam_from_world, options, depth_path,
                 mask_path=mask_path, units_per_metre=units,
             )  # fmt: skip
-    return list(views.values())
+    return views
 
 
 def _calibrated_size(
@@ -317,5 +255,5 @@ def _points(path: Path, document: Record) -> SparsePoints | None:
     return read_points(file) if os.path.isfile(file) else None
 
 
-def _by_name(views: list[View]) -> list[View]:
-    return sorted(views, key=lambda view: view.name)
+def _by_name(views: Mapping[str, View]) -> list[View]:
+    return sorted(views.values(), key=lambda view: view.name)

@@ -106,6 +106,36 @@ def test_splits_by_file_names(tmp_path: Path, splits: dict, train: set[str], tes
     assert {Path(view.name).stem for view in scene.test} == test
 
 
+@pytest.mark.parametrize(
+    ("listed", "images"),
+    [
+        ("/home/anna/scene/images/{}.png", None),  # of another machine
+        ("./images/{}", None),  # without suffix, as NeRF's synthetic scenes
+        ("images/{}.PNG", None),
+        ("images/{}.png", "images_2"),
+    ],
+)
+def test_splits_are_by_the_names_in_the_file_wherever_images_are_found(
+    tmp_path: Path, listed: str, images: str | None
+) -> None:
+    for folder, scale in (("images", 1), ("images_2", 2)):
+        for index in range(4):
+            save(tmp_path / folder / f"{index}.png", 7, scale)
+    names = [listed.format(index) for index in range(4)]
+    write(tmp_path, names, train_filenames=names[:3], test_filenames=names[3:])
+    scene = read_scene(tmp_path, SceneOptions(images=images))
+    assert [Path(view.name).stem for view in scene.train] == ["0", "1", "2"]
+    assert [Path(view.name).stem for view in scene.test] == ["3"]
+
+
+def test_splits_that_name_no_frame_are_said(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    with pytest.raises(GSplatLocError, match="in its train_filenames, found other/a.png: correct"):
+        read_scene(write(tmp_path, ["images/a.png"], train_filenames=["other/a.png"]))
+    scene = read_scene(write(tmp_path, ["images/a.png"], test_filenames=["other/a.png"]))
+    assert len(scene.train) == 1 and "1 names of train_filenames and test_filenames" in scene.report
+
+
 def test_masks_and_depth_that_are_missing_are_said(tmp_path: Path) -> None:
     save(tmp_path / "images" / "a.png", 7)
     frame = {
