@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,15 @@ def detect_format(path: Path) -> PoseFormat:
 
 def _first_lines(path: Path) -> list[str]:
     text = read_text(path, "a pose file", "check --poses")
-    kept = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return kept[:_CHECKED_LINES]
+    kept = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    finite = (line for line in kept if all(_finite(word) for word in line.split()[1:]))
+    return list(islice(finite, _CHECKED_LINES))
+
+
+def _finite(word: str) -> bool:
+    """Whether a word is no number, or a finite one: failed estimates are in no format."""
+    value = _number(word)
+    return value is None or math.isfinite(value)
 
 
 def _unit(words: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ Columns are separated by spaces, so a space in a name is written as %20.
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.utils import se3
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text, write_text
 
@@ -35,12 +37,18 @@ def read_poses(path: Path | str) -> dict[str, PoseRecord]:
     """Pose records by name.
 
     The ninth column is a focal length only if it is the last column: some published estimates have error
-    figures there, which are not read. Blank lines and lines that start with # are skipped.
+    figures there, which are not read. Blank lines and lines that start with # are skipped. Poses that are not
+    finite, as of images that an estimator failed on, are left out, with a warning.
     """
     lines = read_text(path, "a pose file").splitlines()
     numbered = [(number, line.split()) for number, line in enumerate(lines, start=1)]
     kept = [(number, words) for number, words in numbered if words and not words[0].startswith("#")]
-    numbers = [_numbers(words, f"{path}, line {number}") for number, words in kept]
+    rows = [(words, _numbers(words, f"{path}, line {number}")) for number, words in kept]
+    finite = [(words, row) for words, row in rows if np.isfinite(row[:_POSE_NUMBERS]).all()]
+    if len(finite) < len(rows):
+        lost = f"{len(rows) - len(finite)} of {len(rows)} poses in {path}"
+        log(f"warning: {lost} are not finite, and are left out", stream=sys.stderr)
+    numbers = [row for _, row in finite]
     poses = _matrices(torch.tensor([row[:_POSE_NUMBERS] for row in numbers], dtype=torch.float64))
     records = [
         PoseRecord(
@@ -48,7 +56,7 @@ def read_poses(path: Path | str) -> dict[str, PoseRecord]:
             pose,
             row[-1] if len(row) == _POSE_NUMBERS + 1 else None,
         )
-        for (_, words), pose, row in zip(kept, poses, numbers)
+        for (words, row), pose in zip(finite, poses)
     ]
     found: dict[str, PoseRecord] = {}
     for record in records:
@@ -77,10 +85,8 @@ def _numbers(words: list[str], where: str) -> list[float]:
         raise GSplatLocError(
             f"expected `name qw qx qy qz tx ty tz [focal]` in {where}, found {len(words)} columns"
         )
-    if not np.isfinite(numbers[:_POSE_NUMBERS]).all() or not 1e-6 < math.hypot(*numbers[:4]) < 1e6:
-        raise GSplatLocError(
-            f"expected finite numbers and a non-zero quaternion in {where}, found others: remove the line"
-        )
+    if np.isfinite(numbers[:_POSE_NUMBERS]).all() and not 1e-6 < math.hypot(*numbers[:4]) < 1e6:
+        raise GSplatLocError(f"expected a non-zero quaternion in {where}, found another one: remove the line")
     return numbers
 
 

@@ -17,8 +17,6 @@ from gsplatloc.utils.errors import GSplatLocError
 IDENTITY = "1 0 0 0 0 0 0"
 PGT_ROWS = [
     "0 0 0 0 1 2 3",
-    "nan 0 0 0 0 0 0",
-    "1 0 0 0 inf 0 0",
     "1e-300 0 0 0 0 0 0",
     "1e200 1e200 0 0 0 0 0",
 ]
@@ -34,6 +32,15 @@ def test_a_pose_that_is_none_is_one_line(tmp_path: Path, row: str) -> None:
     if row.startswith(("0", "1e-300")):
         with pytest.raises(GSplatLocError, match="line 1"):
             read_tum_trajectory(path)
+
+
+def test_images_whose_given_pose_is_not_finite_have_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "poses.txt"
+    path.write_text(f"a.png nan nan nan nan nan nan nan\nb.png {IDENTITY}\nc.png 1 0 0 0 inf 0 0\n")
+    assert list(read_pose_file(path, ["a.png", "b.png", "c.png"])) == ["b.png"]
+    assert f"2 of 3 poses in {path} are not finite, and are left out" in capsys.readouterr().err
 
 
 def test_poses_of_a_trajectory_that_are_not_finite_are_left_out_with_a_count(
