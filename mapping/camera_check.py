@@ -6,14 +6,14 @@ length that is 10 % wrong, the right one has smaller distances in 89 % of the pa
 the room and RedKitchen, no change has them in more than 17 %.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gsplatloc.mapping.matched_pairs import Pair
 from gsplatloc.mapping.triangulation import MAX_EPIPOLAR_PX, epipolar_distances, pixel_scale
-from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.cameras import View
 
 _FEWEST = 8  # pairs that decide
 _WINS = 0.75  # share of the pairs that a change must bring nearer to their epipolar lines
@@ -28,7 +28,17 @@ class _Change:
     """A change of intrinsics."""
 
     text: str
-    of: Callable[[Camera], Camera]
+    fx: float = 1.0  # factors
+    fy: float = 1.0
+    cx: float = 0.0  # added, relative to the side
+    cy: float = 0.0
+
+    def of(self, view: View) -> View:
+        camera = view.camera
+        cx, cy = camera.cx + self.cx * camera.width, camera.cy + self.cy * camera.height
+        return replace(
+            view, camera=replace(camera, fx=self.fx * camera.fx, fy=self.fy * camera.fy, cx=cx, cy=cy)
+        )
 
 
 def better_camera(pairs: Sequence[Pair]) -> str | None:
@@ -36,13 +46,13 @@ def better_camera(pairs: Sequence[Pair]) -> str | None:
 
     Of cameras in one place, epipolar lines do not exist, and nothing is known.
     """
-    before = np.array([_distance(pair, lambda camera: camera) for pair in pairs])
+    before = np.array([_distance(pair, _Change("none")) for pair in pairs])
     if len(pairs) < _FEWEST or not np.isfinite(before).all():
         return None
     fitting = MAX_EPIPOLAR_PX * pixel_scale([pairs[0].a, pairs[0].b])
     best, nearest = None, min(_NEARER * float(np.median(before)), fitting)
     for change in _changes():
-        after = np.array([_distance(pair, change.of) for pair in pairs])
+        after = np.array([_distance(pair, change) for pair in pairs])
         if (after < before).mean() >= _WINS and np.median(after) < nearest:
             best, nearest = change, float(np.median(after))
     if best is None:
@@ -55,24 +65,14 @@ def better_camera(pairs: Sequence[Pair]) -> str | None:
 
 
 def _changes() -> list[_Change]:
-    changes = [
-        _Change(f"the focal length times {s:g}", lambda c, s=s: replace(c, fx=s * c.fx, fy=s * c.fy))
-        for s in _SCALES
-    ]
-    changes += [_Change(f"fy times {s:g}", lambda c, s=s: replace(c, fy=s * c.fy)) for s in _ASPECTS]
-    for s in _SHIFTS:
-        changes += [
-            _Change(f"cx moved by {s:.0%} of the width", lambda c, s=s: replace(c, cx=c.cx + s * c.width)),
-            _Change(f"cy moved by {s:.0%} of the height", lambda c, s=s: replace(c, cy=c.cy + s * c.height)),
-        ]
+    changes = [_Change(f"the focal length times {scale:g}", fx=scale, fy=scale) for scale in _SCALES]
+    changes += [_Change(f"fy times {scale:g}", fy=scale) for scale in _ASPECTS]
+    changes += [_Change(f"cx moved by {shift:.0%} of the width", cx=shift) for shift in _SHIFTS]
+    changes += [_Change(f"cy moved by {shift:.0%} of the height", cy=shift) for shift in _SHIFTS]
     return changes
 
 
-def _distance(pair: Pair, change: Callable[[Camera], Camera]) -> float:
+def _distance(pair: Pair, change: _Change) -> float:
     """The median distance of a pair's matches from their epipolar lines, pixels."""
-
-    def changed(view: View) -> View:
-        return replace(view, camera=change(view.camera))
-
-    distances = epipolar_distances(changed(pair.a), changed(pair.b), pair.xy_a, pair.xy_b)
+    distances = epipolar_distances(change.of(pair.a), change.of(pair.b), pair.xy_a, pair.xy_b)
     return float(np.median(np.abs(distances)))

@@ -101,8 +101,8 @@ def _folds(camera_model: CameraModel) -> bool:
     camera, (width, height) = camera_model.colmap(), (camera_model.width, camera_model.height)
     pixels = np.array([[width, height / 2], [0, height / 2], [width / 2, height], [width / 2, 0]], np.float64)
     rays = camera.cam_from_img(pixels)
-    moved = np.abs(camera.img_from_cam(np.hstack([rays, np.ones((4, 1))])) - pixels)
-    return not (moved < 1).all()  # NaN, too
+    back = None if rays is None else camera.img_from_cam(np.column_stack([rays, np.ones(len(rays))]))
+    return back is None or not (np.abs(back - pixels) < 1).all()  # NaN, too
 
 
 def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[View], list[View]]:
