@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gsplatloc.mapping.matched_pairs import Pair
+from gsplatloc.mapping.matched_pairs import NO_BASELINE, Pair
 from gsplatloc.mapping.triangulation import MAX_EPIPOLAR_PX, epipolar_distances, pixel_scale
 from gsplatloc.scene.cameras import View
+from gsplatloc.utils import se3
 
 _FEWEST = 8  # pairs that decide
 _WINS = 0.75  # share of the pairs that a change must bring nearer to their epipolar lines
@@ -46,9 +47,10 @@ def better_camera(pairs: Sequence[Pair]) -> str | None:
 
     Of cameras in one place, epipolar lines do not exist, and nothing is known.
     """
-    before = np.array([_distance(pair, _Change("none")) for pair in pairs])
-    if len(pairs) < _FEWEST or not np.isfinite(before).all():
+    pairs = [pair for pair in pairs if _baseline(pair) > NO_BASELINE]
+    if len(pairs) < _FEWEST:
         return None
+    before = np.array([_distance(pair, _Change("none")) for pair in pairs])
     fitting = MAX_EPIPOLAR_PX * pixel_scale([pairs[0].a, pairs[0].b])
     best, nearest = None, min(_NEARER * float(np.median(before)), fitting)
     for change in _changes():
@@ -70,6 +72,11 @@ def _changes() -> list[_Change]:
     changes += [_Change(f"cx moved by {shift:.0%} of the width", cx=shift) for shift in _SHIFTS]
     changes += [_Change(f"cy moved by {shift:.0%} of the height", cy=shift) for shift in _SHIFTS]
     return changes
+
+
+def _baseline(pair: Pair) -> float:
+    b_from_a = pair.b.cam_from_world @ se3.inverse(pair.a.cam_from_world)
+    return b_from_a[:3, 3].norm().item()
 
 
 def _distance(pair: Pair, change: _Change) -> float:

@@ -14,6 +14,7 @@ from gsplatloc.scene.cameras import View
 
 _OFFSETS = (1, 2, 4, 8)  # between the views of a pair: in the order of names, neighbours often overlap
 _MIN_INLIERS = 40  # of the relative pose of a pair: it sees the same place
+NO_BASELINE = 1e-9  # between two cameras at the same place, which have no epipolar lines
 
 
 @dataclass(frozen=True)

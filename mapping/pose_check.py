@@ -16,7 +16,7 @@ from torch import Tensor
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.pose.relative import triangulated_depth
 from gsplatloc.mapping.camera_check import better_camera
-from gsplatloc.mapping.matched_pairs import Pair, matched_pairs
+from gsplatloc.mapping.matched_pairs import NO_BASELINE, Pair, matched_pairs
 from gsplatloc.mapping.triangulation import (
     MAX_EPIPOLAR_PX,
     Tracks,
@@ -39,7 +39,6 @@ _FLIPS = {
     "mirrored (top and bottom are exchanged)": (False, True),
     "turned by 180 degrees": (True, True),
 }
-_NO_BASELINE = 1e-9  # between two cameras at the same place
 _MIN_SINE = 0.01  # of the angle between two rays that tells on which side of the cameras they meet
 
 
@@ -119,7 +118,7 @@ def _share(pair: Pair, reread: Callable[[Tensor], Tensor]) -> float:
     rays_a, rays_b = (
         view.camera.unproject(torch.from_numpy(xy), ones) for view, xy in ((a, pair.xy_a), (b, pair.xy_b))
     )
-    if b_from_a[:3, 3].norm() < _NO_BASELINE:  # no epipolar lines: every point is where the rotation moves it
+    if b_from_a[:3, 3].norm() < NO_BASELINE:  # no epipolar lines: every point is where the rotation moves it
         moved = b.camera.project(rays_a @ b_from_a[:3, :3].T) - torch.from_numpy(pair.xy_b)
         return float((moved.norm(dim=1) < limit).double().mean())
     near = epipolar_distances(a, b, pair.xy_a, pair.xy_b) < limit
