@@ -220,7 +220,7 @@ def test_the_initial_pose_may_be_named_among_the_stages(first: tuple[str, ...]) 
 
 
 def test_an_unknown_initial_pose_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match="given, gsvisloc, landmarks, retrieval, found 'luck'"):
+    with pytest.raises(GSplatLocError, match="given, gsvisloc, landmarks, retrieval, views, found 'luck'"):
         Localizer.load(tmp_path, LocalizerOptions(initial="luck"))
 
 
