@@ -1,4 +1,4 @@
-"""Compressed formats through the library gaussforge: `.compressed.ply`, `.spz`, `.sog`.
+"""Compressed formats through the library gaussforge: `.compressed.ply`, `.spz`; `.sog` is read by it, too.
 
 The library is C++ code that some damaged files crash and that prints to the terminal. It therefore runs in a
 process of its own, with a bound on its memory, and exchanges .ply files.
@@ -39,7 +39,7 @@ _RUB = (1, -1, -1)  # axes of .spz (right, up, back) in those of .ply (right, do
 _SPZ_SIDE = 2048  # units from the origin: 24 bits with a sign, 12 of them behind the point
 
 
-class _Converted:
+class Converted:
     """Reading and writing of a format that the library converts to and from .ply."""
 
     library_name: str
@@ -68,7 +68,7 @@ class _Converted:
         return gaussians
 
 
-class CompressedPly(_Converted):
+class CompressedPly(Converted):
     """Chunks of 256 Gaussians, quantised between the chunk's bounds."""
 
     name, suffix, library_name = "compressed_ply", ".compressed.ply", "compressed.ply"
@@ -78,10 +78,10 @@ class CompressedPly(_Converted):
         return head.startswith(b"ply") and b"packed_position" in head
 
     def for_file(self, gaussians: Gaussians, path: Path) -> Gaussians:
-        return gaussians.select(_morton_order(gaussians.means))
+        return gaussians.select(morton_order(gaussians.means))
 
 
-class Spz(_Converted):
+class Spz(Converted):
     """Written in version 3, which most viewers read."""
 
     name, suffix, library_name = "spz", ".spz", "spz"
@@ -101,18 +101,6 @@ class Spz(_Converted):
                 f" {farthest:.6g}: pass --crop, or choose another --format"
             )
         return with_axes(gaussians, _RUB)
-
-
-class Sog(_Converted):
-    """Textures in a zip archive."""
-
-    name, suffix, library_name = "sog", ".sog", "sog"
-    changes = (
-        "Gaussians are reordered, positions have 16 bits, harmonics share a palette, the rest has 8 bits"
-    )
-
-    def matches(self, path: Path, head: bytes) -> bool:
-        return head.startswith(b"PK\x03\x04")
 
 
 def available() -> bool:
@@ -140,7 +128,7 @@ def _run(source: Path, source_format: str, target: Path, target_format: str, nam
     raise GSplatLocError(f"expected {named} to be written, found {found}: choose another --format")
 
 
-def _morton_order(means: torch.Tensor) -> torch.Tensor:
+def morton_order(means: torch.Tensor) -> torch.Tensor:
     """Indices that sort points [N, 3] along a space-filling curve, so that neighbours share a chunk."""
     values = means.double().numpy()
     least, extent = values.min(0), np.maximum(np.ptp(values, 0), 1e-30)

@@ -14,4 +14,4 @@ SPLAT_FORMATS.declare(
     "compressed_ply", "gaussforge.CompressedPly", help="SuperSplat's .compressed.ply", priority=1
 )
 SPLAT_FORMATS.declare("spz", "gaussforge.Spz", help="Niantic's .spz", priority=1)
-SPLAT_FORMATS.declare("sog", "gaussforge.Sog", help="PlayCanvas's .sog", priority=1)
+SPLAT_FORMATS.declare("sog", "sog.Sog", help="PlayCanvas's .sog", priority=1)
