@@ -1,15 +1,16 @@
 """Where cameras could stand in a splat of which only the Gaussians are known.
 
-Positions are drawn within and around the splat. Small renderings of the six faces of a cube around each tell
-whether it is a place to stand: surfaces all round, or as many as anywhere if it is an object that was
-captured from outside, and none right in front of the camera. At the places kept, levelled cameras look into
-all directions. Views are then chosen one by one, each the one that shows most of what few views have shown so
-far, so that every surface is seen from several places.
+Positions are drawn within and around the splat. Small renderings of what is around each tell whether it is a
+place to stand: surfaces all round, or as many as anywhere if it is an object that was captured from outside,
+and none right in front of the camera. Neither ceiling nor floor counts: many splats have no ceiling, and
+cameras are not held above the walls. Further places are found in the free space that is seen from the first.
+At the places kept, levelled cameras look into all directions. Views are then chosen one by one, each the one
+that shows most of what few places have shown so far, so that every surface is seen from several places.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,20 +32,24 @@ _MARGIN = 1.0  # searched beyond each side of the core, which is 2 long: objects
 _FLAT = 0.3  # a Gaussian is flat if its smallest scale is less than this share of the next
 _PARALLEL = 0.985  # cosine of normals that belong to one plane's direction
 _DIRECTIONS = 800  # normals tried as the direction of planes
-_PLACES_TRIED = 300
+_PLACES_DRAWN = 200  # tried anywhere in and around the core
+_PLACES_GROWN = 200  # tried in free space that was seen from places
+_STEP = (0.2, 0.8)  # from a place on the way to a surface, share of its depth
 _PLACES = 48  # kept, as far from each other as possible
-_FACE = 32  # pixels, side of a cube's face
+_HEIGHT = 0.3  # of distances between places, the weight of their height
+_FACE = Camera(32, 18, 16, 16, 16, 9)  # one of four that see everything around a place, up to 29 degrees
 _SMALL = 80  # pixels, width of the renderings that views are chosen by
 _OPAQUE = 0.8  # alpha of a surface
 _TOUCHING = 0.08  # depth that means to be within something solid, or to touch it; the core is 2 long
 _CLOSE = 0.25  # depth of a surface right in front of the camera, of the median depth of all places
-_MOST_CLOSE = 0.05  # share of the solid angle, or of a view, that may be so close
-_SURROUNDED = 0.6  # opaque share of the solid angle that a place must have, of that of the best places
+_MOST_CLOSE = 0.05  # share of the surroundings, or of a view, that may be so close
+_SURROUNDED = 0.7  # opaque share of its surroundings that a drawn place must have, of the best places'
+_REACHED = 0.35  # the same of a place that is seen from another one
 _MIN_OPAQUE = 0.5  # opaque share of a view
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
 _GAINS = (1.0, 1.0, 1.0, 0.5, 0.25)  # of a Gaussian's first, second, ... view
-_LEAST_GAIN = 0.1  # of a view, as a share of the first view's: what others show is too little or too coarse
+_LEAST_GAIN = 0.02  # of a view, as a share of the first view's: what others show is too little or too coarse
 
 
 @torch.no_grad()
@@ -125,49 +130,93 @@ def _core_frame(gaussians: Gaussians) -> MapFrame:
     return MapFrame((x, y, z), max((high - low).max().item() / 2, 1e-12))
 
 
+@dataclass(frozen=True)
+class _Place:
+    """What is seen from a position."""
+
+    position: Tensor  # [3] float64
+    depths: Tensor  # [4, h, w] z of the surfaces around it, 0 without one
+    around: float  # share of the directions with a surface; 0 if the position touches something
+
+    def share(self, limit: float) -> float:
+        """Share of all directions in which a surface is nearer than `limit`."""
+        return ((self.depths > 0) & (self.depths < limit)).float().mean().item()
+
+
 def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, float]:
     """Places [P, 3] where a camera could stand, and the median depth of what is seen from them."""
-    draws = torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(_PLACES_TRIED, dtype=torch.float64)
     solid = gaussians.means[(gaussians.opacities > 0.5) & (gaussians.means.abs() < 1).all(1)]
     sides = solid.abs().max(0).values.double().cpu() + _MARGIN
-    tried = (2 * draws - 1) * sides
-    faces = Camera(_FACE, _FACE, _FACE / 2, _FACE / 2, _FACE / 2, _FACE / 2)
-    axes = torch.cat([torch.eye(3), -torch.eye(3)]).double()
-    opaque, depths = [], []
-    for place in progress(tried, desc="places", quiet=quiet):
-        seen = [render(gaussians, faces, _looking(place, axis, up), RenderOptions()) for axis in axes]
-        surface = torch.stack([result.alpha for result in seen]) > _OPAQUE
-        depths.append(torch.stack([result.depth for result in seen])[surface])
-        opaque.append(surface.float().mean().item() if _share(depths[-1], _TOUCHING) <= _MOST_CLOSE else 0.0)
-    found = torch.tensor(opaque)
-    best = _quantile(found, 0.95)
-    if best == 0:
+    draws = torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(_PLACES_DRAWN, dtype=torch.float64)
+    faces = _faces(up)
+    bar = iter(progress(range(_PLACES_DRAWN + _PLACES_GROWN), desc="places", quiet=quiet))
+    tried = [_seen_from(gaussians, position, faces) for position, _ in zip((2 * draws - 1) * sides, bar)]
+    best = _quantile(torch.tensor([place.around for place in tried]), 0.95)
+    free = [place for place in tried if place.around > 0 and place.around >= _SURROUNDED * best]
+    if not free:
         raise GSplatLocError("expected a splat with free space and surfaces, found none: pass --cameras")
-    surrounded = (found >= _SURROUNDED * best).nonzero()[:, 0].tolist()
-    typical = torch.stack([depths[place].median() for place in surrounded]).median().item()
-    kept = [place for place in surrounded if _share(depths[place], _CLOSE * typical) <= _MOST_CLOSE]
-    return _spread(tried[kept], _PLACES), typical
+    typical = torch.tensor([place.depths[place.depths > 0].median() for place in free]).median().item()
+    free = [place for place in free if place.share(_CLOSE * typical) <= _MOST_CLOSE]
+    generator = torch.Generator().manual_seed(0)
+    for _ in bar:
+        if not free:
+            break
+        place = _seen_from(gaussians, _on_the_way(free, faces, 2 * typical, generator), faces)
+        if place.around >= _REACHED * best and place.share(_CLOSE * typical) <= _MOST_CLOSE:
+            free.append(place)
+    positions = torch.stack([place.position for place in free]) if free else torch.zeros(0, 3).double()
+    return _spread(positions, up, _PLACES), typical
 
 
-def _share(depths: Tensor, limit: float) -> float:
-    """Share of all directions of a place in which a surface is nearer than `limit`."""
-    return (depths < limit).sum().item() / (6 * _FACE**2)
+def _faces(up: Tensor) -> list[Tensor]:
+    """World-to-camera rotations [3, 3] of four levelled cameras that see everything around."""
+    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
+    north = torch.linalg.cross(up, east)
+    origin = torch.zeros(3, dtype=up.dtype)
+    return [_looking(origin, axis / axis.norm(), up)[:3, :3] for axis in (east, north, -east, -north)]
 
 
-def _spread(places: Tensor, count: int) -> Tensor:
-    """Up to `count` of the places [P, 3], each as far as possible from those before it."""
+def _seen_from(gaussians: Gaussians, position: Tensor, faces: Sequence[Tensor]) -> _Place:
+    poses = [se3.from_rotation_translation(face, -face @ position) for face in faces]
+    seen = [render(gaussians, _FACE, pose, RenderOptions()) for pose in poses]
+    depths = torch.stack([result.depth * (result.alpha > _OPAQUE) for result in seen]).cpu()
+    place = _Place(position, depths, (depths > 0).float().mean().item())
+    return place if place.share(_TOUCHING) <= _MOST_CLOSE else replace(place, around=0.0)
+
+
+def _on_the_way(
+    free: Sequence[_Place], faces: Sequence[Tensor], depth: float, generator: torch.Generator
+) -> Tensor:
+    """A position [3] on the way from one of the places to a surface, or up to `depth` where none is seen.
+
+    Photographers walk backwards into places of which nothing was photographed.
+    """
+    place = free[int(torch.randint(len(free), (1,), generator=generator))]
+    face, y, x = (int(torch.randint(size, (1,), generator=generator)) for size in place.depths.shape)
+    share = _STEP[0] + (_STEP[1] - _STEP[0]) * torch.rand(1, generator=generator).item()
+    pixel = torch.tensor([[x + 0.5, y + 0.5]], dtype=torch.float64)
+    ray = _FACE.unproject(pixel, torch.ones(1, dtype=torch.float64))[0]
+    return place.position + share * (place.depths[face, y, x].item() or depth) * (faces[face].T @ ray)
+
+
+def _spread(places: Tensor, up: Tensor, count: int) -> Tensor:
+    """Up to `count` of the places [P, 3], each as far as possible from those before it.
+
+    Heights count less: people hold cameras at about the same height.
+    """
     if len(places) <= count:
         return places
-    chosen = [int((places - places.mean(0)).norm(dim=1).argmin())]
-    distance = torch.full((len(places),), torch.inf, dtype=places.dtype)
+    flat = places - (1 - _HEIGHT) * (places @ up)[:, None] * up
+    chosen = [int((flat - flat.mean(0)).norm(dim=1).argmin())]
+    distance = torch.full((len(flat),), torch.inf, dtype=flat.dtype)
     while len(chosen) < count:
-        distance = torch.minimum(distance, (places - places[chosen[-1]]).norm(dim=1))
+        distance = torch.minimum(distance, (flat - flat[chosen[-1]]).norm(dim=1))
         chosen.append(int(distance.argmax()))
     return places[chosen]
 
 
-def _looking_around(places: Tensor, up: Tensor, camera: Camera) -> Iterator[PosedCamera]:
-    """Levelled cameras at `places` that look into all directions."""
+def _looking_around(places: Tensor, up: Tensor, camera: Camera) -> Iterator[tuple[int, PosedCamera]]:
+    """Levelled cameras at `places` that look into all directions, each with the index of its place."""
     east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
     east = east / east.norm()
     north = torch.linalg.cross(up, east)
@@ -177,7 +226,8 @@ def _looking_around(places: Tensor, up: Tensor, camera: Camera) -> Iterator[Pose
             yaw = 2 * math.pi * (step + (index % 2) / 2) / _YAWS
             for pitch in map(math.radians, _PITCHES_DEG):
                 level = math.cos(yaw) * east + math.sin(yaw) * north
-                yield PosedCamera(camera, _looking(place, math.cos(pitch) * level + math.sin(pitch) * up, up))
+                forward = math.cos(pitch) * level + math.sin(pitch) * up
+                yield index, PosedCamera(camera, _looking(place, forward, up))
 
 
 def _looking(place: Tensor, forward: Tensor, up: Tensor) -> Tensor:
@@ -191,29 +241,32 @@ def _looking(place: Tensor, forward: Tensor, up: Tensor) -> Tensor:
 
 
 def _chosen(
-    gaussians: Gaussians, candidates: list[PosedCamera], depth: float, count: int, quiet: bool
+    gaussians: Gaussians, candidates: list[tuple[int, PosedCamera]], depth: float, count: int, quiet: bool
 ) -> list[PosedCamera]:
-    """The views that show, together, as much as possible from several places."""
-    shown, seen = [], []
-    for view in progress(candidates, desc="views", quiet=quiet):
+    """The views that show, together, as much as possible from several places.
+
+    Views of one place count once for a Gaussian: nothing can be triangulated from them alone.
+    """
+    left: list[tuple[int, PosedCamera, Tensor]] = []
+    for place, view in progress(candidates, desc="views", quiet=quiet):
         index = _surface_seen(gaussians, view, depth)
         if len(index):
-            shown.append(view)
-            seen.append(index)
-    times = torch.zeros(len(gaussians), dtype=torch.long)
+            left.append((place, view, index))
+    places = 1 + max((place for place, *_ in left), default=-1)
+    shown = torch.zeros(places, len(gaussians), dtype=torch.bool)  # from which place
     gains = torch.tensor([*_GAINS, 0.0])
     chosen: list[PosedCamera] = []
-    left, least = set(range(len(shown))), 1.0
+    least = 1.0
     while left and len(chosen) < count:
-        value = gains[times.clamp(max=len(_GAINS))]
-        found = {view: value[seen[view]].sum().item() for view in left}
-        best = max(left, key=found.__getitem__)
+        value = gains[shown.sum(0).clamp(max=len(_GAINS))]
+        found = [(value[index] * ~shown[place, index]).sum().item() for place, _, index in left]
+        best = max(range(len(left)), key=found.__getitem__)
         if found[best] < least:
             break
         least = max(least, _LEAST_GAIN * found[best])
-        times[seen[best]] += 1
-        left.remove(best)
-        chosen.append(shown[best])
+        place, view, index = left.pop(best)
+        shown[place, index] = True
+        chosen.append(view)
     return chosen
 
 

@@ -17,6 +17,7 @@ class Cost:
 
     seconds: float
     peak_bytes: int  # largest resident size
+    cpu_seconds: float = 0.0  # of processor time, of all threads
 
 
 def run(command: Sequence[str], log: Path) -> Cost:
@@ -30,4 +31,5 @@ def run(command: Sequence[str], log: Path) -> Cost:
     if process.returncode != 0:
         tail = log.read_text().strip().splitlines()[-1:]
         raise GSplatLocError(f"{' '.join(command[:3])} failed with {process.returncode}: {tail}; see {log}")
-    return Cost(time.perf_counter() - start, usage.ru_maxrss * 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(time.perf_counter() - start, usage.ru_maxrss * 1024, cpu)

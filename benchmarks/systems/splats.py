@@ -2,18 +2,20 @@
 
 The Gaussians of each finished map are exported with the standard 3DGS properties: images, descriptors and
 landmarks are gone. `gsplatloc from-splat` makes a map of them again, once with the cameras of the mapping
-images and once without. The scene's test images are localized in all three maps with the defaults, one map
-after the other.
+images and once without. The scene's test images are localized in all of them with the defaults, in the small
+map that `gsplatloc export --map` makes of the full one, and in the last one with `--initial gsvisloc`, one
+after the other. Times are processor times: the same on a busy machine.
 """
 
 import shutil
-import statistics
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from safetensors import safe_open
 
 from benchmarks.accuracy.measure import localize
 from benchmarks.accuracy.scenes import METRIC_SCENES, SCENES, path_extent
@@ -23,9 +25,10 @@ from benchmarks.harness.pages import NONE, number, percent, pose_error, publish,
 from benchmarks.harness.record import Keep, Record, Row, origin_line
 from gsplatloc.localization.evaluation import accuracy, stage_error
 from gsplatloc.localization.localizer import Localizer, map_bytes
-from gsplatloc.localization.options import INITIAL
+from gsplatloc.localization.options import INITIAL, LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.localization.result import Status
+from gsplatloc.localization.splat_descriptors.network import WEIGHTS
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import saved_iterations
@@ -33,7 +36,10 @@ from gsplatloc.scene.map_config import CAMERAS_NAME, map_frame, read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
-KINDS = ("images", "splat, known cameras", "splat alone")  # what a map is made of
+# What a map is made of, and how it is localized in.
+IMAGES, SMALL, CAMERAS = "images", "images, small map", "splat, known cameras"
+ALONE, LEARNED = "splat alone", "splat alone, learned matcher"
+KINDS = (IMAGES, SMALL, CAMERAS, ALONE, LEARNED)
 _STAGES = {"initial": INITIAL, "final": None}
 
 
@@ -42,7 +48,8 @@ class SplatsArguments:
     """Which maps to use, and where results go."""
 
     maps: Path = OUTPUT / "accuracy"  # folder of finished maps, MAPS/SCENE/map or MAPS/SCENE
-    scenes: tuple[str, ...] = (*SCENES, "hololens_office")  # those without a map are left out
+    scenes: tuple[str, ...] = (*SCENES, "room", "hololens_office")  # those without a map are left out
+    kinds: tuple[str, ...] = KINDS  # some of "images", "images, small map", "splat, known cameras", ...
     output: Path = OUTPUT / "splats"  # folder for the maps of splats
     keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "splats.json"  # file of results
@@ -53,52 +60,70 @@ def main() -> None:
     arguments = tyro.cli(SplatsArguments, description=__doc__)
     record = Record(arguments.results, arguments.keep)
     for scene in arguments.scenes:
-        folders = (arguments.maps / scene / "map", arguments.maps / scene)
+        folders = [arguments.maps / scene / "map", arguments.maps / scene]
+        folders += [OUTPUT / "demo" / "map"] if scene == "room" else []  # of `make demo`
         source = next((folder for folder in folders if saved_iterations(folder)), None)
         if source is None:
             log(f"{scene}: left out, no map in {arguments.maps}")
             continue
         config = read_config(source)
         views = read_scene(config.source_path, config.scene)
-        for kind in KINDS:
+        made: dict[str, tuple[Path, float | None]] = {}  # folder and seconds by kind
+        for kind in arguments.kinds:
             key = {"scene": scene, "kind": kind}
             if record.find(**key) is None:
-                folder, seconds = map_of(kind, source, arguments.output / scene)
-                row = figures(folder, scene, views.train, views.test)
-                log(" | ".join(_line(record.put(key, row | {"seconds": seconds}))))
+                maker = ALONE if kind == LEARNED else kind  # both are the same folder
+                if maker not in made:
+                    made[maker] = map_of(maker, source, arguments.output / scene)
+                folder, seconds = made[maker]
+                row = figures(folder, scene, views.train, views.test, "gsvisloc" if kind == LEARNED else None)
+                row |= {"seconds": None if seconds is None else seconds + row["prepared"]}
+                row |= {"trained_on": kind == LEARNED and trained_on(scene)}
+                log(" | ".join(_line(record.put(key, row))))
     if arguments.publish:
         publish_splats(record.rows)
 
 
 def map_of(kind: str, source: Path, work: Path) -> tuple[Path, float | None]:
-    """The folder of a map of this kind, and the seconds that it took to make it of the splat."""
-    if kind == KINDS[0]:
+    """The folder of a map of this kind, and the processor seconds that it took to make it of the splat."""
+    if kind == IMAGES:
         return source, None
+    folder, command = work / kind.replace(", ", "-").replace(" ", "-"), [sys.executable, "-m", "gsplatloc"]
+    shutil.rmtree(folder, ignore_errors=True)
+    if kind == SMALL:
+        run([*command, "export", "-m", str(source), "--map", str(folder)], work / "small.log")
+        return folder, None
     if not map_frame(source).is_world:
         raise GSplatLocError(f"expected a map in the coordinates of its scene, found {source}: leave it out")
-    splat, folder = work / "splat.ply", work / kind.replace(", ", "-").replace(" ", "-")
-    command = [sys.executable, "-m", "gsplatloc"]
+    splat = work / "splat.ply"
     run([*command, "export", "-m", str(source), "--output", str(splat)], work / "export.log")
-    shutil.rmtree(folder, ignore_errors=True)
-    cameras = ["--cameras", str(source / CAMERAS_NAME)] if kind == KINDS[1] else []
+    cameras = ["--cameras", str(source / CAMERAS_NAME)] if kind == CAMERAS else []
     words = [*command, "from-splat", str(splat), "-m", str(folder), *cameras]
-    return folder, run(words, folder.with_suffix(".log")).seconds
+    return folder, run(words, folder.with_suffix(".log")).cpu_seconds
 
 
-def figures(folder: Path, scene: str, train: Sequence[View], test: Sequence[View]) -> Row:
-    """Accuracy and cost of localizing the test images with the defaults.
+def figures(
+    folder: Path, scene: str, train: Sequence[View], test: Sequence[View], initial: str | None = None
+) -> Row:
+    """Accuracy and cost of localizing the test images, with the default initial pose or another.
 
     Positions are metres, or shares of the extent of the camera path in scenes without metric scale.
+    `prepared`: processor seconds in which an initial pose other than the default prepared itself.
     """
-    localizer = Localizer.load(folder)
+    start = time.process_time()
+    localizer = Localizer.load(folder, LocalizerOptions(initial=initial) if initial else None)
+    prepared = time.process_time() - start if initial else 0.0
+    start = time.process_time()
     results = localize(localizer, [query_from_view(view) for view in test])
+    spent = time.process_time() - start
     unit = 1.0 if scene in METRIC_SCENES else path_extent([*train, *test])
     row: Row = {
         "count": len(results),
         "failed": sum(not result.localization.final.ok for result in results),
         "unverified": sum(result.localization.status is Status.UNVERIFIED for result in results),
-        "median_ms": statistics.median(result.localization.total_ms for result in results),
+        "cpu_ms": 1000 * spent / (len(results) + 1),  # the first is localized twice
         "bytes": map_bytes(localizer),
+        "prepared": prepared,
     }
     for name, stage in _STAGES.items():
         found = accuracy([error for result in results if (error := stage_error(result, stage))])
@@ -108,9 +133,15 @@ def figures(folder: Path, scene: str, train: Sequence[View], test: Sequence[View
     return row
 
 
+def trained_on(scene: str) -> bool:
+    """Whether the learned matcher's weights have seen photographs of this scene."""
+    with safe_open(WEIGHTS, "pt") as file:
+        return scene in file.metadata()["places"].replace(":", "").replace(",", "").split()
+
+
 def publish_splats(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
     """Write the table between the marks of `splats`."""
-    header = ["scene", "map of", "initial", "final", "5 cm 5°", "failed", "unverified", "ms", "MB", "minutes"]
+    header = ["scene", "map of", *_STAGES, "5 cm 5°", "failed", "unverified", "CPU ms", "MB", "CPU minutes"]
     return publish({"splats": f"{origin_line(rows)}\n\n{table(header, map(_line, rows))}"}, root)
 
 
@@ -119,8 +150,9 @@ def _line(row: Row) -> list[str]:
     errors = [_error(row[f"{name}_median"], row[f"{name}_deg"], metric) for name in _STAGES]
     recall = percent(row["final_recall"]["5cm_5deg"]) if metric else NONE
     counts = [f"{row[name]} of {row['count']}" for name in ("failed", "unverified")]
-    cost = [number(row["median_ms"]), number(row["bytes"], 1, 1e-6), number(row["seconds"], 1, 1 / 60)]
-    return [row["scene"], row["kind"], *errors, recall, *counts, *cost]
+    cost = [number(row["cpu_ms"]), number(row["bytes"], 1, 1e-6), number(row["seconds"], 1, 1 / 60)]
+    kind = row["kind"] + (" (its photographs seen in training)" if row.get("trained_on") else "")
+    return [row["scene"], kind, *errors, recall, *counts, *cost]
 
 
 def _error(median: float | None, degrees: float | None, metric: bool) -> str:

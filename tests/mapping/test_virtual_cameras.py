@@ -30,7 +30,8 @@ HALF = torch.tensor([2.0, 1.5, 2.0], dtype=torch.float64)  # of the room
 def fewer_places() -> Iterator[None]:
     """Enough for a box, and seconds instead of a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(virtual_cameras, "_PLACES_TRIED", 60)
+        patch.setattr(virtual_cameras, "_PLACES_DRAWN", 40)
+        patch.setattr(virtual_cameras, "_PLACES_GROWN", 20)
         patch.setattr(virtual_cameras, "_PLACES", 8)
         yield
 
@@ -59,12 +60,21 @@ def test_cameras_are_level(cameras: list[PosedCamera]) -> None:
     assert rights[:, 1].abs().max() < 1e-6 and (downs[:, 1] > 0.8).all()
 
 
-def test_most_of_the_room_is_seen_from_three_views(room: Gaussians, cameras: list[PosedCamera]) -> None:
-    times = torch.zeros(len(room), dtype=torch.long)
-    for view in cameras:
+def test_most_of_the_room_is_seen_from_three_places(room: Gaussians, cameras: list[PosedCamera]) -> None:
+    seen: dict[tuple[float, ...], torch.Tensor] = {}
+    for view, place in zip(cameras, centers(cameras).mul(1000).round().tolist()):
         small = view.camera.resized(80, 60)
-        times += (render(room, small, view.cam_from_world, RenderOptions()).radii > 0).long()
-    assert (times >= 3).float().mean() > 0.9
+        shown = render(room, small, view.cam_from_world, RenderOptions()).radii > 0
+        seen[tuple(place)] = seen.get(tuple(place), torch.zeros(len(room), dtype=torch.bool)) | shown
+    assert (torch.stack(list(seen.values())).sum(0) >= 3).float().mean() > 0.9
+
+
+def test_cameras_stay_below_the_walls_of_a_room_without_a_ceiling(room: Gaussians) -> None:
+    wide = room.means * torch.tensor([2.0, 1.0, 2.0])
+    splat = replace(room, means=wide, log_scales=room.log_scales + torch.tensor(2.0).log())
+    found = find_cameras(splat.select(wide[:, 1] > -1.4), 40, VirtualCameraOptions(up=UP), quiet=True)
+    heights = -centers(found)[:, 1]
+    assert heights.min() > -1.5 and heights.max() < 1.5
 
 
 def test_photos_are_localized_in_a_map_made_without_cameras(tmp_path: Path) -> None:

@@ -14,22 +14,42 @@ from gsplatloc.arguments.from_splat import parse_from_splat_arguments
 def test_every_scene_with_a_map_gets_a_row_for_each_kind(
     room_map: Path, tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splats, "map_of", lambda kind, *_: (room_map, None if kind == "images" else 90.0))
+    made: list[str] = []
+
+    def map_of(kind: str, *_: object) -> tuple[Path, float | None]:
+        made.append(kind)
+        return room_map, None if kind == "images" else 90.0
+
+    monkeypatch.setattr(splats, "map_of", map_of)
     monkeypatch.setattr(splats, "METRIC_SCENES", (room_map.name,))
-    monkeypatch.setattr(splats, "KINDS", ("images", "splat alone"))
     results = tmp_path / "results.json"
     words = f"--maps {room_map.parent} --scenes {room_map.name} none --results {results} --no-publish"
     monkeypatch.setattr("sys.argv", ["splats", *words.split()])
     splats.main()
     rows = read_rows(results)
     assert [row["kind"] for row in rows] == list(splats.KINDS)
-    assert all(row["count"] == 6 and row["failed"] == 0 and row["final_median"] < 0.05 for row in rows)
+    assert made == list(splats.KINDS[:4]), "the learned matcher localizes in the map of the splat alone"
+    rendered, learned = rows[:4], rows[4]
+    assert all(row["count"] == 6 and row["failed"] == 0 and row["final_median"] < 0.05 for row in rendered)
+    assert learned["initial_median"] != rows[3]["initial_median"] and learned["seconds"] > 90
     monkeypatch.setattr(splats, "figures", lambda *_: pytest.fail("measured again"))
     splats.main()
     splats.publish_splats(rows, pages)
     text = (pages / "docs" / "page.md").read_text()
     assert f"| {room_map.name} | splat alone |" in text and "| 1.5 |" in text
     assert f"{100 * rows[0]['final_median']:.2f} cm" in text
+
+
+def test_photographs_seen_in_training_are_marked() -> None:
+    assert splats.trained_on("colmap_south_building") and splats.trained_on("nerf_fox")
+    assert not splats.trained_on("pgt_7scenes_redkitchen") and not splats.trained_on("hololens_office")
+
+
+def test_a_small_map_has_the_landmarks_of_the_full_one(room_map: Path, tmp_path: Path) -> None:
+    folder, _ = splats.map_of("images, small map", room_map, tmp_path)
+    name = "landmarks.safetensors"
+    assert (folder / name).read_bytes() == (room_map / name).read_bytes()
+    assert not list(folder.rglob("features.safetensors"))
 
 
 def test_only_the_standard_properties_reach_the_map_of_a_splat(
@@ -39,7 +59,7 @@ def test_only_the_standard_properties_reach_the_map_of_a_splat(
 
     def run(command: list[str], log: Path) -> Cost:
         started.append(command[4:])
-        return Cost(60.0, 0)
+        return Cost(99.0, 0, 60.0)
 
     monkeypatch.setattr(splats, "run", run)
     with_cameras = splats.map_of("splat, known cameras", room_map, tmp_path)
