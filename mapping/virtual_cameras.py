@@ -18,20 +18,15 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.mapping.options import VirtualCameraOptions
+from gsplatloc.mapping.splat_frame import core_frame, quantile, up_direction
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 
 WIDTH, HEIGHT = 640, 480  # pixels of the virtual cameras
-_SAMPLE = 50_000  # Gaussians from which quantiles are taken
-_CORE = 0.05  # share of the Gaussians beyond each side of the core of the splat
 _MARGIN = 1.0  # searched beyond each side of the core, which is 2 long: objects are seen from outside
-_FLAT = 0.3  # a Gaussian is flat if its smallest scale is less than this share of the next
-_PARALLEL = 0.985  # cosine of normals that belong to one plane's direction
-_DIRECTIONS = 800  # normals tried as the direction of planes
 _PLACES_DRAWN = 200  # tried anywhere in and around the core
 _PLACES_GROWN = 200  # tried in free space that was seen from places
 _STEP = (0.2, 0.8)  # from a place on the way to a surface, share of its depth
@@ -43,9 +38,10 @@ _OPAQUE = 0.8  # alpha of a surface
 _TOUCHING = 0.08  # depth that means to be within something solid, or to touch it; the core is 2 long
 _CLOSE = 0.25  # depth of a surface right in front of the camera, of the median depth of all places
 _MOST_CLOSE = 0.05  # share of the surroundings, or of a view, that may be so close
-_SURROUNDED = 0.7  # opaque share of its surroundings that a drawn place must have, of the best places'
-_REACHED = 0.35  # the same of a place that is seen from another one
-_MIN_OPAQUE = 0.5  # opaque share of a view
+_SURROUNDED = 0.7  # share of its surroundings in which a drawn place must show something, of the best ones'
+_REACHED = 0.25  # the same of a place that is seen from another one
+_CELL = 4  # pixels of small renderings, side of the cells in which something must be seen
+_MIN_SHARP = 0.6  # share of a view's cells that show something
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
 _GAINS = (1.0, 1.0, 1.0, 0.5, 0.25)  # of a Gaussian's first, second, ... view
@@ -61,7 +57,7 @@ def find_cameras(
     Raises GSplatLocError if no surface of the splat can be seen from anywhere.
     """
     options = options or VirtualCameraOptions()
-    frame = _core_frame(gaussians)
+    frame = core_frame(gaussians)
     gaussians = replace(
         gaussians,
         means=torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy())).to(gaussians.sh),
@@ -83,60 +79,13 @@ def find_cameras(
     return [replace(view, cam_from_world=frame.pose_in_world(view.cam_from_world)) for view in views]
 
 
-def up_direction(gaussians: Gaussians) -> Tensor:
-    """The up direction [3] of a splat in the coordinates of its core, from its planes.
-
-    Floor, table tops and walls give three dominant directions of normals. Places are wider than high: up is
-    that of least extent. More lies below the middle than above it.
-    """
-    inside = (gaussians.means.abs() < 1).all(1)
-    chosen = gaussians.select(inside)
-    scales, order = chosen.scales.sort(1)
-    axes = se3.rotation_from_quaternion(chosen.quaternions)
-    normals = axes[torch.arange(len(chosen)), :, order[:, 0]]
-    area = chosen.opacities * scales[:, 1] * scales[:, 2] * (scales[:, 0] < _FLAT * scales[:, 1])
-    if not bool(area.sum() > 0):
-        return torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    area = area.clamp(max=_quantile(area[area > 0], 0.95))  # a huge Gaussian is no proof of a plane
-    generator = torch.Generator().manual_seed(0)
-    tried = normals[torch.multinomial(area.cpu(), _DIRECTIONS, replacement=True, generator=generator)]
-    support = torch.stack([(area * ((normals @ one).abs() > _PARALLEL)).sum() for one in tried])
-    candidates = []
-    for _ in range(3):
-        best = tried[support.argmax()]
-        near = (normals @ best).abs() > _PARALLEL
-        plane = normals[near]
-        best = torch.linalg.eigh((plane.T * area[near]) @ plane).eigenvectors[:, -1]
-        support = torch.where((tried @ best).abs() > 0.5, -torch.inf, support)
-        heights = chosen.means @ best
-        bottom, middle, top = (_quantile(heights, share) for share in (0.02, 0.5, 0.98))
-        candidates.append((top - bottom, best if middle - bottom <= top - middle else -best))
-        if not bool(support.max() > 0):
-            break
-    return min(candidates, key=lambda candidate: candidate[0])[1].double().cpu()
-
-
-def _core_frame(gaussians: Gaussians) -> MapFrame:
-    """Coordinates in which the longest side of the core, a box around most of the splat, is from -1 to 1.
-
-    Far background is outside of the core.
-    """
-    solid = gaussians.means[gaussians.opacities > 0.5].double()
-    if len(solid) < 2:
-        raise GSplatLocError("expected a splat with opaque Gaussians, found none: pass another file")
-    sides = [[_quantile(solid[:, axis], share) for axis in range(3)] for share in (_CORE, 1 - _CORE)]
-    low, high = torch.tensor(sides, dtype=torch.float64)
-    x, y, z = ((low + high) / 2).tolist()
-    return MapFrame((x, y, z), max((high - low).max().item() / 2, 1e-12))
-
-
 @dataclass(frozen=True)
 class _Place:
     """What is seen from a position."""
 
     position: Tensor  # [3] float64
     depths: Tensor  # [4, h, w] z of the surfaces around it, 0 without one
-    around: float  # share of the directions with a surface; 0 if the position touches something
+    around: float  # share of the directions in which a surface is seen; 0 if it touches something
 
     def share(self, limit: float) -> float:
         """Share of all directions in which a surface is nearer than `limit`."""
@@ -151,7 +100,7 @@ def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, floa
     faces = _faces(up)
     bar = iter(progress(range(_PLACES_DRAWN + _PLACES_GROWN), desc="places", quiet=quiet))
     tried = [_seen_from(gaussians, position, faces) for position, _ in zip((2 * draws - 1) * sides, bar)]
-    best = _quantile(torch.tensor([place.around for place in tried]), 0.95)
+    best = quantile(torch.tensor([place.around for place in tried]), 0.95)
     free = [place for place in tried if place.around > 0 and place.around >= _SURROUNDED * best]
     if not free:
         raise GSplatLocError("expected a splat with free space and surfaces, found none: pass --cameras")
@@ -177,11 +126,21 @@ def _faces(up: Tensor) -> list[Tensor]:
 
 
 def _seen_from(gaussians: Gaussians, position: Tensor, faces: Sequence[Tensor]) -> _Place:
-    poses = [se3.from_rotation_translation(face, -face @ position) for face in faces]
-    seen = [render(gaussians, _FACE, pose, RenderOptions()) for pose in poses]
-    depths = torch.stack([result.depth * (result.alpha > _OPAQUE) for result in seen]).cpu()
-    place = _Place(position, depths, (depths > 0).float().mean().item())
+    depths, sharp = [], []
+    for face in faces:
+        view = PosedCamera(_FACE, se3.from_rotation_translation(face, -face @ position))
+        _, pixels, depth = _surface_seen(gaussians, view)
+        depths.append(depth.cpu())
+        sharp.append(_sharp_share(pixels.cpu(), _FACE))
+    place = _Place(position, torch.stack(depths), sum(sharp) / len(sharp))
     return place if place.share(_TOUCHING) <= _MOST_CLOSE else replace(place, around=0.0)
+
+
+def _sharp_share(pixels: Tensor, camera: Camera) -> float:
+    """Share of the cells of an image that contain any of the Gaussians at `pixels` [K, 2]."""
+    columns, rows = -(-camera.width // _CELL), -(-camera.height // _CELL)
+    cells = pixels[:, 1] // _CELL * columns + pixels[:, 0] // _CELL
+    return len(cells.unique()) / (columns * rows)
 
 
 def _on_the_way(
@@ -249,7 +208,7 @@ def _chosen(
     """
     left: list[tuple[int, PosedCamera, Tensor]] = []
     for place, view in progress(candidates, desc="views", quiet=quiet):
-        index = _surface_seen(gaussians, view, depth)
+        index = _useful(gaussians, view, depth)
         if len(index):
             left.append((place, view, index))
     places = 1 + max((place for place, *_ in left), default=-1)
@@ -270,25 +229,32 @@ def _chosen(
     return chosen
 
 
-def _surface_seen(gaussians: Gaussians, view: PosedCamera, depth: float) -> Tensor:
+def _useful(gaussians: Gaussians, view: PosedCamera, depth: float) -> Tensor:
     """Indices of the Gaussians on the surfaces that a view shows; none if it is no view to map from."""
     camera = shrunk(view.camera, _SMALL)
-    result = render(gaussians, camera, view.cam_from_world, RenderOptions())
-    surface = result.alpha > _OPAQUE
-    close = surface & (result.depth < _CLOSE * depth)
-    if surface.float().mean() < _MIN_OPAQUE or close.float().mean() > _MOST_CLOSE:
+    index, pixels, surface = _surface_seen(gaussians, replace(view, camera=camera))
+    close = ((surface > 0) & (surface < _CLOSE * depth)).float().mean()
+    if close > _MOST_CLOSE or _sharp_share(pixels.cpu(), camera) < _MIN_SHARP:
         return torch.zeros(0, dtype=torch.long)
+    return index.cpu()
+
+
+def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> tuple[Tensor, Tensor, Tensor]:
+    """What a view shows of surfaces.
+
+    The indices [K] of the Gaussians on them, their pixels [K, 2], and the depth [h, w], 0 without a surface.
+    Fog and Gaussians far larger than a pixel, as in front of and behind what was photographed, have a depth,
+    but few centres at it.
+    """
+    camera = view.camera
+    result = render(gaussians, camera, view.cam_from_world, RenderOptions())
+    depth = result.depth * (result.alpha > _OPAQUE)
     index = (result.radii > 0).nonzero()[:, 0]
     pose = view.cam_from_world.to(gaussians.means)
     local = gaussians.means[index] @ pose[:3, :3].T + pose[:3, 3]
     pixels = camera.project(local).floor().long()
     inside = ((pixels >= 0) & (pixels < torch.tensor([camera.width, camera.height]).to(pixels))).all(1)
-    index, z, (column, row) = index[inside], local[inside, 2], pixels[inside].T
-    there = result.depth[row, column]
-    return index[surface[row, column] & ((z - there).abs() < _ON_SURFACE * there)].cpu()
-
-
-def _quantile(values: Tensor, share: float) -> float:
-    """A quantile of values [N], of a part of them where they are many."""
-    values = values[:: max(1, len(values) // _SAMPLE)]
-    return torch.quantile(values, share).item()
+    index, z, pixels = index[inside], local[inside, 2], pixels[inside]
+    there = depth[pixels[:, 1], pixels[:, 0]]
+    near = (z - there).abs() < _ON_SURFACE * there
+    return index[near], pixels[near], depth

@@ -14,7 +14,8 @@ from gsplatloc.localization.result import Status
 from gsplatloc.mapping import from_splat, virtual_cameras
 from gsplatloc.mapping.from_splat import map_splat
 from gsplatloc.mapping.options import FromSplatOptions, VirtualCameraOptions
-from gsplatloc.mapping.virtual_cameras import find_cameras, up_direction
+from gsplatloc.mapping.splat_frame import up_direction
+from gsplatloc.mapping.virtual_cameras import find_cameras
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
