@@ -70,12 +70,26 @@ def test_most_of_the_room_is_seen_from_three_places(room: Gaussians, cameras: li
     assert (torch.stack(list(seen.values())).sum(0) >= 3).float().mean() > 0.9
 
 
-def test_cameras_stay_below_the_walls_of_a_room_without_a_ceiling(room: Gaussians) -> None:
+def around(gaussians: Gaussians, *position: float) -> float:
+    """The share of its surroundings in which a position shows something."""
+    faces = virtual_cameras._faces(torch.tensor(UP, dtype=torch.float64))
+    return virtual_cameras._seen_from(gaussians, torch.tensor(position, dtype=torch.float64), faces).around
+
+
+def test_nobody_stands_above_the_walls_of_a_room_without_a_ceiling(room: Gaussians) -> None:
     wide = room.means * torch.tensor([2.0, 1.0, 2.0])
     splat = replace(room, means=wide, log_scales=room.log_scales + torch.tensor(2.0).log())
-    found = find_cameras(splat.select(wide[:, 1] > -1.4), 40, VirtualCameraOptions(up=UP), quiet=True)
-    heights = -centers(found)[:, 1]
-    assert heights.min() > -1.5 and heights.max() < 1.5
+    splat = splat.select(wide[:, 1] > -1.4)
+    inside, above = around(splat, 0.5, 0.0, -0.5), around(splat, 0.5, -3.5, -0.5)
+    assert above < virtual_cameras._SURROUNDED * inside, (above, inside)
+
+
+def test_fog_shows_nothing(room: Gaussians) -> None:
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randperm(len(room), generator=generator)[:40]
+    fog = replace(room.select(index), log_scales=torch.full((40, 3), 0.7).log())
+    assert around(room, 0.2, 0.0, 0.1) > 0.9
+    assert around(fog, 0.2, 0.0, 0.1) < 0.3, "surfaces all round, of a few large Gaussians"
 
 
 def test_photos_are_localized_in_a_map_made_without_cameras(tmp_path: Path) -> None:
