@@ -41,7 +41,7 @@ _MOST_CLOSE = 0.05  # share of the surroundings, or of a view, that may be so cl
 _SURROUNDED = 0.7  # share of its surroundings in which a drawn place must show something, of the best ones'
 _REACHED = 0.25  # the same of a place that is seen from another one
 _CELL = 4  # pixels of small renderings, side of the cells in which something must be seen
-_MIN_SHARP = 0.6  # share of a view's cells that show something
+_SHARP = 0.6  # share of a view's cells that show something, of that of the best views
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
 _GAINS = (1.0, 1.0, 1.0, 0.5, 0.25)  # of a Gaussian's first, second, ... view
@@ -206,11 +206,13 @@ def _chosen(
 
     Views of one place count once for a Gaussian: nothing can be triangulated from them alone.
     """
-    left: list[tuple[int, PosedCamera, Tensor]] = []
+    looked = []
     for place, view in progress(candidates, desc="views", quiet=quiet):
-        index = _useful(gaussians, view, depth)
+        index, sharp = _shown(gaussians, view, depth)
         if len(index):
-            left.append((place, view, index))
+            looked.append((place, view, index, sharp))
+    least_sharp = _SHARP * quantile(torch.tensor([sharp for *_, sharp in looked]), 0.95) if looked else 0.0
+    left = [(place, view, index) for place, view, index, sharp in looked if sharp >= least_sharp]
     places = 1 + max((place for place, *_ in left), default=-1)
     shown = torch.zeros(places, len(gaussians), dtype=torch.bool)  # from which place
     gains = torch.tensor([*_GAINS, 0.0])
@@ -229,14 +231,17 @@ def _chosen(
     return chosen
 
 
-def _useful(gaussians: Gaussians, view: PosedCamera, depth: float) -> Tensor:
-    """Indices of the Gaussians on the surfaces that a view shows; none if it is no view to map from."""
+def _shown(gaussians: Gaussians, view: PosedCamera, depth: float) -> tuple[Tensor, float]:
+    """Indices of the Gaussians on the surfaces that a view shows, and the share of the image that they fill.
+
+    None where something is right in front of the camera.
+    """
     camera = shrunk(view.camera, _SMALL)
     index, pixels, surface = _surface_seen(gaussians, replace(view, camera=camera))
     close = ((surface > 0) & (surface < _CLOSE * depth)).float().mean()
-    if close > _MOST_CLOSE or _sharp_share(pixels.cpu(), camera) < _MIN_SHARP:
-        return torch.zeros(0, dtype=torch.long)
-    return index.cpu()
+    if close > _MOST_CLOSE:
+        return torch.zeros(0, dtype=torch.long), 0.0
+    return index.cpu(), _sharp_share(pixels.cpu(), camera)
 
 
 def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> tuple[Tensor, Tensor, Tensor]:
