@@ -144,7 +144,7 @@ def test_an_object_is_seen_from_outside() -> None:
         torch.zeros(4000, 0),
     )
     found = find_cameras(ball, 40, VirtualCameraOptions(up=UP), quiet=True)
-    assert len(found) >= 10 and centers(found).norm(dim=1).min() > 1
+    assert len(found) >= 8 and centers(found).norm(dim=1).min() > 1
     towards = torch.stack(
         [-(view.cam_from_world[2, :3] @ center) for view, center in zip(found, centers(found))]
     )
