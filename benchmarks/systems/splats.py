@@ -150,7 +150,7 @@ def _line(row: Row) -> list[str]:
     errors = [_error(row[f"{name}_median"], row[f"{name}_deg"], metric) for name in _STAGES]
     recall = percent(row["final_recall"]["5cm_5deg"]) if metric else NONE
     counts = [f"{row[name]} of {row['count']}" for name in ("failed", "unverified")]
-    cost = [number(row["cpu_ms"]), number(row["bytes"], 1, 1e-6), number(row["seconds"], 1, 1 / 60)]
+    cost = [number(row.get("cpu_ms")), number(row["bytes"], 1, 1e-6), number(row["seconds"], 1, 1 / 60)]
     kind = row["kind"] + (" (its photographs seen in training)" if row.get("trained_on") else "")
     return [row["scene"], kind, *errors, recall, *counts, *cost]
 
