@@ -73,6 +73,15 @@ def alignment() -> ModuleType | None:
     return alignment
 
 
+def matching() -> ModuleType | None:
+    """The native module `matching`, nearest neighbours of descriptors; None if it is not installed."""
+    try:
+        from gsplatloc_kernels import matching
+    except ImportError:
+        return None
+    return matching
+
+
 def _package() -> ModuleType:
     """The native package, imported when it is first needed, because the project works without it."""
     try:

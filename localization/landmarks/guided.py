@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsplatloc.gaussian_renderer import native
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.landmarks.file import Landmarks
-from gsplatloc.localization.matching.nearest import Pairs
+from gsplatloc.localization.matching.nearest import Pairs, mutual_pairs
 from gsplatloc.localization.matching.radius import neighbours
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.result import Matches, PoseEstimate
@@ -64,6 +65,13 @@ def match_near(
 
     Only the landmarks at `index` [K], ascending, are compared; `projections` [K, 2] are their pixels.
     """
+    package = None if keypoints.xy.is_cuda else native.matching()
+    if package is not None and len(keypoints) and len(index):
+        points = projections.contiguous()
+        described = keypoints.descriptors.contiguous(), points, landmarks.descriptors
+        of_a, of_b = package.nearest_within(keypoints.xy.contiguous(), *described, index, radius)
+        pairs = mutual_pairs(of_a, of_b, min_similarity)
+        return Pairs(pairs.index_a, index[pairs.index_b], pairs.similarity)
     found = neighbours(keypoints.xy, projections, radius).within(keypoints.xy, projections, radius)
     similarity = found.products(keypoints.descriptors, landmarks.descriptors[index])
     lowest = similarity.new_full((1,), min_similarity)

@@ -2,15 +2,23 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from gsplatloc.gaussian_renderer import native
 
 _CPU_BLOCK = 512  # rows whose products with 2,048 others are 4 MB
 _GPU_BLOCK = 16_384  # rows whose products with 2,048 others are 128 MB
-_TYPICAL_BEST = 0.9  # cosine of a descriptor and its match
+
+
+class Nearest(Protocol):
+    """The nearest row of the other side, for each row of one side."""
+
+    similarity: Tensor  # [N] float32 cosine
+    index: Tensor  # [N] int64
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,11 @@ class Pairs:
     def __len__(self) -> int:
         return self.index_a.shape[0]
 
+    def at_least(self, similarity: float) -> "Pairs":
+        """The pairs of at least this cosine."""
+        kept = (self.similarity >= similarity).nonzero()[:, 0]
+        return Pairs(self.index_a[kept], self.index_b[kept], self.similarity[kept])
+
 
 def mutual_nearest(a: Tensor, b: Tensor, min_similarity: float = -1.0, block: int | None = None) -> Pairs:
     """Pairs of L2-normalised descriptors a [N, D], b [M, D] that are each other's nearest.
@@ -33,17 +46,24 @@ def mutual_nearest(a: Tensor, b: Tensor, min_similarity: float = -1.0, block: in
     if not len(a) or not len(b):
         none = torch.zeros(0, dtype=torch.int64, device=a.device)
         return Pairs(none, none, torch.zeros(0, device=a.device))
-    if not a.is_cuda and not (has_bfloat16() and a.dtype is torch.float32):
-        return _mutual_in_one_pass(a.detach(), b.detach(), min_similarity, block or _CPU_BLOCK)
-    similarity, nearest = _nearest(a, b, block)
-    preferred = _preferred_rows(a, b, nearest, block)
-    rows = torch.arange(len(a), device=a.device)
-    kept = ((preferred == rows) & (similarity >= min_similarity)).nonzero()[:, 0]
-    return Pairs(kept, nearest[kept], similarity[kept])
+    if a.is_cuda:
+        return _mutual_on_gpu(a, b, min_similarity, block or _GPU_BLOCK)
+    package = native.matching()
+    if package is None or a.dtype is not torch.float32:
+        return _mutual_in_blocks(a.detach(), b.detach(), min_similarity, block or _CPU_BLOCK)
+    of_a, of_b = package.nearest(a.detach().contiguous(), b.detach().contiguous())
+    return mutual_pairs(of_a, of_b, min_similarity)
 
 
-def _mutual_in_one_pass(a: Tensor, b: Tensor, min_similarity: float, block: int) -> Pairs:
-    """On a CPU without bfloat16: every product is computed once, and serves the search in both directions.
+def mutual_pairs(of_a: Nearest, of_b: Nearest, min_similarity: float) -> Pairs:
+    """The pairs of rows that are each other's nearest, from the nearest of every row of both sides."""
+    mutual = of_b.index[of_a.index] == torch.arange(len(of_a.index))
+    kept = (mutual & (of_a.similarity >= min_similarity)).nonzero()[:, 0]
+    return Pairs(kept, of_a.index[kept], of_a.similarity[kept])
+
+
+def _mutual_in_blocks(a: Tensor, b: Tensor, min_similarity: float, block: int) -> Pairs:
+    """Without the native package: every product is computed once, and serves the search in both directions.
 
     A block's products stay in the cache. numpy finds the index of a maximum several times faster than torch.
     """
@@ -64,64 +84,21 @@ def _mutual_in_one_pass(a: Tensor, b: Tensor, min_similarity: float, block: int)
     return Pairs(torch.from_numpy(kept), torch.from_numpy(nearest[kept]), torch.from_numpy(best[kept]))
 
 
-def _preferred_rows(a: Tensor, b: Tensor, nearest: Tensor, block: int | None) -> Tensor:
-    """For each row of a: the row of a [N] that is nearest to its `nearest` row of b.
-
-    Only the rows of b that are nearest to a row of a are searched: N x N products, not N x M.
-    """
-    if a.is_cuda:  # a few redundant products cost less than waiting for their number
-        return _nearest(b[nearest], a, block)[1]
-    candidates, position = nearest.unique(return_inverse=True)
-    return _nearest(b[candidates], a, block)[1][position]
+def _mutual_on_gpu(a: Tensor, b: Tensor, min_similarity: float, block: int) -> Pairs:
+    """In few, large steps, without host synchronisation: redundant products cost less than waiting."""
+    similarity, nearest = _nearest(a, b, block)
+    preferred = _nearest(b[nearest], a, block)[1]
+    mutual = preferred == torch.arange(len(a), device=a.device)
+    kept = (mutual & (similarity >= min_similarity)).nonzero()[:, 0]
+    return Pairs(kept, nearest[kept], similarity[kept])
 
 
-def _nearest(a: Tensor, b: Tensor, block: int | None) -> tuple[Tensor, Tensor]:
+def _nearest(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """For each row of a: the highest cosine [N] over the rows of b, and that row's index [N]."""
-    if a.is_cuda:
-        return _nearest_in_large_blocks(a, b, block or _GPU_BLOCK)
-    return _nearest_in_small_blocks(a, b, block or _CPU_BLOCK)
-
-
-def _nearest_in_large_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """On a GPU: few, large steps, without host synchronisation."""
     found = [(a @ part.T).max(1) for part in b.split(block)]
     best, best_block = torch.stack([part.values for part in found]).max(0)
     index = torch.stack([part.indices for part in found]).gather(0, best_block[None])[0]
     return best, index + best_block * block
-
-
-def _nearest_in_small_blocks(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """On a CPU with bfloat16: products stay in the cache; among equal cosines the first is taken.
-
-    First only the maximum of each block (without its index, which is several times faster), then the index
-    within the best block.
-    """
-    best_block = _block_maxima(a, b, block).max(1).indices
-    order = best_block.argsort(stable=True)
-    counts = best_block.bincount().tolist()  # of the rows whose best block each is
-    values, offsets = [], []
-    for rows, first in zip(a[order].split(counts), range(0, block * len(counts), block)):
-        if len(rows):
-            found = (rows @ b[first : first + block].T).max(1)
-            values.append(found.values)
-            offsets.append(found.indices + first)
-    best, index = torch.empty(len(a), dtype=a.dtype), torch.empty(len(a), dtype=torch.int64)
-    best[order], index[order] = torch.cat(values), torch.cat(offsets)
-    return best, index
-
-
-def _block_maxima(a: Tensor, b: Tensor, block: int) -> Tensor:
-    """The highest cosine [N, blocks] of each row of a in each block of b, in bfloat16, up to a constant.
-
-    Its eight bits do not distinguish 0.95 from 0.952; they do if
-    the typical cosine of a match is subtracted, as a bias, before the product is rounded. On RedKitchen 1 %
-    of the matches then differ, with a cosine that is lower by less than 0.001.
-    """
-    half_a, half_b = a.bfloat16(), b.bfloat16()
-    offset = torch.full((block,), -_TYPICAL_BEST, dtype=torch.bfloat16)
-    return torch.stack(
-        [F.linear(half_a, part, offset[: len(part)]).amax(1) for part in half_b.split(block)], 1
-    )
 
 
 @cache

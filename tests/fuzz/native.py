@@ -14,6 +14,7 @@ import gsplatloc_kernels as kernels
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc_kernels import _core
 from gsplatloc_kernels.alignment import AlignmentBlock, normal_equations
+from gsplatloc_kernels.matching import nearest, nearest_within
 from tests.rasterizer.support import CAMERA, make_inputs
 
 WHOLE = [-1, 0, 1, 2, 3, 7, 64, 1025, 2**31 - 1, 2**31, 2**40, -(2**31)]
@@ -30,7 +31,7 @@ def call(root: Path) -> None:
     path = root / "choices"
     chance = random.Random(path.read_bytes() if path.is_file() else b"")
     try:
-        chance.choice([rasterize, rasterize, photometric, adam, align, direct, direct])(chance)
+        chance.choice([rasterize, match, photometric, adam, align, direct, direct])(chance)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise GSplatLocError(str(error)[:100]) from None
 
@@ -98,6 +99,16 @@ def align(chance: random.Random) -> None:
     block = AlignmentBlock(kind, *(damaged(chance, t) for t in tensors), (9.0, 9.0, 7.0, 6.0))  # type: ignore[arg-type]
     swapped(chance, [block.points, block.reference, block.image])
     normal_equations(block, damaged(chance, torch.eye(4)), 0.1, threads=chance.choice([None, *NUMBERS]))
+
+
+def match(chance: random.Random) -> None:
+    a, b = (damaged(chance, torch.rand(rows, 5)) for rows in (30, 40))
+    if chance.random() < 0.5:
+        nearest(a, b, chance.choice(NUMBERS))
+        return
+    xy_a, xy_b = (damaged(chance, torch.rand(rows, 2) * 50) for rows in (30, 20))
+    rows = damaged(chance, torch.randint(0, 40, (20,)) + chance.choice([0, 0, -1, 2**40]))
+    nearest_within(xy_a, a, xy_b, b, rows, chance.choice([5.0, 1e30, *NUMBERS]), chance.choice(NUMBERS))
 
 
 def direct(chance: random.Random) -> None:

@@ -8,6 +8,7 @@
 
 #include "alignment_bindings.h"
 #include "cpu/rasterizer.h"
+#include "matching_bindings.h"
 #include "settings.h"
 #include "training_bindings.h"
 
@@ -175,5 +176,6 @@ NB_MODULE(_core, m) {
   bind<double>(m, "StateFloat64", "forward_float64");
   splat::bind_training(m);
   splat::bind_alignment(m);
+  splat::bind_matching(m);
   m.def("isa", &splat::isa_name, "The instruction set in use: portable, avx2 or avx512.");
 }

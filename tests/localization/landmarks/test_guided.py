@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.gaussian_renderer import native
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.members import LandmarkMatchingOptions
@@ -55,9 +56,14 @@ def test_a_better_match_outside_the_radius_is_ignored(world: World) -> None:
     assert pairs.index_a.tolist() == [0]
 
 
+@pytest.mark.parametrize("native_package", [True, False])
 @pytest.mark.parametrize("min_similarity", [-1.0, 0.1])
-def test_pairs_are_those_of_the_full_matrix(min_similarity: float) -> None:
+def test_pairs_are_those_of_the_full_matrix(
+    min_similarity: float, native_package: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Mutual maxima of the cosines of all pairs within the radius, written out."""
+    if not native_package:
+        monkeypatch.setattr(native, "matching", lambda: None)
     generator = torch.Generator().manual_seed(2)
     world = make_world(seed=3)
     projections = torch.rand(250, 2, generator=generator) * 300

@@ -97,9 +97,9 @@ SPLAT_LANE Sym2<Vec<T>> scaled(const Sym2<Vec<T>>& c, const Raster<T>& r) {
 // 2 ln(255 opacity): the squared Mahalanobis radius at which alpha falls to 1/255.
 template <class T>
 SPLAT_LANE Vec<T> reach_squared(Vec<T> opacity) {
-  for (int i = 0; i < Vec<T>::kCount; ++i)
-    opacity.v[i] = opacity.v[i] > 0 ? T(2) * std::log(opacity.v[i] * T(255)) : T(-1);
-  return opacity;
+  using V = Vec<T>;
+  const Mask<T> seen = opacity > V(T(0));
+  return select(seen, V(T(2)) * logarithm(select(seen, opacity * V(T(255)), V(T(1)))), V(T(-1)));
 }
 
 // The colour of the lanes' Gaussians, before negative values are clamped.

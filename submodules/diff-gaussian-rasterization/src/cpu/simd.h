@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -306,6 +307,29 @@ SPLAT_LANE Vec<double> exponential(Vec<double> x) {
   V result;
   std::memcpy(&result.v, &y, sizeof(y));
   return result;
+}
+
+// The natural logarithm of normal x > 0, as n ln 2 + ln m with m in [sqrt(1/2), sqrt(2)): n is the exponent,
+// ln m a fit (Moshier, Cephes). Relative error 1e-7 away from x = 1.
+SPLAT_LANE Vec<float> logarithm(Vec<float> x) {
+  using V = Vec<float>;
+  V::Ints bits;
+  std::memcpy(&bits, &x.v, sizeof(bits));
+  const V::Ints n = (bits - 0x3f3504f3) >> 23;
+  bits -= n << 23;
+  V f;
+  std::memcpy(&f.v, &bits, sizeof(bits));
+  f = f - V(1.f);
+  V p = V(7.0376836292e-2f);
+  for (const float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
+                        -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f, -0.5f, 1.f})
+    p = p * f + V(c);
+  return p * f + V(__builtin_convertvector(n, V::Values)) * V(0.69314718f);
+}
+
+SPLAT_LANE Vec<double> logarithm(Vec<double> x) {
+  for (int i = 0; i < Vec<double>::kCount; ++i) x.v[i] = __builtin_log(x.v[i]);
+  return x;
 }
 
 }  // namespace SPLAT_ISA
