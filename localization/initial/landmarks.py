@@ -1,13 +1,14 @@
 """The initial pose from matches between a query's keypoints and the map's landmarks.
 
-A first matching pass compares the strongest keypoints with the landmarks of the most likely clusters; RANSAC
-finds the pose with the most inliers. If too few matches are inliers, all keypoints are matched with more
-landmarks. Guided matching then searches every landmark only around its projection, and the pose is refined on
-all these matches.
+The strongest keypoints are matched with the landmarks that were observed most often; RANSAC finds the pose
+with the most inliers. If too few matches are inliers, more keypoints are matched with the landmarks of the
+most likely clusters, then all keypoints with more of these. Guided matching then searches every landmark only
+around its projection, and the pose is refined on all these matches.
 """
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -91,33 +92,48 @@ class LandmarkPose:
         return (mutual_nearest(strongest, landmarks).similarity - _ALIKE).clamp(min=0).sum().item()
 
     def _matched(self, query: Query) -> PoseEstimate:
-        """The pose of the first matching pass, or of the second if too few matches of the first are inliers.
+        """The pose of the first matching pass of which enough matches are inliers; else of the last.
 
-        In held-out views near mapping views 60 % of the first matches are inliers, and more matches change
-        nothing. In views far from them few are, and a wrong pose may have more inliers than the right one.
+        In held-out views near mapping views 60 % of the matches are inliers, and more matches change nothing.
+        In views far from them few are, and a wrong pose may have more inliers than the right one.
         """
-        options, keypoints = self.options, query.keypoints
-        scores = self._clusters.scores(keypoints.descriptors) if self._clusters and len(keypoints) else None
-        passes = (
-            (options.first_keypoints, options.first_landmarks),
-            (len(keypoints), _SECOND_LANDMARKS),
-        )
-        for keypoint_count, landmark_count in passes:
-            index = self._shortlist(scores, landmark_count)
-            matches = self._matches(keypoints.select(slice(0, keypoint_count)), index)
+        estimate = PoseEstimate(Status.TOO_FEW_MATCHES, query.camera)
+        for matches in self._passes(query):
             estimate = estimate_pose(
                 matches.pixels,
                 matches.points,
                 query.camera,
-                options.pnp,
+                self.options.pnp,
                 query.focal_known,
                 query.focal_sigma,
                 uncertain=False,
             )
-            enough = estimate.ok and estimate.inliers >= _MIN_AGREEMENT * len(matches)
-            if enough or (isinstance(index, slice) and keypoint_count >= len(keypoints)):
+            if estimate.ok and estimate.inliers >= _MIN_AGREEMENT * len(matches):
                 break
         return estimate
+
+    def _passes(self, query: Query) -> Iterator[Matches]:
+        """Matches of more and more keypoints with more and more landmarks.
+
+        The candidates, with which the clusters are found, are matched anyway. Where they suffice for the
+        first pose, guided matching ends at the same pose as after the larger pass. A camera is not estimated
+        from so few matches.
+        """
+        options, keypoints, scores = self.options, query.keypoints, None
+        if self._clusters is not None and len(keypoints):
+            pairs = self._clusters.pairs(keypoints.descriptors)
+            scores = self._clusters.scores(pairs)
+            if query.focal_known:
+                similar = pairs.at_least(self.min_similarity)
+                yield _matches(keypoints, self.landmarks.positions[self._clusters.candidates], similar)
+        for keypoint_count, landmark_count in (
+            (options.first_keypoints, options.first_landmarks),
+            (len(keypoints), _SECOND_LANDMARKS),
+        ):
+            index = self._shortlist(scores, landmark_count)
+            yield self._matches(keypoints.select(slice(0, keypoint_count)), index)
+            if isinstance(index, slice) and keypoint_count >= len(keypoints):
+                break  # everything was matched
 
     def _shortlist(self, scores: Tensor | None, count: int) -> Tensor | slice:
         """Indices of about `count` landmarks of the best clusters; all landmarks in a small map."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.localization.landmarks.file import Landmarks
-from gsplatloc.localization.matching.nearest import mutual_nearest
+from gsplatloc.localization.matching.nearest import Pairs, mutual_nearest
 
 _MAX_SIZE = 2_048  # landmarks of a cluster: about as many as one image sees
 _CANDIDATE_STRIDE = 8  # one landmark in eight is a candidate
@@ -32,13 +32,16 @@ class LandmarkClusters:
     candidate_cluster: Tensor  # [K] cluster of each candidate
     descriptors: Tensor  # [K, D] of the candidates
 
-    def scores(self, descriptors: Tensor) -> Tensor:
-        """Scores [C] of the clusters for an image with keypoint `descriptors` [N, D], strongest first.
+    def pairs(self, descriptors: Tensor) -> Pairs:
+        """Matches of the strongest of an image's keypoint `descriptors` [N, D] with the candidates."""
+        return mutual_nearest(descriptors[:_KEYPOINTS], self.descriptors)
+
+    def scores(self, pairs: Pairs) -> Tensor:
+        """Scores [C] of the clusters for an image with these matches.
 
         The score of a cluster is the sum over its matches of the cosine above the median cosine of all
         matches: matches that are more similar are more likely to be correct.
         """
-        pairs = mutual_nearest(descriptors[:_KEYPOINTS], self.descriptors)
         weight = (pairs.similarity - pairs.similarity.median()).clamp(min=0)
         cluster = self.candidate_cluster[pairs.index_b]
         return weight.new_zeros(len(self.members)).index_add_(0, cluster, weight)

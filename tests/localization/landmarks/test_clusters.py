@@ -64,7 +64,7 @@ def test_the_room_of_the_keypoints_has_the_highest_score() -> None:
     seen = landmarks.descriptors[6000:8000][torch.randperm(2000, generator=generator)]
     noisy = torch.nn.functional.normalize(seen + 0.05 * torch.randn(2000, 64, generator=generator), dim=1)
     clusters = cluster_landmarks(landmarks)
-    chosen = clusters.shortlist(clusters.scores(noisy), 1000)
+    chosen = clusters.shortlist(clusters.scores(clusters.pairs(noisy)), 1000)
     assert ((chosen >= 6000) & (chosen < 8000)).all()
     assert len(chosen) == 2000
     assert (chosen.diff() > 0).all()
