@@ -16,6 +16,7 @@ _RADIUS = 2  # pixels; the suppression window is 5 x 5
 _OTHERS = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)  # of the window: all pixels but the one in its middle
 _OTHERS[_RADIUS, _RADIUS] = 0
 _SUM = np.ones((1, 3), np.float32)  # of the channels
+_CUBIC = -0.75  # torch's choice of the free parameter of bicubic convolution
 _MIN_CURVATURE = 1e-6  # of a heat map; flatter maxima stay at their pixel's centre
 
 
@@ -101,11 +102,33 @@ def peak_offsets(heat: Tensor, index: Tensor, least: float | None = None) -> Ten
     return torch.stack(offsets, 1).clamp(-0.5, 0.5)
 
 
-def sample(maps: Tensor, xy: Tensor, mode: str) -> Tensor:
+def sample_bilinear(maps: Tensor, xy: Tensor) -> Tensor:
     """Values [N, C] of maps [1, C, h, w] at `xy` [N, 2], in cells of the map, the first centred at 0.5."""
     size = torch.tensor([maps.shape[3], maps.shape[2]], device=maps.device)
     grid = (2 * xy / size - 1)[None, :, None]
-    return F.grid_sample(maps, grid, mode=mode, align_corners=False)[0, :, :, 0].T
+    return F.grid_sample(maps, grid, mode="bilinear", align_corners=False)[0, :, :, 0].T
+
+
+def sample_bicubic(maps: Tensor, xy: Tensor) -> Tensor:
+    """Likewise by bicubic convolution (Keys 1981, a = -0.75), of maps [C, h, w]; zeros outside.
+
+    As torch's `grid_sample`, in half of its time: the weighted sums of 16 cells are an embedding bag.
+    """
+    channels, height, width = maps.shape
+    steps = torch.arange(-1, 3, device=maps.device)
+    first = (xy - 0.5).floor()
+    distance = ((xy - 0.5 - first)[:, :, None] - steps).abs()
+    near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
+    far = _CUBIC * (((distance - 5) * distance + 8) * distance - 4)
+    cells = first.long()[:, :, None] + steps  # [N, 2, 4]
+    last = torch.tensor([[width - 1], [height - 1]], device=maps.device)
+    inside = (cells >= 0) & (cells <= last)
+    weights = torch.where(distance <= 1, near, far) * inside
+    cells = cells.clamp(min=0).minimum(last)
+    index = cells[:, 1, :, None] * width + cells[:, 0, None]
+    products = weights[:, 1, :, None] * weights[:, 0, None]
+    table = maps.permute(1, 2, 0).reshape(-1, channels)
+    return F.embedding_bag(index.flatten(1), table, mode="sum", per_sample_weights=products.flatten(1))
 
 
 def _shifted(heat: Tensor, down: int, right: int) -> Tensor:

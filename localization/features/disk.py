@@ -62,7 +62,7 @@ class DiskExtractor:
         F.normalize(pixels, dim=1, out=pixels)  # in place: they are large
         index, scores = self._detect(heat)
         xy = index + 0.5 + detection.peak_offsets(heat, index)
-        descriptors = F.normalize(detection.sample(pixels, xy, "bilinear"), dim=1)
+        descriptors = F.normalize(detection.sample_bilinear(pixels, xy), dim=1)
         scale = torch.tensor([width / resized.shape[3], height / resized.shape[2]], device=self.device)
         dense = F.normalize(F.avg_pool2d(pixels, CELL), dim=1)
         return Features(Keypoints(xy * scale, descriptors, scores), dense[0])

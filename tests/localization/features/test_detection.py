@@ -38,8 +38,19 @@ def test_channels_are_averaged_exactly() -> None:
 def test_values_are_sampled_at_cell_centres() -> None:
     maps = torch.arange(12.0).reshape(1, 1, 3, 4)
     xy = torch.tensor([[0.5, 0.5], [3.5, 2.5], [1.0, 0.5]])
-    values = detection.sample(maps, xy, "bilinear")[:, 0]
+    values = detection.sample_bilinear(maps, xy)[:, 0]
     assert torch.allclose(values, torch.tensor([0.0, 11.0, 0.5]), atol=1e-5)
+
+
+def test_bicubic_values_are_those_of_torch() -> None:
+    """Also where the cells around a position lie outside of the map."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(5, 6, 9, generator=generator)
+    xy = torch.rand(200, 2, generator=generator) * torch.tensor([10.0, 7.0]) - 0.5
+    xy[:3] = torch.tensor([[0.5, 0.5], [3.5, 2.5], [9.0, 6.0]])
+    grid = (2 * xy / torch.tensor([9, 6]) - 1)[None, :, None]
+    expected = torch.nn.functional.grid_sample(maps[None], grid, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(detection.sample_bicubic(maps, xy), expected[0, :, :, 0].T, atol=1e-5, rtol=0)
 
 
 def test_an_image_is_resized_to_multiples_of_the_stride() -> None:
