@@ -8,6 +8,7 @@ from torch import Tensor
 from gsplatloc.scene.densification.base import MIN_OPACITY, Edit, FixedSet, Observation, standard_normal
 from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.spatial_order import spatial_order
 from gsplatloc.utils import se3
 
 
@@ -91,7 +92,8 @@ class AdaptiveDensityControl(FixedSet):
         split = gaussians.select(halves)
         children.means[first:] += _samples(split, generator)
         children.log_scales[first:] -= torch.tensor(self._SHRINK).log().item()
-        return Edit(children, parents, torch.arange(len(parents), device=parents.device) >= len(kept))
+        order = spatial_order(children.means)
+        return Edit(children.select(order), parents[order], order >= len(kept))
 
     def _chosen(self) -> Tensor:
         """Mask [N] of the Gaussians to clone or split: each adds one, and the cap limits how many."""
