@@ -246,8 +246,8 @@ class Objective:
         if self.prior is not None:
             away = se3.se3_log_numpy(pose.numpy() @ np.linalg.inv(self.prior.pose.numpy()))
             pull = self.prior.information @ torch.from_numpy(away)
-            hessian[:POSE, :POSE] += self.prior.information
-            gradient[:POSE] += pull
+            hessian[:POSE, :POSE] = self.prior.information
+            gradient[:POSE] = pull
             cost = 0.5 * float(away @ pull.numpy())
         equations = []
         for term, sigma in zip(self.terms, sigmas, strict=True):

@@ -21,6 +21,8 @@ FEATURE_STEP = 16  # descriptors come in multiples of so many channels: pad them
 _TRIANGLE = UNKNOWNS * (UNKNOWNS + 1) // 2
 _KINDS = ("photometric", "inverse_depth", "features")
 _ROW, _COLUMN = torch.triu_indices(UNKNOWNS, UNKNOWNS)
+_PLACE = torch.zeros(UNKNOWNS, UNKNOWNS, dtype=torch.int64)  # in the triangle, of each element
+_PLACE[_ROW, _COLUMN] = _PLACE[_COLUMN, _ROW] = torch.arange(_TRIANGLE)
 
 Kind = Literal["photometric", "inverse_depth", "features"]
 
@@ -90,11 +92,8 @@ def normal_equations(
 
 
 def _unpacked(sums: Tensor) -> NormalEquations:
-    hessian = torch.zeros(UNKNOWNS, UNKNOWNS, dtype=torch.float64)
-    hessian[_ROW, _COLUMN] = sums[:_TRIANGLE]
-    hessian[_COLUMN, _ROW] = sums[:_TRIANGLE]
     cost, seen = sums[_TRIANGLE + UNKNOWNS :].tolist()
-    return NormalEquations(hessian, sums[_TRIANGLE : _TRIANGLE + UNKNOWNS], cost, int(seen))
+    return NormalEquations(sums[_PLACE], sums[_TRIANGLE : _TRIANGLE + UNKNOWNS], cost, int(seen))
 
 
 def _check(block: AlignmentBlock) -> None:
