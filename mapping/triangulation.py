@@ -31,6 +31,7 @@ MAX_EPIPOLAR_PX = 3.0  # distance to the epipolar line, in both images
 _MIN_MATCHES = 15  # of a pair; fewer may be wrong matches alone
 _MAX_ERROR_PX = 4.0  # mean reprojection error of a track; COLMAP's default
 _MIN_ANGLE_DEG = 1.5  # between the rays of a track; COLMAP's default
+_MAX_ITERATIONS = 10  # of points with fixed poses; COLMAP's 50 give the same points, a tenth later
 MIN_LENGTH = 3  # observations per track
 
 
@@ -187,6 +188,7 @@ def pipeline_options(scale: float) -> pycolmap.IncrementalPipelineOptions:
     pipeline.extract_colors = False  # read from the views: they may be undistorted on the fly
     pipeline.random_seed = pipeline.triangulation.random_seed = pipeline.mapper.random_seed = 0
     pipeline.min_num_matches = _MIN_MATCHES
+    pipeline.ba_global_max_num_iterations = _MAX_ITERATIONS
     pipeline.mapper.filter_max_reproj_error = _MAX_ERROR_PX * scale
     pipeline.mapper.filter_min_tri_angle = _MIN_ANGLE_DEG
     pipeline.triangulation.merge_max_reproj_error = _MAX_ERROR_PX * scale

@@ -108,6 +108,7 @@ def _run(network: XFeatModel, grey: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _skipped(network: XFeatModel, x: Tensor) -> Tensor:
     """The branch beside block 1, channels last as its output: sums of two layouts take five times as long."""
     pooling, convolution = network.skip1
+    assert isinstance(convolution, nn.Conv2d)
     pooled = pooling(x)
     channels = F.linear(pooled.reshape(-1, 1), convolution.weight[:, :, 0, 0], convolution.bias)
     return channels.reshape(*pooled.shape[::2], pooled.shape[3], -1).permute(0, 3, 1, 2)
