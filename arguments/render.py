@@ -9,7 +9,7 @@ import tyro
 
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.localization.io import FOLDER_NAME, JSON_LINES_NAME, QUERIES_FOLDER_NAME
-from gsplatloc.scene.map_folder import CAMERAS_NAME, require_splat
+from gsplatloc.scene.map_folder import CAMERAS_NAME, TILES_NAME, require_splat
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_folder, require_path
 
@@ -82,6 +82,11 @@ class ViewArguments:
     def check(self) -> None:
         """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
         require_splat(self.model_path)
+        if (self.model_path / TILES_NAME).is_file():
+            raise GSplatLocError(
+                f"expected one map or a splat in {self.model_path}, found a map in tiles: view one of them,"
+                f" such as {self.model_path / 'tiles' / '000'}"
+            )
         self.result_folders()
 
     def result_folders(self) -> list[Path]:

@@ -17,16 +17,14 @@ from gsplatloc.localization.io.results import (
     write_results,
 )
 from gsplatloc.localization.localizer import Localizer
-from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
-from gsplatloc.localization.tiles.localizer import TiledLocalizer
+from gsplatloc.localization.tiles.localizer import TiledLocalizer, load_localizer
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.image_files import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.scene.splat_map import SplatMap
-from gsplatloc.scene.tiled_map import is_tiled
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
@@ -59,7 +57,9 @@ def run(arguments: LocalizeArguments, tell: Tell | None = None) -> None:
     name = Path(arguments.queries or arguments.source_path or config.source_path).resolve().name
     stages = options.chain()
     with output_folder(output) as folder:
-        localizer = load_localizer(arguments, options)
+        tile_options = TileOptions(memory_mb=arguments.tile_memory_mb)
+        iteration = arguments.computation.iteration
+        localizer = load_localizer(arguments.model_path, options, iteration, tile_options)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save, tell)
         figures = write_results(folder, name, results, localizer.splat_map.bytes_read(), stages)
@@ -71,14 +71,6 @@ def run(arguments: LocalizeArguments, tell: Tell | None = None) -> None:
             )
     lines = query_lines(results) if arguments.queries is not None else []
     log("\n".join([*lines, *summary_lines(figures), f"results  {folder}"]), arguments.computation.quiet)
-
-
-def load_localizer(arguments: LocalizeArguments, options: LocalizerOptions) -> Localizer | TiledLocalizer:
-    """The localizer of a map, or of a map in tiles."""
-    folder, iteration = arguments.model_path, arguments.computation.iteration
-    if is_tiled(folder):
-        return TiledLocalizer.load(folder, options, TileOptions(memory_mb=arguments.tile_memory_mb))
-    return Localizer.load(folder, options, iteration)
 
 
 def make_report(

@@ -13,8 +13,8 @@ from gsplatloc.localization.io.given_poses import (
 )
 from gsplatloc.localization.io.pose_files import read_pose_file
 from gsplatloc.localization.io.results import localize_queries, summary_lines, write_queries, write_results
-from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.queries import QueryImage
+from gsplatloc.localization.tiles.localizer import load_localizer
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.image_files import image_files
 from gsplatloc.scene.map_config import MapConfig, read_config
@@ -34,10 +34,10 @@ def main(arguments: RefineArguments | None = None) -> None:
     name = Path(arguments.images or arguments.source_path or config.source_path).resolve().name
     stages = options.chain()
     with output_folder(arguments.folder()) as folder:
-        localizer = Localizer.load(arguments.model_path, options, arguments.computation.iteration)
+        localizer = load_localizer(arguments.model_path, options, arguments.computation.iteration)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save)
-        figures = write_results(folder, name, results, map_bytes(localizer), stages)
+        figures = write_results(folder, name, results, localizer.splat_map.bytes_read(), stages)
         trajectory = trajectory_of(queries, results)
         if trajectory is not None:
             write_tum_trajectory(folder / "trajectory.txt", trajectory)

@@ -1,27 +1,57 @@
 """Render a map: `gsplatloc render -m OUT [--split path|train|test]`."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
 from gsplatloc.arguments.render import RenderArguments, parse_render_arguments
 from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
+from gsplatloc.localization.tiles.place_index import load_places
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import load_gaussians
 from gsplatloc.scene.map_config import map_frame, read_cameras
+from gsplatloc.scene.tiled_map import is_tiled, read_tiles
 from gsplatloc.utils.console import log
 from gsplatloc.utils.locks import output_folder
-from gsplatloc.visualization.rendering import ImageOptions, render_images, write_images
+from gsplatloc.visualization.rendering import ImageOptions, Renderings, render_images, write_images
 from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path, test_cameras
+
+_AROUND = 10  # mapping views nearest to a camera; the one that looks most the same way names its tile
 
 
 def main(arguments: RenderArguments | None = None) -> None:
     """Run the command; without `arguments` they are those of `sys.argv`."""
     arguments = arguments or parse_render_arguments()
-    device = rendering_device(arguments.device)
-    gaussians = load_gaussians(arguments.model_path, arguments.iteration).to(device)
     cameras = find_cameras(arguments)
     options = ImageOptions(arguments.depth, arguments.features, arguments.video, arguments.fps)
-    folder = arguments.folder()
+    shown, folder = renderings(arguments, cameras, options), arguments.folder()
     with output_folder(folder):
-        write_images(folder, render_images(gaussians, cameras, options), len(cameras), options)
+        write_images(folder, shown, len(cameras), options)
     log(f"{len(cameras)} cameras in {folder}")
+
+
+def renderings(
+    arguments: RenderArguments, cameras: Sequence[PosedCamera], options: ImageOptions
+) -> Iterator[Renderings]:
+    """The renderings of all cameras: in a map in tiles each of the tile that was mapped around it."""
+    folder, device = arguments.model_path, rendering_device(arguments.device)
+    if not is_tiled(folder):
+        return render_images(load_gaussians(folder, arguments.iteration).to(device), cameras, options)
+    tiles = read_tiles(folder)
+    index = load_places(folder / PLACES_NAME, len(tiles))
+
+    def number_of(posed: PosedCamera) -> int:
+        return int(index.tiles[index.around(posed.cam_from_world, _AROUND)[0]])
+
+    def in_tiles() -> Iterator[Renderings]:
+        for number, part in groupby(cameras, number_of):
+            tile = folder / tiles[number].folder
+            frame, gaussians = map_frame(tile), load_gaussians(tile, arguments.iteration).to(device)
+            moved = [replace(posed, cam_from_world=frame.pose_in_map(posed.cam_from_world)) for posed in part]
+            yield from render_images(gaussians, moved, options)
+
+    return in_tiles()
 
 
 def find_cameras(arguments: RenderArguments) -> list[PosedCamera]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.guided import visible
 from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.utils import se3
 from gsplatloc.utils.errors import decoding
 from gsplatloc.utils.tensors import write_tensors
 
@@ -26,6 +27,7 @@ _FORMAT = "gsplatloc-alike-1"
 # Of the landmarks in view, a room of the same furniture had counterparts of 0.52 to 0.71, and rooms of other
 # furniture 0.8 times as many or fewer (buildings of seed 2).
 _LEAST_SHARE, _NEARLY = 0.2, 0.85
+_SAME_WAY = 0.9  # cosine between viewing directions
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,16 @@ class AlikePlaces:
         least = torch.full_like(share, max(_LEAST_SHARE, _NEARLY * float(share.max())))
         least[torch.isin(self.tiles, torch.tensor(sorted(similar), dtype=torch.int64))] = _LEAST_SHARE
         return [int(number) for number in order if share[number] >= least[number]]
+
+    def corresponding(self, cam_from_world: Tensor) -> Tensor:
+        """The poses [R, 4, 4] in the rivals that correspond to one in the tile, in world coordinates."""
+        return cam_from_world.double() @ se3.inverse(self.motions)
+
+
+def same_place(a: Tensor, b: Tensor, apart: float) -> bool:
+    """Whether two poses [4, 4] are nearer than `apart` to each other, and look the same way."""
+    near = (se3.camera_center(a) - se3.camera_center(b)).norm() < apart
+    return bool(near and a[2, :3] @ b[2, :3] > _SAME_WAY)
 
 
 NONE_ALIKE = AlikePlaces(torch.zeros(0).long(), torch.zeros(0, 4, 4).double(), torch.zeros(0, 0).bool())

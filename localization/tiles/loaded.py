@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, AlikePlaces
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.scene.map_frame import MapFrame
@@ -24,6 +25,12 @@ class LoadedTile:
     def frame(self) -> MapFrame:
         """The coordinates of the tile's map in the world."""
         return self.localizer.splat_map.frame
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """Those of a localizer that begins with landmarks, without which there are no rivals."""
+        assert isinstance(self.localizer.initial, LandmarkPose)
+        return self.localizer.initial.landmarks
 
     def nbytes(self) -> int:
         """Bytes of its Gaussians and landmarks that are in memory."""

@@ -8,7 +8,6 @@ they are first needed.
 """
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,19 +27,17 @@ from gsplatloc.localization.localizer import Localizer, check_pose
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file
 from gsplatloc.localization.result import Localization, PoseEstimate
-from gsplatloc.localization.tiles.comparison import View
 from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.localization.tiles.place_index import FILE_NAME, PlaceIndex, load_places
+from gsplatloc.localization.tiles.places import Place, place_at, shown
 from gsplatloc.localization.tiles.shared_extractor import SharedExtractor
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.map_config import map_extractor
 from gsplatloc.scene.splat_map import SplatMap
-from gsplatloc.scene.tiled_map import TILES_NAME, read_tiles
-from gsplatloc.utils import se3
+from gsplatloc.scene.tiled_map import TILES_NAME, is_tiled, read_tiles
 from gsplatloc.utils.io import expanded
 
-_MOST_MOVES = 3  # from a place to a rival
 _SIMILAR = 5  # tiles most similar to the query that are compared even if they share few landmarks
 
 
@@ -118,16 +115,19 @@ class TiledLocalizer:
         photo.tiles.extend(self._tiles(photo))
         best = self._best(photo)
         found = best.found
-        if not found.verified and found.rival is None:
+        refined = found.verified and found.final.accepted
+        if not refined and found.rival is None and best.tile.localizer.fallback is not None:
             found = best.tile.localizer.localize(photo.image, camera, cam_from_world)  # with its fallback
-            found = self._compared(replace(best, found=found), photo).found
+            if found.verified and len(best.tile.rivals):
+                estimate, query = replace(best, found=found).in_tile(photo.image)
+                found = self._decided(place_at(best.tile, estimate, query), photo, found).found
         rest_ms = 1000 * (time.perf_counter() - start) - found.total_ms
         return replace(found, search_ms=found.search_ms + max(0.0, rest_ms))
 
     def _tiles(self, photo: "_Photo") -> list[int]:
-        """The tiles of the views most similar to a photo, or nearest to its given pose, best first."""
+        """The tiles of the views most similar to a photo, or around its given pose, best first."""
         if photo.cam_from_world is not None:
-            views = self._nearest_views(photo.cam_from_world, self.options.views)
+            views = self.index.around(photo.cam_from_world, self.options.views)
         else:
             loaded = self.tiles.numbers()
             any_tile = self.tiles[loaded[-1] if loaded else 0]  # for the size of the image
@@ -159,71 +159,31 @@ class TiledLocalizer:
         first = next(iter(tile.localizer.initial.hypotheses(query)))
         if not first.ok:
             return _Attempt(tile, _refined(tile, first, photo))
-        choice = self._choice(tile, first, replace(query, camera=first.camera), photo)
-        if choice.score < -1:
-            return self._compared(self._moved(tile, choice.number, first, photo), photo)
-        attempt = _Attempt(tile, _refined(tile, first, photo))
-        return attempt if choice.score > 1 else self._compared(attempt, photo)
+        return self._decided(place_at(tile, first, replace(query, camera=first.camera)), photo)
 
-    def _moved(self, tile: LoadedTile, number: int, estimate: PoseEstimate, photo: "_Photo") -> "_Attempt":
-        """The pose in a rival of a tile that corresponds to an estimate in the tile."""
-        target, there = self._corresponding(tile, number, estimate)
-        query, _ = target.localizer.query(photo.image, photo.camera)
-        assert isinstance(target.localizer.initial, LandmarkPose)
-        return _Attempt(target, _refined(target, target.localizer.initial.near(there, query), photo))
+    def _decided(self, here: Place, photo: "_Photo", found: Localization | None = None) -> "_Attempt":
+        """The attempt at that place which the query shows of those that look alike.
 
-    def _compared(self, attempt: "_Attempt", photo: "_Photo") -> "_Attempt":
-        """The attempt, or that in a rival if the query shows that; unverified if it may show either."""
-        for _ in range(_MOST_MOVES):
-            if not attempt.found.verified or not len(attempt.tile.rivals):
-                return attempt
-            estimate, query = attempt.in_tile(photo.image)
-            choice = self._choice(attempt.tile, estimate, query, photo)
-            if choice.score > 1:
-                return attempt
-            rival = self._moved(attempt.tile, choice.number, estimate, photo)
-            if not rival.found.final.ok:
-                target, there = self._corresponding(attempt.tile, choice.number, estimate)
-                return attempt.unverified(there.in_world(target.frame))
-            if not rival.found.verified or choice.score >= -1:
-                first, second = (attempt, rival) if choice.score > 0 else (rival, attempt)
-                return first.unverified(second.found.final)
-            attempt, before = rival, attempt
-        return attempt.unverified(before.found.final)
+        It is unverified where that is not clear. `found`: the localization `here`, if it was made before.
+        """
+        best, rival = shown(here, self.tiles, photo.tiles[:_SIMILAR])
+        attempt = None if best is here else self._moved(best, photo)
+        if attempt is None:
+            rival = rival if best is here else best
+            attempt = _Attempt(here.tile, found or _refined(here.tile, here.estimate, photo))
+        if rival is None or not attempt.found.verified:
+            return attempt
+        height, width = photo.image.shape[:2]
+        other = rival.estimate.in_world(rival.tile.frame).resized(width, height)
+        return replace(attempt, found=replace(attempt.found, verified=False, rival=other))
 
-    def _corresponding(
-        self, tile: LoadedTile, number: int, estimate: PoseEstimate
-    ) -> tuple[LoadedTile, PoseEstimate]:
-        """The tile of a rival, and the pose there that corresponds to an estimate in `tile`."""
-        target = self.tiles[int(tile.rivals.tiles[number])]
-        return target, replace(estimate, cam_from_world=_elsewhere(tile, number, estimate, target))
-
-    def _choice(self, tile: LoadedTile, estimate: PoseEstimate, query: Query, photo: "_Photo") -> "_Choice":
-        """The strongest rival of a pose in a tile."""
-        initial = tile.localizer.initial
+    def _moved(self, place: Place, photo: "_Photo") -> "_Attempt | None":
+        """The attempt that begins with the landmarks around a pose that was found elsewhere."""
+        initial = place.tile.localizer.initial
         assert isinstance(initial, LandmarkPose)
-        numbers = tile.rivals.plausible(estimate, initial.landmarks, photo.tiles[:_SIMILAR])
-        if not numbers:
-            return _NO_RIVAL
-        here = View(query, tile.localizer.splat_map, initial.landmarks, estimate)
-        views = [self._view(tile, number, estimate, query) for number in numbers]
-        seen = [index for index, view in enumerate(views) if view.covers(here)]
-        if not seen:
-            return _NO_RIVAL
-        numbers, views = [numbers[index] for index in seen], [views[index] for index in seen]
-        found = [here.preferred_to(view) for view in views]
-        worst = min(range(len(found)), key=lambda index: found[index].score)
-        return _Choice(numbers[worst], found[worst].score)
-
-    def _view(self, tile: LoadedTile, number: int, estimate: PoseEstimate, query: Query) -> View:
-        """What a rival of a tile shows at the pose that corresponds to an estimate in the tile."""
-        target, there = self._corresponding(tile, number, estimate)
-        assert isinstance(target.localizer.initial, LandmarkPose)
-        return View(query, target.localizer.splat_map, target.localizer.initial.landmarks, there)
-
-    def _nearest_views(self, cam_from_world: Tensor, count: int) -> Tensor:
-        distance = (self.index.centers - se3.camera_center(cam_from_world.double().cpu())).norm(dim=1)
-        return distance.topk(min(count, len(distance)), largest=False).indices
+        query, _ = place.tile.localizer.query(photo.image, photo.camera)
+        near = initial.near(place.estimate, query)
+        return _Attempt(place.tile, _refined(place.tile, near, photo)) if near.ok else None
 
 
 @dataclass(frozen=True)
@@ -249,27 +209,12 @@ class _Attempt:
         first, final = next(iter(self.found.stages.values())), self.found.final
         return self.found.verified, final.ok and final.accepted, first.inliers if first.ok else 0
 
-    def unverified(self, rival: PoseEstimate) -> "_Attempt":
-        """This attempt without its verification, because of another pose."""
-        return replace(self, found=replace(self.found, verified=False, rival=rival))
-
     def in_tile(self, image: np.ndarray) -> tuple[PoseEstimate, Query]:
         """The final estimate in the tile's coordinates, and the query in its scale."""
         final = self.found.final
         query, _ = self.tile.localizer.query(image, final.camera)
         estimate = final.resized(query.camera.width, query.camera.height)
         return replace(estimate, cam_from_world=self.tile.frame.pose_in_map(final.pose())), query
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """The rival of a pose that a query shows most probably."""
-
-    number: int  # in the tile's rivals; -1 = there is none
-    score: float  # above 1 where the query shows the pose, and below -1 where it shows the rival
-
-
-_NO_RIVAL = _Choice(-1, math.inf)
 
 
 @dataclass
@@ -296,7 +241,13 @@ def _without_fallback(localizer: Localizer) -> Localizer:
     return alone
 
 
-def _elsewhere(tile: LoadedTile, number: int, estimate: PoseEstimate, target: LoadedTile) -> Tensor:
-    """The pose in the tile of a rival that corresponds to an estimate in a tile, each in its coordinates."""
-    world = tile.frame.pose_in_world(estimate.pose()) @ se3.inverse(tile.rivals.motions[number])
-    return target.frame.pose_in_map(world)
+def load_localizer(
+    folder: Path,
+    options: LocalizerOptions,
+    iteration: int | None = None,
+    tile_options: TileOptions | None = None,
+) -> Localizer | TiledLocalizer:
+    """The localizer of a map, of an `iteration` if one is given, or of a map in tiles."""
+    if is_tiled(folder):
+        return TiledLocalizer.load(folder, options, tile_options)
+    return Localizer.load(folder, options, iteration)

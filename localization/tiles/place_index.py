@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.localization.initial.view_index import pool
+from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError, decoding
 from gsplatloc.utils.tensors import write_tensors
 
@@ -46,13 +47,20 @@ class PlaceIndex:
     @property
     def centers(self) -> Tensor:
         """The camera centres [V, 3] float64."""
-        rotation, translation = self.poses[:, :3, :3], self.poses[:, :3, 3:]
-        return -(rotation.transpose(1, 2) @ translation)[..., 0]
+        return se3.camera_center(self.poses)
 
     def nearest(self, dense: Tensor, count: int) -> Tensor:
         """Indices [k] of the views most similar to an image with the dense map [D, h, w], best first."""
         similarity = self.descriptors @ self.words.describe(dense).to(self.descriptors)
         return similarity.topk(min(count, len(self.descriptors))).indices
+
+    def around(self, cam_from_world: Tensor, count: int) -> Tensor:
+        """Indices [k] of the views nearest to a pose [4, 4], those that look most the same way first."""
+        pose = cam_from_world.to(self.poses)
+        distance = (self.centers - se3.camera_center(pose)).norm(dim=1)
+        near = distance.topk(min(count, len(distance)), largest=False).indices
+        same_way = self.poses[near, 2, :3] @ pose[2, :3]
+        return near[same_way.argsort(descending=True, stable=True)]
 
 
 def save_places(index: PlaceIndex, path: Path | str) -> None:

@@ -6,8 +6,15 @@ import pytest
 import torch
 
 from gsplatloc.localization.landmarks.guided import visible
-from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, AlikePlaces, load_alike, save_alike
+from gsplatloc.localization.landmarks.rivals import (
+    NONE_ALIKE,
+    AlikePlaces,
+    load_alike,
+    same_place,
+    save_alike,
+)
 from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.world import CAMERA, TRUTH, World
 
@@ -30,6 +37,18 @@ def test_rivals_with_nearly_as_many_counterparts_in_view_as_the_first_are_plausi
     assert found.plausible(ESTIMATE, world.landmarks, similar=[1, 4]) == [1, 2, 0]
     assert places(world, [0.1]).plausible(ESTIMATE, world.landmarks) == []
     assert NONE_ALIKE.plausible(ESTIMATE, world.landmarks) == []
+
+
+def test_places_that_two_tiles_show_are_the_same(world: World) -> None:
+    found = places(world, [0.5, 0.5, 0.5, 0.5])
+    found.motions[1, 0, 3], found.motions[2, 0, 3], found.motions[3, :2, :2] = 0.05, 3.0, -torch.eye(2)
+    poses = found.corresponding(TRUTH)
+    moved = found.motions @ se3.inverse(TRUTH)
+    torch.testing.assert_close(se3.inverse(poses), moved)  # the camera is moved onto the rival
+    assert [same_place(poses[0], pose, 0.25) for pose in poses] == [True, True, False, False]
+    turned = poses[0].clone()
+    turned[:3] = torch.diag(torch.tensor([-1.0, 1.0, -1.0])).double() @ turned[:3]  # half a turn on the spot
+    assert not same_place(poses[0], turned, 0.25)
 
 
 def test_rivals_are_read_as_they_were_written(world: World, tmp_path: Path) -> None:

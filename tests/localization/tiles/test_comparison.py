@@ -45,6 +45,15 @@ def test_equal_places_and_pictures_of_neither_are_not_clear() -> None:
     assert abs(preference(seen(middle), covered(first), covered(second)).score) < 1
 
 
+def test_what_is_equal_and_mapped_with_errors_does_not_count() -> None:
+    first, second = rooms()
+    errors = np.random.default_rng(5).normal(0, 0.5 * _NOISE, (2, *first.shape)).astype(np.float32)
+    image = second.copy()
+    image[10:] = (first + errors[0])[10:]  # as if the errors of the wrong map were those of the image
+    found = preference(seen(image), covered(first + errors[0]), covered(second + errors[1]))
+    assert found.share < -0.75
+
+
 def test_what_one_map_does_not_cover_does_not_count() -> None:
     first, second = rooms()
     hole = covered(second)

@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.localization.fallback import Fallback
 from gsplatloc.localization.features import Features
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.localization.tiles.place_index import PlaceIndex, PlaceWords, load_places, save_places
 from gsplatloc.localization.tiles.shared_extractor import SharedExtractor
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.scene.tiled_map import Tile, write_tiles
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -90,6 +94,44 @@ def test_the_next_tile_is_tried_where_the_most_similar_one_has_no_pose(
 
     found = TiledLocalizer(tmp_path, place_index([3, 35]), load, extractor).localize(IMAGE, CAMERA)
     assert found.verified and pose_errors(found.final.pose(), TRUTH)[0] < 0.02
+
+
+class Rejecting:
+    """A refiner that accepts no pose."""
+
+    name, verifies = "lm", True
+
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        return replace(initial, accepted=False)
+
+
+class Searching(Fallback):
+    """A fallback that accepts the pose found so far."""
+
+    def search(
+        self, query: Query, prepared: Query, found: PoseEstimate, score: float | None
+    ) -> tuple[PoseEstimate, float | None]:
+        return replace(found, accepted=True), score
+
+
+def test_a_pose_that_no_refinement_accepted_is_searched_for_as_in_one_map(
+    world: World, extractor: CountingExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gsplatloc.localization.localizer.verification_score", lambda *_: 0.9)
+
+    def load(number: int) -> LoadedTile:
+        fallback, initial = Searching(SplatMap(), ()), LandmarkPose(world.landmarks)
+        return LoadedTile(number, Localizer(initial, extractor, refiners=[Rejecting()], fallback=fallback))
+
+    found = TiledLocalizer(tmp_path, place_index([3, 35]), load, extractor).localize(IMAGE, CAMERA)
+    assert list(found.stages) == ["initial", "lm", "fallback"] and found.verified and found.final.accepted
+
+
+def test_the_views_around_a_pose_that_look_the_same_way_come_first() -> None:
+    index = place_index([])
+    index.poses[:29, :3] = torch.diag(torch.tensor([-1.0, 1.0, -1.0])).double() @ TRUTH[:3]  # behind
+    around = index.around(TRUTH, 30)
+    assert around[0] == 29 and sorted(around.tolist()) == list(range(30))
 
 
 def test_the_tile_used_longest_ago_is_dropped_beyond_the_budget(world: World) -> None:

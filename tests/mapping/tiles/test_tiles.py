@@ -3,14 +3,18 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from gsplatloc.arguments.presets import mapping_preset
-from gsplatloc.cli import export
+from gsplatloc.arguments.render import parse_view_arguments
+from gsplatloc.cli import export, refine, render
 from gsplatloc.localization.evaluation import pose_error
+from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
@@ -21,6 +25,7 @@ from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Camera, SparsePoints, View
 from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config
 from gsplatloc.scene.tiled_map import Tile, read_tiles
+from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
 WORKER = tiles_train.Worker(1, threading.Event())
@@ -118,6 +123,49 @@ def test_a_map_in_tiles_is_exported_small(
     monkeypatch.setattr("sys.argv", ["export", "-m", str(tiled[0])])
     with pytest.raises(GSplatLocError, match="--map FOLDER"):
         export.main()
+
+
+def command(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
+    module.main()
+
+
+def test_test_images_are_rendered_each_in_its_tile(
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("-m", tiled[0], "--split", "test", "--output", tmp_path, "--no_video", "--no_depth")
+    command(monkeypatch, render, *arguments)
+    for view in read_scene(room_scene, SceneOptions()).test:
+        path = (tmp_path / "rgb" / view.name).with_suffix(".png")
+        photo, rendered = view.load_image(), cv2.imread(str(path))
+        difference = photo.astype(float) - rendered[..., ::-1]
+        assert np.abs(difference).mean() < 0.5 * np.abs(photo - photo.mean((0, 1))).mean()
+
+
+def test_given_poses_are_refined_in_the_tiles_around_them(
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = se3.se3_exp(torch.tensor([0.03, -0.02, 0.03, 0.01, -0.02, 0.01], dtype=torch.float64))
+    views = read_scene(room_scene, SceneOptions()).test
+    write_poses(tmp_path / "poses.txt", [PoseRecord(v.name, away @ v.cam_from_world) for v in views])
+    arguments = (
+        "-m",
+        tiled[0],
+        "--poses",
+        tmp_path / "poses.txt",
+        "--output",
+        tmp_path / "refined",
+        "--quiet",
+    )
+    command(monkeypatch, refine, *arguments)
+    refined = read_poses(tmp_path / "refined" / "poses.txt")
+    errors = [pose_error(refined[v.name].cam_from_world, v.cam_from_world).translation_m for v in views]
+    assert np.median(errors) < 0.03, errors  # 4.7 cm before
+
+
+def test_a_map_in_tiles_is_viewed_tile_by_tile(tiled: tuple[Path, TilesReport]) -> None:
+    with pytest.raises(GSplatLocError, match="in tiles: view one of them, such as .*000"):
+        parse_view_arguments(["-m", str(tiled[0])])
 
 
 def _fail() -> None:

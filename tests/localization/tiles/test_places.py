@@ -1,0 +1,89 @@
+"""Which of several places a query shows: also one that is no rival of that where the pose was found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.rivals import AlikePlaces
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.localization.tiles.comparison import Preference, View
+from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
+from gsplatloc.localization.tiles.places import Place, place_at, shown
+from gsplatloc.utils import se3
+from tests.localization.world import CAMERA, TRUTH, FakeExtractor, World
+
+APART = 50.0  # metres along x between places that look alike
+
+
+def motion(places: int) -> torch.Tensor:
+    found = torch.eye(4, dtype=torch.float64)
+    found[0, 3] = APART * places
+    return found
+
+
+@pytest.fixture
+def tiles(world: World) -> LoadedTiles:
+    """Three tiles; 0 and 2 have no rival but 1, which is also twice in the list of 0."""
+    rivals = {0: [1, 1], 1: [0, 2], 2: [1]}
+
+    def load(number: int) -> LoadedTile:
+        away = motion(number)[:3, 3].to(world.landmarks.positions)
+        landmarks = replace(world.landmarks, positions=world.landmarks.positions + away)
+        motions = torch.stack([motion(other - number) for other in rivals[number]])
+        shared = torch.ones(len(motions), len(landmarks), dtype=torch.bool)
+        alike = AlikePlaces(torch.tensor(rivals[number]), motions, shared)
+        return LoadedTile(number, Localizer(LandmarkPose(landmarks), FakeExtractor(world.features)), alike)
+
+    return LoadedTiles(load, 1e3)
+
+
+@pytest.fixture
+def here(tiles: LoadedTiles, world: World) -> Place:
+    query = Query(None, CAMERA, world.features.keypoints, None)  # type: ignore[arg-type]
+    return place_at(tiles[0], PoseEstimate(Status.OK, CAMERA, TRUTH), query)
+
+
+def looks_like(tile: int, share: float, compared: list[float]):  # noqa: ANN201
+    """Preferences of a query for the place of `tile`."""
+
+    def preferred(view: View, other: View) -> Preference:
+        x = [se3.camera_center(one.estimate.pose())[0] - se3.camera_center(TRUTH)[0] for one in (view, other)]
+        distance = [abs(float(value) / APART - tile) for value in x]
+        compared.append(float(x[1]))
+        return Preference(100.0, share if distance[0] < distance[1] else -share)
+
+    return preferred
+
+
+def test_the_place_is_found_over_the_rivals_of_rivals(
+    tiles: LoadedTiles, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(View, "covers", lambda *_: True)
+    for tile in range(3):
+        monkeypatch.setattr(View, "preferred_to", looks_like(tile, 0.9, []))
+        best, rival = shown(here, tiles, [])
+        assert best.tile.number == tile and rival is None
+        moved = se3.camera_center(best.estimate.pose()) - se3.camera_center(TRUTH)
+        torch.testing.assert_close(moved, motion(tile)[:3, 3])
+
+
+def test_a_place_in_two_tiles_is_compared_once_and_a_doubtful_one_has_a_rival(
+    tiles: LoadedTiles, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[float] = []
+    monkeypatch.setattr(View, "covers", lambda *_: True)
+    monkeypatch.setattr(View, "preferred_to", looks_like(0, 0.1, compared))
+    best, rival = shown(here, tiles, [])
+    assert best is here and rival is not None and rival.tile.number == 1
+    assert len(compared) == 1
+
+
+def test_a_place_that_the_other_map_does_not_show_is_no_rival(
+    tiles: LoadedTiles, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(View, "covers", lambda *_: False)
+    assert shown(here, tiles, []) == (here, None)
