@@ -35,7 +35,7 @@ _WRONG_M = 1.0  # metres: a pose off by more is of another place; those that loo
 # Pictures of 160 x 128 are trained at full size from the beginning.
 _MAPPING = ("--preset", "cpu", "--early_stop", "0", "--pyramid", "--descriptors", "none",
             "--init_max_points", "40000", "--max_gaussians", "40000")  # fmt: skip
-_STEPS = 1200
+_STEPS = 700
 _RESULTS = ROOT / "benchmarks/results/building.json"
 
 

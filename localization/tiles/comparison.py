@@ -32,14 +32,15 @@ _NOISE = 0.1  # standard deviation of a cell's colour, of maps that are a little
 _MISALIGNED = 0.5  # share of the variance around a cell that is an error: renderings are a pixel or so off
 _LEAST_COVERED = 0.5  # share of the cells of one place that a map of another must cover to be compared
 # Squared difference of two renderings in a cell over the variance of an error, below which it does not count:
-# of 93 images of that building, 29 had a share below 0.3 without this limit, 13 with 1, and 10 with 3.
+# of 93 images of a building (seed 2), 29 had a share below 0.3 without this limit, 13 with 1, and 10 with 3.
 _DIFFERENT = 3.0
 _GAINS = (0.5, 2.0)  # of a channel, by which a rendering may be darker or brighter than the image
 _RADIUS_PX, _MIN_SIMILARITY = 3.0, 0.8  # of keypoints and landmarks at a projection
 # What decides by itself. Of 427 comparisons of the right place with rivals (building of seed 2, 12 rooms, 700
 # training steps a tile), 410 are decided for it, 17 remain open, and none is decided for the rival.
 _SHARE, _LANDMARKS = 0.3, 3.0
-_DISAGREE = 0.25  # of either, from which colours and landmarks that disagree decide nothing
+_DISAGREE = 0.25  # of either, from which colours and landmarks that disagree leave it open
+_OPEN = 0.9  # the largest score of either sign where they disagree
 _EVIDENCE = 4.0  # from which the share counts in full
 _OBVIOUS = 0.45  # share from which the landmarks are not asked
 
@@ -58,7 +59,7 @@ class Preference:
         colors = self.share * min(1.0, abs(self.evidence) / _EVIDENCE) / _SHARE
         landmarks = self.landmarks / _LANDMARKS
         if colors * landmarks < 0 and min(abs(colors), abs(landmarks)) > _DISAGREE:
-            return 0.0
+            return min(max(colors + landmarks, -_OPEN), _OPEN)
         return colors + landmarks
 
 

@@ -73,5 +73,6 @@ def test_a_foreign_object_counts_no_more_than_one_of_the_places() -> None:
 
 def test_landmarks_that_speak_for_the_other_place_leave_it_open() -> None:
     assert Preference(30.0, 0.2, 2.0).score > 1 and Preference(-30.0, -0.2, -2.0).score < -1
-    assert Preference(30.0, 0.9, -9.0).score == 0 and Preference(-30.0, -0.3, 20.0).score == 0
+    assert abs(Preference(30.0, 0.9, -9.0).score) < 1
+    assert 0 < Preference(-30.0, -0.3, 20.0).score < 1  # which of them is more probable is known
     assert Preference(0.1, 1.0, 0.0).score < 1  # a difference that is hardly there
