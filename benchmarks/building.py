@@ -102,8 +102,10 @@ def page(rows: Sequence[Row]) -> str:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """What grows with the number of images: a panel for each of `_CURVES`, from 0."""
+    """What grows with the number of images, of two or more rows: a panel for each of `_CURVES`, from 0."""
     rows = sorted((row for row in rows if row["steps"] == _STEPS), key=lambda row: row["images"])
+    if len(rows) < 2:
+        return
     images = [row["images"] for row in rows]
 
     def draw(axes: Axes, panel: tuple[str, str, Callable[[Row], float]]) -> None:
