@@ -12,6 +12,7 @@ kornia runs it a second time for the dense map. Which pixels are keypoints, and 
 Cell (r, c) of the dense map is centred at ((c + 0.5) * W / w, (r + 0.5) * H / h).
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gsplatloc.localization.features import Extractor, Features, Keypoints, detection
 from gsplatloc.localization.features.weights import Weights
-from gsplatloc.localization.matching.nearest import has_bfloat16
 from gsplatloc.utils.device import torch_device
 from gsplatloc.utils.registry import NoOptions
 
@@ -162,3 +162,10 @@ def _halve_descriptors(network: XFeatModel) -> None:
     """
     for name in ("block1", "skip1", "block2", "block3", "block4", "block5", "block_fusion", "heatmap_head"):
         getattr(network, name).bfloat16()
+
+
+@cache
+def has_bfloat16() -> bool:
+    """True if this processor multiplies bfloat16 faster than single precision."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

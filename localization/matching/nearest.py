@@ -1,7 +1,6 @@
 """Mutual nearest neighbours between sets of descriptors, in blocks that limit memory."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +40,8 @@ class Pairs:
 def mutual_nearest(a: Tensor, b: Tensor, min_similarity: float = -1.0, block: int | None = None) -> Pairs:
     """Pairs of L2-normalised descriptors a [N, D], b [M, D] that are each other's nearest.
 
-    `block` rows of b are compared at a time. Among equal cosines the first is taken.
+    `block` rows of b are compared at a time on a GPU, and without the native package. Among equal cosines the
+    first is taken.
     """
     if not len(a) or not len(b):
         none = torch.zeros(0, dtype=torch.int64, device=a.device)
@@ -99,10 +99,3 @@ def _nearest(a: Tensor, b: Tensor, block: int) -> tuple[Tensor, Tensor]:
     best, best_block = torch.stack([part.values for part in found]).max(0)
     index = torch.stack([part.indices for part in found]).gather(0, best_block[None])[0]
     return best, index + best_block * block
-
-
-@cache
-def has_bfloat16() -> bool:
-    """True if this processor multiplies bfloat16 faster than single precision."""
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

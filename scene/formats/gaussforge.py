@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.ply import Ply
 from gsplatloc.scene.formats.values import capped, logits, with_axes
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.spatial_order import spatial_order
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
 
@@ -78,7 +78,7 @@ class CompressedPly(Converted):
         return head.startswith(b"ply") and b"packed_position" in head
 
     def for_file(self, gaussians: Gaussians, path: Path) -> Gaussians:
-        return gaussians.select(morton_order(gaussians.means))
+        return gaussians.select(spatial_order(gaussians.means))
 
 
 class Spz(Converted):
@@ -126,15 +126,3 @@ def _run(source: Path, source_format: str, target: Path, target_format: str, nam
     if source == named:
         raise broken(named, found)
     raise GSplatLocError(f"expected {named} to be written, found {found}: choose another --format")
-
-
-def morton_order(means: torch.Tensor) -> torch.Tensor:
-    """Indices that sort points [N, 3] along a space-filling curve, so that neighbours share a chunk."""
-    values = means.double().numpy()
-    least, extent = values.min(0), np.maximum(np.ptp(values, 0), 1e-30)
-    cells = ((values - least) / extent * 1023).astype(np.int64)
-    code = np.zeros(len(values), np.int64)
-    for bit in range(10):
-        for axis in range(3):
-            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
-    return torch.from_numpy(np.argsort(code, kind="stable"))

@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gsplatloc.scene.formats.gaussforge import Converted, morton_order
+from gsplatloc.scene.formats.gaussforge import Converted
 from gsplatloc.scene.formats.values import capped, unit_quaternions
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.spatial_order import spatial_order
 from gsplatloc.utils.io import atomic_path
 
 _LEVELS = 256  # of a codebook
@@ -38,7 +39,7 @@ class Sog(Converted):
 
     def write(self, path: Path, gaussians: Gaussians) -> None:
         gaussians = capped(gaussians)
-        gaussians = gaussians.select(morton_order(gaussians.means))
+        gaussians = gaussians.select(spatial_order(gaussians.means))
         side = math.ceil(math.sqrt(len(gaussians)))
         images: dict[str, np.ndarray] = {}
         meta: dict[str, object] = {"version": 2, "count": len(gaussians), "antialias": False}
@@ -125,14 +126,21 @@ def _palette(harmonics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order, bounds = np.arange(len(harmonics)), np.array([0, len(harmonics)])
     for _ in range(depth):
         group = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-        rows = harmonics[order].astype(np.float64)
-        count = np.diff(bounds)[:, None]
-        mean = np.add.reduceat(rows, bounds[:-1]) / count
-        widest = (np.add.reduceat(rows**2, bounds[:-1]) / count - mean**2).argmax(1)
-        order = order[np.lexsort((rows[np.arange(len(rows)), widest[group]], group))]
+        widest = _spreads(harmonics, order, bounds).argmax(1)
+        order = order[np.lexsort((harmonics[order, widest[group]], group))]
         bounds = np.unique(np.r_[bounds, (bounds[:-1] + bounds[1:]) // 2])
     counts = np.diff(bounds)
     entries = np.add.reduceat(harmonics[order].astype(np.float64), bounds[:-1]) / counts[:, None]
     labels = np.empty(len(harmonics), np.int64)
     labels[order] = np.repeat(np.arange(len(counts)), counts)
     return entries, labels
+
+
+def _spreads(harmonics: np.ndarray, order: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The variance [G, C] of every component in every group of rows, one component in memory at a time."""
+    count, variances = np.diff(bounds), []
+    for component in harmonics.T:
+        values = component[order].astype(np.float64)
+        mean = np.add.reduceat(values, bounds[:-1]) / count
+        variances.append(np.add.reduceat(values**2, bounds[:-1]) / count - mean**2)
+    return np.stack(variances, 1)
