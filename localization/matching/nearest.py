@@ -49,7 +49,7 @@ def mutual_nearest(a: Tensor, b: Tensor, min_similarity: float = -1.0, block: in
     if a.is_cuda:
         return _mutual_on_gpu(a, b, min_similarity, block or _GPU_BLOCK)
     package = native.matching()
-    if package is None or a.dtype is not torch.float32:
+    if package is None or a.dtype is not torch.float32 or max(len(a), len(b)) >= package.MAX_ROWS:
         return _mutual_in_blocks(a.detach(), b.detach(), min_similarity, block or _CPU_BLOCK)
     of_a, of_b = package.nearest(a.detach().contiguous(), b.detach().contiguous())
     return mutual_pairs(of_a, of_b, min_similarity)

@@ -66,7 +66,7 @@ def test_with_room_enough_everything_is_as_without(
         with on_shim(shim, order, multiprocessors):
             found = run(inputs, settings)
             assert shim.synchronizations() == 0, "a graph that waits cannot be captured"
-            found[0].check(settings)
+            found[0].check()
         assert_same(found, expected)
 
 
@@ -86,7 +86,7 @@ def test_without_room_nothing_is_rendered_and_the_check_says_so(
         assert torch.equal(view.rgb[:, 0, 0], torch.tensor([0.2, 0.4, 0.7]))
         assert all(gradient.abs().max() == 0 for gradient in gradients.values())
         with pytest.raises(MemoryError, match=f"{needed} tiles.* intersection_capacity = {needed - 1}:"):
-            view.check(settings)
+            view.check()
 
 
 @pytest.mark.parametrize("capacity", [0, 500])
@@ -95,7 +95,7 @@ def test_no_gaussians_need_no_room(shim: ModuleType, capacity: int) -> None:
     settings = settings_of((11, 9), capacity)
     with on_shim(shim):
         view = native.rasterize(**inputs, settings=settings)
-        view.check(settings)
+        view.check()
     assert view.alpha.abs().max() == 0
 
 
@@ -109,13 +109,13 @@ def test_numbers_that_are_not_finite_are_found_by_the_check(shim: ModuleType, na
         view = native.rasterize(**inputs, settings=settings)
         assert view.alpha.abs().max() == 0 and bool(view.rgb.isfinite().all())
         with pytest.raises(ValueError, match="finite"):
-            view.check(settings)
+            view.check()
 
 
 def test_a_cpu_takes_what_it_needs() -> None:
     inputs = scene()
     view = native.rasterize(**inputs, settings=settings_of((11, 9), 1))
-    view.check(settings_of((11, 9), 1))
+    view.check()
     assert view.counts is None
     assert torch.equal(view.rgb, native.rasterize(**inputs, settings=settings_of((11, 9))).rgb)
 

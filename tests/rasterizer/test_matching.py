@@ -102,3 +102,25 @@ def test_a_radius_that_is_none_is_refused(radius: float) -> None:
     a, xy = torch.zeros(3, 4), torch.zeros(3, 2)
     with pytest.raises(ValueError):
         nearest_within(xy, a, xy, a, torch.arange(3), radius)
+
+
+def test_of_equal_descriptors_within_the_radius_the_first_is_taken() -> None:
+    xy = torch.tensor([[10.0, 0.0], [0.0, 0.0]])  # the second lies in an earlier cell
+    same = torch.ones(2, 4)
+    _, of_b = nearest_within(xy, same, torch.tensor([[5.0, 0.0]]), same, torch.tensor([0]), radius=12.0)
+    assert of_b.index.tolist() == [0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_of_equal_rows_in_other_chunks_the_first_is_taken(threads: int) -> None:
+    a, b = torch.ones(5, 4), torch.ones(2000, 4)  # chunks of 256 rows of b
+    of_a, of_b = nearest(a, b, threads)
+    assert of_a.index.eq(0).all() and of_b.index.eq(0).all()
+
+
+def test_a_radius_that_is_hardly_one_finds_nothing() -> None:
+    xy, one = torch.zeros(1, 2), torch.ones(1, 4)
+    _, of_b = nearest_within(xy, one, xy, one, torch.tensor([0]), radius=1e-40)
+    assert of_b.similarity.tolist() == [-torch.inf]  # its square is 0
+    with pytest.raises(ValueError, match="radius above 0"):
+        nearest_within(xy, one, xy, one, torch.tensor([0]), radius=0.0)

@@ -30,7 +30,8 @@ class RasterizerSettings:
     threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
     # Most tile intersections of an image: a Gaussian has one in each tile that it touches. In float32 each
     # takes 10 bytes in forward (on a GPU 24 and what sorting takes), 64 more in backward, and 4 per channel.
-    # A CPU counts what it lists: from 500,000 visible Gaussians on, the hidden ones are left out.
+    # A CPU counts what it lists: from 500,000 visible Gaussians on the hidden ones are left out, and the limit
+    # is that of each of the two parts of them, the near and the far one.
     max_intersections: int = 1 << 26
     # Take memory for as many tile intersections of the image and of the feature map each, instead of waiting
     # for their numbers: a pass can then be captured in a CUDA graph. Call `Rasterization.check` once its work
@@ -53,16 +54,16 @@ class Rasterization:
     # With `intersection_capacity`, on a GPU: int64, Gaussians visible, intersections of the image and of the
     # feature map, and what was not finite; for `check`.
     counts: Tensor | None = None
+    capacity: int | None = None  # that the pass had
 
-    def check(self, settings: RasterizerSettings) -> None:
+    def check(self) -> None:
         """Raise what `rasterize` could not raise with an `intersection_capacity`, once the work is done.
 
         Such a pass has rendered the background alone. Reads `counts`: the host waits. MemoryError for more
         intersections than the capacity, ValueError for NaN or infinite parameters.
         """
-        if self.counts is not None and settings.intersection_capacity is not None:
-            backend = backends.backend_for(self.counts.device)
-            backend.check_capacity(self.counts, settings.intersection_capacity)
+        if self.counts is not None and self.capacity is not None:
+            backends.backend_for(self.counts.device).check_capacity(self.counts, self.capacity)
 
 
 def rasterize(
@@ -115,7 +116,8 @@ def rasterize(
     rgb, rendered, depth, alpha, radii, counts = RasterizeFunction.apply(backend, native, *inputs.values())
     if features is not None and rendered is None:
         rendered = rgb.new_zeros(0, native["feature_height"], native["feature_width"])
-    return Rasterization(rgb, rendered, depth, alpha, radii, counts)
+    capacity = None if counts is None else settings.intersection_capacity
+    return Rasterization(rgb, rendered, depth, alpha, radii, counts, capacity)
 
 
 def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | None]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Nearest neighbours among descriptors on the CPU: every inner product is computed once, none is stored."""
+"""Nearest neighbours among descriptors on the CPU: every inner product is computed once, and only maxima are kept."""
 
 from dataclasses import dataclass
 
@@ -44,8 +44,8 @@ def nearest_within(
     """Likewise among points of an image that are closer than `radius` pixels.
 
     Points `xy_a` [N, 2] have descriptors a [N, D], N > 0; points `xy_b` [K, 2] have the rows `rows_b` [K]
-    int64 of b [M, D]. Indices are into `xy_a` and `xy_b`. Raises TypeError and ValueError for what does not
-    fit.
+    int64 of b [M, D]. Indices are into `xy_a` and `xy_b`. Points `xy_b` that are not finite, or further than
+    1e6 pixels from the origin, are near none. Raises TypeError and ValueError for what does not fit.
     """
     _check("a", a, (None, None))
     _check("xy_a", xy_a, (len(a), 2))

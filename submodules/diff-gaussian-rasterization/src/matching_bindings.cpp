@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -74,7 +75,7 @@ Sorted sorted(const float* xy, const float* descriptors, int64_t rows, int64_t c
   }
   const float extent = std::max(high[0] - low[0], high[1] - low[1]);
   if (!std::isfinite(extent)) throw std::invalid_argument("expected points of one image");
-  s.side = std::max(radius / 2, extent / kMostCells);
+  s.side = std::max({radius / 2, extent / kMostCells, std::numeric_limits<float>::min()});
   s.origin_x = low[0], s.origin_y = low[1];
   s.across = std::min(kMostCells, int((high[0] - low[0]) / s.side)) + 1;
   s.down = std::min(kMostCells, int((high[1] - low[1]) / s.side)) + 1;
@@ -102,18 +103,19 @@ void nearest_within(Array<const float> xy_a, Array<const float> a, Array<const f
                     Array<int64_t> index_a, Array<float> value_b, Array<int64_t> index_b, int threads) {
   require(is_table(a) && is_table(b) && is_table(xy_a) && is_table(xy_b) && a.shape(1) == b.shape(1) &&
           xy_a.shape(1) == 2 && xy_b.shape(1) == 2 && xy_a.shape(0) == a.shape(0) && a.size() > 0 &&
-          rows_b.size() == xy_b.shape(0) && std::isfinite(radius) && radius > 0);
+          rows_b.size() == xy_b.shape(0));
+  if (!(std::isfinite(radius) && radius > 0)) throw std::invalid_argument("expected a radius above 0");
   const int64_t rows = int64_t(a.shape(0)), count = int64_t(xy_b.shape(0)), channels = int64_t(a.shape(1));
   const Columns out_a = columns(value_a, index_a, rows), out_b = columns(value_b, index_b, count);
   for (int64_t k = 0; k < count; ++k)
-    require(rows_b.data()[k] >= 0 && rows_b.data()[k] < int64_t(b.shape(0)));
+    if (rows_b.data()[k] < 0 || rows_b.data()[k] >= int64_t(b.shape(0)))
+      throw std::invalid_argument("expected rows_b to be rows of b");
   nb::gil_scoped_release release;
   const Sorted s = sorted(xy_a.data(), a.data(), rows, channels, radius);
-  const splat::NearJob job = {s.xy.data(), xy_b.data(),   s.descriptors.data(),
-                              b.data(),    rows_b.data(), rows,
-                              count,       channels,      s.first.data(),
-                              s.across,    s.down,        s.origin_x,
-                              s.origin_y,  s.side,        radius};
+  const splat::NearJob job = {
+      s.xy.data(), xy_b.data(), s.descriptors.data(), b.data(), s.order.data(), rows_b.data(), rows,
+      count,       channels,    s.first.data(),       s.across, s.down,         s.origin_x,    s.origin_y,
+      s.side,      radius};
   std::vector<splat::Best> of_a(rows), of_b(count);
   splat::nearest_within(job, threads, of_a.data(), of_b.data());
   for (int64_t k = 0; k < rows; ++k) {

@@ -217,7 +217,7 @@ T first_slab(const T* depths, int64_t count) {
   if (visible < kMany) return all;
   const auto limit = sample.begin() + std::max(visible / 4, kLeast) * int64_t(sample.size()) / visible;
   std::nth_element(sample.begin(), limit, sample.end());
-  return *limit;
+  return *limit > *std::min_element(sample.begin(), sample.end()) ? *limit : all;
 }
 
 void append(Binned& binned, const Binned& farther) {

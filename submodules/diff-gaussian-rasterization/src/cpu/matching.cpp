@@ -1,4 +1,4 @@
-// The schedule of matching: parts of b over threads, whose maxima are merged in order.
+// The schedule of matching: parts of b over threads, whose maxima are merged.
 #include <algorithm>
 #include <limits>
 #include <string_view>
@@ -40,11 +40,17 @@ MatchingKernels matching_kernels() {
   return {portable::nearest_block, portable::near_block};
 }
 
-// The best of `size` rows over all parts [parts, size]: of equal ones that of the first part.
-void merge(const std::vector<Best>& parts, int64_t size, Best* best) {
+// The better of two: of equal ones the first row, in whatever order they come.
+void improve(Best& best, const Best& other) {
+  const bool equal = other.value == best.value && other.value > kNothing.value;
+  if (other.value > best.value || (equal && other.index < best.index)) best = other;
+}
+
+// The best of `size` rows over all members of a team [members, size].
+void merge(const std::vector<Best>& members, int64_t size, Best* best) {
   std::fill(best, best + size, kNothing);
-  for (size_t i = 0; i < parts.size(); ++i)
-    if (parts[i].value > best[i % size].value) best[i % size] = parts[i];
+  for (size_t first = 0; first < members.size(); first += size)
+    for (int64_t i = 0; i < size; ++i) improve(best[i], members[first + i]);
 }
 
 }  // namespace
@@ -52,26 +58,30 @@ void merge(const std::vector<Best>& parts, int64_t size, Best* best) {
 void nearest(const NearestJob& job, int threads, Best* of_a, Best* of_b) {
   const NearestKernel kernel = matching_kernels().nearest;
   const int64_t chunks = (job.columns + kNearestChunk - 1) / kNearestChunk;
-  std::vector<Best> parts(chunks * job.rows, kNothing);
   const Team team(int(std::min<int64_t>(threads, chunks)));
+  std::vector<Best> best(team.size() * job.rows, kNothing), found(team.size() * job.rows);
   const int64_t each = kNearestChunk * job.channels;
   const Buffer<float> panels(each * team.size());
   team.each(chunks, [&](int64_t chunk, int member) {
     const int64_t begin = chunk * kNearestChunk, end = std::min(begin + kNearestChunk, job.columns);
-    kernel(job, begin, end, panels.data() + each * member, parts.data() + chunk * job.rows, of_b);
+    Best* const own = best.data() + member * job.rows;
+    Best* const now = found.data() + member * job.rows;
+    kernel(job, begin, end, panels.data() + each * member, now, of_b);
+    for (int64_t i = 0; i < job.rows; ++i) improve(own[i], now[i]);
   });
-  merge(parts, job.rows, of_a);
+  merge(best, job.rows, of_a);
 }
 
 void nearest_within(const NearJob& job, int threads, Best* of_a, Best* of_b) {
   const NearKernel kernel = matching_kernels().near;
   const int64_t chunks = (job.columns + kNearChunk - 1) / kNearChunk;
-  std::vector<Best> parts(chunks * job.rows, kNothing);
-  Team(int(std::min<int64_t>(threads, chunks))).each(chunks, [&](int64_t chunk, int) {
+  const Team team(int(std::min<int64_t>(threads, chunks)));
+  std::vector<Best> best(team.size() * job.rows, kNothing);
+  team.each(chunks, [&](int64_t chunk, int member) {  // a member's chunks ascend
     const int64_t begin = chunk * kNearChunk, end = std::min(begin + kNearChunk, job.columns);
-    kernel(job, begin, end, parts.data() + chunk * job.rows, of_b);
+    kernel(job, begin, end, best.data() + member * job.rows, of_b);
   });
-  merge(parts, job.rows, of_a);
+  merge(best, job.rows, of_a);
 }
 
 }  // namespace splat

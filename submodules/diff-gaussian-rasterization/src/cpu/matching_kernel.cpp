@@ -109,6 +109,7 @@ int pick_near(const NearJob& job, int32_t first, int32_t last, float x, float y,
 }  // namespace
 
 void nearest_block(const NearestJob& job, int64_t begin, int64_t end, float* panels, Best* of_a, Best* of_b) {
+  static_assert(kNearestChunk % kPanel == 0);
   constexpr int kPanels = int(kNearestChunk) / kPanel;
   const int used = int((end - begin + kPanel - 1) / kPanel);
   V missing[kPanels][2], column_value[kPanels][2], column_row[kPanels][2];
@@ -161,7 +162,9 @@ void near_block(const NearJob& job, int64_t begin, int64_t end, Best* of_a, Best
         for (int k = 0; k < 4; ++k) a[k] = job.a + found[i + k] * job.channels;
         products(a, descriptor, job.channels, similar);
         for (int k = 0; k < 4; ++k) {
-          if (similar[k] > best.value) best = {similar[k], found[i + k]};
+          const bool first = similar[k] == best.value && similar[k] > kNone &&
+                             job.order[found[i + k]] < job.order[best.index];
+          if (similar[k] > best.value || first) best = {similar[k], found[i + k]};
           if (similar[k] > of_a[found[i + k]].value) of_a[found[i + k]] = {similar[k], int32_t(at)};
         }
       }

@@ -31,6 +31,7 @@ struct NearJob {
   const float* xy_b;       // [columns, 2]
   const float* a;          // [rows, channels]
   const float* b;          // [*, channels]
+  const int64_t* order;    // [rows] number of each point of `a` before it was sorted
   const int64_t* index_b;  // [columns] row in b of each
   int64_t rows, columns, channels;
   const int32_t* first;

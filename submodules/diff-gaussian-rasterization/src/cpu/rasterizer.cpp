@@ -172,6 +172,10 @@ void each_tile(Team& team, const State<T>& state, const Body& body) {
 template <class T>
 Buffer<T> seen_behind(const State<T>& state, const SlabTiles<T>* slabs, const TileBits* tiles,
                       const T* depths, T limit, Team& team) {
+  bool any = false;
+  for (size_t r = 0; r < state.layers.size(); ++r)
+    any = any || std::count(slabs[r].open().begin(), slabs[r].open().end(), 1);
+  if (!any) return {};
   std::vector<OpenTiles<T>> open;
   for (size_t r = 0; r < state.layers.size(); ++r)
     open.emplace_back(state.layers[r].raster, tiles[r], slabs[r].open());
@@ -311,7 +315,8 @@ class BackwardPass {
     own.moves = own.features && request_.features_move_geometry;
     own.geometry = (layer.color && color()) || own.moves;
     own.needs_features = own.features && out_.features;
-    if (!layer.lists.by_gaussian.begin.size()) own.listed = list_by_gaussian(layer.lists, request_.in.count);
+    if ((own.geometry || own.needs_features) && !layer.lists.by_gaussian.begin.size())
+      own.listed = list_by_gaussian(layer.lists, request_.in.count);
     if (own.geometry) own.gradients = Buffer<T>(layer.lists.gaussians.size() * kGradientStride);
     if (own.needs_features)
       own.feature_gradients = FeatureGradients<T>(layer.lists, request_.in.channels, team);

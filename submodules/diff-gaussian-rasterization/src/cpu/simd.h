@@ -310,7 +310,7 @@ SPLAT_LANE Vec<double> exponential(Vec<double> x) {
 }
 
 // The natural logarithm of normal x > 0, as n ln 2 + ln m with m in [sqrt(1/2), sqrt(2)): n is the exponent,
-// ln m a fit (Moshier, Cephes). Relative error 1e-7 away from x = 1.
+// ln m a fit (Moshier, Cephes). Relative error 1e-7; of normal numbers.
 SPLAT_LANE Vec<float> logarithm(Vec<float> x) {
   using V = Vec<float>;
   V::Ints bits;
