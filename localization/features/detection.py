@@ -125,10 +125,11 @@ def sample_bicubic(maps: Tensor, xy: Tensor) -> Tensor:
     inside = (cells >= 0) & (cells <= last)
     weights = torch.where(distance <= 1, near, far) * inside
     cells = cells.clamp(min=0).minimum(last)
-    index = cells[:, 1, :, None] * width + cells[:, 0, None]
-    products = weights[:, 1, :, None] * weights[:, 0, None]
+    index = (cells[:, 1, :, None] * width + cells[:, 0, None]).flatten()
+    products = (weights[:, 1, :, None] * weights[:, 0, None]).flatten()
     table = maps.permute(1, 2, 0).reshape(-1, channels)
-    return F.embedding_bag(index.flatten(1), table, mode="sum", per_sample_weights=products.flatten(1))
+    bags = torch.arange(0, len(index), len(steps) ** 2, device=maps.device)
+    return F.embedding_bag(index, table, bags, mode="sum", per_sample_weights=products)
 
 
 def _shifted(heat: Tensor, down: int, right: int) -> Tensor:

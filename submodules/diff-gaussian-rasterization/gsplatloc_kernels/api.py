@@ -30,8 +30,8 @@ class RasterizerSettings:
     threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
     # Most tile intersections of an image: a Gaussian has one in each tile that it touches. In float32 each
     # takes 10 bytes in forward (on a GPU 24 and what sorting takes), 64 more in backward, and 4 per channel.
-    # A CPU counts what it lists: from 500,000 visible Gaussians on the hidden ones are left out, and the limit
-    # is that of each of the two parts of them, the near and the far one.
+    # A CPU counts what it lists: from 500,000 visible Gaussians on, the hidden ones are left out, and the
+    # limit is that of the near and of the far ones each.
     max_intersections: int = 1 << 26
     # Take memory for as many tile intersections of the image and of the feature map each, instead of waiting
     # for their numbers: a pass can then be captured in a CUDA graph. Call `Rasterization.check` once its work

@@ -1,4 +1,4 @@
-"""Nearest neighbours among descriptors on the CPU: every inner product is computed once, and only maxima are kept."""
+"""Nearest neighbours among descriptors on the CPU: only the maxima of the inner products are kept."""
 
 from dataclasses import dataclass
 
