@@ -86,7 +86,7 @@ def assert_poses(views: Sequence[View], expected: Sequence[View]) -> None:
     centers = se3.camera_center(theirs)
     extent = (centers.amax(0) - centers.amin(0)).norm()
     assert error.max() < 0.05 * extent
-    assert turned.max() < 2.0  # degrees; the focal length comes from six frames
+    assert turned.max() < 3.0  # degrees; the focal length comes from six frames
 
 
 def test_keypoints_are_aligned_to_a_fraction_of_a_pixel(posed: Path) -> None:
