@@ -9,7 +9,6 @@ import torch
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.layout import Frame, building, is_complete, write_frame, write_png
-from gsplatloc.datasets.parallel import for_each
 from gsplatloc.datasets.upstream import CAMBRIDGE, CAMBRIDGE_ARCHIVES, CambridgeName
 from gsplatloc.datasets.visual_sfm import Reconstruction, read_nvm
 from gsplatloc.scene.cameras import SparsePoints
@@ -19,6 +18,7 @@ from gsplatloc.utils import se3
 from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import decoding
+from gsplatloc.utils.parallel import for_each
 
 SHORT_SIDE = 480  # pixels of the images as written
 POSE_LIMIT = 10_000.0  # metres from the origin; farther poses are failures of the reconstruction

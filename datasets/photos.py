@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from gsplatloc.datasets.parallel import for_each
 from gsplatloc.scene.image_files import VIDEO_SUFFIXES, image_files, image_suffixes, unread_files
 from gsplatloc.scene.image_header import (
     EXIF_IFD,
@@ -26,6 +25,7 @@ from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import utf8_path, writing
+from gsplatloc.utils.parallel import for_each
 
 _JPEG_QUALITY = 95
 _KEPT_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}  # .heic becomes .jpg, others .png

@@ -12,7 +12,6 @@ from gsplatloc.datasets.depth import register_depth
 from gsplatloc.datasets.download import download
 from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
 from gsplatloc.datasets.options import SevenScenesDepth, SevenScenesPoses
-from gsplatloc.datasets.parallel import for_each
 from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
 from gsplatloc.datasets.reference_models import fetch_points
 from gsplatloc.datasets.upstream import SEVEN_SCENES
@@ -22,6 +21,7 @@ from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text
+from gsplatloc.utils.parallel import for_each
 
 COLOR_FOCAL_LENGTH = 525.0  # pixels, the Kinect's nominal value
 # p_color = COLOR_FROM_DEPTH p_depth, as calibrated for DSAC* (Brachmann and Rother, TPAMI 2021).

@@ -44,7 +44,7 @@ def map_source(arguments: MapArguments, source: Path, output: Path) -> None:
     posed = has_known_layout(source)
     folder = source if posed else pose_photos(arguments, source, output)
     scene = read_scene(folder, arguments.scene())
-    scene = without_damaged(scene)
+    scene = without_damaged(scene, quiet=quiet)
     log(scene.report, quiet, sys.stderr)
     if not make_map(scene, output, arguments.mapping(), arguments.config(scene.root)):
         log("stopped: the same command goes on from here", quiet)

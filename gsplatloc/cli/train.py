@@ -31,7 +31,7 @@ def main(arguments: TrainArguments | None = None) -> None:
 def make_map(arguments: TrainArguments) -> None:
     """Make the map; exits with the code of the signal that ended it, if one did."""
     scene = read_scene(arguments.scene.source_path, arguments.scene.options())
-    scene = without_damaged(scene, arguments.scene.strict)
+    scene = without_damaged(scene, arguments.scene.strict, arguments.output.quiet)
     log(scene.report, arguments.output.quiet, sys.stderr)
     quiet = arguments.output.quiet
     log(f"{scene.name}: {len(scene.train)} training views, {len(scene.test)} test views (not used)", quiet)

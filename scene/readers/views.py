@@ -23,8 +23,14 @@ from gsplatloc.scene.images import (
 )
 from gsplatloc.scene.readers.options import TEST_STRIDE, SceneOptions
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.parallel import for_each
 
 _FOCAL_RANGE = (0.05, 200.0)  # of lenses, relative to the longer side: 169 degrees to a third of a degree
+_WIDE_MODELS = frozenset({"EUCM", "FOV", "DIVISION", "SIMPLE_DIVISION"})  # may see more than 180 degrees
+
+
+class IntrinsicsError(GSplatLocError):
+    """Intrinsics that no lens has."""
 
 
 def make_view(
@@ -75,19 +81,18 @@ def fit_camera_model(camera_model: CameraModel, image_path: Path) -> CameraModel
 
 
 def _check_intrinsics(camera_model: CameraModel, image_path: Path) -> None:
-    """Raise `GSplatLocError` for intrinsics of no lens: relative to the image's size, or not filled in."""
+    """Raise `IntrinsicsError` for those of no lens: relative to the image's size, or not filled in."""
     camera = camera_model.colmap()
     focal, longer = camera.mean_focal_length(), max(camera_model.width, camera_model.height)
-    center = camera.principal_point_x, camera.principal_point_y
-    if not _FOCAL_RANGE[0] < focal / longer < _FOCAL_RANGE[1]:
+    if not camera.focal_length_idxs():  # of a panorama
+        found = f"{camera_model.name}, which no pinhole camera replaces"
+    elif not _FOCAL_RANGE[0] < focal / longer < _FOCAL_RANGE[1]:
         found = f"a focal length of {focal:g}"
-    elif center == (0.0, 0.0):
-        found = "the principal point 0, 0"
     elif _folds(camera_model):
         found = f"{camera_model.name} with coefficients that fold the image over"
     else:
         return
-    raise GSplatLocError(
+    raise IntrinsicsError(
         f"expected intrinsics in pixels of an image of {camera_model.width}x{camera_model.height} for"
         f" {image_path}, found {found}: correct them"
     )
@@ -96,7 +101,7 @@ def _check_intrinsics(camera_model: CameraModel, image_path: Path) -> None:
 @lru_cache(maxsize=4096)
 def _folds(camera_model: CameraModel) -> bool:
     """Whether no ray, or that of another pixel, is seen in the middle of a side of the image."""
-    if "FISHEYE" in camera_model.name:
+    if "FISHEYE" in camera_model.name or camera_model.name in _WIDE_MODELS:
         return False
     camera, (width, height) = camera_model.colmap(), (camera_model.width, camera_model.height)
     pixels = np.array([[width, height / 2], [0, height / 2], [width / 2, height], [width / 2, 0]], np.float64)
@@ -114,22 +119,27 @@ def split_test_views(views: list[View], options: SceneOptions) -> tuple[list[Vie
     return train, ordered[::TEST_STRIDE]
 
 
-def without_damaged(scene: Scene, strict: bool = False) -> Scene:
+def without_damaged(scene: Scene, strict: bool = False, quiet: bool = False) -> Scene:
     """The scene without training images that were cut short, which its report counts; raises if `strict`.
 
     This is for mapping. Localization reads the same scene and does not look at training images.
     """
-    whole: list[View] = []
-    damaged: list[str] = []
-    for view in scene.train:
-        try:
-            check_decodable(view.image_path)
-            whole.append(view)
-        except DamagedImageError:
-            if strict or len(damaged) == len(scene.train) - 1:
-                raise
-            damaged.append(view.image_path.name)
+    errors = for_each(_damage, [view.image_path for view in scene.train], "checking images", quiet)
+    damaged = [(view, error) for view, error in zip(scene.train, errors) if error is not None]
     if not damaged:
         return scene
-    left_out = f"left out {len(damaged)} training images that are damaged, for example {damaged[0]}"
+    view, error = damaged[0]
+    if strict or len(damaged) == len(scene.train):
+        raise error
+    whole = [view for view, error in zip(scene.train, errors) if error is None]
+    example = f"for example {view.image_path.name}"
+    left_out = f"left out {len(damaged)} training images that are damaged, {example}"
     return replace(scene, train=whole, report=f"{scene.report}; {left_out}")
+
+
+def _damage(path: Path) -> DamagedImageError | None:
+    try:
+        check_decodable(path)
+    except DamagedImageError as error:
+        return error
+    return None
