@@ -34,6 +34,11 @@ class _Change:
     cx: float = 0.0  # added, relative to the side
     cy: float = 0.0
 
+    @property
+    def scale(self) -> float:
+        """By how much the change shrinks every distance in the image, whether it is right or not."""
+        return min(1.0, self.fx, self.fy)
+
     def of(self, view: View) -> View:
         camera = view.camera
         cx, cy = camera.cx + self.cx * camera.width, camera.cy + self.cy * camera.height
@@ -59,6 +64,7 @@ def better_camera(pairs: Sequence[Pair]) -> str | None:
             best, nearest = change, float(np.median(after))
     if best is None:
         return None
+    nearest *= best.scale
     return (
         f"expected matches of images to fit the intrinsics, found that with {best.text} they are"
         f" {nearest:.2f} instead of {np.median(before):.2f} px from their epipolar lines: check the"
@@ -80,6 +86,9 @@ def _baseline(pair: Pair) -> float:
 
 
 def _distance(pair: Pair, change: _Change) -> float:
-    """The median distance of a pair's matches from their epipolar lines, pixels."""
+    """The median distance of a pair's matches from their epipolar lines, in pixels of no smaller an image.
+
+    Distances that wrong rotations cause are proportional to the focal length: half of it would halve them.
+    """
     distances = epipolar_distances(change.of(pair.a), change.of(pair.b), pair.xy_a, pair.xy_b)
-    return float(np.median(np.abs(distances)))
+    return float(np.median(distances)) / change.scale

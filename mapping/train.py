@@ -241,7 +241,8 @@ def _check_poses(mapper: Mapper) -> None:
     found = contradiction(scene, CachedKeypoints(mapper.cache, scene.train), mapper.tracks)
     if found is None:
         few = outliers(scene.train, mapper.tracks)
-        log(f"warning: {few}" if few else "", stream=sys.stderr)
+        if few:
+            log(f"warning: {few}", stream=sys.stderr)
         return
     if found.certain and mapper.options.initialization.check_poses:
         raise GSplatLocError(f"{found.text}; --no_check_poses maps the scene all the same")
