@@ -18,17 +18,18 @@ def require_output_folder(
 ) -> None:
     """Raise `GSplatLocError` if no folder `path` can be made or written; None is right.
 
-    Nor may it be one of the `inputs`, with whose files it would mix, nor be in the folder `images`, which
-    would hold its pictures the next time.
+    Nor may it be one of the folders `inputs` or the folder of a file of them, with whose files it would mix,
+    nor be in the folder `images`, which would hold its pictures the next time.
     """
     if path is None:
         return
     folder = _resolved(path)
-    taken = [each for each in inputs if each is not None and folder == _resolved(each)]
+    taken = [each for each in inputs if each is not None and folder in _places(each)]
     taken += [] if images is None or not folder.is_relative_to(_resolved(images)) else [images]
     if taken:
+        found = f"{path}, which holds" if _resolved(taken[0]).is_file() else f"{path} in"
         raise GSplatLocError(
-            f"expected a folder of its own for the results, found {path} in {taken[0]}: pass another {flag}"
+            f"expected a folder of its own for the results, found {found} {taken[0]}: pass another {flag}"
         )
     above = Path(os.path.abspath(os.path.expanduser(path)))
     while not os.path.lexists(above):
@@ -52,6 +53,12 @@ def require_output_file(path: Path | None, flag: str) -> None:
     if path.is_dir():
         raise GSplatLocError(f"expected a file {path} to write, found a folder: choose another {flag}")
     require_output_folder(path.absolute().parent, flag)
+
+
+def _places(path: Path) -> list[Path]:
+    """A path and, of a file, its folder."""
+    resolved = _resolved(path)
+    return [resolved, resolved.parent] if resolved.is_file() else [resolved]
 
 
 def _resolved(path: Path) -> Path:

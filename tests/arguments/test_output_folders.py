@@ -33,6 +33,11 @@ MIXED = [
     "track -s model -m model",
     "train -s model -m ./model",
     "map photos -m photos",
+    "from-splat splat.ply -m .",
+    "from-splat map/splat.ply -m map",
+    "from-splat splat.ply -m other --cameras other/cameras.json",
+    "refine -m map --poses map/refined/poses.txt",
+    "refine -m map --poses map/localization/poses.txt --output map/localization",
 ]
 APART = [
     "localize -m map",
@@ -46,15 +51,35 @@ APART = [
     "track -s model -m model/tracked",
     "train -s model -m model/output",
     "map photos -m photos/map",
+    "map video.mp4 -m map",
+    "from-splat splat.ply -m out",
+    "from-splat splat.ply -m out --cameras map/cameras.json",
+    "refine -m map --poses map/localization/poses.txt",
+    "localize -m map --queries video.mp4",
 ]
 
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("map/point_cloud", "map/scene/images", "photos", "model"):
+    for folder in (
+        "map/point_cloud",
+        "map/scene/images",
+        "map/refined",
+        "map/localization",
+        "photos",
+        "model",
+        "other",
+    ):
         Path(folder).mkdir(parents=True)
-    for file in ("map/config.json", "map/cameras.json", "poses.txt"):
+    files = (
+        "map/config.json",
+        "map/cameras.json",
+        "other/cameras.json",
+        "poses.txt",
+        "map/refined/poses.txt",
+    )
+    for file in (*files, "map/localization/poses.txt", "splat.ply", "map/splat.ply", "video.mp4"):
         Path(file).write_text("{}")
 
 
