@@ -290,7 +290,12 @@ def _check_camera(model: CameraModel, path: Path) -> None:
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and np.isfinite(params).all()):
         raise _broken(path, f"a camera of {width}x{height} pixels with parameters {list(params)}")
     focal_lengths = [params[index] for index in model.colmap().focal_length_idxs()]
-    if not focal_lengths or min(focal_lengths) <= 0:  # an equirectangular image has none
+    if not focal_lengths:
+        raise GSplatLocError(
+            f"expected perspective or fisheye cameras in {path}, found {model.name}: cut the panoramas into"
+            " perspective images"
+        )
+    if min(focal_lengths) <= 0:
         raise _broken(path, f"{model.name} with parameters {list(params)}")
 
 

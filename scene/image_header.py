@@ -162,9 +162,8 @@ def is_complete(file: BinaryIO) -> bool:
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
         file.seek(0)
         return size >= 8 + int.from_bytes(start[4:8], "little") and not _webp_has_hole(file.read())
-    if start[4:8] == b"ftyp":  # .heic, whose compressed data escapes every third zero
-        file.seek(0)
-        return bytes(_HEIF_HOLE) not in file.read()
+    if start[4:8] == b"ftyp":
+        return not _heif_has_hole(file, size)
     if start[:2] == b"BM":
         return size >= int.from_bytes(start[2:6], "little")
     return size > 0
@@ -201,6 +200,30 @@ def _webp_has_hole(data: bytes) -> bool:
             return True
         position += size + size % 2
     return False
+
+
+def _heif_has_hole(file: BinaryIO, size: int) -> bool:
+    """Whether the compressed data, which escapes every third zero, has a long run of zeros.
+
+    Padding and the videos of motion photos may have one: they are in other boxes than `mdat`, or follow the
+    image as a file of their own (boxes: ISO 14496-12, section 4.2).
+    """
+    position, found = 0, False
+    while position + 8 <= size:
+        file.seek(position)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        header = 8
+        if length == 1:  # then it has 64 bits
+            length, header = int.from_bytes(file.read(8), "big"), 16
+        end = position + length if length else size
+        if end < position + header or (kind == b"ftyp" and position):
+            break
+        if kind == b"mdat":
+            found = True
+            if bytes(_HEIF_HOLE) in file.read(min(end, size) - file.tell()):
+                return True
+        position = end
+    return not found and _contains(file, 0, bytes(_HEIF_HOLE))
 
 
 def _contains(file: BinaryIO, start: int, marker: bytes) -> bool:

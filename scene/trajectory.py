@@ -118,8 +118,9 @@ def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
 def _wxyz_columns(path: Path | str) -> bool:
     """Whether a comment names the columns of the quaternion with w first: `q_RS_w [], q_RS_x [], ...`."""
     comments = (line for line in read_text(path).splitlines() if line.lstrip().startswith("#"))
-    orders = (re.findall(r"q\w*?_?([wxyz])\b", line.lower()) for line in comments)
-    return any(order[:4] == ["w", "x", "y", "z"] for order in orders)
+    orders = ("".join(re.findall(r"\bq\w*?_?([wxyz])\b", line.lower())) for line in comments)
+    first = next((found[0] for found in (re.search("wxyz|xyzw", order) for order in orders) if found), None)
+    return first == "wxyz"
 
 
 def finite_number(word: str) -> float:

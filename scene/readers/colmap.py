@@ -17,7 +17,7 @@ from gsplatloc.scene.readers.image_finder import file_on_disk, image_on_disk
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
-from gsplatloc.scene.readers.views import make_view, split_test_views
+from gsplatloc.scene.readers.views import IntrinsicsError, make_view, split_test_views
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
 
@@ -81,6 +81,7 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
     listed, ends = {folder / name for name in names}, Counter(PurePosixPath(name).name for name in names)
     views: list[View] = []
     used: set[Path] = set()
+    refused: list[IntrinsicsError] = []
     for image, name in zip(model.images, names):
         image_path = image_on_disk(folder / name)
         if image_path is not None and image_path.suffix and not PurePosixPath(name).suffix:
@@ -96,10 +97,15 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
             with tally.damaged(image_path, options):
                 camera_model = model.camera_models[image.camera_id]
                 mask = _mask_of(path / "masks", name)
-                views.append(
-                    make_view(name, image_path, camera_model, cam_from_world, options, mask_path=mask)
-                )
                 used.add(image_path)
+                try:
+                    view = make_view(name, image_path, camera_model, cam_from_world, options, mask_path=mask)
+                    views.append(view)
+                except IntrinsicsError as error:  # of one camera; models may have one for each image
+                    refused.append(error)
+    tally.leave_out("of cameras whose intrinsics no lens has", len(refused))
+    if refused and (options.strict or not views):
+        raise refused[0]
     _note_unposed(folder, listed | used, tally)
     _note_unmasked(path / "masks", views, tally)
     if not views:

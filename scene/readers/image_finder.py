@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from gsplatloc.scene.image_files import IMAGE_SUFFIXES
+from gsplatloc.scene.image_header import HEIF_SUFFIXES
+
 # NeRF's synthetic scenes list images without suffix, as COLMAP models of Metashape do.
 _IMPLIED_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG")
 
@@ -56,7 +59,9 @@ class ImageFinder:
 
 def image_on_disk(path: Path) -> Path | None:
     """The image at `path`, whose suffix may be missing in that; see `file_on_disk`."""
-    found = (file_on_disk(Path(f"{path}{suffix}")) for suffix in _IMPLIED_SUFFIXES)
+    named = path.suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES  # a.jpg.png is a mask of a.jpg
+    implied = ("",) if named else _IMPLIED_SUFFIXES
+    found = (file_on_disk(Path(f"{path}{suffix}")) for suffix in implied)
     return next((file for file in found if file is not None), None)
 
 

@@ -26,7 +26,8 @@ from gsplatloc.utils.errors import GSplatLocError
 POINTS_FILE = "points3D.ply"
 _SPLITS = ("train", "test")
 _UNREAD_DEPTH = (".exr", ".pfm", ".npz")
-_SKEW = 1e-3  # relative to the focal length: it moves no pixel by as much as one
+_SKEW = 1e-3  # relative to fx: it moves pixels by a thousandth of their distance to the row cy
+_LAST_ROW = 1e-6  # largest difference of the last row from 0 0 1
 
 
 @READERS.register(
@@ -103,7 +104,8 @@ def read_calibration(path: Path, image_path: Path) -> CameraModel:
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise GSplatLocError(f"expected positive focal lengths in {path}, found {numbers}: rewrite it")
     pinhole = np.array([[matrix[0, 0], 0, matrix[0, 2]], [0, matrix[1, 1], matrix[1, 2]], [0, 0, 1]])
-    if np.abs(matrix - pinhole).max() > _SKEW * matrix[0, 0]:
+    difference = np.abs(matrix - pinhole)
+    if difference[:2].max() > _SKEW * matrix[0, 0] or difference[2].max() > _LAST_ROW:
         raise GSplatLocError(
             f"expected a matrix `fx 0 cx 0 fy cy 0 0 1` in {path}, found {numbers}: rewrite it"
         )

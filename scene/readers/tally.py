@@ -64,6 +64,12 @@ class Tally:
             if repeated := [name for name, count in names.items() if count > 1]:
                 found = quoted(repeated[0])
                 raise GSplatLocError(f"expected each image once in {path}, found {found} twice: remove one")
+        corner = [view.name for view in (*train, *test) if (view.camera.cx, view.camera.cy) == (0.0, 0.0)]
+        if corner:
+            self.note(
+                f"warning: the principal point of {len(corner)} images is 0, 0, for example of {corner[0]}:"
+                " correct it unless they are the lower right quarters of images"
+            )
         used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
         report = f"{path}: found {self.found} images, used {used}"
         left_out = self._reasons()

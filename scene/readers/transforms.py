@@ -72,10 +72,13 @@ def _read_single(
     views = _read_frames(path, document, "frames", options, tally)
     if "test_frames" in document:
         return _by_name(views), _by_name(_read_frames(path, document, "test_frames", options, tally))
-    train_names, test_names = (_listed_names(document, f"{split}_filenames") for split in ("train", "test"))
+    spellings = _spellings(path, document, views)
+    train_names, test_names, val_names = (
+        _listed_names(document, f"{split}_filenames", spellings) for split in ("train", "test", "val")
+    )
     if train_names is None and test_names is None:
         return split_test_views(list(views.values()), options)
-    frames = {_posix(listed_image(frame)) for frame in frames_of(document, "frames", path)}
+    frames = set(spellings.values())
     if unknown := sorted(((train_names or set()) | (test_names or set())) - frames):
         tally.note(
             f"{len(unknown)} names of train_filenames and test_filenames are of no frame, for example"
@@ -87,7 +90,7 @@ def _read_single(
             f" {quoted(next(iter(unknown), 'none'))}: correct the names"
         )
     if test_names is None:  # what is no training image is a test image, unless it is for validation
-        test_names = set(views) - (train_names or set()) - (_listed_names(document, "val_filenames") or set())
+        test_names = set(views) - (train_names or set()) - (val_names or set())
     train_names = set(views) - test_names if train_names is None else train_names - test_names
     tally.leave_out(
         "in neither train_filenames nor test_filenames", len(set(views) - train_names - test_names)
@@ -98,14 +101,32 @@ def _read_single(
     return _by_name(train), _by_name(test)
 
 
-def _listed_names(document: Record, key: str) -> set[str] | None:
-    """The images of a split, as `_posix` has them; None if the document has no such list."""
+def _spellings(path: Path, document: Record, views: Mapping[str, View]) -> dict[str, str]:
+    """The frames' keys in `views` by every name that a split may have for them.
+
+    These are the name in file_path, that of the file on disk, whose suffix may be missing in file_path, and
+    that of the view, which with `--images` is another file.
+    """
+    listed = [listed_image(frame) for frame in frames_of(document, "frames", path)]
+    files, found = ImageFinder(path, listed, None), {}
+    for name in listed:
+        key, file = _posix(name), files.find(name)
+        if file is not None:
+            found[files.name(name, file)] = key
+        if key in views:
+            found[views[key].name] = key
+    return found | {_posix(name): _posix(name) for name in listed}
+
+
+def _listed_names(document: Record, key: str, spellings: Mapping[str, str]) -> set[str] | None:
+    """The images of a split by their keys, others as they are; None if the document has no such list."""
     names = document.get(key)
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise GSplatLocError(f"expected a list of file names for {key} in the transforms file: correct it")
-    return {_posix(name.replace("\\", "/")) for name in names}
+    names = [_posix(name.replace("\\", "/")) for name in names]
+    return {spellings.get(name, name) for name in names}
 
 
 def _posix(name: str) -> str:

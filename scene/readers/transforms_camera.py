@@ -10,7 +10,7 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 _PERSPECTIVE_MODELS = frozenset(
     {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
 )
-_OTHER_LENSES = ("latlong", "equirectangular", "ftheta_p0")  # keys of instant-ngp's other cameras
+_OTHER_LENSES = ("latlong", "equirectangular", "ftheta_p1")  # keys of instant-ngp's other cameras
 _DISTORTION_PARAMS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's distortion_params
 _LARGEST = 1e9  # of a number in pixels or radians; more is a damaged file
 
@@ -30,7 +30,7 @@ def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
     k1, k2, k3, k4, k5, k6 = (number(record, f"k{order}", 0.0) for order in range(1, 7))
     p1, p2 = number(record, "p1", 0.0), number(record, "p2", 0.0)
     model = str(record.get("camera_model", "OPENCV")).upper()
-    lens = next((key for key in _OTHER_LENSES if record.get(key, False) is not False), None)
+    lens = next((key for key in _OTHER_LENSES if record.get(key)), None)
     if not lens and (model == "OPENCV_FISHEYE" or record.get("is_fisheye")):
         return CameraModel("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))
     rational = any((k4, k5, k6))

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from gsplatloc.localization.io.pose_files import read_pose_file
-from gsplatloc.scene import read_scene
+from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.colmap_model import read_model
 from gsplatloc.scene.images import CameraModel, undistorted_camera
+from gsplatloc.scene.readers.views import make_view
 from gsplatloc.utils.errors import GSplatLocError
 
 WIDTH, HEIGHT = 80, 60
@@ -168,6 +169,51 @@ def test_a_fisheye_without_coefficients_is_a_fisheye(name: str) -> None:
     )
     assert (camera.width, camera.height) == (other.width, other.height)
     assert camera.fx == pytest.approx(other.fx)
+
+
+WIDE = {
+    "EUCM": "20 20 40 30 0.6 1.1",
+    "FOV": "20 20 40 30 1.2",
+    "DIVISION": "20 20 40 30 -0.5",
+    "SIMPLE_DIVISION": "20 40 30 -0.5",
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_lenses_of_every_model_are_read(tmp_path: Path, name: str) -> None:
+    folder = write_model(tmp_path, binary=False)
+    (folder / "cameras.txt").write_text(f"1 {name} {WIDTH} {HEIGHT} {WIDE[name]}\n")
+    (view, *_) = read_scene(tmp_path).train
+    assert view.load_image().shape == (view.camera.height, view.camera.width, 3)
+
+
+def test_a_panorama_is_one_line(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, 1, binary=False)
+    (folder / "cameras.txt").write_text(f"1 EQUIRECTANGULAR {WIDTH} {HEIGHT} {WIDTH} {HEIGHT}\n")
+    with pytest.raises(GSplatLocError, match="found EQUIRECTANGULAR: cut the panoramas"):
+        read_scene(tmp_path)
+    model = CameraModel("EQUIRECTANGULAR", WIDTH, HEIGHT, (WIDTH, HEIGHT))
+    with pytest.raises(GSplatLocError, match="found EQUIRECTANGULAR, which no pinhole camera replaces"):
+        make_view("0", tmp_path / "images" / "0.png", model, torch.eye(4).double(), SceneOptions())
+
+
+FOLDED = "70 70 40 30 -1.5 0 0 0"
+
+
+def test_images_whose_camera_folds_them_over_are_left_out_with_a_count(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, binary=False)
+    camera = f"OPENCV {WIDTH} {HEIGHT}"
+    (folder / "cameras.txt").write_text(f"1 {camera} 70 71 40 30 0 0 0 0\n2 {camera} {FOLDED}\n")
+    images = (folder / "images.txt").read_text()
+    (folder / "images.txt").write_text(images.replace(" 1 1.png", " 2 1.png"))
+    scene = read_scene(tmp_path)
+    assert [view.name for view in scene.train] == ["0.png", "2.png", "3.png"]
+    assert "left out 1 (of cameras whose intrinsics no lens has)" in scene.report
+    with pytest.raises(GSplatLocError, match=r"images/1\.png, found OPENCV with coefficients that fold"):
+        read_scene(tmp_path, SceneOptions(strict=True))
+    (folder / "cameras.txt").write_text(f"1 {camera} {FOLDED}\n2 {camera} {FOLDED}\n")
+    with pytest.raises(GSplatLocError, match="found OPENCV with coefficients that fold the image over"):
+        read_scene(tmp_path)
 
 
 def test_photos_without_a_pose_are_said(tmp_path: Path) -> None:

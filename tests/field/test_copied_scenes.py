@@ -99,6 +99,8 @@ def test_a_pose_without_its_last_row_is_read(tmp_path: Path, rows: np.ndarray) -
     [
         "50 0 0\n0 50 0\n32 24 1",  # transposed
         "100 0 64\n0 100 48\n0 0 2",
+        "4000 0 64\n0 4000 48\n0 0 2",
+        "2000 0 32\n0 2000 24\n0 1 1",
         "50 3 32\n0 50 24\n0 0 1",  # skewed
         "0.8",  # relative to the width
     ],

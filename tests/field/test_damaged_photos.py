@@ -1,5 +1,7 @@
 """A scene with damaged photos is read without them, with a count, or not at all if that was asked for."""
 
+import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ from PIL import Image
 
 from gsplatloc.datasets.photos import collect
 from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.image_header import is_complete
 from gsplatloc.scene.images import check_decodable, decode_rgb
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils.errors import GSplatLocError
@@ -75,6 +78,43 @@ def test_a_heic_photo_of_which_blocks_were_not_written_is_refused(tmp_path: Path
     for read in (check_decodable, decode_rgb):
         with pytest.raises(GSplatLocError, match="cut short"):
             read(path)
+
+
+def box(kind: bytes, content: bytes, wide: bool = False) -> bytes:
+    """A box of an ISO media file, with a length of 64 bits if `wide`."""
+    length = len(content) + (16 if wide else 8)
+    start = struct.pack(">I4sQ", 1, kind, length) if wide else struct.pack(">I4s", length, kind)
+    return start + content
+
+
+ZEROS, NOISE = bytes(5000), bytes(range(1, 200)) * 30
+FTYP = box(b"ftyp", b"heic" + bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (FTYP + box(b"mdat", NOISE) + box(b"mpvd", FTYP + box(b"mdat", ZEROS)), True),  # a motion photo
+        (FTYP + box(b"mdat", NOISE) + FTYP + box(b"mdat", ZEROS), True),  # a video that follows
+        (FTYP + box(b"free", ZEROS) + box(b"mdat", NOISE, wide=True), True),
+        (FTYP + box(b"mdat", NOISE) + ZEROS, True),
+        (FTYP + box(b"free", b"") + box(b"mdat", NOISE + ZEROS, wide=True), False),
+        (FTYP + struct.pack(">I4s", 0, b"mdat") + NOISE + ZEROS, False),  # to the end of the file
+        (FTYP + box(b"mdat", NOISE + ZEROS)[:-100], False),
+        (FTYP + box(b"meta", NOISE) + ZEROS, False),  # no data at all
+        (FTYP + struct.pack(">I4s", 3, b"free") + NOISE, True),
+    ],
+)
+def test_zeros_of_a_heic_photo_matter_in_its_data_alone(data: bytes, whole: bool) -> None:
+    assert is_complete(io.BytesIO(data)) == whole
+
+
+def test_photos_are_examined_with_a_progress_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = read_scene(write_scene(tmp_path))
+    assert without_damaged(scene) is scene
+    assert "checking images: 100%" in capsys.readouterr().err
+    without_damaged(scene, quiet=True)
+    assert not capsys.readouterr().err
 
 
 def test_a_cut_test_photo_remains_a_query(tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def test_poses_of_a_trajectory_that_are_not_finite_are_left_out_with_a_count(
         ("#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []",
          "0.6,0.8,0,0,0.1,0.2"),  # EuRoC, with velocities behind
         ("# timestamp tx ty tz qw qx qy qz", "0.6 0.8 0 0"),
+        ("# high-frequency ground truth: timestamp tx ty tz qw qx qy qz", "0.6 0.8 0 0"),
+        ("# best quality. Columns: t, x, y, z, q_w, q_x, q_y, q_z", "0.6 0.8 0 0"),
+        ("# high-frequency: timestamp tx ty tz qx qy qz qw, as qx qy qz qw of TUM", "0.8 0 0 0.6"),
         ("# timestamp tx ty tz qx qy qz qw", "0.8 0 0 0.6"),
         ("# ground truth of a quiet, wide room", "0.8 0 0 0.6"),
     ],

@@ -128,6 +128,30 @@ def test_splits_are_by_the_names_in_the_file_wherever_images_are_found(
     assert [Path(view.name).stem for view in scene.test] == ["3"]
 
 
+@pytest.mark.parametrize(
+    "listed", ["{root}/images/{index}.png", "images/{index}", "/home/x/y/images/{index}"]
+)
+@pytest.mark.parametrize("images", [None, "images_2"])
+@pytest.mark.parametrize("split", ["train", "test", "val"])
+def test_splits_may_spell_names_otherwise_than_file_path(
+    tmp_path: Path, listed: str, images: str | None, split: str
+) -> None:
+    names = [f"images/{index}.png" for index in range(4)]
+    for name in names:
+        save(tmp_path / name, 7)
+        save(tmp_path / name.replace("images", "images_2"), 7, scale=2)
+    splits = {"train_filenames": names[:2], "test_filenames": names[2:]}
+    if split == "val":
+        splits = {"train_filenames": names[:2], "val_filenames": names[2:3]}
+    elif split == "test":
+        splits = {"test_filenames": names[2:]}
+    write(tmp_path, [listed.format(root=tmp_path, index=index) for index in range(4)], **splits)
+    scene = read_scene(tmp_path, SceneOptions(images=images))
+    assert [Path(view.name).stem for view in scene.train] == ["0", "1"]
+    assert [Path(view.name).stem for view in scene.test] == (["3"] if split == "val" else ["2", "3"])
+    assert "of no frame" not in scene.report
+
+
 def test_splits_that_name_no_frame_are_said(tmp_path: Path) -> None:
     save(tmp_path / "images" / "a.png", 7)
     with pytest.raises(GSplatLocError, match="in its train_filenames, found other/a.png: correct"):
@@ -191,8 +215,9 @@ def test_every_coefficient_is_used(tmp_path: Path, top: dict, expected: CameraMo
     ("top", "found"),
     [
         ({"latlong": True}, "latlong"),  # of instant-ngp
+        ({"latlong": 1}, "latlong"),
         ({"equirectangular": True}, "equirectangular"),
-        ({"ftheta_p0": 0.0, "ftheta_p1": 0.01}, "ftheta_p0"),
+        ({"ftheta_p0": 0.0, "ftheta_p1": 0.01}, "ftheta_p1"),
         ({"k1": 0.1, "k5": 0.1}, "OPENCV with k4, k5 or k6"),
         ({"distortion_params": [0.1, 0.2]}, "\\[0.1, 0.2\\]"),
         ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"),
@@ -209,7 +234,6 @@ def test_lenses_that_are_not_read_are_refused(tmp_path: Path, top: dict, found: 
     [
         ({"fl_x": 0.8, "cx": 0.5, "cy": 0.5}, "a focal length of 0.8"),  # relative to the width, as OpenSfM
         ({"fl_x": 24_000.0}, "a focal length of 24000"),
-        ({"cx": 0, "cy": 0}, "the principal point 0, 0"),
         ({"k1": -1.5}, "OPENCV with coefficients that fold the image over"),
     ],
 )
@@ -217,6 +241,29 @@ def test_intrinsics_of_no_lens_are_refused(tmp_path: Path, top: dict, found: str
     save(tmp_path / "images" / "a.png", 7)
     with pytest.raises(GSplatLocError, match=f"pixels of an image of 64x48 for .*, found {found}: "):
         read_scene(write(tmp_path, ["images/a.png"], **top))
+
+
+@pytest.mark.parametrize("key", ["latlong", "equirectangular", "ftheta_p0", "ftheta_p1"])
+@pytest.mark.parametrize("value", [None, False, 0, 0.0])
+def test_keys_of_other_lenses_that_are_not_set_are_ignored(tmp_path: Path, key: str, value: Any) -> None:
+    save(tmp_path / "images" / "a.png", 7)
+    assert len(read_scene(write(tmp_path, ["images/a.png"], **{key: value})).train) == 1
+
+
+def test_a_principal_point_in_the_corner_is_said(tmp_path: Path) -> None:
+    """A lower right quarter of an image has it there, files that were not filled in as well."""
+    save(tmp_path / "images" / "a.png", 7)
+    scene = read_scene(write(tmp_path, ["images/a.png"], cx=0, cy=0))
+    assert (scene.train[0].camera.cx, scene.train[0].camera.cy) == (0, 0)
+    assert "warning: the principal point of 1 images is 0, 0, for example of images/a.png" in scene.report
+
+
+def test_a_mask_beside_its_missing_image_is_no_image(tmp_path: Path) -> None:
+    for name in ("b.jpg", "b.jpg.png", "a.jpg.png", "frame.01.png"):
+        save(tmp_path / "images" / name, 7)
+    scene = read_scene(write(tmp_path, ["images/a.jpg", "images/b.jpg", "images/frame.01"]))
+    assert [view.image_path.name for view in scene.train] == ["b.jpg", "frame.01.png"]
+    assert "left out 1 (listed in the transforms file but not on disk)" in scene.report
 
 
 def test_frames_without_a_pose_are_left_out_with_a_count(tmp_path: Path) -> None:
