@@ -120,7 +120,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 def measure(arguments: BuildingArguments, rooms: int) -> Row:
     """The figures with so many rooms."""
-    work = arguments.work / f"{rooms}-rooms"
+    work = arguments.work / f"{rooms}-rooms-{arguments.iterations}"
     whole, scene, full, small = arguments.work / "scene", work / "scene", work / "map", work / "small"
     if not (whole / "test").is_dir():
         most = ("--rooms", max(arguments.rooms), "--seed", arguments.seed)

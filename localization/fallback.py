@@ -33,6 +33,7 @@ REFINEMENTS = ("gscpr", "lm")
 INITIAL = "retrieval"
 # Of a pose from a retrieved view that is returned, unverified: wrong ones have lower scores (`verification`).
 MIN_POSSIBLE = 0.1
+_UNCONFIRMED = 0.99 * MIN_SCORE  # highest score with a probable camera that no matches confirm
 _SAME_FOCAL = 0.02  # logarithm: a focal length estimated for the map's own camera differs by no more
 _CAMERA_ROUNDS = 4  # maximum number of times that a camera is estimated from matches with a rendering
 _SETTLED = 0.01  # logarithm: change of a focal length that is found again
@@ -108,25 +109,35 @@ class Fallback:
         """The estimate refined, with its score; None if the first refinement rejects it.
 
         Where the camera of `prior` is only probable, it is estimated from the matches of the refined pose,
-        which is refined again with it, until the focal length stays.
+        which is refined again with it, until the focal length stays. A verified pose is not replaced by one
+        that is not, nor any other by one with a lower score. One with a camera that no matches confirm is not
+        verified: a pose with a wrong focal length may look like the image as well.
         """
         found, score = self._refined_as_is(query, estimate)
-        for _ in range(0 if prior.focal_known else _CAMERA_ROUNDS):
-            if found is None or found.matches is None:
+        if prior.focal_known or found is None or found.matches is None:
+            return found, score
+        best, score, last = found, min(score, _UNCONFIRMED), found
+        for _ in range(_CAMERA_ROUNDS):
+            if last.matches is None:
                 break
             fitted = estimate_pose(
-                found.matches.pixels, found.matches.points, prior.camera,
+                last.matches.pixels, last.matches.points, prior.camera,
                 focal_known=False, focal_sigma=prior.focal_sigma,
             )  # fmt: skip
             if not fitted.ok:
-                return None, -1.0
+                break
             away = abs(math.log(fitted.camera.fx / query.camera.fx))
             query = replace(query, camera=fitted.camera)
             # A little distortion that is found in addition stays in the image.
-            found, score = self._refined_as_is(query, replace(fitted, distortion=found.distortion))
+            found, found_score = self._refined_as_is(query, replace(fitted, distortion=last.distortion))
+            if found is None:
+                break
+            if found_score >= min(score, MIN_SCORE):
+                best, score = found, found_score
             if away < _SETTLED:
                 break
-        return found, score
+            last = found
+        return best, score
 
     def _refined_as_is(self, query: Query, estimate: PoseEstimate) -> tuple[PoseEstimate | None, float]:
         found = None

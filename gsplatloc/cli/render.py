@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby
 
 from gsplatloc.arguments.render import RenderArguments, parse_render_arguments
@@ -10,6 +11,7 @@ from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
 from gsplatloc.localization.tiles.place_index import load_places
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import map_frame, read_cameras
 from gsplatloc.scene.tiled_map import is_tiled, read_tiles
 from gsplatloc.utils.console import log
@@ -44,10 +46,13 @@ def renderings(
     def number_of(posed: PosedCamera) -> int:
         return int(index.tiles[index.around(posed.cam_from_world, _AROUND)[0]])
 
+    @lru_cache(maxsize=2)  # a path may go back and forth between two tiles
+    def gaussians_of(number: int) -> Gaussians:
+        return load_gaussians(folder / tiles[number].folder, arguments.iteration).to(device)
+
     def in_tiles() -> Iterator[Renderings]:
         for number, part in groupby(cameras, number_of):
-            tile = folder / tiles[number].folder
-            frame, gaussians = map_frame(tile), load_gaussians(tile, arguments.iteration).to(device)
+            frame, gaussians = map_frame(folder / tiles[number].folder), gaussians_of(number)
             moved = [replace(posed, cam_from_world=frame.pose_in_map(posed.cam_from_world)) for posed in part]
             yield from render_images(gaussians, moved, options)
 

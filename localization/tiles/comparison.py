@@ -41,8 +41,8 @@ _RADIUS_PX, _MIN_SIMILARITY = 3.0, 0.8  # of keypoints and landmarks at a projec
 _SHARE, _LANDMARKS = 0.3, 3.0
 _DISAGREE = 0.25  # of either, from which colours and landmarks that disagree leave it open
 _OPEN = 0.9  # the largest score of either sign where they disagree
-_EVIDENCE = 4.0  # from which the share counts in full
-_OBVIOUS = 0.45  # share from which the landmarks are not asked
+_EVIDENCE = 4.0  # from which the share counts in full, and may decide by itself
+_OBVIOUS = 0.45  # share from which, with that evidence, the landmarks are not asked
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ class Preference:
     @property
     def score(self) -> float:
         """Above 1 where the image shows the first place, below -1 where it shows the second."""
-        colors = self.share * min(1.0, abs(self.evidence) / _EVIDENCE) / _SHARE
+        weight = min(1.0, abs(self.evidence) / _EVIDENCE)
+        colors = self.share * weight / _SHARE
+        if weight < 1:  # a cell or two, whose share is often 1 or -1, decide nothing by themselves
+            colors = min(max(colors, -weight), weight)
         landmarks = self.landmarks / _LANDMARKS
         if colors * landmarks < 0 and min(abs(colors), abs(landmarks)) > _DISAGREE:
             return min(max(colors + landmarks, -_OPEN), _OPEN)
@@ -80,7 +83,7 @@ class View:
     def preferred_to(self, other: "View") -> Preference:
         """Whether the query shows this view rather than another one, by its colours and by landmarks."""
         found = preference(self.picture, self.rendered, other.rendered)
-        if abs(found.share) > _OBVIOUS:
+        if abs(found.share) > _OBVIOUS and abs(found.evidence) >= _EVIDENCE:
             return found
         return replace(found, landmarks=float((self.similarities - other.similarities).sum()))
 

@@ -181,8 +181,9 @@ class TiledLocalizer:
         """The attempt that begins with the landmarks around a pose that was found elsewhere."""
         initial = place.tile.localizer.initial
         assert isinstance(initial, LandmarkPose)
-        query, _ = place.tile.localizer.query(photo.image, photo.camera)
-        near = initial.near(place.estimate, query)
+        query, _ = place.tile.localizer.query(photo.image, photo.camera)  # in the scale of this tile
+        estimate = place.estimate.resized(query.camera.width, query.camera.height)
+        near = initial.near(estimate, query)
         return _Attempt(place.tile, _refined(place.tile, near, photo)) if near.ok else None
 
 

@@ -11,7 +11,9 @@ class TileOptions:
 
     views: int = 10  # most similar mapping views, whose tiles are tried
     candidates: int = 3  # most tiles that are tried
-    memory_mb: float = 512.0  # of the Gaussians and landmarks of loaded tiles; at least one tile is kept
+    # Of the Gaussians and landmarks of loaded tiles; at least one tile is kept, and those of the places that
+    # look alike which a query compares stay until it is localized.
+    memory_mb: float = 512.0
 
     def __post_init__(self) -> None:
         if min(self.views, self.candidates) < 1 or not self.memory_mb > 0:

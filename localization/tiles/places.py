@@ -43,6 +43,7 @@ def place_at(tile: LoadedTile, estimate: PoseEstimate, query: Query) -> Place:
 def shown(here: Place, tiles: LoadedTiles, similar: Collection[int]) -> tuple[Place, Place | None]:
     """The place that a query shows, of one and those like it; and its rival, if that is not clear.
 
+    It is not clear either where the place still has rivals that were not compared after `_MOST_MOVES`.
     `similar`: tiles most similar to the query.
     """
     places, best, score = [here], here, cache(Place.score)
@@ -54,6 +55,9 @@ def shown(here: Place, tiles: LoadedTiles, similar: Collection[int]) -> tuple[Pl
                 best = place
         if best is before:
             break
+    else:
+        if (unknown := next(_rivals(best, places, tiles, similar), None)) is not None:
+            return best, unknown
     others = [place for place in places if place is not best]
     rival = min(others, key=lambda other: score(best, other), default=None)
     return best, None if rival is None or score(best, rival) > 1 else rival

@@ -121,6 +121,51 @@ def test_a_probable_camera_is_tested_by_the_matches_of_the_search(
     assert error.translation_m < 3 * best.expected_translation_m
 
 
+class Refits(Moves):
+    """Moves, with matches of the true pose: with `count` of them when the camera is first estimated."""
+
+    def __init__(self, truth: torch.Tensor, count: int, *poses: torch.Tensor | None) -> None:
+        super().__init__(*poses)
+        self.truth, self.count = truth, count
+
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        found = super().refine(query, splat_map, initial)
+        return replace(with_matches(found, self.truth, self.count), accepted=found.accepted)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("refit", ["no camera", "rejected", "worse"])
+def test_a_good_pose_is_kept_unverified_where_its_camera_is_not_confirmed(
+    room: Room, refit: str, first: bool
+) -> None:
+    query = replace(room.query, focal_known=False, focal_sigma=EXIF_FOCAL_SIGMA)
+    then = {"no camera": room.truth, "rejected": None, "worse": far(room)}[refit]
+    refiner = Refits(room.truth, 2 if refit == "no camera" else 200, room.truth, then)
+    fallback = Fallback(room.splat_map, [refiner], [] if first else [lambda: Views(far(room))])
+    status = Status.OK if first else Status.NO_CONSENSUS
+    found = PoseEstimate(status, CAMERA, far(room) if first else None)
+    best, score = fallback.search(query, query, found, 0.05 if first else None)
+    assert torch.equal(best.pose(), room.truth) and best.camera == CAMERA
+    assert score is not None and 0.2 < score < cascade.MIN_SCORE
+
+
+def test_of_two_cameras_the_one_estimated_from_verified_matches_is_kept(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera that is estimated once more, with a pose that is not verified, replaces none."""
+    near = se3.se3_exp(torch.tensor([0.01, 0, 0, 0, 0, 0], dtype=torch.float64)) @ room.truth
+    scores = {far(room)[0, 3].item(): 0.1, room.truth[0, 3].item(): 0.9, near[0, 3].item(): 0.2}
+    monkeypatch.setattr(cascade, "verification_score", lambda query, splats, pose: scores[pose[0, 3].item()])
+    prior = replace(CAMERA, fx=0.9 * CAMERA.fx, fy=0.9 * CAMERA.fy)
+    query = replace(room.query, focal_known=False, focal_sigma=EXIF_FOCAL_SIGMA, camera=prior)
+    refiner = Refits(room.truth, 200, far(room), room.truth, near)
+    best, score = Fallback(room.splat_map, [refiner]).search(
+        query, query, PoseEstimate(Status.OK, prior, far(room)), 0.0
+    )
+    assert torch.equal(best.pose(), room.truth) and score == 0.9
+    assert best.camera.fx == pytest.approx(CAMERA.fx, rel=0.02) and refiner.calls == 3
+
+
 def test_similar_views_are_tried_until_one_is_verified(room: Room) -> None:
     wrong, second = far(room), Moves(None, far(room), room.truth)
     views = (se3.inverse(wrong), wrong, wrong, room.truth)  # the same view again is not tried again

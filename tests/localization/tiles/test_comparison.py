@@ -1,8 +1,10 @@
 """Which of two renderings an image shows: what differs decides, whatever the rest."""
 
 import numpy as np
+import pytest
+import torch
 
-from gsplatloc.localization.tiles.comparison import Picture, Preference, Rendered, preference
+from gsplatloc.localization.tiles.comparison import Picture, Preference, Rendered, View, preference
 
 ROWS, COLUMNS = 32, 40
 _NOISE = 0.05
@@ -76,3 +78,23 @@ def test_landmarks_that_speak_for_the_other_place_leave_it_open() -> None:
     assert abs(Preference(30.0, 0.9, -9.0).score) < 1
     assert 0 < Preference(-30.0, -0.3, 20.0).score < 1  # which of them is more probable is known
     assert Preference(0.1, 1.0, 0.0).score < 1  # a difference that is hardly there
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_landmarks_are_asked_where_a_single_cell_differs(sign: int) -> None:
+    first, second = np.full((2, ROWS, COLUMNS, 3), 0.5, np.float32)
+    second[4, 20] += 0.06
+    shown = {1: first, -1: second}[sign]
+    one = preference(Picture(shown, np.full_like(shown, _NOISE**2)), covered(first), covered(second))
+    assert sign * one.share > 0.9 and sign * one.evidence > 1.5
+    assert abs(one.score) < 1
+
+    def view(rendering: np.ndarray, similarities: list[float]) -> View:
+        made = View(None, None, None, None)  # type: ignore[arg-type]
+        values = {"picture": Picture(shown, np.full_like(shown, _NOISE**2)), "rendered": covered(rendering)}
+        made.__dict__.update(values, similarities=torch.tensor(similarities))
+        return made
+
+    both = view(first, [sign * -2.0, 0.0]), view(second, [0.0, 0.0])
+    found = both[0].preferred_to(both[1])
+    assert found.landmarks == sign * -2.0 and abs(found.score) < 1

@@ -28,7 +28,11 @@ def motion(places: int) -> torch.Tensor:
 @pytest.fixture
 def tiles(world: World) -> LoadedTiles:
     """Three tiles; 0 and 2 have no rival but 1, which is also twice in the list of 0."""
-    rivals = {0: [1, 1], 1: [0, 2], 2: [1]}
+    return with_rivals(world, {0: [1, 1], 1: [0, 2], 2: [1]})
+
+
+def with_rivals(world: World, rivals: dict[int, list[int]]) -> LoadedTiles:
+    """Tiles that look alike, `APART` from one to the next."""
 
     def load(number: int) -> LoadedTile:
         away = motion(number)[:3, 3].to(world.landmarks.positions)
@@ -43,6 +47,10 @@ def tiles(world: World) -> LoadedTiles:
 
 @pytest.fixture
 def here(tiles: LoadedTiles, world: World) -> Place:
+    return in_first(tiles, world)
+
+
+def in_first(tiles: LoadedTiles, world: World) -> Place:
     query = Query(None, CAMERA, world.features.keypoints, None)  # type: ignore[arg-type]
     return place_at(tiles[0], PoseEstimate(Status.OK, CAMERA, TRUTH), query)
 
@@ -69,6 +77,21 @@ def test_the_place_is_found_over_the_rivals_of_rivals(
         assert best.tile.number == tile and rival is None
         moved = se3.camera_center(best.estimate.pose()) - se3.camera_center(TRUTH)
         torch.testing.assert_close(moved, motion(tile)[:3, 3])
+
+
+@pytest.mark.parametrize("shows, clear", [(2, True), (3, True), (4, False), (7, False)])
+def test_a_place_whose_rivals_were_not_all_compared_is_not_clear(
+    world: World, monkeypatch: pytest.MonkeyPatch, shows: int, clear: bool
+) -> None:
+    """Rooms in a row, of which each is a rival of its neighbours only; the last that is reached is 3."""
+    rooms = 4 if shows == 3 else 8
+    row = {room: [other for other in (room - 1, room + 1) if 0 <= other < rooms] for room in range(rooms)}
+    tiles = with_rivals(world, row)
+    monkeypatch.setattr(View, "covers", lambda *_: True)
+    monkeypatch.setattr(View, "preferred_to", looks_like(shows, 0.9, []))
+    best, rival = shown(in_first(tiles, world), tiles, [])
+    assert best.tile.number == min(shows, 3)
+    assert (rival is None) is clear and (rival is None or rival.tile.number == 4)
 
 
 def test_a_place_in_two_tiles_is_compared_once_and_a_doubtful_one_has_a_rival(

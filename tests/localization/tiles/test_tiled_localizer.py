@@ -10,10 +10,12 @@ import torch
 from gsplatloc.localization.fallback import Fallback
 from gsplatloc.localization.features import Features
 from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.rivals import AlikePlaces
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.localization.tiles.comparison import Preference, View
 from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.localization.tiles.options import TileOptions
@@ -94,6 +96,44 @@ def test_the_next_tile_is_tried_where_the_most_similar_one_has_no_pose(
 
     found = TiledLocalizer(tmp_path, place_index([3, 35]), load, extractor).localize(IMAGE, CAMERA)
     assert found.verified and pose_errors(found.final.pose(), TRUTH)[0] < 0.02
+
+
+class ScaledExtractor(FakeExtractor):
+    """Returns the world's keypoints in the scale of the image."""
+
+    def extract(self, image: np.ndarray) -> Features:
+        keypoints = self.features.keypoints
+        scaled = keypoints.xy * image.shape[1] / CAMERA.width
+        return Features(replace(keypoints, xy=scaled), self.features.dense)
+
+
+def test_a_pose_is_moved_to_a_tile_whose_images_have_another_size(
+    world: World, extractor: CountingExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image shows tile 1, mapped with images of half the size; it is found first in tile 0."""
+    monkeypatch.setattr(View, "covers", lambda *_: True)
+    scaled = ScaledExtractor(extractor.features)
+
+    def preferred(view: View, other: View) -> Preference:
+        centers = [se3.camera_center(one.estimate.pose())[0] for one in (view, other)]
+        return Preference(100.0, 0.9 if centers[0] > centers[1] else -0.9)
+
+    monkeypatch.setattr(View, "preferred_to", preferred)
+
+    def load(number: int) -> LoadedTile:
+        landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
+        motion = torch.eye(4, dtype=torch.float64)
+        motion[:3, 3] = (1 - 2 * number) * AWAY.double()
+        shared = torch.ones(1, len(landmarks), dtype=torch.bool)
+        alike = AlikePlaces(torch.tensor([1 - number]), motion[None], shared)
+        size = 640 // (1 + number)
+        return LoadedTile(number, Localizer(LandmarkPose(landmarks), scaled, max_side=size), alike)
+
+    found = TiledLocalizer(tmp_path, place_index([3, 35]), load, scaled).localize(IMAGE, CAMERA)
+    assert found.verified and found.rival is None and found.final.camera == CAMERA
+    moved = TRUTH.clone()
+    moved[:3, 3] -= moved[:3, :3] @ AWAY.double()
+    assert pose_errors(found.final.pose(), moved)[0] < 0.02
 
 
 class Rejecting:

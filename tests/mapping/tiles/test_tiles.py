@@ -24,6 +24,7 @@ from gsplatloc.mapping.tiles.train import TilesReport, train_tiles, visible_poin
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Camera, SparsePoints, View
 from gsplatloc.scene.export import load_gaussians
+from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config
 from gsplatloc.scene.tiled_map import Tile, read_tiles
 from gsplatloc.utils import se3
@@ -152,6 +153,23 @@ def test_test_images_are_rendered_each_in_its_tile(
         differences.append((away[number], away[1 - number]))
     here, elsewhere = np.mean(differences, 0)
     assert chosen == {0, 1} and here < elsewhere
+
+
+def test_a_path_back_and_forth_between_two_tiles_reads_each_once(
+    tiled: tuple[Path, TilesReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def load(folder: Path, iteration: int | None) -> Gaussians:
+        read.append(folder.name)
+        return load_gaussians(folder, iteration)
+
+    cameras = trajectory.test_cameras(tiled[0])
+    monkeypatch.setattr(render, "load_gaussians", load)
+    monkeypatch.setattr(render, "find_cameras", lambda _: cameras * 2)
+    arguments = ("-m", tiled[0], "--output", tmp_path, "--no_video", "--no_depth")
+    command(monkeypatch, render, *arguments)
+    assert sorted(read) == ["000", "001"]
 
 
 def test_given_poses_are_refined_in_the_tiles_around_them(
