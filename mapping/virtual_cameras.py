@@ -37,11 +37,10 @@ _SMALL = 80  # pixels, width of the renderings that views are chosen by
 _OPAQUE = 0.8  # alpha of a surface
 _TOUCHING = 0.08  # depth that means to be within something solid, or to touch it; the core is 2 long
 _CLOSE = 0.25  # depth of a surface right in front of the camera, of the median depth of all places
-_MOST_CLOSE = 0.1  # share of the surroundings, or of a view, that may be so close
-_SURROUNDED = 0.5  # share of its surroundings in which a drawn place must show something, of the best ones'
-_REACHED = 0.15  # the same of a place that is seen from another one
+_MOST_CLOSE = 0.05  # share of the surroundings, or of a view, that may be so close
+_SURROUNDED = 0.7  # share of its surroundings in which a drawn place must show something, of the best ones'
+_REACHED = 0.25  # the same of a place that is seen from another one
 _CELL = 4  # pixels of small renderings, side of the cells in which something must be seen
-_AHEAD = 0.4  # the same of the best of four directions of a place
 _SHARP = 0.6  # share of a view's cells that show something, of that of the best views
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
@@ -87,7 +86,6 @@ class _Place:
     position: Tensor  # [3] float64
     depths: Tensor  # [4, h, w] z of the surfaces around it, 0 without one
     around: float  # share of the directions in which a surface is seen; 0 if it touches something
-    ahead: float  # the same of the best of the four directions
 
     def share(self, limit: float) -> float:
         """Share of all directions in which a surface is nearer than `limit`."""
@@ -102,23 +100,18 @@ def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, floa
     faces = _faces(up)
     bar = iter(progress(range(_PLACES_DRAWN + _PLACES_GROWN), desc="places", quiet=quiet))
     tried = [_seen_from(gaussians, position, faces) for position, _ in zip((2 * draws - 1) * sides, bar)]
-    around = quantile(torch.tensor([place.around for place in tried]), 0.95)
-    ahead = quantile(torch.tensor([place.ahead for place in tried]), 0.95)
-    tried = [place for place in tried if place.around > 0 and place.around >= _SURROUNDED * around]
-    if not tried:
+    best = quantile(torch.tensor([place.around for place in tried]), 0.95)
+    free = [place for place in tried if place.around > 0 and place.around >= _SURROUNDED * best]
+    if not free:
         raise GSplatLocError("expected a splat with free space and surfaces, found none: pass --cameras")
-    typical = torch.tensor([place.depths[place.depths > 0].median() for place in tried]).median().item()
-
-    def is_free(place: _Place) -> bool:
-        return place.ahead >= _AHEAD * ahead and place.share(_CLOSE * typical) <= _MOST_CLOSE
-
-    free = [place for place in tried if is_free(place)]
+    typical = torch.tensor([place.depths[place.depths > 0].median() for place in free]).median().item()
+    free = [place for place in free if place.share(_CLOSE * typical) <= _MOST_CLOSE]
     generator = torch.Generator().manual_seed(0)
     for _ in bar:
         if not free:
             break
         place = _seen_from(gaussians, _on_the_way(free, faces, 2 * typical, generator), faces)
-        if place.around >= _REACHED * around and is_free(place):
+        if place.around >= _REACHED * best and place.share(_CLOSE * typical) <= _MOST_CLOSE:
             free.append(place)
     positions = torch.stack([place.position for place in free]) if free else torch.zeros(0, 3).double()
     return _spread(positions, up, _PLACES), typical
@@ -139,7 +132,7 @@ def _seen_from(gaussians: Gaussians, position: Tensor, faces: Sequence[Tensor]) 
         _, pixels, depth = _surface_seen(gaussians, view)
         depths.append(depth.cpu())
         sharp.append(_sharp_share(pixels.cpu(), _FACE))
-    place = _Place(position, torch.stack(depths), sum(sharp) / len(sharp), max(sharp))
+    place = _Place(position, torch.stack(depths), sum(sharp) / len(sharp))
     return place if place.share(_TOUCHING) <= _MOST_CLOSE else replace(place, around=0.0)
 
 
