@@ -25,7 +25,7 @@ from gsplatloc.reproduction.request import Request
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.export import find_ply, map_files
-from gsplatloc.scene.map_config import MapConfig
+from gsplatloc.scene.map_config import CAMERAS_NAME, MapConfig, read_cameras
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils.console import ProgressBar, log
 from gsplatloc.utils.errors import GSplatLocError
@@ -74,7 +74,7 @@ def run_scene(request: Request, name: MethodName, scene: str, source: Path, key:
 
 def map_scene(request: Request, name: MethodName, source: Path, scene: str) -> bool:
     """Make the map of a scene; False if a signal ended it."""
-    read, folder = _read(request, source), request.folder(scene, name)
+    read, folder = without_damaged(_read(request, source), quiet=request.quiet), request.folder(scene, name)
     options = request.mapping(name)
     config = MapConfig(str(read.root.resolve()), request.scene_options, preset=name, training=asdict(options))
     if is_finished(folder / "map"):
@@ -149,7 +149,7 @@ def finish_scene(request: Request, name: MethodName, scene: str, source: Path, k
         times[run.folder.name] = figures["total_median_ms"]
     shutil.rmtree(folder / "map" / "cache", ignore_errors=True)  # features of mapping images: gigabytes
     facts = {
-        "mapping_images": len(read.train),
+        "mapping_images": len(read_cameras(folder / "map" / CAMERAS_NAME)),
         "test_images": len(read.test),
         "map_bytes": map_bytes,
     }
@@ -167,8 +167,8 @@ def _read(request: Request, source: Path) -> Scene:
 
 @lru_cache(maxsize=1)
 def _read_once(source: Path, options: SceneOptions) -> Scene:
-    """The steps of a scene follow each other, and each of thousands of images is examined."""
-    return without_damaged(read_scene(source, options))
+    """The steps of a scene follow each other, and the headers of thousands of images are read."""
+    return read_scene(source, options)
 
 
 def _query_runs(

@@ -13,15 +13,13 @@ import torch
 from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.initial.landmarks import check_extractor
 from gsplatloc.localization.initial.members import ViewMatchingOptions
-from gsplatloc.localization.landmarks.covisible import CovisibleViews
+from gsplatloc.localization.landmarks.covisible import MIN_SIMILARITY, CovisibleViews
 from gsplatloc.localization.landmarks.file import FILE_NAME, load_landmarks
 from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate
-
-_MIN_SIMILARITY = 0.82  # cosine between a keypoint and its landmark
 
 
 class ViewsPose:
@@ -40,7 +38,7 @@ class ViewsPose:
         found = [torch.zeros(0, 2, dtype=torch.int64, device=landmarks.positions.device)]
         for number in self._views.best(keypoints, self.options.views):
             seen = self._views.seen[number]
-            pairs = mutual_nearest(keypoints.descriptors, landmarks.descriptors[seen], _MIN_SIMILARITY)
+            pairs = mutual_nearest(keypoints.descriptors, landmarks.descriptors[seen], MIN_SIMILARITY)
             found.append(torch.stack([pairs.index_a, seen[pairs.index_b]], 1))
         index_a, index_b = torch.cat(found).unique(dim=0).T  # a match is found in many views
         pixels = keypoints.xy[index_a].double().cpu().numpy()

@@ -25,7 +25,7 @@ from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.cameras import PosedCamera
 
 _KEYPOINTS = 1_024  # of a query that are matched, the strongest
-_MIN_SIMILARITY = 0.82  # cosine from which a match counts, by what it exceeds it
+MIN_SIMILARITY = 0.82  # cosine from which a match counts, by what it exceeds it
 _FEW = 100  # landmarks: a view that sees hardly any is not preferred for a single match
 
 
@@ -65,7 +65,7 @@ class CovisibleViews:
         """Scores [V] of the views for an image with these keypoints."""
         pairs = mutual_nearest(keypoints.descriptors[:_KEYPOINTS], self.landmarks.descriptors)
         weights = torch.zeros_like(self._rarity)
-        weights[pairs.index_b] = (pairs.similarity - _MIN_SIMILARITY).clamp(min=0)
+        weights[pairs.index_b] = (pairs.similarity - MIN_SIMILARITY).clamp(min=0)
         weights = weights * self._rarity
         sums = [weights[index].sum() / (len(index) + _FEW) ** 0.5 for index in self.seen]
         return torch.stack(sums).cpu() if sums else torch.zeros(0)

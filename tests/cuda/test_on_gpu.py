@@ -361,6 +361,7 @@ def test_torch_waits_for_nothing_in_a_training_iteration(
         trainer._step(next(iterations))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert bool(trainer.gaussians.means.isfinite().all())
 
 
 def test_the_photometric_loss_is_that_of_the_cpu() -> None:

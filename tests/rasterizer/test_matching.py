@@ -16,7 +16,7 @@ def unit(rows: int, channels: int, seed: int) -> Tensor:
     return torch.nn.functional.normalize(values, dim=1)
 
 
-def agrees(found: Nearest, products: Tensor) -> None:
+def assert_agrees(found: Nearest, products: Tensor) -> None:
     """`found` is the maximum of each row of a matrix; where nothing was compared it is -infinity."""
     best = products.max(1)
     torch.testing.assert_close(found.similarity, best.values, atol=1e-6, rtol=0)
@@ -32,8 +32,8 @@ def test_the_nearest_of_both_sides_are_the_maxima_of_the_matrix(
     monkeypatch.setenv("GSPLAT_ISA", isa)
     a, b = unit(size[0], size[2], 1), unit(size[1], size[2], 2)
     of_a, of_b = nearest(a, b)
-    agrees(of_a, a @ b.T)
-    agrees(of_b, b @ a.T)
+    assert_agrees(of_a, a @ b.T)
+    assert_agrees(of_b, b @ a.T)
 
 
 @pytest.mark.parametrize("isa", available_isas())
@@ -49,8 +49,8 @@ def test_the_nearest_within_a_radius_are_the_maxima_of_the_pairs_within_it(
     rows = torch.randperm(1500, generator=generator)[:1100]
     products = torch.where(torch.cdist(xy_a, xy_b) < radius, a @ b[rows].T, -torch.inf)
     of_a, of_b = nearest_within(xy_a, a, xy_b, b, rows, radius)
-    agrees(of_a, products)
-    agrees(of_b, products.T)
+    assert_agrees(of_a, products)
+    assert_agrees(of_b, products.T)
 
 
 def test_of_equal_products_the_first_is_taken() -> None:

@@ -36,7 +36,7 @@ def _tangents(kind: str, test: str) -> Tensor:
     return torch.cat([rho * (0 if kind == "identity" else 1), direction * angle], -1)
 
 
-def _close(actual: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
+def _assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
@@ -47,8 +47,10 @@ def _eye(count: int = COUNT) -> Tensor:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_exp_gives_a_rotation(kind: str) -> None:
     rotation = se3.se3_exp(_tangents(kind, "rotation"))[:, :3, :3]
-    _close(rotation @ rotation.transpose(-1, -2), torch.eye(3, dtype=torch.float64).expand_as(rotation))
-    _close(torch.linalg.det(rotation), torch.ones(COUNT, dtype=torch.float64))
+    _assert_close(
+        rotation @ rotation.transpose(-1, -2), torch.eye(3, dtype=torch.float64).expand_as(rotation)
+    )
+    _assert_close(torch.linalg.det(rotation), torch.ones(COUNT, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
@@ -57,46 +59,46 @@ def test_exp_is_the_matrix_exponential(kind: str) -> None:
     generator = torch.zeros(COUNT, 4, 4, dtype=torch.float64)
     generator[:, :3, :3] = se3.hat(xi[:, 3:])
     generator[:, :3, 3] = xi[:, :3]
-    _close(se3.se3_exp(xi), torch.linalg.matrix_exp(generator), 1e-11)
+    _assert_close(se3.se3_exp(xi), torch.linalg.matrix_exp(generator), 1e-11)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_exp_in_numpy_is_the_same(kind: str) -> None:
     xi = _tangents(kind, "numpy")
     found = torch.stack([torch.from_numpy(se3.se3_exp_numpy(one)) for one in xi.numpy()])
-    _close(found, se3.se3_exp(xi), 1e-11)
+    _assert_close(found, se3.se3_exp(xi), 1e-11)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_log_inverts_exp(kind: str) -> None:
     xi = _tangents(kind, "log")
     # Close to half a turn the axis is read from elements whose derivative vanishes: fewer digits are left.
-    _close(se3.se3_log(se3.se3_exp(xi)), xi, 1e-9 if kind == "near_half_turn" else 1e-11)
+    _assert_close(se3.se3_log(se3.se3_exp(xi)), xi, 1e-9 if kind == "near_half_turn" else 1e-11)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_exp_inverts_log(kind: str) -> None:
     transform = se3.se3_exp(_tangents(kind, "exp"))
-    _close(se3.se3_exp(se3.se3_log(transform)), transform, 1e-11)
+    _assert_close(se3.se3_exp(se3.se3_log(transform)), transform, 1e-11)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_inverse_is_a_two_sided_inverse(kind: str) -> None:
     transform = se3.se3_exp(_tangents(kind, "inverse"))
-    _close(transform @ se3.inverse(transform), _eye())
-    _close(se3.inverse(transform) @ transform, _eye())
+    _assert_close(transform @ se3.inverse(transform), _eye())
+    _assert_close(se3.inverse(transform) @ transform, _eye())
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_inverse_is_exp_of_the_negated_tangent(kind: str) -> None:
     xi = _tangents(kind, "negated")
-    _close(se3.inverse(se3.se3_exp(xi)), se3.se3_exp(-xi))
+    _assert_close(se3.inverse(se3.se3_exp(xi)), se3.se3_exp(-xi))
 
 
 def test_composition_is_associative_and_closed() -> None:
     a, b, c = (se3.se3_exp(_tangents("uniform", name)) for name in "abc")
-    _close((a @ b) @ c, a @ (b @ c), 1e-11)
-    _close(se3.se3_exp(se3.se3_log(a @ b)), a @ b, 1e-11)
+    _assert_close((a @ b) @ c, a @ (b @ c), 1e-11)
+    _assert_close(se3.se3_exp(se3.se3_log(a @ b)), a @ b, 1e-11)
 
 
 def test_left_perturbation_moves_the_camera_frame() -> None:
@@ -110,33 +112,33 @@ def test_left_perturbation_moves_the_camera_frame() -> None:
 
     jacobian = torch.autograd.functional.jacobian(moved, torch.zeros(6, dtype=torch.float64))
     expected = torch.cat([torch.eye(3, dtype=torch.float64), -se3.hat(moved(torch.zeros(6).double()))], 1)
-    _close(jacobian, expected)
+    _assert_close(jacobian, expected)
 
 
 def test_a_small_quarter_turn_about_z_turns_x_into_y() -> None:
     rotation = se3.so3_exp(torch.tensor([0, 0, math.pi / 2], dtype=torch.float64))
-    _close(rotation @ torch.tensor([1.0, 0, 0]).double(), torch.tensor([0.0, 1, 0]).double())
+    _assert_close(rotation @ torch.tensor([1.0, 0, 0]).double(), torch.tensor([0.0, 1, 0]).double())
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_quaternions_and_matrices_agree(kind: str) -> None:
     rotation = se3.so3_exp(_tangents(kind, "quaternion")[:, 3:])
     quaternion = se3.quaternion_from_rotation(rotation)
-    _close(torch.linalg.norm(quaternion, dim=-1), torch.ones(COUNT, dtype=torch.float64))
+    _assert_close(torch.linalg.norm(quaternion, dim=-1), torch.ones(COUNT, dtype=torch.float64))
     assert bool((quaternion[:, 0] >= 0).all())
-    _close(se3.rotation_from_quaternion(quaternion), rotation)
+    _assert_close(se3.rotation_from_quaternion(quaternion), rotation)
 
 
 def test_a_quaternion_of_any_norm_gives_the_same_rotation() -> None:
     quaternion = torch.randn(COUNT, 4, generator=_generator("norm"), dtype=torch.float64)
-    _close(se3.rotation_from_quaternion(-3.7 * quaternion), se3.rotation_from_quaternion(quaternion))
+    _assert_close(se3.rotation_from_quaternion(-3.7 * quaternion), se3.rotation_from_quaternion(quaternion))
 
 
 def test_camera_center_maps_to_the_origin() -> None:
     transform = se3.se3_exp(_tangents("uniform", "center"))
     center = se3.camera_center(transform)
     moved = (transform[:, :3, :3] @ center[..., None])[..., 0] + transform[:, :3, 3]
-    _close(moved, torch.zeros(COUNT, 3, dtype=torch.float64), 1e-11)
+    _assert_close(moved, torch.zeros(COUNT, 3, dtype=torch.float64), 1e-11)
 
 
 @pytest.mark.parametrize("kind", ("tangent", "near_identity", "identity"))
@@ -149,7 +151,7 @@ def test_gradient_of_exp_matches_finite_differences(kind: str) -> None:
 def test_gradient_of_log_after_exp_is_the_identity(kind: str) -> None:
     for xi in _tangents(kind, "round_trip")[:4]:
         jacobian = torch.autograd.functional.jacobian(lambda v: se3.se3_log(se3.se3_exp(v)), xi)
-        _close(jacobian, torch.eye(6, dtype=torch.float64), 1e-7)
+        _assert_close(jacobian, torch.eye(6, dtype=torch.float64), 1e-7)
 
 
 @pytest.mark.parametrize("function", (se3.se3_exp, lambda xi: se3.se3_log(se3.se3_exp(xi))))
@@ -162,14 +164,14 @@ def test_second_gradients_at_the_identity_are_finite(function) -> None:  # type:
 
 def test_batched_and_single_calls_agree() -> None:
     xi = _tangents("uniform", "batch").reshape(8, 8, 6)
-    _close(se3.se3_exp(xi)[3, 5], se3.se3_exp(xi[3, 5]), 0)
+    _assert_close(se3.se3_exp(xi)[3, 5], se3.se3_exp(xi[3, 5]), 0)
 
 
 def test_float32_round_trip_keeps_float32() -> None:
     xi = _tangents("tangent", "float32").float()
     back = se3.se3_log(se3.se3_exp(xi))
     assert back.dtype == torch.float32
-    _close(back, xi, 2e-5)
+    _assert_close(back, xi, 2e-5)
 
 
 @pytest.mark.parametrize("size", (0.0, 1e-8, 1e-4, 0.01, 0.5, 1.5, 2.9))
