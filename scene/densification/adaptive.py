@@ -15,21 +15,21 @@ from gsplatloc.utils import se3
 class AdaptiveDensityControl(FixedSet):
     """Clones small and splits large Gaussians whose projected centre has a large mean gradient.
 
-    Beyond the paper: `max_gaussians` caps the number; below the cap the largest gradients go first.
+    Beyond the paper: `max_gaussians` caps the number; below the cap the largest gradients go first. A large
+    projected radius is no reason to drop a Gaussian: with a limit of 20 pixels, walls seen from nearby got
+    holes, and RedKitchen fell from 26.8 to 14.0 dB in the 1,200 iterations after the first opacity reset.
     """
 
     _SPLIT = 2  # Gaussians that replace a split one
     _SHRINK = 1.6  # factor between their scales (the paper's phi)
     _RESET_OPACITY = 0.01  # opacities are clamped to it at a reset
     _MAX_EXTENT_FRACTION = 0.1  # Gaussians larger than this fraction of the scene are dropped after a reset
-    _MAX_RADIUS_PX = 20  # Gaussians with a larger projected radius are dropped after a reset, too
 
     def __init__(self, options: DensificationOptions, extent: float, count: int) -> None:
         self._options = options
         self._extent = extent
         self._gradient_sum = torch.zeros(count)  # of the norms over the iterations that saw each Gaussian
         self._seen = torch.zeros(count, dtype=torch.int32)
-        self._max_radii = torch.zeros(count)  # pixels
 
     def observe(self, iteration: int, observation: Observation) -> None:
         if iteration > self._options.densify_until_iter:
@@ -43,7 +43,6 @@ class AdaptiveDensityControl(FixedSet):
         norm = torch.hypot(along_x * (observation.width / 2), along_y * (observation.height / 2))
         self._gradient_sum += norm * visible
         self._seen += visible
-        self._max_radii = torch.maximum(self._max_radii, observation.radii.float())
 
     def due(self, iteration: int) -> bool:
         return self._densifies(iteration) or self._resets(iteration)
@@ -68,16 +67,14 @@ class AdaptiveDensityControl(FixedSet):
         return interval > 0 and iteration % interval == 0 and iteration < self._options.densify_until_iter
 
     def state(self) -> dict[str, Tensor]:
-        return {"gradient_sum": self._gradient_sum, "seen": self._seen, "max_radii": self._max_radii}
+        return {"gradient_sum": self._gradient_sum, "seen": self._seen}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self._gradient_sum, self._seen = state["gradient_sum"].clone(), state["seen"].clone()
-        self._max_radii = state["max_radii"].clone()
 
     def _restart(self, count: int, device: torch.device) -> None:
         self._gradient_sum = torch.zeros(count, device=device)
         self._seen = torch.zeros(count, dtype=torch.int32, device=device)
-        self._max_radii = torch.zeros(count, device=device)
 
     def _densify(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit:
         large = gaussians.scales.amax(1) > self._options.percent_dense * self._extent
@@ -109,7 +106,6 @@ class AdaptiveDensityControl(FixedSet):
     def _prunable(self, iteration: int, gaussians: Gaussians) -> Tensor:
         drop = gaussians.opacities < MIN_OPACITY
         if 0 < self._options.opacity_reset_interval < iteration:
-            drop |= self._max_radii > self._MAX_RADIUS_PX
             drop |= gaussians.scales.amax(1) > self._MAX_EXTENT_FRACTION * self._extent
         return drop
 

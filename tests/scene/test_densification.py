@@ -126,9 +126,13 @@ def test_a_densification_interval_of_zero_is_a_users_error() -> None:
 
 def test_large_ones_are_dropped_only_after_the_first_opacity_reset() -> None:
     before = gaussians([0.05, 1.5, 0.05])
-    radii = [5, 5, 60]
-    assert edit_of(control(OPTIONS, [0.0] * 3, radii), before).parents.tolist() == [0, 1, 2]
-    assert edit_of(control(OPTIONS, [0.0] * 3, radii), before, 1010).parents.tolist() == [0]
+    assert edit_of(control(OPTIONS, [0.0] * 3), before).parents.tolist() == [0, 1, 2]
+    assert edit_of(control(OPTIONS, [0.0] * 3), before, 1010).parents.tolist() == [0, 2]
+
+
+def test_a_small_one_near_a_camera_is_kept_however_large_it_appears() -> None:
+    adc = control(OPTIONS, [0.0], radii=[60])
+    assert edit_of(adc, gaussians([0.05]), 1010).parents.tolist() == [0]
 
 
 def test_the_cap_lets_the_largest_gradients_in() -> None:
