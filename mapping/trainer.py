@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.gaussian_renderer import RenderResult, render
@@ -31,9 +30,9 @@ from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils.console import ProgressBar, log
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.memory import trim_heap
 from gsplatloc.utils.signals import InterruptRequest, finishing
+from gsplatloc.utils.tensors import write_tensors
 
 _LOOK_AHEAD = 4  # frames decoded ahead
 _STATS_INTERVAL = 10  # iterations: to read figures, the host waits for the GPU
@@ -331,8 +330,7 @@ def _dump(path: Path, gaussians: Gaussians, frame: TrainingFrame) -> None:
     tensors |= {"cam_from_world": frame.view.cam_from_world, "rgb": frame.rgb}
     tensors |= {"features_target": frame.features} if frame.features is not None else {}
     metadata = {"view": frame.view.name, "camera": repr(frame.camera)}
-    with atomic_path(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+    write_tensors(path, tensors, metadata)
 
 
 def _frame_fact(frame: MapFrame) -> list[float]:

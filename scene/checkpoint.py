@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FORMAT = 1  # increased whenever older files can no longer be resumed
 
@@ -38,19 +36,16 @@ def checkpoint_path(map_dir: Path | str, iteration: int) -> Path:
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, atomically: a run killed while writing leaves the previous one."""
     facts = {"format": FORMAT, "iteration": checkpoint.iteration, "facts": checkpoint.facts}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"gsplatloc": json.dumps(facts)})
+    write_tensors(path, checkpoint.tensors, {"gsplatloc": json.dumps(facts)})
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint; raises GSplatLocError if there is none that this version can resume."""
-    with decoding("a checkpoint", path, "check --start_checkpoint"), safe_open(path, framework="pt") as file:
-        metadata = json.loads((file.metadata() or {}).get("gsplatloc", "{}"))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        found = metadata.get("format", "none")
+    with stored_tensors(path, "a checkpoint", "check --start_checkpoint") as (tensors, metadata):
+        values = json.loads(metadata.get("gsplatloc", "{}"))
+        found = values.get("format", "none")
         if found == FORMAT:
-            return Checkpoint(_iteration(metadata), tensors, dict(metadata["facts"]))
+            return Checkpoint(_iteration(values), tensors, dict(values["facts"]))
     raise GSplatLocError(
         f"expected a checkpoint of format {FORMAT} at {path}, found {quoted(found)}: train anew"
     )

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from gsplatloc.scene.feature_file import FEATURES_NAME, check_decoder, read_features, write_features
 from gsplatloc.scene.formats import is_splat_file, read_splat, write_splat
@@ -14,7 +13,8 @@ from gsplatloc.scene.formats.ply import OLD_FEATURE_PREFIX, columns
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.ply import read_vertices
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError, decoding
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.tensors import stored_tensors
 
 _PLY_NAME = "point_cloud.ply"
 _SMALL_NAME = "point_cloud.small"  # of a map that `save_small` wrote
@@ -117,5 +117,5 @@ def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:
 
 
 def _read_old_decoder(path: Path, channels: int) -> torch.Tensor:
-    with decoding("a feature decoder", path, "train anew"):
-        return check_decoder(load_file(path)["feature_decoder"], channels, path)
+    with stored_tensors(path, "a feature decoder", "train anew") as (tensors, _):
+        return check_decoder(tensors["feature_decoder"], channels, path)

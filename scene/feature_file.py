@@ -9,13 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.errors import GSplatLocError, decoding
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FEATURES_NAME = "features.safetensors"
 _FEATURES, _DECODER = "features", "feature_decoder"  # tensors: float16 [N, C], float32 [D, C]
@@ -25,12 +23,10 @@ _OLD_HASH = "means_blake2b"  # where the first files have the hash
 
 def write_features(path: Path, gaussians: Gaussians) -> None:
     """Write the descriptors of `gaussians` as float16, and their decoder if they have one; atomically."""
-    tensors = {_FEATURES: gaussians.features.detach().cpu().half().contiguous()}
+    tensors = {_FEATURES: gaussians.features.half()}
     if gaussians.feature_decoder is not None:
-        tensors[_DECODER] = gaussians.feature_decoder.detach().cpu().float().contiguous()
-    with atomic_path(path) as temporary:
-        # A single entry: safetensors writes several in random order, and equal maps shall be equal files.
-        save_file(tensors, temporary, {_GAUSSIANS: f"{len(gaussians)} {_hash_of_means(gaussians)}"})
+        tensors[_DECODER] = gaussians.feature_decoder.float()
+    write_tensors(path, tensors, {_GAUSSIANS: f"{len(gaussians)} {_hash_of_means(gaussians)}"})
 
 
 def read_features(path: Path, gaussians: Gaussians) -> Gaussians:
@@ -38,9 +34,7 @@ def read_features(path: Path, gaussians: Gaussians) -> Gaussians:
 
     Raises GSplatLocError if the file cannot be read or describes other Gaussians.
     """
-    with decoding("descriptors", path, "train anew"), safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    with stored_tensors(path, "descriptors", "train anew") as (tensors, metadata):
         count_text, _, digest = metadata[_GAUSSIANS].partition(" ")
         features, count = tensors[_FEATURES], int(count_text)
     if count != len(gaussians) or (digest or metadata.get(_OLD_HASH)) != _hash_of_means(gaussians):

@@ -1,23 +1,47 @@
-"""Tensors in safetensors files, written so that equal content makes equal files."""
+"""Tensors in safetensors files. Equal tensors and metadata make equal files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gsplatloc.utils.errors import decoding, quoted
 from gsplatloc.utils.io import atomic_path
 
 _LENGTH_BYTES = 8  # of the header's length, little-endian, at the beginning of a file
 
 
-def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors on any device and their metadata, atomically."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(ready, temporary, dict(metadata))
+        save_file(ready, temporary, dict(metadata or {}))
         _sort_metadata(temporary)
+
+
+@contextmanager
+def stored_tensors(
+    path: Path | str, expected: str, action: str, *formats: str
+) -> Iterator[tuple[dict[str, Tensor], dict[str, str]]]:
+    """The tensors of a file and its metadata, for the body to check and use.
+
+    A missing or damaged file, one whose metadata name none of `formats` (if any are given), and any error of
+    the body are a `GSplatLocError`: "expected EXPECTED in PATH, found ...: ACTION" (`decoding`).
+    """
+    with decoding(expected, path, action):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        found = metadata.get("format", "no format name")
+        if formats and found not in formats:
+            raise ValueError(f"{quoted(found)} instead of {formats[0]}")
+        yield tensors, metadata
 
 
 def _sort_metadata(path: Path) -> None:

@@ -34,6 +34,8 @@ def messages(part: str) -> Iterator[str]:
             match node:
                 case ast.Call(func=ast.Name(id="decoding"), args=[expected, _, action, *_]):
                     yield f"expected {_text(expected)} in PATH, found REASON: {_text(action)}"
+                case ast.Call(func=ast.Name(id="stored_tensors"), args=[_, expected, action, *_]):
+                    yield f"expected {_text(expected)} in PATH, found REASON: {_text(action)}"
                 case ast.Call(func=ast.Name(id=name), args=[node, *_]) if name in _ERRORS and _text(node):
                     yield _text(node)
 

@@ -17,12 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gsplatloc.localization.alignment.rendered_view import luma
-from gsplatloc.utils.errors import decoding
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "exposure.safetensors"  # in a map's folder
 BINS = 10  # of the luminance histogram (the papers' setting)
@@ -95,16 +93,14 @@ class ExposureNetwork(nn.Module):
 
 def save_exposure(path: Path | str, network: ExposureNetwork) -> None:
     """Write a network, atomically."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+    write_tensors(path, network.state_dict())
 
 
 def load_exposure(path: Path | str) -> ExposureNetwork:
     """A network that `save_exposure` wrote; raises `GSplatLocError` where there is none."""
     network = ExposureNetwork()
-    with decoding("an exposure network", path, "map with --exposure_model act"):
-        network.load_state_dict(load_file(path))
+    with stored_tensors(path, "an exposure network", "map with --exposure_model act") as (tensors, _):
+        network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
 

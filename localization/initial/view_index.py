@@ -14,7 +14,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,8 +25,8 @@ from gsplatloc.localization.initial.virtual_views import virtual_views
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError, decoding
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "views.safetensors"
 _FORMAT = "gsplatloc-views-1"
@@ -137,9 +136,7 @@ def save_index(index: ViewIndex, path: Path | str) -> None:
 
 def load_index(path: Path | str) -> ViewIndex | None:
     """Read a file of `save_index`; None for another format: the index has to be made again."""
-    with decoding("an index of views", path, "remove the file"), safetensors.safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    with stored_tensors(path, "an index of views", "remove the file") as (tensors, metadata):
         if metadata.get("format") != _FORMAT:
             return None
         index = ViewIndex(

@@ -5,15 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 import torch
 
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io import JSON_LINES_NAME
 from gsplatloc.localization.io.json_lines import LocalizedQuery, read_json_lines
 from gsplatloc.localization.result import Matches
-from gsplatloc.utils.errors import decoding
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "matches.safetensors"
 _MOST = 200  # matches kept of a query, 33 bytes each: enough to see where they lie
@@ -36,7 +34,6 @@ def write_matches(path: Path, results: Sequence[QueryResult]) -> None:
             "points": torch.from_numpy(np.concatenate([m.points for m in parts])).double(),
             "inliers": torch.from_numpy(np.concatenate([m.inliers for m in parts])),
         },
-        {},
     )
 
 
@@ -49,8 +46,8 @@ def read_localized(folder: Path) -> list[LocalizedQuery]:
     path = folder / FILE_NAME
     if not path.is_file():
         return queries
-    with decoding("matches of localized queries", path, "localize again"):
-        stored = safetensors.numpy.load_file(path)
+    with stored_tensors(path, "matches of localized queries", "localize again") as (tensors, _):
+        stored = {name: tensor.numpy() for name, tensor in tensors.items()}
         ends = np.cumsum(stored["counts"]).tolist()
         columns = [np.split(stored[name], ends[:-1]) for name in ("pixels", "points", "inliers")]
         if {len(stored[name]) for name in ("pixels", "points", "inliers")} != {sum(stored["counts"])}:

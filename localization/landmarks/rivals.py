@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
 from torch import Tensor
 
@@ -19,8 +18,7 @@ from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.guided import visible
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import decoding
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "alike.safetensors"
 _FORMAT = "gsplatloc-alike-1"
@@ -101,14 +99,9 @@ def load_alike(path: Path | str, tiles: int, landmarks: int) -> AlikePlaces:
     path = Path(path)
     if not path.is_file():
         return NONE_ALIKE
-    with (
-        decoding("places that look alike", path, "map the scene again"),
-        safetensors.safe_open(path, "pt") as file,
-    ):
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(f"another format than {_FORMAT}")
-        numbers, motions, bits = (file.get_tensor(name) for name in ("tiles", "motions", "shared"))
+    stored = stored_tensors(path, "places that look alike", "map the scene again", _FORMAT)
+    with stored as (tensors, metadata):
+        numbers, motions, bits = (tensors[name] for name in ("tiles", "motions", "shared"))
         _check(numbers, motions, bits, tiles, landmarks)
         shared = np.unpackbits(bits.numpy(), axis=1, count=landmarks)
         return AlikePlaces(numbers, motions, torch.from_numpy(shared).bool(), metadata["key"])

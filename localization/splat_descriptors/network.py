@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsplatloc.localization.splat_descriptors.neighbourhood import CHANNELS, Grid
-from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"  # those that come with the package
 GRIDS = (Grid(cell_px=3.0), Grid(cell_px=9.0, neighbours=192))
@@ -81,17 +80,8 @@ def load_encoder(path: Path | str, extractor: str) -> SplatEncoder:
 
     Raises `GSplatLocError` if there is no such file, if it holds something else, or another extractor's.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise GSplatLocError(f"expected weights in {path}, found no file: run gsplatloc train-matcher")
     encoder, made_for = SplatEncoder(), ""
-    with decoding("weights of gsplatloc train-matcher", path, "train them anew"):
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        found = metadata.get("format", "no format name")
-        if found != _FORMAT:
-            raise GSplatLocError(f"expected {_FORMAT} in {path}, found {quoted(found)}: train them anew")
+    with stored_tensors(path, "weights", "run gsplatloc train-matcher", _FORMAT) as (tensors, metadata):
         encoder.load_state_dict({name: value.to(_like(encoder, name)) for name, value in tensors.items()})
         made_for = metadata["extractor"]
     if made_for != extractor:

@@ -7,15 +7,13 @@ The views are described by their images, while they are mapped: VLAD of the dens
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gsplatloc.localization.initial.view_index import pool
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError, decoding
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "tiles.safetensors"
 _FORMAT = "gsplatloc-places-1"
@@ -78,16 +76,7 @@ def save_places(index: PlaceIndex, path: Path | str) -> None:
 
 def load_places(path: Path | str, tiles: int) -> PlaceIndex:
     """Read a file of `save_places`; raises `GSplatLocError` if it is not one of a map with so many tiles."""
-    path = Path(path)
-    if not path.is_file():
-        raise GSplatLocError(f"expected an index of views in {path}, found no file: map the scene again")
-    with (
-        decoding("an index of views", path, "map the scene again"),
-        safetensors.safe_open(path, "pt") as file,
-    ):
-        if (file.metadata() or {}).get("format") != _FORMAT:
-            raise ValueError(f"another format than {_FORMAT}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    with stored_tensors(path, "an index of views", "map the scene again", _FORMAT) as (tensors, _):
         words = PlaceWords(tensors["words"], tensors["mean"], tensors["projection"].float())
         descriptors = F.normalize(tensors["descriptors"].float(), dim=1)
         index = PlaceIndex(words, descriptors, tensors["poses"], tensors["tiles"].long())
