@@ -10,12 +10,9 @@ from gsplatloc.datasets.options import MARKER, SevenScenesPoses
 from gsplatloc.datasets.upstream import (
     CAMBRIDGE,
     CAMBRIDGE_ARCHIVES,
-    CAMBRIDGE_NAMES,
     PSEUDO_GROUND_TRUTH,
     SEVEN_SCENES,
-    SEVEN_SCENES_NAMES,
     TWELVE_SCENES,
-    TWELVE_SCENES_NAMES,
     Source,
 )
 from gsplatloc.scene.readers import has_known_layout
@@ -65,8 +62,7 @@ class DataSet:
         """Raise `GSplatLocError` for a scene that a set-up command made with other poses."""
         if not (folder / MARKER).is_file():
             return
-        found = read_json(folder / MARKER)
-        wanted = dict(self.settings)
+        found, wanted = read_json(folder / MARKER), dict(self.settings)
         if not isinstance(found, dict) or any(found.get(key) != value for key, value in wanted.items()):
             raise GSplatLocError(
                 f"expected {folder} to be made with {wanted}, found {quoted(found)}: move it away, or pass"
@@ -168,8 +164,4 @@ TUM_RGBD = DataSet(
     address="https://cvg.cit.tum.de/data/datasets/rgbd-dataset/download has rgbd_dataset_{scene}.tgz",
 )
 
-SEVEN_NAMES: tuple[str, ...] = SEVEN_SCENES_NAMES
-TWELVE_NAMES: tuple[str, ...] = TWELVE_SCENES_NAMES
-CAMBRIDGE_SCENES: tuple[str, ...] = CAMBRIDGE_NAMES
-REPLICA_NAMES: tuple[str, ...] = tuple(REPLICA.images)
 TUM_NAMES = ("freiburg1_desk", "freiburg2_xyz", "freiburg3_long_office_household")

@@ -13,7 +13,7 @@ from gsplatloc.reproduction.figures import AVERAGE, Cost, Row, averages
 from gsplatloc.reproduction.published import Published
 from gsplatloc.reproduction.request import Request
 from gsplatloc.utils.io import write_json, write_text
-from gsplatloc.visualization.style import PAGE
+from gsplatloc.visualization.style import PAGE, html_table
 
 NONE = "–"
 _RECALLS = {name: f"{cm} cm {deg}°" for name, (cm, deg) in RECALL_THRESHOLDS.items()}
@@ -218,13 +218,8 @@ def _html(section: Section) -> str:
     parts = [f"<h2>{escape(section.title)}</h2>"] if section.title else []
     parts += [f"<p>{escape(sentence)}</p>" for sentence in section.sentences]
     if section.rows:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in section.header)
-        body = "".join(
-            f'<tr{" class=final" if index < section.ours else ""}>'
-            + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for index, row in enumerate(section.rows)
-        )  # fmt: skip
-        parts.append(f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>')
+        table = html_table(section.header, section.rows, final=section.ours)
+        parts.append(f'<div class="scroll">{table}</div>')
     return f"<section>{''.join(parts)}</section>"
 
 

@@ -52,13 +52,8 @@ class ParallelRun:
         done: Callable[[Step], None],
     ) -> None:
         """`words`: the command of a job, from the file that describes it; `done` follows each step."""
-        self._request, self._workers, self._words, self._cores, self._done = (
-            request,
-            workers,
-            words,
-            cores,
-            done,
-        )
+        self._request, self._workers = request, workers
+        self._words, self._cores, self._done = words, cores, done
         self._pending: dict[Future[int], Task] = {}
         self._left: dict[Step, int] = {}  # parts that are not done, of steps that have a map
         self.failures: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gsplatloc.datasets import upstream
 from gsplatloc.reproduction import data_sets, published
 from gsplatloc.reproduction.data_sets import DataSet
 from gsplatloc.reproduction.methods import METHODS, MethodName
@@ -43,29 +44,29 @@ _CAMBRIDGE_SPLIT = "all test images; averages are of four landmarks, without Gre
 
 TABLES: dict[str, Table] = {
     "gsplatloc-7scenes": Table(
-        "GSplatLoc, 7-Scenes, SfM pseudo ground truth", data_sets.SEVEN_SCENES_PGT, data_sets.SEVEN_NAMES,
-        published.SEVEN_SCENES_PGT, _FULL_7SCENES,
+        "GSplatLoc, 7-Scenes, SfM pseudo ground truth", data_sets.SEVEN_SCENES_PGT,
+        upstream.SEVEN_SCENES_NAMES, published.SEVEN_SCENES_PGT, _FULL_7SCENES,
     ),
     "gsplatloc-7scenes-original": Table(
         "GSplatLoc, 7-Scenes, original (KinectFusion) poses of the colour camera",
-        data_sets.SEVEN_SCENES_ORIGINAL, data_sets.SEVEN_NAMES, published.SEVEN_SCENES_ORIGINAL,
+        data_sets.SEVEN_SCENES_ORIGINAL, upstream.SEVEN_SCENES_NAMES, published.SEVEN_SCENES_ORIGINAL,
         _FULL_7SCENES,
     ),
     "gsplatloc-cambridge": Table(
-        "GSplatLoc, Cambridge Landmarks", data_sets.CAMBRIDGE_LANDMARKS, data_sets.CAMBRIDGE_SCENES[:4],
+        "GSplatLoc, Cambridge Landmarks", data_sets.CAMBRIDGE_LANDMARKS, upstream.CAMBRIDGE_NAMES[:4],
         published.CAMBRIDGE, _CAMBRIDGE_SPLIT, outdoors=True,
     ),
     "12scenes": Table(
-        "12-Scenes, SfM pseudo ground truth", data_sets.TWELVE_SCENES_PGT, data_sets.TWELVE_NAMES,
+        "12-Scenes, SfM pseudo ground truth", data_sets.TWELVE_SCENES_PGT, upstream.TWELVE_SCENES_NAMES,
         published.TWELVE_SCENES_PGT, "all test images of the twelve rooms",
     ),
     "gs-cpr": Table(
-        "GS-CPR, 7-Scenes, SfM pseudo ground truth", data_sets.SEVEN_SCENES_PGT, data_sets.SEVEN_NAMES,
+        "GS-CPR, 7-Scenes, SfM pseudo ground truth", data_sets.SEVEN_SCENES_PGT, upstream.SEVEN_SCENES_NAMES,
         published.GSCPR, _FULL_7SCENES, "refine",
     ),
     "rgbd-replica": Table(
-        "GSplatLoc RGB-D, Replica: ATE RMSE and mean angle", data_sets.REPLICA, data_sets.REPLICA_NAMES,
-        published.REPLICA, "2,000 frames of each of eight rooms", "track",
+        "GSplatLoc RGB-D, Replica: ATE RMSE and mean angle", data_sets.REPLICA,
+        tuple(data_sets.REPLICA.images), published.REPLICA, "2,000 frames of each of eight rooms", "track",
     ),
     "rgbd-tum": Table(
         "GSplatLoc RGB-D, TUM: ATE RMSE and mean angle", data_sets.TUM_RGBD, data_sets.TUM_NAMES,

@@ -33,7 +33,6 @@ class Job:
     words: tuple[str, ...]  # after the Python interpreter
     log: Path
     cores: int = 1
-    memory_mb: int = 0  # 0 = unknown
 
 
 class Workers(Protocol):
@@ -97,10 +96,7 @@ class RayWorkers:
         self._tasks: list[Any] = []
 
     def submit(self, job: Job) -> "Future[int]":
-        options: dict[str, Any] = {"num_cpus": job.cores}
-        if job.memory_mb:
-            options["memory"] = job.memory_mb * 2**20
-        task = self._task.options(**options).remote(job)
+        task = self._task.options(num_cpus=job.cores).remote(job)
         self._tasks.append(task)
         future: Future[int] = task.future()
         return future

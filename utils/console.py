@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from gsplatloc.utils import signals
 from gsplatloc.utils.errors import GSplatLocError, quoted
@@ -18,13 +18,8 @@ Item = TypeVar("Item")
 # Errors of the operating system that a user can correct: permissions, space, a file instead of a folder.
 _USER_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
                 errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE}  # fmt: skip
-_MEMORY_TEXTS = (
-    "allocate memory",
-    "out of memory",
-    "Insufficient memory",
-    "failed to map segment",
-    "bad_alloc",
-)
+_MEMORY_TEXTS = ("allocate memory", "out of memory", "Insufficient memory", "failed to map segment",
+                 "bad_alloc")  # fmt: skip
 _STDERR = 2  # file descriptor
 _SMALLEST = 1e-12  # number that is not printed as zero
 EXIT_USER_ERROR = 1  # an error that the user can correct
@@ -69,7 +64,7 @@ def _exit_code(main: Callable[[], None]) -> int:
             raise
         return stop.code if isinstance(stop.code, int) else EXIT_USER_ERROR
     except BaseException as error:
-        # What a library makes of an interrupt may be another exception.
+        # A library may turn an interrupt into another exception.
         if signals.was_received() or isinstance(error, KeyboardInterrupt):
             return _failed(signals.ending(), signals.exit_code())
         if isinstance(error, GSplatLocError):
@@ -103,28 +98,22 @@ def progress(
     iterable: Iterable[Item], total: int | None = None, desc: str = "", quiet: bool = False
 ) -> Iterator[Item]:
     """Iterate with a progress bar on stderr; `quiet` iterates silently."""
+    yield from _bar(iterable, total=total, desc=desc, disable=quiet)
+
+
+def _bar(iterable: Iterable[Item] | None = None, **options: Any) -> Any:
+    """A progress bar, drawn every half second on a terminal, and every 30 s in a log file."""
     from tqdm import tqdm  # here and below: --help and a user's error do not need it
 
-    yield from tqdm(
-        iterable, total=total, desc=desc, disable=quiet, dynamic_ncols=True, mininterval=_redraw_interval()
-    )
-
-
-def _redraw_interval() -> float:
-    """Seconds between two drawings of a progress bar: half a second on a terminal, 30 s in a log file."""
-    return 0.5 if sys.stderr.isatty() else 30.0
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(iterable, dynamic_ncols=True, mininterval=interval, **options)
 
 
 class ProgressBar:
     """A progress bar with figures, for loops that do not iterate over a sequence."""
 
     def __init__(self, total: int, desc: str, initial: int = 0, quiet: bool = False) -> None:
-        from tqdm import tqdm
-
-        interval = _redraw_interval()
-        self._bar = tqdm(
-            total=total, desc=desc, initial=initial, disable=quiet, dynamic_ncols=True, mininterval=interval
-        )
+        self._bar = _bar(total=total, desc=desc, initial=initial, disable=quiet)
 
     def __enter__(self) -> "ProgressBar":
         return self

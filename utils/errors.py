@@ -14,7 +14,7 @@ class GSplatLocError(Exception):
     """An error that a user can correct: the message says what was expected, what was found, what to do.
 
     Commands print it on one line and exit with code 1. Any other exception is a bug and keeps its traceback.
-    Whatever a message repeats of a file, it is one line of limited length without control characters.
+    The message is one line of limited length without control characters, also where it quotes a file.
     """
 
     def __init__(self, message: object) -> None:
@@ -24,7 +24,7 @@ class GSplatLocError(Exception):
 def quoted(found: object, length: int = QUOTE_LENGTH) -> str:
     """`found` for an error message: on one line, printable, its middle left out if it is long."""
     text = str(found)
-    if len(text) > 2 * length:  # before the rest is looked at
+    if len(text) > 2 * length:  # before every character is examined
         text = f"{text[:length]} ... {text[-length:]}"
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
     if len(text) <= length:

@@ -27,9 +27,9 @@ _IMAGE_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$")  # .png, but not the decimals 
 def output_path(folder: Path | str, name: str, ending: str, taken: set[Path] | None = None) -> Path:
     """Where to write the file that belongs to `name`, always inside `folder`, with `ending` for its suffix.
 
-    Every name that comes from a file (a pose file, a map, a model) passes through here: `..`, drives,
-    absolute paths, control characters and endless names lose their effect. A path in `taken` is not given
-    twice.
+    Every name that is read from a file (a pose file, a map, a model) is made safe here: `..`, drives, leading
+    slashes and control characters are removed, and long names are cut. A path in `taken` is not returned
+    again.
     """
     parts = [_safe_part(part) for part in re.split(r"[/\\]", _IMAGE_ENDING.sub("", name))]
     kept = [part for part in parts if part][-_MAX_PARTS:] or ["unnamed"]
@@ -88,9 +88,9 @@ def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system refuses in the body, which writes `path`, into a `GSplatLocError` that names it.
+    """Turn an error of the system in the body, which writes `path`, into a `GSplatLocError` that names it.
 
-    A full or read-only disk, missing permission, a folder that was removed.
+    Such errors are a full or read-only disk, missing permission, and a folder that was removed.
     """
     check_locks(path)
     try:

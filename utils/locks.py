@@ -1,7 +1,7 @@
 """Output folders: one run at a time writes into one, and removes what a killed run left there.
 
-The lock is the operating system's, on a file in the folder: it falls away with the process that holds it,
-however that ends, so that no lock is ever left for a person to remove.
+The lock is the operating system's, on a file in the folder. The system releases it when the process ends, for
+whatever reason, so that nobody has to remove a lock by hand.
 """
 
 import os
@@ -60,7 +60,7 @@ def output_folder(folder: Path | str) -> Iterator[Path]:
 def check_locks(path: Path) -> None:
     """Raise `GSplatLocError` if a folder of `path` that was locked is gone, or is another one by now.
 
-    A new folder of its name would hold a part of the results only.
+    Without this check a new folder of the same name would be made, with a part of the results only.
     """
     for folder, handle in _locks_above(path):
         if not _is_open(folder, handle):
@@ -139,7 +139,7 @@ def _owner(handle: int) -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process of this machine is running; False where only the end of it could tell."""
+    """Whether a process of this machine is running; False where asking would end it (Windows)."""
     if os.name != "posix" or pid == os.getpid():
         return False
     try:

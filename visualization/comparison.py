@@ -1,7 +1,7 @@
 """Two localizations of the same images side by side: figures, and the images whose result changed most."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,7 +16,7 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 from gsplatloc.visualization import plots
 from gsplatloc.visualization.report import axis_limit
-from gsplatloc.visualization.style import PAGE, SORTABLE
+from gsplatloc.visualization.style import PAGE, SORTABLE, html_table
 
 _SAME = 0.02  # errors that differ by less than this share of the larger one are the same
 _SHOWN = 10  # changes that are printed
@@ -44,13 +44,7 @@ class Pair:
     def change(self) -> int:
         """1 if the second run is more accurate, -1 if the first is, 0 if neither or without ground truth."""
         before, after = self.first.translation_error_m, self.second.translation_error_m
-        if before is None or after is None or before == after:
-            return 0
-        if (
-            math.isfinite(before)
-            and math.isfinite(after)
-            and abs(before - after) < _SAME * max(before, after)
-        ):
+        if before is None or after is None or math.isclose(before, after, rel_tol=_SAME):
             return 0
         return 1 if after < before else -1
 
@@ -106,14 +100,12 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 def write_comparison(path: Path | str, comparison: Comparison) -> None:
     """Write the comparison as one HTML page that loads no other file, atomically."""
     header, rows = _table(comparison)
-    body = f"<header><h1>{' and '.join(map(escape, comparison.labels))}</h1>"
-    body += (
-        f"<p>{len(comparison.pairs)} images{escape(_alone(comparison))}. {escape(_verdict(comparison))}.</p>"
-    )
-    body += "</header>"
+    summary = f"{len(comparison.pairs)} images{_alone(comparison)}. {_verdict(comparison)}."
+    title = " and ".join(map(escape, comparison.labels))
+    body = f"<header><h1>{title}</h1><p>{escape(summary)}</p></header>"
     body += _html_table("Figures", ["", *header], [[label, *cells] for label, cells in rows.items()])
     body += _curves(comparison)
-    columns = ["image", *comparison.labels, "between the poses", "°"]
+    columns = ["image", *comparison.labels, "between the poses", "rotation"]
     body += _html_table("Images, the most changed first", columns, [_cells(p) for p in comparison.pairs])
     title = "comparison of two localizations"
     write_text(path, PAGE.replace("{title}", title).replace("{body}", body + SORTABLE))
@@ -135,15 +127,16 @@ def _figures(outcomes: Sequence[Outcome], has_truth: bool) -> list[str]:
     cells = [str(failed), str(unverified), f"{np.median([outcome.ms for outcome in outcomes]):.0f}"]
     if not has_truth:
         return cells
-    translation = _errors(outcomes, lambda outcome: outcome.translation_error_m)
-    rotation = _errors(outcomes, lambda outcome: outcome.rotation_error_deg)
+    translation, rotation = (
+        _errors(outcomes, name) for name in ("translation_error_m", "rotation_error_deg")
+    )
     shares = [f"{100 * share:.1f}%" for share in recalls(translation, rotation).values()]
     medians = [f"{100 * quantile(translation, 0.5):.3f}", f"{quantile(rotation, 0.5):.3f}"]
     return [*medians, *shares, *cells]
 
 
-def _errors(outcomes: Sequence[Outcome], error: Callable[[Outcome], float | None]) -> np.ndarray:
-    values = (error(outcome) for outcome in outcomes)
+def _errors(outcomes: Sequence[Outcome], name: str) -> np.ndarray:
+    values = (getattr(outcome, name) for outcome in outcomes)
     return np.array([math.inf if value is None else value for value in values])
 
 
@@ -188,18 +181,15 @@ def _error(outcome: Outcome) -> str:
 
 
 def _cells(pair: Pair) -> list[str]:
-    metres, degrees = pair.distance
     runs = [outcome.status + _error(outcome) for outcome in (pair.first, pair.second)]
+    metres, degrees = pair.distance
     if not math.isfinite(metres):
         return [pair.name, *runs, "–", "–"]
-    return [pair.name, *runs, f"{figures(100 * metres)} cm", figures(degrees)]
+    return [pair.name, *runs, f"{figures(100 * metres)} cm", f"{figures(degrees)}°"]
 
 
 def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    table = f"<table class='sortable'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = html_table(header, rows, "sortable")
     return f"<section><h2>{title}</h2><div class='scroll long'>{table}</div></section>"
 
 
@@ -208,13 +198,9 @@ def _curves(comparison: Comparison) -> str:
         return ""
     outcomes = comparison.outcomes()
     centimetres = {
-        label: [100 * error for error in _errors(found, lambda outcome: outcome.translation_error_m)]
-        for label, found in outcomes.items()
+        label: (100 * _errors(found, "translation_error_m")).tolist() for label, found in outcomes.items()
     }
-    degrees = {
-        label: _errors(found, lambda outcome: outcome.rotation_error_deg).tolist()
-        for label, found in outcomes.items()
-    }
+    degrees = {label: _errors(found, "rotation_error_deg").tolist() for label, found in outcomes.items()}
     plotted = ((centimetres, "position error, cm"), (degrees, "rotation error, degrees"))
     curves = (plots.error_curves(errors, label, axis_limit(errors)) for errors, label in plotted)
     cells = "".join(f"<figure>{curve}</figure>" for curve in curves)

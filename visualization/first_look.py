@@ -9,7 +9,7 @@ import torch
 from gsplatloc.gaussian_renderer import render
 from gsplatloc.scene.cameras import PosedCamera, View
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import write_bytes
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.pictures import draw_label
@@ -38,10 +38,7 @@ def save_first_look(
     plan = plan[:, :width]
     left = (width - plan.shape[1]) // 2  # of a place that is deeper than wide
     plan = np.pad(plan, ((0, 0), (left, width - plan.shape[1] - left), (0, 0)), constant_values=255)
-    gutter = np.full((_GUTTER, width, 3), 255, np.uint8)
-    stacked = [part for row in rows for part in (row, gutter)]
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(images.encode_png(np.vstack([*stacked, plan])))
+    write_bytes(path, images.encode_png(images.stacked([*rows, plan], _GUTTER)))
 
 
 @torch.no_grad()
@@ -56,6 +53,4 @@ def _row(gaussians: Gaussians, posed: PosedCamera, view: View) -> Image:
     }
     for label, panel in panels.items():
         draw_label(panel, label)
-    gutter = np.full((camera.height, _GUTTER, 3), 255, np.uint8)
-    photo, rendering, depth = panels.values()
-    return np.hstack([photo, gutter, rendering, gutter, depth])
+    return images.side_by_side([*panels.values()], _GUTTER)

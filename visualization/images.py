@@ -3,11 +3,15 @@
 All images are [H, W, 3] uint8 RGB.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from gsplatloc.localization.alignment.rendered_view import to_image as to_image
 
 Image = NDArray[np.uint8]
 RGB = tuple[int, int, int]
@@ -15,9 +19,16 @@ RGB = tuple[int, int, int]
 _FINE = 3  # bits of a pixel: dots are placed to 1/8 px
 
 
-def to_image(rgb: Tensor) -> Image:
-    """A rendering [3, H, W] in [0, 1] as an image."""
-    return (rgb.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
+def side_by_side(panels: Sequence[Image], gutter: int, color: RGB = (255, 255, 255)) -> Image:
+    """Panels of one height in a row, `gutter` pixels of one colour between them."""
+    between = np.full((panels[0].shape[0], gutter, 3), color, np.uint8)
+    return np.hstack([part for panel in panels for part in (panel, between)][:-1])
+
+
+def stacked(rows: Sequence[Image], gutter: int) -> Image:
+    """Images of one width below each other, `gutter` white pixels between them."""
+    between = np.full((gutter, rows[0].shape[1], 3), 255, np.uint8)
+    return np.vstack([part for row in rows for part in (row, between)][:-1])
 
 
 def colorize(
@@ -25,7 +36,7 @@ def colorize(
 ) -> Image:
     """Values [H, W], scaled from [`low`, `high`], as colours of one of OpenCV's colour maps."""
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    return _rgb(cv2.applyColorMap((scaled * 255).astype(np.uint8), colormap))
+    return np.ascontiguousarray(cv2.applyColorMap((scaled * 255).astype(np.uint8), colormap)[..., ::-1])
 
 
 def colorize_depth(depth: NDArray[np.floating], near: float | None = None, far: float | None = None) -> Image:
@@ -129,10 +140,6 @@ def encode_jpeg(image: Image, quality: int = 82) -> bytes:
 def encode_png(image: Image) -> bytes:
     """The bytes of a .png."""
     return cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
-
-
-def _rgb(bgr: NDArray) -> Image:
-    return np.ascontiguousarray(bgr[..., ::-1])
 
 
 def _normalised(features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Plots as inline SVG in the colours of the surrounding page. Needs matplotlib, imported when called."""
+"""Plots as inline SVG in the colours of the surrounding page. Matplotlib is imported when a plot is drawn."""
 
 import io
 import json
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from gsplatloc.localization.evaluation import ThresholdCurve
-from gsplatloc.utils.errors import GSplatLocError
 
 _TEXT = "#010203"  # replaced by the page's text colour
 _LARGEST_FIGURE = 1e15
-_PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
+PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
 
 
 def error_curves(errors: Mapping[str, Sequence[float]], label: str, limit: float) -> str:
@@ -22,7 +21,7 @@ def error_curves(errors: Mapping[str, Sequence[float]], label: str, limit: float
     `label` names the quantity with its unit, `limit` is the right end of the axis in that unit.
     """
     figure, axes = _figure()
-    for (name, values), color in zip(errors.items(), _PALETTE):
+    for (name, values), color in zip(errors.items(), PALETTE):
         ordered = np.sort(np.asarray(values, float))
         share = 100 * np.arange(1, len(ordered) + 1) / max(len(ordered), 1)
         axes.step(
@@ -40,9 +39,9 @@ def threshold_curve(curve: ThresholdCurve, chosen: float) -> str:
     """Recall over falsely accepted queries as the threshold on the score varies; `chosen` is marked."""
     figure, axes = _figure()
     recall, false = (100 * np.array(share) for share in (curve.recall, curve.false))
-    axes.step(false, recall, where="post", color=_PALETTE[0], lw=2, label="threshold on the score")
+    axes.step(false, recall, where="post", color=PALETTE[0], lw=2, label="threshold on the score")
     at = min(int(np.searchsorted(curve.thresholds, chosen)), len(recall) - 1)
-    axes.plot(false[at], recall[at], "o", color=_PALETTE[1], ms=8, label=f"default, {chosen:g}")
+    axes.plot(false[at], recall[at], "o", color=PALETTE[1], ms=8, label=f"default, {chosen:g}")
     axes.set_xlim(left=-0.5)
     axes.set_ylim(0, 103)
     axes.set_xlabel("accepted, but off by more than 25 cm or 5°, % of queries")
@@ -62,23 +61,23 @@ def training_curves(log_path: Path | str) -> str | None:
     axes.plot(
         steps,
         [_number(entry.get("psnr")) for entry in train],
-        color=_PALETTE[0],
+        color=PALETTE[0],
         lw=2,
         label="training views",
     )
     held_out = [entry for entry in entries if entry.get("kind") == "holdout"]
     if held_out:
         at, psnr = [e["iteration"] for e in held_out], [_number(e.get("psnr")) for e in held_out]
-        axes.plot(at, psnr, "o-", color=_PALETTE[2], lw=1.5, ms=5, label="held out")
+        axes.plot(at, psnr, "o-", color=PALETTE[2], lw=1.5, ms=5, label="held out")
     axes.set_xlabel("iteration")
     axes.set_ylabel("PSNR, dB")
     _legend(axes, "lower right")
     loss_axes = axes.twinx()
     loss = [_number(entry.get("loss")) for entry in train]
-    loss_axes.plot(steps, loss, color=_PALETTE[1], lw=1.5, alpha=0.7)
+    loss_axes.plot(steps, loss, color=PALETTE[1], lw=1.5, alpha=0.7)
     loss_axes.set_ylim(bottom=0)
     _style(loss_axes, grid=False)
-    loss_axes.set_ylabel("loss", color=_PALETTE[1])
+    loss_axes.set_ylabel("loss", color=PALETTE[1])
     return _svg(figure)
 
 
@@ -97,12 +96,8 @@ def read_log(path: Path | str) -> list[dict[str, Any]]:
 
 def _figure() -> tuple[Any, Any]:
     """A figure outside of pyplot, which would keep it alive and may look for a screen."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise GSplatLocError(
-            "expected matplotlib for the report's plots, found none: pip install matplotlib"
-        ) from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.6, 3.3), layout="constrained")
     axes = figure.add_subplot()
     _style(axes, grid=True)

@@ -127,9 +127,8 @@ class Film:
                 log("no film: this OpenCV has no .mp4 encoder")
         if self._writer.isOpened():
             same = (frame.shape[1], frame.shape[0]) == self._size
-            self._writer.write(
-                np.ascontiguousarray((frame if same else images.resize(frame, *self._size))[..., ::-1])
-            )
+            frame = frame if same else images.resize(frame, *self._size)
+            self._writer.write(np.ascontiguousarray(frame[..., ::-1]))
             self._count += 1
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

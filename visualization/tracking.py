@@ -15,11 +15,10 @@ from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.evaluation import aligned, matched
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path, write_bytes
-from gsplatloc.visualization.images import Image, colorize_depth, encode_png, to_image
+from gsplatloc.visualization import images
+from gsplatloc.visualization.plots import PALETTE
 
-_PALETTE = ("#2f81f7", "#f0883e", "#3fb950", "#db61a2", "#a371f7")
 _TRUTH = "#8d96a0"
 _PANEL = 480  # pixels, the longer side of a panel
 _GUTTER = 6  # pixels between panels
@@ -29,16 +28,13 @@ def save_trajectory_plot(
     path: Path | str, estimates: Mapping[str, Trajectory], truth: Trajectory | None
 ) -> None:
     """Plot camera centres in the plane of largest variance, estimates aligned to the ground truth."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise GSplatLocError(
-            "expected matplotlib to plot the trajectory, found none: pip install matplotlib"
-        ) from None
-    paths: dict[str, np.ndarray] = {}
-    for name, estimate in estimates.items():
-        shown = estimate if truth is None else aligned(*matched(estimate, truth))
-        paths[name] = _centers(shown)
+    from matplotlib.figure import Figure  # here, because its import takes long
+
+    shown = {
+        name: estimate if truth is None else aligned(*matched(estimate, truth))
+        for name, estimate in estimates.items()
+    }
+    paths = {name: _centers(estimate) for name, estimate in shown.items()}
     reference = next(iter(paths.values())) if truth is None else _centers(truth)
     origin = reference.mean(0)
     axes_of_spread = np.linalg.svd(reference - origin, full_matrices=False)[2][:2]
@@ -48,7 +44,7 @@ def save_trajectory_plot(
         axes.plot(
             *(axes_of_spread @ (reference - origin).T), color=_TRUTH, lw=3, alpha=0.6, label="ground truth"
         )
-    for (name, centers), color in zip(paths.items(), cycle(_PALETTE)):
+    for (name, centers), color in zip(paths.items(), cycle(PALETTE)):
         axes.plot(*(axes_of_spread @ (centers - origin).T), color=color, lw=1.2, label=name)
     axes.set_aspect("equal", "datalim")
     axes.set_xlabel("metres")
@@ -71,18 +67,12 @@ def save_tracking_picture(path: Path | str, gaussians: Gaussians, view: View) ->
     near, far = (float(value) for value in np.percentile(known, (1, 99))) if len(known) else (0.5, 5.0)
     panels = [
         resize_rgb(view.load_image(), camera.width, camera.height),
-        resize_rgb(colorize_depth(depth, near, far), camera.width, camera.height),
-        to_image(shown.rgb),
-        colorize_depth(shown.depth.detach().cpu().numpy(), near, far),
+        resize_rgb(images.colorize_depth(depth, near, far), camera.width, camera.height),
+        images.to_image(shown.rgb),
+        images.colorize_depth(shown.depth.detach().cpu().numpy(), near, far),
     ]
-    write_bytes(path, encode_png(_grid(panels)))
-
-
-def _grid(panels: list[Image]) -> Image:
-    """Four images of one size as two rows."""
-    gap = np.full((panels[0].shape[0], _GUTTER, 3), 255, np.uint8)
-    rows = [np.hstack([panels[i], gap, panels[i + 1]]) for i in (0, 2)]
-    return np.vstack([rows[0], np.full((_GUTTER, rows[0].shape[1], 3), 255, np.uint8), rows[1]])
+    rows = [images.side_by_side(panels[start : start + 2], _GUTTER) for start in (0, 2)]
+    write_bytes(path, images.encode_png(images.stacked(rows, _GUTTER)))
 
 
 def _centers(trajectory: Trajectory) -> np.ndarray:

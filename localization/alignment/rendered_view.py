@@ -71,7 +71,7 @@ def luma(rgb: Tensor) -> Tensor:
 
 def to_image(rgb: Tensor) -> np.ndarray:
     """A rendering [3, H, W] in [0, 1] in the format of photos, [H, W, 3] uint8."""
-    return (rgb.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
+    return (rgb.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 @torch.no_grad()
@@ -104,8 +104,8 @@ def shrunk_low_pass(options: RenderOptions, camera: Camera, side: int) -> Render
 def valid_depth_mask(rendering: Rendering, options: ValidDepth) -> Tensor:
     """Where depth is valid [H, W] bool: opaque, and no depth edge among the 3x3 neighbours.
 
-    Between a foreground and a background the alpha-weighted depth is on neither. A slanted wall is no edge:
-    the test is on the second difference of inverse depth, relative to it, which vanishes on any plane.
+    Across a depth edge the alpha-weighted depth lies between the two surfaces, on neither. The test is the
+    second difference of inverse depth relative to inverse depth. It is zero on any plane, also a slanted one.
     """
     opaque = (rendering.alpha > options.min_alpha) & (rendering.depth > 0)
     disparity = torch.where(

@@ -1,7 +1,7 @@
 """Localized queries in the live view: where the cameras are, how certain, and how well each photo fits."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -188,8 +188,12 @@ def _described(query: LocalizedQuery) -> str:
         rows["error"] = f"{figures(100 * query.translation_error_m, 2)} cm"
     if query.matches is not None:
         rows["matches shown"] = f"{len(query.matches)}, of them {int(query.matches.inliers.sum())} inliers"
-    body = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"| | |\n|---|---:|\n{body}"
+    return markdown_rows(rows)
+
+
+def markdown_rows(rows: Mapping[str, str]) -> str:
+    """A table in Markdown of names and values."""
+    return "\n".join(["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 def _photo(query: LocalizedQuery) -> Image | None:

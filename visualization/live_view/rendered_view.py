@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gsplatloc.localization.queries import centered_camera
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 from gsplatloc.visualization.images import Image
@@ -31,9 +32,8 @@ class RenderedView:
         """`draw`: see `query_panel.Draw`; `show_splats` turns the browser's own drawing on or off."""
         self._server, self._draw_picture, self._show_splats = server, draw, show_splats
         self._moved, self._closed = threading.Event(), False
-        label = "map as"
         self._kind = server.gui.add_dropdown(
-            label, (IN_BROWSER, *kinds), hint="rendered here, and sent: also without a GPU in the browser"
+            "map as", (IN_BROWSER, *kinds), hint="rendered here, and sent: also without a GPU in the browser"
         )
         self._kind.on_update(lambda _: self._switch())
         server.on_client_connect(self._follow)
@@ -76,16 +76,11 @@ class RenderedView:
     def _draw(self, client: Any, kind: str, most: int) -> None:
         seen = client.camera
         width = min(most, seen.image_width or most)
-        camera = _camera(width, max(1, round(width / seen.aspect)), seen.fov)
+        height = max(1, round(width / seen.aspect))
+        camera = centered_camera(width, height, height / (2 * math.tan(seen.fov / 2)))
         rotation = se3.rotation_from_quaternion(torch.tensor(seen.wxyz, dtype=torch.float64))
         center = torch.tensor(seen.position, dtype=torch.float64)
         pose = se3.inverse(se3.from_rotation_translation(rotation, center))
         picture = self._draw_picture(camera, pose, kind)
         if self._kind.value == kind:  # still
             client.scene.set_background_image(picture, format="jpeg", jpeg_quality=85)
-
-
-def _camera(width: int, height: int, field_of_view: float) -> Camera:
-    """A camera of a field of view, radians, of the height."""
-    focal = height / (2 * math.tan(field_of_view / 2))
-    return Camera(width, height, focal, focal, width / 2, height / 2)

@@ -85,11 +85,9 @@ class HostGuard:
         def checked(connection: Any, request: Any) -> Any:
             found = (request.headers.get_all("Host"), request.headers.get_all("Origin"))
             reason = self.refusal(*found, connection.local_address[0])
-            return (
-                connection.respond(HTTPStatus.FORBIDDEN, reason + "\n")
-                if reason
-                else answer(connection, request)
-            )
+            if reason:
+                return connection.respond(HTTPStatus.FORBIDDEN, reason + "\n")
+            return answer(connection, request)
 
         return checked
 

@@ -21,7 +21,8 @@ from gsplatloc.utils.console import log
 from gsplatloc.visualization.images import RGB
 from gsplatloc.visualization.live_view.layers import add_frustum_box, add_landmarks, add_trajectory
 from gsplatloc.visualization.live_view.photo_button import PhotoButton
-from gsplatloc.visualization.live_view.query_panel import Draw, QueryPanel
+from gsplatloc.visualization.live_view.query_panel import Draw, QueryPanel, markdown_rows
+from gsplatloc.visualization.live_view.query_shapes import field_of_view
 from gsplatloc.visualization.live_view.rendered_view import RenderedView
 from gsplatloc.visualization.live_view.server import start_server
 
@@ -66,8 +67,7 @@ class LiveViewer:
         self.show(gaussians)
         rows = {"iteration": f"{iteration:,}", "Gaussians": f"{len(gaussians):,}"}
         rows |= {name: f"{value:.4g}" for name, value in stats.items()}
-        body = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-        self._status.content = f"| | |\n|---|---:|\n{body}"
+        self._status.content = markdown_rows(rows)
         self._next_update = time.monotonic() + _MIN_INTERVAL
 
     def show(self, gaussians: Gaussians) -> None:
@@ -142,7 +142,7 @@ class LiveViewer:
         pinhole = camera.camera
         handle = self._server.scene.add_camera_frustum(
             f"/cameras/{camera.name}",
-            fov=2 * math.atan(pinhole.height / (2 * pinhole.fy)),
+            fov=field_of_view(pinhole),
             aspect=pinhole.width / pinhole.height,
             scale=scale,
             thickness=1.5,
