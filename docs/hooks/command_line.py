@@ -14,7 +14,7 @@ from unittest import mock
 
 import tyro
 
-from gsplatloc.cli import COMMANDS
+from gsplatloc.cli import COMMANDS, parsed
 from gsplatloc.cli.setup import COMMANDS as SETUP_COMMANDS
 
 _MARK = re.compile(r"<!-- options: gsplatloc ([a-z0-9 -]+) -->")
@@ -59,9 +59,9 @@ def _parser(module: str) -> ArgumentParser:
 
     with mock.patch("tyro.cli", capture), mock.patch.object(sys, "argv", ["gsplatloc"]):
         try:
-            import_module(module).main()
-        except _Parsed as parsed:
-            kind, settings = parsed.kind, parsed.settings
+            import_module(module).main(*parsed(module))
+        except _Parsed as found:
+            kind, settings = found.kind, found.settings
     settings.pop("args", None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

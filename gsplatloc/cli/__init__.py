@@ -86,7 +86,7 @@ def run(module: str) -> NoReturn:
 
     def main() -> None:
         sys.argv[1:] = [_with_home(word) for word in sys.argv[1:]]
-        arguments = _parsed(module)
+        arguments = parsed(module)
         if not module.startswith(LIGHT):
             # First of all, while no thread of another library exists that could receive a signal meanwhile.
             import_module("gsplatloc.utils.colmap")
@@ -96,7 +96,7 @@ def run(module: str) -> NoReturn:
     run_script(main)
 
 
-def _parsed(module: str) -> tuple[Any, ...]:
+def parsed(module: str) -> tuple[Any, ...]:
     """The arguments of the `main` of a command's module: the parsed command line, or nothing."""
     if module not in PARSERS:
         return ()

@@ -1,14 +1,13 @@
 """Compare two localizations of the same images: `gsplatloc compare OUT_A OUT_B`."""
 
-from gsplatloc.arguments.comparison import CompareArguments, parse_compare_arguments, queries_file
+from gsplatloc.arguments.comparison import CompareArguments, queries_file
 from gsplatloc.localization.io.json_lines import read_outcomes
 from gsplatloc.utils.console import log
 from gsplatloc.visualization.comparison import compare, comparison_lines, write_comparison
 
 
-def main(arguments: CompareArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_compare_arguments()
+def main(arguments: CompareArguments) -> None:
+    """Run the command."""
     folders = (arguments.first, arguments.second)
     first, second = (read_outcomes(queries_file(folder)) for folder in folders)
     comparison = compare(first, second, (str(folders[0]), str(folders[1])))

@@ -4,7 +4,7 @@ The script completes commands, options and files. It asks `gsplatloc COMMAND --h
 each command and shell, so that the options of plugins are completed, too.
 """
 
-from gsplatloc.arguments.completion import CompletionArguments, parse_completion_arguments
+from gsplatloc.arguments.completion import CompletionArguments
 from gsplatloc.cli import COMMANDS
 from gsplatloc.cli.setup import COMMANDS as DATA_SETS
 from gsplatloc.utils.console import log
@@ -36,8 +36,7 @@ complete -o default -F _gsplatloc gsplatloc
 """
 
 
-def main(arguments: CompletionArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    shell = (arguments or parse_completion_arguments()).shell
+def main(arguments: CompletionArguments) -> None:
+    """Run the command."""
     script = _SCRIPT.replace("@commands", " ".join(COMMANDS)).replace("@data_sets", " ".join(DATA_SETS))
-    log((_FOR_ZSH if shell == "zsh" else "") + script.rstrip())
+    log((_FOR_ZSH if arguments.shell == "zsh" else "") + script.rstrip())

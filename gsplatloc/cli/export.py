@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from gsplatloc.arguments.export import ExportArguments, parse_export_arguments
+from gsplatloc.arguments.export import ExportArguments
 from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
@@ -22,9 +22,8 @@ from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.locks import output_folder
 
 
-def main(arguments: ExportArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_export_arguments()
+def main(arguments: ExportArguments) -> None:
+    """Run the command."""
     if is_tiled(arguments.model_path):
         size = _write_small_tiles(arguments)
         log(f"{arguments.map}: {size / 1e6:.1f} MB")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from gsplatloc.arguments.from_splat import FromSplatArguments, parse_from_splat_arguments
+from gsplatloc.arguments.from_splat import FromSplatArguments
 from gsplatloc.mapping.from_splat import map_splat
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply
@@ -18,9 +18,8 @@ from gsplatloc.utils.console import log
 from gsplatloc.utils.locks import output_folder
 
 
-def main(arguments: FromSplatArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_from_splat_arguments()
+def main(arguments: FromSplatArguments) -> None:
+    """Run the command."""
     path = find_ply(arguments.splat).resolve()
     cameras, frame = None, frame_of_splat(path)
     if arguments.cameras is not None:

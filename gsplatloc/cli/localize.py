@@ -5,7 +5,7 @@ from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
-from gsplatloc.arguments.localization import LocalizeArguments, parse_localize_arguments
+from gsplatloc.arguments.localization import LocalizeArguments
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io.json_lines import json_line
 from gsplatloc.localization.io.results import (
@@ -39,9 +39,8 @@ from gsplatloc.visualization.report import (
 )
 
 
-def main(arguments: LocalizeArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_localize_arguments()
+def main(arguments: LocalizeArguments) -> None:
+    """Run the command."""
     if not arguments.json:
         return run(arguments)
     lines = sys.stdout

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from gsplatloc.arguments.map import MapArguments, parse_map_arguments
+from gsplatloc.arguments.map import MapArguments
 from gsplatloc.cli.train import next_line
 from gsplatloc.datasets.layout import building, is_complete
 from gsplatloc.datasets.options import MARKER
@@ -28,9 +28,8 @@ from gsplatloc.visualization.first_look import save_first_look
 _PICTURE = "first_look.png"
 
 
-def main(arguments: MapArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_map_arguments()
+def main(arguments: MapArguments) -> None:
+    """Run the command."""
     with output_folder(arguments.model_path) as output:
         map_source(arguments, arguments.source, output)
 

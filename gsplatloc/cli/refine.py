@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from gsplatloc.arguments.refinement import RefineArguments, parse_refine_arguments
+from gsplatloc.arguments.refinement import RefineArguments
 from gsplatloc.localization.io.given_poses import (
     queries_of_folder,
     queries_of_views,
@@ -24,9 +24,8 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
 
 
-def main(arguments: RefineArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_refine_arguments()
+def main(arguments: RefineArguments) -> None:
+    """Run the command."""
     config = read_config(arguments.model_path)
     queries = find_queries(arguments, config)
     require_cameras(queries)

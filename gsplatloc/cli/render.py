@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
-from gsplatloc.arguments.render import RenderArguments, parse_render_arguments
+from gsplatloc.arguments.render import RenderArguments
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
 from gsplatloc.localization.tiles.place_index import load_places
@@ -22,9 +22,8 @@ from gsplatloc.visualization.trajectory import cameras_of_poses, smooth_path, te
 _AROUND = 10  # mapping views nearest to a camera; the one that looks most the same way names its tile
 
 
-def main(arguments: RenderArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_render_arguments()
+def main(arguments: RenderArguments) -> None:
+    """Run the command."""
     cameras = find_cameras(arguments)
     options = ImageOptions(arguments.depth, arguments.features, arguments.video, arguments.fps)
     shown, folder = renderings(arguments, cameras, options), arguments.folder()

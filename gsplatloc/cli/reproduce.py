@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gsplatloc.arguments.reproduce import ReproduceArguments, parse_reproduce_arguments
+from gsplatloc.arguments.reproduce import ReproduceArguments
 from gsplatloc.reproduction.run import Parallel, dry_run, reproduce
 from gsplatloc.reproduction.workers import LocalWorkers, RayWorkers, Workers
 
@@ -12,9 +12,8 @@ _PART = (
 )
 
 
-def main(arguments: ReproduceArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_reproduce_arguments()
+def main(arguments: ReproduceArguments) -> None:
+    """Run the command."""
     request = arguments.request()
     if arguments.dry_run:
         dry_run(request)

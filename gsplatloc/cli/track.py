@@ -2,7 +2,7 @@
 
 import sys
 
-from gsplatloc.arguments.tracking import TrackingArguments, parse_tracking_arguments
+from gsplatloc.arguments.tracking import TrackingArguments
 from gsplatloc.tracking.run import TrackingResult, track, write_result
 from gsplatloc.tracking.sequence import RgbdSequence, read_sequence
 from gsplatloc.utils.console import ProgressBar, log
@@ -10,9 +10,8 @@ from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.tracking import save_tracking_picture, save_trajectory_plot
 
 
-def main(arguments: TrackingArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_tracking_arguments()
+def main(arguments: TrackingArguments) -> None:
+    """Run the command."""
     with output_folder(arguments.model_path):
         track_sequence(arguments)
 

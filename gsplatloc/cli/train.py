@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from gsplatloc.arguments.training import TrainArguments, ViewerArguments, parse_train_arguments
+from gsplatloc.arguments.training import TrainArguments, ViewerArguments
 from gsplatloc.mapping.tiles.train import train_tiles
 from gsplatloc.mapping.train import train
 from gsplatloc.mapping.trainer import Watcher
@@ -21,9 +21,8 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
 
 
-def main(arguments: TrainArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_train_arguments()
+def main(arguments: TrainArguments) -> None:
+    """Run the command."""
     with output_folder(arguments.scene.model_path):
         make_map(arguments)
 

@@ -4,16 +4,15 @@ import shlex
 import sys
 from pathlib import Path
 
-from gsplatloc.arguments.train_matcher import TrainMatcherArguments, parse_train_matcher_arguments
+from gsplatloc.arguments.train_matcher import TrainMatcherArguments
 from gsplatloc.mapping.splat_matcher.train import train_matcher
 from gsplatloc.utils.console import log
 from gsplatloc.utils.machine import commit
 from gsplatloc.utils.version import version
 
 
-def main(arguments: TrainMatcherArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    arguments = arguments or parse_train_matcher_arguments()
+def main(arguments: TrainMatcherArguments) -> None:
+    """Run the command."""
     record = {
         "version": version(),
         "commit": commit() or "unknown",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gsplatloc.arguments.render import ViewArguments, parse_view_arguments
+from gsplatloc.arguments.render import ViewArguments
 from gsplatloc.localization.io.saved_matches import read_localized
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.file import load_landmarks
@@ -25,9 +25,9 @@ from gsplatloc.visualization.rendering import MapPictures
 _TRAJECTORIES: dict[str, RGB] = {"groundtruth.txt": (70, 222, 120), "trajectory.txt": (255, 176, 59)}
 
 
-def main(arguments: ViewArguments | None = None) -> None:
-    """Run the command; without `arguments` they are those of `sys.argv`."""
-    viewer = open_view(arguments or parse_view_arguments())
+def main(arguments: ViewArguments) -> None:
+    """Run the command."""
+    viewer = open_view(arguments)
     log("press Ctrl-C to stop")
     try:
         threading.Event().wait()

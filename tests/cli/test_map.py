@@ -1,13 +1,13 @@
 """`gsplatloc map`: from photos to a map in one go, and on from where it was stopped."""
 
 import shutil
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from gsplatloc.arguments.map import parse_map_arguments
 from gsplatloc.cli import map as command
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.mapping import resumable
@@ -23,11 +23,10 @@ QUICK = ["--iterations", "12"]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+def run(capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
     def run(*words: str, code: int | None = None) -> str:
-        monkeypatch.setattr(sys, "argv", ["gsplatloc map", *words, *QUICK])
         with nullcontext() if code is None else pytest.raises(SystemExit) as ended:
-            command.main()
+            command.main(parse_map_arguments([*words, *QUICK]))
         assert ended is None or ended.value.code == code
         return capsys.readouterr().out
 

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.cli import export
 from gsplatloc.scene.export import load_gaussians, ply_path, save_gaussians
 from gsplatloc.scene.map_config import MapConfig, read_cameras, read_config, write_config
@@ -27,9 +27,8 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def exported(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["gsplatloc export", *map(str, words)])
-    export.main()
+def exported(*words: object) -> None:
+    export.main(parse_export_arguments([*map(str, words)]))
 
 
 @pytest.mark.parametrize("inside", ["config.json", "point_cloud", "point_cloud/iteration_5/point_cloud.ply"])
@@ -51,12 +50,12 @@ def test_the_content_of_a_splat_decides_and_not_its_name(folder: Path, tmp_path:
 
 
 def test_the_splat_of_a_map_far_away_says_where_it_is(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    exported(monkeypatch, "-m", folder, "--output", tmp_path / "a.splat")
+    exported("-m", folder, "--output", tmp_path / "a.splat")
     assert "coordinates" not in capsys.readouterr().out
     write_config(folder, MapConfig("scene", frame=MapFrame((448262.0, 5411932.0, 312.0), 0.001)))
-    exported(monkeypatch, "-m", folder, "--output", tmp_path / "b.splat")
+    exported("-m", folder, "--output", tmp_path / "b.splat")
     said = capsys.readouterr().out
     assert (
         "x_scene = origin + unit * x" in said and "(448262.0, 5411932.0, 312.0)" in said and "0.001" in said
@@ -64,14 +63,12 @@ def test_the_splat_of_a_map_far_away_says_where_it_is(
 
 
 @pytest.mark.parametrize("broken", ["config.json", "landmarks.safetensors"])
-def test_no_small_map_is_made_of_a_broken_one(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
+def test_no_small_map_is_made_of_a_broken_one(folder: Path, tmp_path: Path, broken: str) -> None:
     path = folder / broken
     if path.suffix == ".json":
         path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     else:
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(GSplatLocError, match=broken):
-        exported(monkeypatch, "-m", folder, "--map", tmp_path / "small")
+        exported("-m", folder, "--map", tmp_path / "small")
     assert not (tmp_path / "small").exists()

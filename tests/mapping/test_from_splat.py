@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.cli import export
 from gsplatloc.cli.from_splat import posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
@@ -90,12 +91,10 @@ def room_map(room: Gaussians, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_queries_are_localized_in_a_small_map(
-    room: Gaussians, room_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["export", "-m", str(room_map), "--map", str(tmp_path / "small")]
-    monkeypatch.setattr("sys.argv", words)
-    export.main()
+def test_queries_are_localized_in_a_small_map(room: Gaussians, room_map: Path, tmp_path: Path) -> None:
+    words = ["-m", str(room_map), "--map", str(tmp_path / "small")]
+    arguments = parse_export_arguments(words)
+    export.main(arguments)
     truth, small = look(0.1, -0.2, 0.5), tmp_path / "small"
     image = to_image(render(room, CAMERA, truth, RenderOptions()).rgb)
     found = Localizer.load(small).localize(image, CAMERA)
@@ -104,10 +103,9 @@ def test_queries_are_localized_in_a_small_map(
     assert offset.norm() < 0.02
     assert find_ply(small).stat().st_size < 0.4 * find_ply(room_map).stat().st_size
     with pytest.raises(GSplatLocError, match="a folder without a map"):
-        export.main()
-    monkeypatch.setattr("sys.argv", [*words, "--format", "spz"])
+        export.main(arguments)
     with pytest.raises(GSplatLocError, match="--map alone"):
-        export.main()
+        export.main(parse_export_arguments([*words, "--format", "spz"]))
 
 
 def test_queries_are_localized_in_the_map_of_a_splat(room: Gaussians, room_map: Path) -> None:

@@ -81,16 +81,15 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def refine(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+def refine(*arguments: object) -> None:
     """The same in this process, which saves seconds of imports."""
-    monkeypatch.setattr(sys, "argv", ["refine_poses.py", "--quiet", *map(str, arguments)])
-    refine_poses.main()
+    refine_poses.main(parse_refine_arguments(["--quiet", *map(str, arguments)]))
 
 
-def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line of an error of the user's, run in this process."""
     with pytest.raises(SystemExit) as stop:
-        run_script(lambda: refine(monkeypatch, *arguments))
+        run_script(lambda: refine(*arguments))
     captured = capsys.readouterr().err
     assert stop.value.code == 1
     assert captured.startswith("error: expected") and captured.count("\n") == 1
@@ -116,29 +115,24 @@ def test_poses_come_nearer_and_files_are_those_of_localization(place: Place, tmp
     assert len(rows) == 3 and "gscpr_translation_error_m" in rows[0]
 
 
-def test_a_trajectory_comes_back_as_one_and_further_stages_follow(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trajectory_comes_back_as_one_and_further_stages_follow(place: Place, tmp_path: Path) -> None:
     stamps = np.array([float(name.split("-")[1].split(".")[0]) for name in place.truths])
     coarse = Trajectory(stamps, torch.stack(list(place.coarse().values())))
     write_tum_trajectory(tmp_path / "coarse.txt", coarse)
     words = ["-m", place.model, "--poses", tmp_path / "coarse.txt", "--output", tmp_path / "elsewhere"]
-    refine(monkeypatch, *words, "--stages", "gscpr", "lm")
+    refine(*words, "--stages", "gscpr", "lm")
     refined = read_tum_trajectory(tmp_path / "elsewhere" / "trajectory.txt")
     assert np.array_equal(refined.timestamps, stamps)
     for pose, truth in zip(refined.cam_from_world, place.truths.values()):
         assert pose_errors(pose, truth)[0] < 0.05
 
 
-def test_a_folder_of_photos_needs_only_their_focal_length(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_photos_needs_only_their_focal_length(place: Place, tmp_path: Path) -> None:
     name = next(iter(place.truths))
     scene = read_scene(place.scene)
     write_poses(tmp_path / "coarse.txt", [PoseRecord(name, place.coarse()[name])])
     camera = scene.test[0].camera
     refine(
-        monkeypatch,
         *("-m", place.model, "--poses", tmp_path / "coarse.txt", "--images", place.scene / "test" / "rgb"),
         *("--intrinsics", camera.fx, camera.fy, camera.cx, camera.cy, "--rounds", 1),
     )
@@ -148,25 +142,21 @@ def test_a_folder_of_photos_needs_only_their_focal_length(
     assert pose_errors(found, place.truths[name])[0] < 0.05
 
 
-def test_images_without_a_coarse_pose_count_as_failed(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_without_a_coarse_pose_count_as_failed(place: Place, tmp_path: Path) -> None:
     name, pose = next(iter(place.coarse().items()))
     write_poses(tmp_path / "coarse.txt", [PoseRecord(name, pose)])
-    refine(monkeypatch, "-m", place.model, "--poses", tmp_path / "coarse.txt")
+    refine("-m", place.model, "--poses", tmp_path / "coarse.txt")
     figures = json.loads((place.model / "refined" / "metrics.json").read_text())
     assert (figures["count"], figures["failed"]) == (2, 1)
     assert figures["final"]["recall"]["10cm_5deg"] == 0.5
 
 
 def test_a_photo_without_a_focal_length_is_one_line(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_poses(tmp_path / "coarse.txt", [PoseRecord(name, pose) for name, pose in place.coarse().items()])
     folder = place.scene / "test" / "rgb"
-    line = fails(
-        monkeypatch, capsys, "-m", place.model, "--poses", tmp_path / "coarse.txt", "--images", folder
-    )
+    line = fails(capsys, "-m", place.model, "--poses", tmp_path / "coarse.txt", "--images", folder)
     assert "pass --focal or --intrinsics" in line
 
 
@@ -195,14 +185,12 @@ def test_what_cannot_be_is_one_line(
     if "--split" not in extra:
         records += [PoseRecord(name, pose) for name, pose in place.coarse().items()]
     write_poses(tmp_path / "coarse.txt", records)
-    line = fails(monkeypatch, capsys, "-m", place.model, "--poses", tmp_path / "coarse.txt", *extra)
+    line = fails(capsys, "-m", place.model, "--poses", tmp_path / "coarse.txt", *extra)
     assert message in line
 
 
-def test_a_folder_without_a_map_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "expected a map" in fails(monkeypatch, capsys, "-m", tmp_path, "--poses", tmp_path / "a.txt")
+def test_a_folder_without_a_map_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected a map" in fails(capsys, "-m", tmp_path, "--poses", tmp_path / "a.txt")
 
 
 def test_wrong_usage_exits_with_2(place: Place) -> None:

@@ -3,15 +3,16 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.arguments.presets import mapping_preset
-from gsplatloc.arguments.render import parse_view_arguments
+from gsplatloc.arguments.refinement import parse_refine_arguments
+from gsplatloc.arguments.render import parse_render_arguments, parse_view_arguments
 from gsplatloc.cli import export, refine, render
 from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.io.poses import PoseRecord, read_poses, write_poses
@@ -115,30 +116,23 @@ def test_a_tile_that_is_done_is_not_mapped_again(
 
 
 def test_a_map_in_tiles_is_exported_small(
-    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
-    monkeypatch.setattr("sys.argv", ["export", "-m", str(tiled[0]), "--map", str(small)])
-    export.main()
+    export.main(parse_export_arguments(["-m", str(tiled[0]), "--map", str(small)]))
     assert read_tiles(small) == tiled[1].tiles
     view = read_scene(room_scene, SceneOptions()).test[0]
     found = TiledLocalizer.load(small).localize(view.load_image(), view.camera)
     assert pose_error(found.final.cam_from_world, view.cam_from_world).translation_m < 0.05
-    monkeypatch.setattr("sys.argv", ["export", "-m", str(tiled[0])])
     with pytest.raises(GSplatLocError, match="--map FOLDER"):
-        export.main()
-
-
-def command(monkeypatch: pytest.MonkeyPatch, module: ModuleType, *arguments: object) -> None:
-    monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
-    module.main()
+        export.main(parse_export_arguments(["-m", str(tiled[0])]))
 
 
 def test_test_images_are_rendered_each_in_its_tile(
-    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path
 ) -> None:
-    arguments = ("-m", tiled[0], "--split", "test", "--output", tmp_path, "--no_video", "--no_depth")
-    command(monkeypatch, render, *arguments)
+    words = f"-m {tiled[0]} --split test --output {tmp_path} --no_video --no_depth".split()
+    render.main(parse_render_arguments(words))
     views, cameras = read_scene(room_scene, SceneOptions()).test, trajectory.test_cameras(tiled[0])
     tiles = [
         render_images(load_gaussians(tiled[0] / tile.folder), cameras, ImageOptions(depth=False))
@@ -167,20 +161,20 @@ def test_a_path_back_and_forth_between_two_tiles_reads_each_once(
     cameras = trajectory.test_cameras(tiled[0])
     monkeypatch.setattr(render, "load_gaussians", load)
     monkeypatch.setattr(render, "find_cameras", lambda _: cameras * 2)
-    arguments = ("-m", tiled[0], "--output", tmp_path, "--no_video", "--no_depth")
-    command(monkeypatch, render, *arguments)
+    words = f"-m {tiled[0]} --output {tmp_path} --no_video --no_depth".split()
+    render.main(parse_render_arguments(words))
     assert sorted(read) == ["000", "001"]
 
 
 def test_given_poses_are_refined_in_the_tiles_around_them(
-    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiled: tuple[Path, TilesReport], room_scene: Path, tmp_path: Path
 ) -> None:
     views = read_scene(room_scene, SceneOptions()).test
     away = se3.se3_exp(torch.tensor([0.03, -0.02, 0.03, 0.01, -0.02, 0.01], dtype=torch.float64))
     given = {view.name: away @ view.cam_from_world for view in views}
     write_poses(tmp_path / "poses.txt", [PoseRecord(name, pose) for name, pose in given.items()])
-    places = ("--poses", tmp_path / "poses.txt", "--output", tmp_path / "refined")
-    command(monkeypatch, refine, "-m", tiled[0], *places, "--quiet")
+    words = f"-m {tiled[0]} --poses {tmp_path}/poses.txt --output {tmp_path}/refined --quiet".split()
+    refine.main(parse_refine_arguments(words))
     refined = read_poses(tmp_path / "refined" / "poses.txt")
     maps = [
         Localizer.load(tiled[0] / tile.folder, LocalizerOptions("given", ("gscpr",)))
