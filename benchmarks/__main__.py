@@ -18,10 +18,7 @@ COMMANDS = {
     "gpu": ("benchmarks.gpu.command", "the steps of benchmarks/gpu.sh"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),
     "picture": ("benchmarks.picture", "the README's picture, from the demo's map"),
-    "figures": (
-        "benchmarks.figures",
-        "write the documentation's tables and plots from recorded results",
-    ),
+    "figures": ("benchmarks.figures", "write the documentation's tables and plots from recorded results"),
 }
 
 

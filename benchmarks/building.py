@@ -5,7 +5,6 @@ goes on where it was stopped. Times are CPU times, of queries on one thread: oth
 them less.
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from statistics import fmean, median
 
 import torch
 import tyro
-from matplotlib.axes import Axes
 
 from benchmarks.harness import OUTPUT, ROOT
-from benchmarks.harness.child import run
+from benchmarks.harness.child import run_gsplatloc
 from benchmarks.harness.pages import number, publish, table
 from benchmarks.harness.plots import saved_figure
 from benchmarks.harness.record import Record, Row, origin_line
@@ -37,8 +35,6 @@ _MAPPING = ("--preset", "cpu", "--early_stop", "0", "--pyramid", "--descriptors"
             "--init_max_points", "40000", "--max_gaussians", "40000")  # fmt: skip
 _STEPS = 700
 _RESULTS = ROOT / "benchmarks/results/building.json"
-
-
 _CURVES: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
     ("mapping, CPU s", "C0", lambda row: row["mapping_cpu_s"]),
     ("mapping, largest process, MB", "C1", lambda row: row["peak_mb"]),
@@ -83,17 +79,13 @@ def page(rows: Sequence[Row]) -> str:
               "memory", "within 5 cm 5°", "`ok` in another place", "unverified")  # fmt: skip
     lines = [
         (
-            str(row["rooms"]),
-            str(row["images"]),
-            str(row["tiles"]),
-            str(row["steps"]),
+            *(str(row[name]) for name in ("rooms", "images", "tiles", "steps")),
             number(row["mapping_cpu_s"], 2, 1 / row["images"], " s an image"),
             number(row["peak_mb"], unit=" MB"),
             number(row["map_mb"] / row["rooms"], 1, unit=" MB a room"),
             number(row["query_cpu_ms"], unit=" ms") + f" (mean {row['query_mean_cpu_ms']:.0f})",
             number(row["query_mb"], unit=" MB"),
-            f"{row['good']} of {row['queries']}",
-            f"{row['wrong']} of {row['queries']}",
+            *(f"{row[name]} of {row['queries']}" for name in ("good", "wrong")),
             str(row["unverified"]),
         )
         for row in sorted(rows, key=lambda row: row["rooms"])
@@ -107,15 +99,10 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     if len(rows) < 2:
         return
     images = [row["images"] for row in rows]
-
-    def draw(axes: Axes, panel: tuple[str, str, Callable[[Row], float]]) -> None:
-        title, color, figure = panel
-        axes.plot(images, [figure(row) for row in rows], marker="o", markersize=3, color=color)
-        axes.set(title=title, xlabel="mapping images", xlim=(0, None), ylim=(0, None))
-
     with saved_figure(path, (8, 4)) as figure:
-        for axes, panel in zip(figure.subplots(2, 3).flat, _CURVES, strict=True):
-            draw(axes, panel)
+        for axes, (title, color, value) in zip(figure.subplots(2, 3).flat, _CURVES, strict=True):
+            axes.plot(images, [value(row) for row in rows], marker="o", markersize=3, color=color)
+            axes.set(title=title, xlabel="mapping images", xlim=(0, None), ylim=(0, None))
 
 
 def measure(arguments: BuildingArguments, rooms: int) -> Row:
@@ -124,13 +111,13 @@ def measure(arguments: BuildingArguments, rooms: int) -> Row:
     whole, scene, full, small = arguments.work / "scene", work / "scene", work / "map", work / "small"
     if not (whole / "test").is_dir():
         most = ("--rooms", max(arguments.rooms), "--seed", arguments.seed)
-        command("setup", "building", "--output", whole, *most, work=work)
+        run_gsplatloc(["setup", "building", "--output", whole, *most], work / "setup.log")
     take_rooms(whole, scene, rooms)
     if not is_tiled(small):
         steps = ("--iterations", arguments.iterations, "--tile_views", arguments.tile_views)
         more = ("--workers", arguments.workers, "--cache_dir", arguments.work / "features")
-        command("train", "-s", scene, "-m", full, *_MAPPING, *steps, *more, work=work)
-        command("export", "-m", full, "--map", small, work=work)
+        run_gsplatloc(["train", "-s", scene, "-m", full, *_MAPPING, *steps, *more], work / "train.log")
+        run_gsplatloc(["export", "-m", full, "--map", small], work / "export.log")
     tiles, found = read_tiles(full), read_scene(scene, SceneOptions())
     figures: Row = {"images": len(found.train), "tiles": len(tiles), "steps": arguments.iterations}
     figures["mapping_cpu_s"] = sum(tile.cpu_seconds for tile in tiles) or None
@@ -147,12 +134,6 @@ def take_rooms(whole: Path, scene: Path, rooms: int) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists():
                 target.symlink_to(path.resolve())
-
-
-def command(name: str, *words: object, work: Path) -> None:
-    """Run a command of gsplatloc, its output into a file."""
-    start = "from gsplatloc.cli import main; main()"
-    run([sys.executable, "-c", start, name, *map(str, words)], work / f"{name}.log")
 
 
 def localized(folder: Path, rooms: int, scene: Scene) -> Row:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from PIL import Image as Pillow
@@ -72,7 +71,6 @@ def overview(localizer: Localizer, view: View) -> Image:
         "descriptors": images.FeatureColors(result.features)(result.features),
         "depth": images.colorize_depth(result.depth.numpy()),
     }  # fmt: skip
-    gutter = np.full((camera.height, _GUTTER, 3), 255, np.uint8)
     for text, panel in panels.items():
         pictures.draw_label(panel, text)
-    return np.hstack([part for panel in panels.values() for part in (panel, gutter)][:-1])
+    return images.side_by_side([*panels.values()], _GUTTER)

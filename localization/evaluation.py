@@ -61,12 +61,18 @@ def pose_error(estimate: Tensor | None, truth: Tensor) -> PoseError:
     return FAILED if estimate is None else pose_error_list(estimate[None], truth[None])[0]
 
 
+def pose_distances(estimates: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
+    """Metres between the camera centres and degrees between the rotations [N] of poses [N, 4, 4]."""
+    translation = (se3.camera_center(estimates) - se3.camera_center(truths)).norm(dim=1)
+    rotation = se3.so3_log(estimates[:, :3, :3] @ truths[:, :3, :3].transpose(1, 2)).norm(dim=1)
+    return translation, rotation.rad2deg()
+
+
 def pose_error_list(estimates: Tensor, truths: Tensor) -> list[PoseError]:
     """Errors of estimates [N, 4, 4], all at once."""
-    translation = (se3.camera_center(estimates) - se3.camera_center(truths)).norm(dim=1)
-    rotation = se3.so3_log(estimates[:, :3, :3] @ truths[:, :3, :3].transpose(1, 2)).norm(dim=1).rad2deg()
     difference = (estimates[:, :3, 3] - truths[:, :3, 3]).norm(dim=1)
-    return [PoseError(*row) for row in torch.stack([translation, rotation, difference], 1).tolist()]
+    rows = torch.stack([*pose_distances(estimates, truths), difference], 1)
+    return [PoseError(*row) for row in rows.tolist()]
 
 
 def accuracy(errors: Sequence[PoseError]) -> Accuracy:

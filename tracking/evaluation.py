@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.localization.evaluation import pose_distances
 from gsplatloc.scene.trajectory import Trajectory, associate
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
@@ -42,8 +43,8 @@ def trajectory_error(
 ) -> TrajectoryError:
     """Errors of poses with a ground truth within `tolerance` seconds; `GSplatLocError` for less than 3."""
     estimate, truth = matched(estimate, truth, tolerance)
-    errors, angles = _distances(estimate.cam_from_world, truth.cam_from_world)
-    raw, raw_angles = _distances(aligned(estimate, truth).cam_from_world, truth.cam_from_world)
+    errors, angles = pose_distances(estimate.cam_from_world, truth.cam_from_world)
+    raw, raw_angles = pose_distances(aligned(estimate, truth).cam_from_world, truth.cam_from_world)
     steps = se3.camera_center(truth.cam_from_world).diff(dim=0).norm(dim=1)
     return TrajectoryError(
         pairs=len(truth),
@@ -109,13 +110,6 @@ def _fixes_rotation(truth: Trajectory, rms: float) -> bool:
     along, across, _ = torch.linalg.svdvals(centers - centers.mean(0)).tolist()  # roots of sums of squares
     error = rms + _ROUNDING * along
     return error < math.radians(_MAX_ROLL_DEG) * across
-
-
-def _distances(estimate: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Metres between camera centres and degrees between rotations, [N] each."""
-    shift = (se3.camera_center(estimate) - se3.camera_center(truth)).norm(dim=1)
-    turn = se3.so3_log(estimate[:, :3, :3] @ truth[:, :3, :3].transpose(1, 2)).norm(dim=1)
-    return shift, turn.rad2deg()
 
 
 def _rms(values: Tensor) -> float:

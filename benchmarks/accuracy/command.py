@@ -22,14 +22,12 @@ from benchmarks.accuracy.scenes import (
     SceneVariant,
     check_unseen,
     foreign_queries,
-    has_split,
     path_extent,
     prepare_for_baseline,
 )
 from benchmarks.harness import DATA, OUTPUT, RESULTS
-from benchmarks.harness.child import run
-from benchmarks.harness.machine import command_line, commit
-from benchmarks.harness.record import Keep, Record
+from benchmarks.harness.child import has_split, map_scene, run
+from benchmarks.harness.record import Record, RecordArguments
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.scene import SceneOptions, read_scene
@@ -38,21 +36,20 @@ from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json
+from gsplatloc.utils.machine import commit
 
 BASELINES = {"mutual": (), "lighterglue": ("--matcher", "lighterglue", "--views", "5")}
 
 
 @dataclass(frozen=True)
-class MapArguments:
-    """Where scenes, maps and the baseline come from."""
+class MapArguments(RecordArguments):
+    """Where scenes, maps and the baseline are found."""
 
     data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     baseline: Path | None = None  # the sparse baseline's script; default: DATA/../tools/sparse_baseline.py
     iterations: int | None = None  # of training, for a trial; unset = the preset's
     maps: Path | None = None
     """folder of finished maps, MAPS/SCENE or MAPS/SCENE/map, which are used instead of making new ones"""
-    keep: Keep = "commit"
-    """rows in --results that are not measured again: those of this commit, all, or none"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,6 @@ class AccuracyArguments(MapArguments):
     queries: int | None = None  # test images at most, evenly spaced, for a trial; the baseline takes all
     output: Path = OUTPUT / "accuracy"  # folder for maps, copies of scenes, poses of every query, and logs
     results: Path = RESULTS / "accuracy.json"  # file of results
-    publish: bool = True  # write the tables and plots of the documentation at the end
 
 
 def main() -> None:
@@ -136,7 +132,8 @@ def measure_scene(text: str, arguments: AccuracyArguments, script: Path) -> dict
     baselines = {kind: run_baseline(kind, copy, work, script) for kind in arguments.baselines}
     log(f"{variant.slug}: localization")
     return {
-        "command": command_line(),
+        # Absolute paths are shortened to their last part.
+        "command": " ".join(Path(word).name if word.startswith("/") else word for word in sys.argv),
         "metric": variant.metric,
         "extent": path_extent([*scene.train, *scene.test]),
         "mapping": measure.mapping_summary(map_folder),
@@ -161,33 +158,17 @@ def make_map(slug: str, source: Path, work: Path, arguments: MapArguments, flags
             return folder
     made, cost_file = work / "map", work / "mapping.json"
     cost = read_json(cost_file) if cost_file.is_file() and saved_iterations(made) else {}
-    if (
-        arguments.keep == "none"
-        or cost.get("commit") != commit()
-        or cost.get("iterations") != arguments.iterations
-    ):
-        command = [
-            sys.executable,
-            "train.py",
-            "-s",
-            str(source),
-            "-m",
-            str(made),
-            "--preset",
-            "cpu",
-            "--quiet",
-            *flags,
-        ]
-        command += [] if has_split(source) else ["--eval"]
-        command += [] if arguments.iterations is None else ["--iterations", str(arguments.iterations)]
-        taken = run(command, work / "train.log")
-        write_json(cost_file, asdict(taken) | {"commit": commit(), "iterations": arguments.iterations})
+    key = {"commit": commit(), "iterations": arguments.iterations}
+    if arguments.keep == "none" or key != {name: cost.get(name) for name in key}:
+        steps = [] if arguments.iterations is None else ["--iterations", arguments.iterations]
+        taken = map_scene(source, made, work / "train.log", ["--quiet", *flags, *steps])
+        write_json(cost_file, asdict(taken) | key)
     return made
 
 
 def run_baseline(kind: str, scene: Path, work: Path, script: Path) -> dict[str, Any]:
     """Figures of the baseline's script, with the error of every query."""
     output = work / f"baseline-{kind}.json"
-    command = [sys.executable, "-m", "benchmarks.accuracy.baseline", str(script), str(scene)]
-    run([*command, "--json", str(output), *BASELINES[kind]], work / f"baseline-{kind}.log")
+    words = ["-m", "benchmarks.accuracy.baseline", script, scene, "--json", output, *BASELINES[kind]]
+    run(words, work / f"baseline-{kind}.log")
     return read_json(output)

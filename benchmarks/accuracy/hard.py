@@ -25,12 +25,12 @@ from benchmarks.accuracy.scenes import (
     SCENES,
     check_unseen,
     foreign_queries,
-    has_split,
     link_training,
     path_extent,
     write_posed_folders,
 )
 from benchmarks.harness import OUTPUT, RESULTS
+from benchmarks.harness.child import has_split
 from benchmarks.harness.record import Record, Row
 from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.localizer import Localizer

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from benchmarks.harness.pages import NONE, number, percent, pose_error, table
+from benchmarks.harness.pages import NONE, error_text, number, percent, table
 from benchmarks.harness.record import Row
 
 _FAR = {"2x nearest": (1.5, 3.0), "4x nearest": (3.0, float("inf"))}  # held-out views by that ratio
@@ -48,7 +48,7 @@ def _cells(queries: Sequence[Row], foreign: bool) -> list[str]:
     median = [np.median([_known(query[key]) for query in own] or [np.inf]) for key in ("metres", "degrees")]
     total = sum(query["ok"] for query in queries)
     return [str(len(queries)), *near, str(total), str(false),
-            pose_error(*median, digits=2) if np.isfinite(median).all() else NONE,
+            error_text(*median, digits=2) if np.isfinite(median).all() else NONE,
             percent(kept), number(float(np.median([query["ms"] for query in queries])))]  # fmt: skip
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from benchmarks.accuracy.plots import write_plots
 from benchmarks.harness import ROOT
-from benchmarks.harness.machine import short_commit
-from benchmarks.harness.pages import NONE, number, percent, pose_error, publish, table
+from benchmarks.harness.pages import NONE, error_text, number, percent, publish, table
 from benchmarks.harness.record import Row
+from gsplatloc.utils.machine import short_commit
 
 _RECALLS = ("5cm_5deg", "2cm_2deg", "1cm_1deg")
 _RECALL_TITLES = ("5 cm 5°", "2 cm 2°", "1 cm 1°")
@@ -35,12 +35,8 @@ def _heads(scenes: Sequence[Row]) -> list[str]:
     """One sentence for each command, machine and commit."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for row in scenes:
-        key = (
-            row.get("command", "python -m benchmarks accuracy"),
-            row["machine"],
-            short_commit(row["commit"]),
-        )
-        found.setdefault(key, []).append(row["scene"])
+        command = row.get("command", "python -m benchmarks accuracy")
+        found.setdefault((command, row["machine"], short_commit(row["commit"])), []).append(row["scene"])
     return [
         f"{', '.join(names)}: measured by `{command}` with {machine}, commit {commit}."
         for (command, machine, commit), names in found.items()
@@ -158,11 +154,8 @@ def _accuracy(scene: Row, figures: Row) -> list[str]:
 
 def _error(scene: Row, translation: float | None, rotation: float | None) -> str:
     """Centimetres where the scene is metric, else percent of the extent of the camera path."""
-    if translation is None or rotation is None:
-        return "failed"
-    if scene["metric"]:
-        return pose_error(translation, rotation)
-    return f"{100 * translation / scene['extent']:.4f} % / {rotation:.3f}°"
+    text = error_text(translation, rotation, extent=None if scene["metric"] else scene["extent"])
+    return "failed" if text == NONE else text
 
 
 def _megabytes(size: float) -> str:

@@ -51,11 +51,6 @@ class SceneVariant:
         return data / self.name if self.first == 100 else link_part(data / self.name, self.first, work)
 
 
-def has_split(source: Path) -> bool:
-    """Whether the layout has test images of its own."""
-    return (source / "train").is_dir()
-
-
 def link_part(source: Path, percent: int, target: Path) -> Path:
     """Posed folders of links to the test images and to the first `percent` % of the training images."""
     if not (source / "train" / "rgb").is_dir():
@@ -63,7 +58,7 @@ def link_part(source: Path, percent: int, target: Path) -> Path:
             f"expected posed folders (train/rgb) in {source}, found none: give the NAME only"
         )
     images = sorted((source / "train" / "rgb").iterdir())
-    _link(source, {_stem(path) for path in images[: max(1, len(images) * percent // 100)]}, "train", target)
+    _link(source, {stem(path) for path in images[: max(1, len(images) * percent // 100)]}, "train", target)
     _link(source, None, "test", target)
     return target
 
@@ -72,20 +67,30 @@ def _link(source: Path, stems: set[str] | None, split: str, target: Path) -> Non
     """Links in `target` to the files of a split of posed folders; only those with these stems, if given."""
     for file in sorted((source / split).glob("*/*")):
         link = target / file.relative_to(source)
-        if (stems is None or _stem(file) in stems) and not link.is_symlink():
+        if (stems is None or stem(file) in stems) and not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.resolve())
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path | str) -> str:
     """`frame-000001` of `frame-000001.color.jpg`."""
-    return path.name.split(".")[0]
+    return Path(path).name.split(".")[0]
 
 
 def path_extent(views: Sequence[View]) -> float:
     """Diagonal of the bounding box of the camera centres, in scene units."""
-    centers = torch.stack([se3.camera_center(view.cam_from_world) for view in views])
+    return extent_of(torch.stack([view.cam_from_world for view in views]))
+
+
+def extent_of(poses: torch.Tensor) -> float:
+    """`path_extent` of poses [N, 4, 4]."""
+    centers = se3.camera_center(poses)
     return torch.linalg.norm(centers.amax(0) - centers.amin(0)).item()
+
+
+def every_7th_left_out(views: Sequence[View]) -> tuple[list[View], list[View]]:
+    """Views to map, and every 7th, which are localized."""
+    return [view for index, view in enumerate(views) if index % 7 != 6], list(views[6::7])
 
 
 def check_unseen(scene: Scene, map_folder: Path) -> None:
@@ -124,7 +129,7 @@ def link_training(source: Path, views: Sequence[View], target: Path) -> None:
     if not (source / "train" / "rgb").is_dir():
         write_posed_folders(target / "train", _numbered(views))
         return
-    _link(source, {_stem(view.image_path) for view in views}, "train", target)
+    _link(source, {stem(view.image_path) for view in views}, "train", target)
 
 
 def _numbered(views: Sequence[View]) -> Iterable[tuple[str, View]]:
@@ -134,13 +139,13 @@ def _numbered(views: Sequence[View]) -> Iterable[tuple[str, View]]:
 def write_posed_folders(folder: Path, views: Iterable[tuple[str, View]]) -> None:
     """Write views by name N: `rgb/N.color.png`, `poses/N.pose.txt`, `calibration/N.calibration.txt` (K)."""
     (folder / "rgb").mkdir(parents=True, exist_ok=True)
-    for stem, view in views:
+    for name, view in views:
         rows = view.camera.matrix().tolist()
         matrix = "".join(" ".join(f"{value:.12g}" for value in row) + "\n" for row in rows)
         pose = format_pose(se3.inverse(view.cam_from_world).numpy())
-        write_text(folder / "poses" / f"{stem}.pose.txt", pose)
-        write_text(folder / "calibration" / f"{stem}.calibration.txt", matrix)
-        cv2.imwrite(str(folder / "rgb" / f"{stem}.color.png"), view.load_image()[..., ::-1])
+        write_text(folder / "poses" / f"{name}.pose.txt", pose)
+        write_text(folder / "calibration" / f"{name}.calibration.txt", matrix)
+        cv2.imwrite(str(folder / "rgb" / f"{name}.color.png"), view.load_image()[..., ::-1])
 
 
 def foreign_queries(data: Path, home: str, count: int) -> list[QueryImage]:

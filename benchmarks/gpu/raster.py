@@ -19,7 +19,6 @@ from torch import Tensor
 import gsplatloc_kernels as native
 from benchmarks.gpu import peer_gsplat
 from benchmarks.gpu.splatting_work import count_work
-from benchmarks.harness.machine import describe
 from benchmarks.performance.rasterizer import (
     MAP_GRADIENTS,
     Case,
@@ -32,6 +31,7 @@ from benchmarks.performance.rasterizer import (
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_json
+from gsplatloc.utils.machine import describe
 
 _ALL = ("rgb", "depth", "features")
 CASES = (

@@ -9,9 +9,9 @@ from typing import Any
 
 import tyro
 
-from benchmarks.harness.machine import describe
 from gsplatloc.utils.device import torch_device
 from gsplatloc.utils.io import read_json, write_json, write_text
+from gsplatloc.utils.machine import describe
 
 STEPS = ("build", "test", "sanitize", "peer", "train", "localize", "raster")
 

@@ -3,7 +3,8 @@
     compute-sanitizer --tool memcheck python -m benchmarks gpu sanitize [--device cuda]
 
 Run it with PYTORCH_NO_CUDA_MEMORY_CACHING=1: torch's caching allocator hides overruns within its blocks.
-Sizes are small, as a sanitizer makes kernels a hundred times slower, and ragged, as overruns live at borders.
+Sizes are small, because a sanitizer makes kernels a hundred times slower, and no multiples of a tile's,
+because kernels write beyond their arrays mostly at borders.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What all benchmarks share, and where their files are."""
+"""Parts that all benchmarks share, and the folders of their files."""
 
 import os
 from pathlib import Path

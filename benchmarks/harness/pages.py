@@ -24,10 +24,14 @@ def percent(share: float | None, digits: int = 1) -> str:
     return number(share, digits, 100.0, " %")
 
 
-def pose_error(metres: float | None, degrees: float | None, digits: int = 3) -> str:
+def error_text(
+    metres: float | None, degrees: float | None, digits: int = 3, extent: float | None = None
+) -> str:
+    """Centimetres and degrees; percent of the `extent` of the camera path in a scene that is not metric."""
     if metres is None or degrees is None:
         return NONE
-    return f"{100 * metres:.{digits}f} cm / {degrees:.3f}°"
+    length = f"{100 * metres:.{digits}f} cm" if extent is None else f"{100 * metres / extent:.4f} %"
+    return f"{length} / {degrees:.3f}°"
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -7,17 +7,28 @@ was stopped continues where it ended.
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.harness.machine import describe, short_commit
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_text
+from gsplatloc.utils.machine import describe, short_commit
 
 Row = dict[str, Any]
 # Which rows of an earlier run are not measured again: those of this commit, all, or none.
 Keep = Literal["commit", "all", "none"]
 _DIGITS = 5  # significant ones of every number
+
+
+@dataclass(frozen=True)
+class RecordArguments:
+    """Which results are measured again, and whether the documentation is written."""
+
+    keep: Keep = "commit"
+    """rows in --results that are not measured again: those of this commit, all, or none"""
+    publish: bool = True
+    """write the documentation's tables and plots at the end"""
 
 
 class Record:
@@ -57,7 +68,7 @@ class Record:
 
 
 def origin_of(machine: Row) -> Row:
-    """What each row says of where it comes from."""
+    """The commit and the machine that are stated in each row."""
     where = f"{_counted(machine['threads'], 'thread')} on {machine['name']}"
     digits, plus, _ = (machine["commit"] or "unknown").partition("+")
     return {"commit": digits[:10] + plus + ("changes" if plus else ""), "machine": where}
@@ -88,7 +99,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers rounded, what is not finite as None, tuples as lists: as JSON will hold it."""
+    """The value as JSON holds it: numbers rounded, None for those not finite, tuples as lists."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
 """Times beside the time of a matrix product, which makes them comparable between machines.
 
-torch.matmul runs right before and right after every measurement, and each round measures all probes in turn:
-other load on the machine slows both, and no probe is measured in one bad second only.
+torch.matmul runs right before and right after every measurement, so that other load on the machine slows
+both. Each round measures all probes in turn, so that a second of heavy load affects them all.
 """
 
 import time

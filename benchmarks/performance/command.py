@@ -14,7 +14,7 @@ import tyro
 
 import gsplatloc_kernels as native
 from benchmarks.harness import DATA, OUTPUT
-from benchmarks.harness.machine import describe
+from benchmarks.harness.child import has_split
 from benchmarks.harness.yardstick import Probe, Protocol, measure
 from benchmarks.performance import pipeline, rasterizer, report, training
 from benchmarks.performance.gate import update_baseline
@@ -22,6 +22,7 @@ from benchmarks.performance.growth import measure_growth
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_json
+from gsplatloc.utils.machine import describe
 
 Part = Literal["rasterizer", "training", "mapping", "query", "growth"]
 Add = Callable[..., dict[str, Any]]
@@ -97,7 +98,7 @@ def measured(arguments: PerformanceArguments) -> dict[str, Any]:
 def _add_training(add: Add, source: Path, arguments: PerformanceArguments) -> None:
     """The loss, Adam, and iterations with and without descriptors."""
     add([training.loss_probe(640, 480), training.adam_probe(60_000)])
-    scene = read_scene(source, SceneOptions(eval=not (source / "train").is_dir()))
+    scene = read_scene(source, SceneOptions(eval=not has_split(source)))
     for kind in training.KINDS:
         with training.SceneTraining(scene, arguments.output / "training", kind) as probe:
             add([probe], Protocol(arguments.threads, 40, seconds=60.0))

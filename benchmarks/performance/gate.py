@@ -19,11 +19,11 @@ import tyro
 
 import gsplatloc_kernels as native
 from benchmarks.harness import RESULTS
-from benchmarks.harness.machine import describe
 from benchmarks.harness.yardstick import Figure, Probe, Protocol, measure
 from benchmarks.performance import rasterizer, training
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json
+from gsplatloc.utils.machine import describe
 
 BASELINE = RESULTS / "suite-baseline.json"
 TOLERANCE = 1.25

@@ -1,7 +1,6 @@
 """Mapping and localization as a whole: one run of train.py; queries, stage by stage."""
 
 import shutil
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -10,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.harness.child import run
+from benchmarks.harness.child import map_scene
 from benchmarks.harness.yardstick import Lap, Probe, Protocol, Yardstick, timed
 from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.datasets.room import make_room
@@ -39,9 +38,7 @@ def measure_mapping(source: Path, made: Path, work: Path, protocol: Protocol) ->
     shutil.rmtree(made, ignore_errors=True)  # from a clean cache
     yardstick = Yardstick(protocol)
     seconds = [yardstick.product() for _ in range(_PRODUCTS)]
-    command = [sys.executable, "train.py", "-s", str(source), "-m", str(made), "--preset", "cpu", "--quiet"]
-    command += [] if (source / "train").is_dir() else ["--eval"]
-    cost = run(command, work / "mapping.log")
+    cost = map_scene(source, made, work / "mapping.log", ["--quiet"])
     seconds += [yardstick.product() for _ in range(_PRODUCTS)]
     return {
         "scene": source.name, "seconds": cost.seconds, "peak_bytes": cost.peak_bytes,

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT
-from benchmarks.harness.machine import short_commit
 from benchmarks.harness.pages import NONE, publish, table
 from benchmarks.performance.growth import plot_growth
 from benchmarks.performance.training import ITERATION, PARTS
+from gsplatloc.utils.machine import short_commit
 
 _REST = "rest: activations, autograd, densification, Python"
 

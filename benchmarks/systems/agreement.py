@@ -1,4 +1,4 @@
-"""Agreement of two RGB-D frames along a trajectory: it needs no ground truth, and can contradict one."""
+"""Agreement of two RGB-D frames along a trajectory, by which a ground truth can be checked."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.harness.record import Row
+from gsplatloc.localization.alignment.rendered_view import bilinear, sample
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.frames import RgbdFrame
 from gsplatloc.utils import se3
@@ -28,19 +29,15 @@ def agreement(first: RgbdFrame, second: RgbdFrame, motion: Tensor) -> Agreement:
     depth = 1 / inverse[::step, ::step][rows, columns].double()
     local = first.camera.unproject(pixels, depth) @ motion[:3, :3].T.double() + motion[:3, 3].double()
     there = second.camera.project(local)
-    valid = (_sampled((second.inverse_depth > 0).double(), there) > 0.999) & (local[:, 2] > 0)
-    seen = _sampled(second.inverse_depth.double(), there)
-    apart_mm = 1000 * (seen - 1 / local[:, 2]).abs() * local[:, 2].square()
-    contrast = _sampled(second.levels[0].contrast.double(), there)
-    contrast = (contrast - _sampled(first.levels[0].contrast.double(), pixels)).abs()
+    seen = bilinear(second.inverse_depth.double()[..., None], *there.unbind(1))
+    valid = seen.inside & seen.known & (local[:, 2] > 0)
+    apart_mm = 1000 * (seen.values[:, 0] - 1 / local[:, 2]).abs() * local[:, 2].square()
+    here, moved = (
+        sample(frame.levels[0].contrast.double()[None], at)[:, 0]
+        for frame, at in ((first, pixels), (second, there))
+    )
+    contrast = (moved - here).abs()
     return tuple(values[valid].nanmedian().item() for values in (apart_mm, contrast))  # type: ignore[return-value]
-
-
-def _sampled(image: Tensor, pixels: Tensor) -> Tensor:
-    """Bilinear values of an image [H, W] at pixels [N, 2], zero outside."""
-    size = torch.tensor([image.shape[1], image.shape[0]], dtype=pixels.dtype)
-    grid = (2 * pixels / size - 1)[None, None]
-    return F.grid_sample(image[None, None], grid, align_corners=False)[0, 0, 0]
 
 
 def of_neighbours(frames: Sequence[RgbdFrame], trajectory: Trajectory) -> list[Agreement]:

@@ -17,7 +17,7 @@ import torch
 import tyro
 
 from benchmarks.harness import OUTPUT, RESULTS
-from benchmarks.harness.record import Keep, Record, Row
+from benchmarks.harness.record import Record, RecordArguments, Row
 from benchmarks.systems.convergence_report import publish_convergence
 from benchmarks.systems.sampled_poses import PoseSampler
 from gsplatloc.localization.evaluation import pose_error
@@ -49,7 +49,7 @@ FROM_LANDMARKS = "initial pose from landmarks"
 
 
 @dataclass(frozen=True)
-class ConvergenceArguments:
+class ConvergenceArguments(RecordArguments):
     """What to measure."""
 
     maps: tuple[Path, ...] = (OUTPUT / "demo" / "map", OUTPUT / "accuracy" / "pgt_7scenes_redkitchen" / "map")
@@ -63,9 +63,7 @@ class ConvergenceArguments:
     retrieval_queries: int = 30  # test images of each scene for retrieval
     threads: int = 1  # threads of torch and of the rasterizer
     seed: int = 0  # of the poses
-    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "convergence.json"  # file of results
-    publish: bool = True  # write the documentation's tables and plot at the end
 
 
 def main() -> None:
@@ -122,7 +120,7 @@ class SceneBench:
         self.refiners = {name: refiner(name, context) for name in METHODS | ABLATIONS}
 
     def photos(self, count: int) -> Iterator[Photo]:
-        """The first of the test images, in an order whose every beginning is spread over all of them."""
+        """`count` test images, evenly spread over all of them; a larger count adds images between these."""
         for number in progress(spread(len(self.scene.test))[:count], desc=self.scene.name):
             yield photo_of(self.scene.test[number], number, self.localizer.extractor)
 
@@ -133,11 +131,8 @@ class SceneBench:
             key = {"scene": self.scene.name, "part": "initial", "photo": photo.name}
             if not self.record.find(**key):
                 self.record.put(key, self._timed(photo, [self._from_landmarks]) | {"method": FROM_LANDMARKS})
-            chosen = (
-                *arguments.methods,
-                *arguments.ablations[: None if place < arguments.ablation_queries else 0],
-            )
-            keys = [key | {"part": "poses", "method": name} for name in chosen]
+            ablations = arguments.ablations if place < arguments.ablation_queries else ()
+            keys = [key | {"part": "poses", "method": name} for name in (*arguments.methods, *ablations)]
             missing = [key for key in keys if not self.record.find(**key)]
             sampler = PoseSampler(gaussians, photo.query.camera, photo.truth, arguments.seed + photo.number)
             poses = list(sampler.poses()) if missing else []

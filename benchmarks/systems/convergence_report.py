@@ -7,7 +7,7 @@ from statistics import median
 from matplotlib.axes import Axes
 
 from benchmarks.harness import ROOT
-from benchmarks.harness.pages import NONE, number, pose_error, publish, table
+from benchmarks.harness.pages import error_text, number, percent, publish, table
 from benchmarks.harness.plots import panels
 from benchmarks.harness.record import Row, origin_line
 from benchmarks.systems.sampled_poses import LEVELS
@@ -79,11 +79,12 @@ def draw(axes: Axes, rows: Sequence[Row]) -> None:
 def convergence_table(rows: Sequence[Row]) -> str:
     """One row per method: success at every level, errors of the successes, cost."""
     lines = [
-        [name, str(len(found)), *map(_percent, per_level(found)), *_cost(found)]
+        [name, str(len(found)), *(number(share, 0, 100) for share in per_level(found)), *_cost(found)]
         for name, found in part(rows, "poses").items()
     ]
     for name, found in part(rows, "initial").items():
-        lines.append([name, str(len(found)), *len(LEVELS) * [_percent(share(errors(found)))], *_cost(found)])
+        success = number(share(errors(found)), 0, 100)
+        lines.append([name, str(len(found)), *len(LEVELS) * [success], *_cost(found)])
     levels = [f"{level:.2f}" for level in LEVELS]
     return table([rows[0]["scene"], "images", *levels, "errors of successes", "CPU ms"], lines)
 
@@ -99,7 +100,7 @@ def retrieval_table(rows: Sequence[Row]) -> str:
     images = len({row["photo"] for row in every})
     lines = [["overlap of the retrieved view, median", str(images), *overlaps]]
     lines += [
-        [name, str(len(found)), *(f"{_percent(share(errors(found, i)))} %" for i in columns)]
+        [name, str(len(found)), *(percent(share(errors(found, i)), 0) for i in columns)]
         for name, found in methods.items()
     ]
     title = f"{rows[0]['scene']}, retrieved among {every[0]['mapping_views']} views and so many virtual ones"
@@ -110,8 +111,4 @@ def _cost(rows: Sequence[Row]) -> list[str]:
     """Median errors of the successes, and the median processor time of all."""
     good = [error for error in errors(rows) if succeeded(error)]
     metres, degrees = (median(error[i] or 0.0 for error in good) if good else None for i in (0, 1))
-    return [pose_error(metres, degrees, 2), f"{median(ms for row in rows for ms in row['cpu_ms']):.0f}"]
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else number(value, 0, 100)
+    return [error_text(metres, degrees, 2), f"{median(ms for row in rows for ms in row['cpu_ms']):.0f}"]

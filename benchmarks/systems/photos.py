@@ -10,10 +10,10 @@ The images that are left out of the video are localized in its map.
 
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
@@ -21,11 +21,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from benchmarks.accuracy.scenes import path_extent
+from benchmarks.accuracy.scenes import every_7th_left_out, extent_of, path_extent
 from benchmarks.harness import DATA, OUTPUT, RESULTS, ROOT
-from benchmarks.harness.child import run
-from benchmarks.harness.pages import number, percent, pose_error, publish, table
-from benchmarks.harness.record import Keep, Record, Row, origin_line
+from benchmarks.harness.child import run_gsplatloc
+from benchmarks.harness.pages import error_text, number, percent, publish, table
+from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
+from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.mapping.posing.tracks import adjust_and_filter
 from gsplatloc.scene import read_scene
@@ -35,22 +36,19 @@ from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
-_LEFT_OUT = 7  # of the video's images, every N-th is left out, and localized
 _FRAMES_PER_SECOND = 10
 _STEP = re.compile(r"([a-z][a-z ]*) (\d+) s(?=[,)])")  # of "posing     84 s (features 9 s, matching 75 s)"
 
 
 @dataclass(frozen=True)
-class PhotosArguments:
+class PhotosArguments(RecordArguments):
     """Which cases are run, and where results go."""
 
     cases: tuple[str, ...] = ("photos", "video")  # photos of South Building, a video of RedKitchen
     data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     iterations: int | None = None  # number of training steps; unset = the preset's
     output: Path = OUTPUT / "photos"  # folder for the photos, the video and the maps
-    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "photos.json"  # file of results
-    publish: bool = True  # write the documentation's table at the end
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,12 @@ def south_building(data: Path, work: Path) -> Case:
     shutil.copytree(data / "colmap_south_building" / "images", source)
     images = pycolmap.Reconstruction(str(model)).images.values()
     truth = {image.name: _matrix(image) for image in images if image.has_pose}
-    return Case(source, truth, _extent(truth), model)
+    return Case(source, truth, extent_of(torch.stack([*truth.values()])), model)
 
 
 def red_kitchen(data: Path, work: Path) -> Case:
     """A video of 150 training images; the truth is the pseudo ground truth by SIFT."""
-    views = read_scene(data / "pgt_7scenes_redkitchen").train
-    shown = [view for index, view in enumerate(views) if index % _LEFT_OUT != _LEFT_OUT - 1]
+    shown, left_out = every_7th_left_out(read_scene(data / "pgt_7scenes_redkitchen").train)
     video = work / "video.mp4"
     size = shown[0].camera.width, shown[0].camera.height
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_SECOND, size)
@@ -102,7 +99,7 @@ def red_kitchen(data: Path, work: Path) -> Case:
         writer.write(view.load_image()[..., ::-1])
     writer.release()
     truth = {f"frame_{index:05d}.jpg": view.cam_from_world for index, view in enumerate(shown)}
-    return Case(video, truth, path_extent(shown), None, views[_LEFT_OUT - 1 :: _LEFT_OUT])
+    return Case(video, truth, path_extent(shown), None, left_out)
 
 
 CASES = {"photos": south_building, "video": red_kitchen}
@@ -110,10 +107,9 @@ CASES = {"photos": south_building, "video": red_kitchen}
 
 def measure(case: Case, work: Path, iterations: int | None) -> Row:
     """Make the map, and compare its poses with the truth."""
-    output, command = work / "map", [sys.executable, "-m", "gsplatloc"]
-    words = [] if iterations is None else ["--iterations", str(iterations)]
-    frames = ["--frames", str(len(case.truth))]
-    cost = run([*command, "map", str(case.source), "-m", str(output), *frames, *words], work / "map.log")
+    output, steps = work / "map", [] if iterations is None else ["--iterations", iterations]
+    words = ["map", case.source, "-m", output, "--frames", len(case.truth), *steps]
+    cost = run_gsplatloc(words, work / "map.log")
     model = pycolmap.Reconstruction(str(output / "scene" / "sparse" / "0"))
     posed = {image.name: _matrix(image) for image in model.images.values() if image.has_pose}
     scale, motion, errors = aligned(posed, case.truth)
@@ -166,17 +162,8 @@ def seconds_of_steps(text: str) -> dict[str, float]:
 
 def publish_photos(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
     """Write the table between the marks of `photos`."""
-    header = [
-        "case",
-        "posed",
-        "centre, median",
-        "centre, worst",
-        "reprojection",
-        "SIFT",
-        "adjusted",
-        "left out",
-        "minutes",
-    ]
+    header = ["case", "posed", "centre, median", "centre, worst", "reprojection", "SIFT", "adjusted",
+              "left out", "minutes"]  # fmt: skip
     return publish({"photos": f"{origin_line(rows)}\n\n{table(header, map(_line, rows))}"}, root)
 
 
@@ -198,26 +185,22 @@ def _localized(case: Case, work: Path, scale: float, motion: Tensor) -> Row:
     folder.mkdir()
     for view in case.queries:
         cv2.imwrite(str(folder / f"{Path(view.name).stem}.png"), view.load_image()[..., ::-1])
-    words = ["localize", "-m", str(work / "map"), "--queries", str(folder), "--no_pictures"]
-    run([sys.executable, "-m", "gsplatloc", *words], work / "localize.log")
-    found = read_poses(work / "map" / "queries" / "poses.txt")
-    metres, degrees = [], []
-    for view in case.queries:
-        record = found.get(f"{Path(view.name).stem}.png")
-        pose = None if record is None else record.cam_from_world.clone()
-        if pose is None:
-            metres.append(float("inf"))
-            degrees.append(float("inf"))
-            continue
+    words = ["localize", "-m", work / "map", "--queries", folder, "--no_pictures"]
+    run_gsplatloc(words, work / "localize.log")
+    found = {name: record.cam_from_world for name, record in
+             read_poses(work / "map" / "queries" / "poses.txt").items()}  # fmt: skip
+    for pose in found.values():
         pose[:3, 3] *= scale
-        pose = pose @ se3.inverse(motion)
-        metres.append(float((se3.camera_center(pose) - se3.camera_center(view.cam_from_world)).norm()))
-        turn = pose[:3, :3] @ view.cam_from_world[:3, :3].T
-        degrees.append(float(torch.rad2deg(se3.so3_log(turn[None]).norm())))
+    world = se3.inverse(motion)
+    names = [f"{Path(view.name).stem}.png" for view in case.queries]
+    errors = [
+        pose_error(found[name] @ world if name in found else None, view.cam_from_world)
+        for name, view in zip(names, case.queries)
+    ]
     return {
-        "queries": len(case.queries),
-        "queries_m": float(np.median(metres)),
-        "queries_deg": float(np.median(degrees)),
+        "queries": len(errors),
+        "queries_m": median(error.translation_m for error in errors),
+        "queries_deg": median(error.rotation_deg for error in errors),
     }
 
 
@@ -225,16 +208,11 @@ def _matrix(image: pycolmap.Image) -> Tensor:
     return torch.from_numpy(np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]]))
 
 
-def _extent(poses: dict[str, Tensor]) -> float:
-    centers = se3.camera_center(torch.stack(list(poses.values())))
-    return float((centers.amax(0) - centers.amin(0)).norm())
-
-
 def _line(row: Row) -> list[str]:
     posed = f"{row['posed']} of {row['count']}"
     centers = [percent(row[name], 3) for name in ("center_median", "center_max")]
     pixels = [number(row[name], 3, unit=" px") for name in ("reprojection_px", "sift_px", "sift_adjusted_px")]
-    left_out = pose_error(row.get("queries_m"), row.get("queries_deg"), 2)
+    left_out = error_text(row.get("queries_m"), row.get("queries_deg"), 2)
     steps = ", ".join(f"{name} {number(seconds)} s" for name, seconds in row["steps"].items())
     minutes = f"{number(row['seconds'], 1, 1 / 60)} ({steps})"
     return [row["case"], posed, *centers, *pixels, left_out, minutes]

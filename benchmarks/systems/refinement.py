@@ -22,8 +22,8 @@ import tyro
 from torch import Tensor
 
 from benchmarks.harness import OUTPUT, RESULTS, ROOT
-from benchmarks.harness.pages import NONE, number, percent, pose_error, publish, table
-from benchmarks.harness.record import Keep, Record, Row, origin_line
+from benchmarks.harness.pages import error_text, number, percent, publish, table
+from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
 from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.exposure import FILE_NAME, fit_affine, load_exposure, to_rgb
 from gsplatloc.localization.evaluation import metrics
@@ -55,7 +55,7 @@ _KEYS = ("median_translation_m", "median_rotation_deg", "recall", "median_ms")
 
 
 @dataclass(frozen=True)
-class RefinementArguments:
+class RefinementArguments(RecordArguments):
     """What to measure, on what."""
 
     map: Path = OUTPUT / "accuracy" / "pgt_7scenes_redkitchen" / "map"
@@ -67,9 +67,7 @@ class RefinementArguments:
     given: tuple[str, ...] = (*NOISE, RETRIEVAL)  # errors of the given poses; none = leave this part out
     queries: int = 0  # test images, evenly over all of them; 0 = all
     timed: bool = False  # record times: this machine does nothing else
-    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "refinement.json"  # file of results
-    publish: bool = True  # write the documentation's tables at the end
 
 
 def main() -> None:
@@ -120,18 +118,12 @@ def compare_exposures(arguments: RefinementArguments, views: Sequence[View], rec
         shown = [change(view) for view in views]
         for name, folder in {"plain": arguments.map, "act": arguments.act}.items():
             for exposure in get_args(Exposure):
-                key = {
-                    "part": "exposure",
-                    "light": light,
-                    "map": name,
-                    "variant": exposure,
-                    "count": len(views),
-                }
+                key = {"part": "exposure", "light": light, "map": name, "variant": exposure,
+                       "count": len(views)}  # fmt: skip
                 if folder is None or (exposure == "act" and name == "plain") or record.find(**key):
                     continue
-                figures = refined(
-                    folder, GscprOptions(exposure=exposure), given_queries(shown, _LIGHT_FROM, folder)
-                )
+                queries = given_queries(shown, _LIGHT_FROM, folder)
+                figures = refined(folder, GscprOptions(exposure=exposure), queries)
                 record.put(key, figures | {"psnr": psnr(folder, shown, exposure)})
 
 
@@ -220,10 +212,8 @@ def psnr(folder: Path, views: Sequence[View], exposure: Exposure) -> float:
 def publish_refinement(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
     """Write both tables between the marks of `pose_refinement` and `exposure`."""
     texts = {}
-    for mark, part, write in (
-        ("pose_refinement", "poses", pose_table),
-        ("exposure", "exposure", exposure_table),
-    ):
+    parts = ("pose_refinement", "poses", pose_table), ("exposure", "exposure", exposure_table)
+    for mark, part, write in parts:
         if found := [row for row in rows if row["part"] == part]:
             texts[mark] = f"{origin_line(found)}\n\n{write(found)}"
     return publish(texts, root)
@@ -233,24 +223,15 @@ def pose_table(rows: Sequence[Row]) -> str:
     """A row for each error of the given poses and each variant."""
     kinds, variants = (*NOISE, RETRIEVAL), list(VARIANTS)
     ordered = sorted(rows, key=lambda row: (kinds.index(row["given"]), variants.index(row["variant"])))
-    header = [
-        "given poses",
-        "refinement",
-        "images",
-        "median error",
-        "5 cm 5°",
-        "2 cm 2°",
-        "1 cm 1°",
-        "accepted",
-        "ms",
-    ]
+    header = ["given poses", "refinement", "images", "median error", "5 cm 5°", "2 cm 2°", "1 cm 1°",
+              "accepted", "ms"]  # fmt: skip
     return table(header, map(_line, ordered))
 
 
 def _line(row: Row) -> list[str]:
     given = f"{row['given']} ({100 * row['given_median_m']:.1f} cm, {row['given_median_deg']:.1f}°)"
     recalls = [percent(row["recall"][key]) for key in ("5cm_5deg", "2cm_2deg", "1cm_1deg")]
-    error = pose_error(row["median_translation_m"], row["median_rotation_deg"])
+    error = error_text(row["median_translation_m"], row["median_rotation_deg"])
     accepted = percent(row["accepted"] / row["count"], 0)
     return [given, row["variant"], str(row["count"]), error, *recalls, accepted, number(row["median_ms"])]
 
@@ -258,8 +239,8 @@ def _line(row: Row) -> list[str]:
 def exposure_table(rows: Sequence[Row]) -> str:
     """A row for each light, map and transform."""
     lines = [
-        [row["light"], row["map"], row["variant"], number(row["psnr"], 1) or NONE,
-         pose_error(row["median_translation_m"], row["median_rotation_deg"]),
+        [row["light"], row["map"], row["variant"], number(row["psnr"], 1),
+         error_text(row["median_translation_m"], row["median_rotation_deg"]),
          percent(row["recall"]["5cm_5deg"]), percent(row["recall"]["1cm_1deg"])]
         for row in rows
     ]  # fmt: skip

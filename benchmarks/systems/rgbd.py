@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 from benchmarks.harness import DATA, RESULTS
-from benchmarks.harness.record import Keep, Record, Row
+from benchmarks.harness.record import Record, RecordArguments, Row
 from benchmarks.systems import agreement
 from benchmarks.systems.cloud_registration import PEERS, CloudAligner, PeerOptions, package
 from benchmarks.systems.rgbd_report import PUBLISHED, TRUTH, publish_rgbd
@@ -41,7 +41,7 @@ Method = Callable[[SurfaceMap], Aligner]
 
 
 @dataclass(frozen=True)
-class RgbdArguments:
+class RgbdArguments(RecordArguments):
     """What is run."""
 
     scenes: tuple[str, ...] = ("tum_livingroom1", "pgt_7scenes_redkitchen")  # data sets to run
@@ -52,9 +52,7 @@ class RgbdArguments:
     """of a longer sequence the published method gets only so many; all others are measured on these, too"""
     timed: bool = False  # record frames a second: this machine does nothing else
     trajectories: Path | None = None  # folder for every trajectory in TUM format; unset = none is written
-    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "rgbd.json"  # file of results
-    publish: bool = True  # write the documentation's tables and plot at the end
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.harness import ROOT
-from benchmarks.harness.pages import publish, table
+from benchmarks.harness.pages import NONE, publish, table
 from benchmarks.harness.plots import saved_figure
 from benchmarks.harness.record import Row, origin_line
 
@@ -56,7 +56,7 @@ def _averaged(rows: Sequence[Row]) -> list[str]:
 def _mean(rows: Sequence[Row], key: str) -> str:
     """The mean over the rows with a figure: a straight path has no aligned angle."""
     known = [row[key] for row in rows if row[key] is not None]
-    return f"{fmean(known):.2f}" if known else "–"
+    return f"{fmean(known):.2f}" if known else NONE
 
 
 def discontinuity_table(rows: Sequence[Row]) -> str:

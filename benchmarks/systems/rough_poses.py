@@ -10,7 +10,6 @@ ones.
 
 import math
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,12 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from benchmarks.accuracy.scenes import write_posed_folders
+from benchmarks.accuracy.scenes import every_7th_left_out, stem, write_posed_folders
 from benchmarks.harness import DATA, OUTPUT, RESULTS, ROOT
-from benchmarks.harness.child import run
-from benchmarks.harness.pages import pose_error, publish, table
-from benchmarks.harness.record import Keep, Record, Row, origin_line
+from benchmarks.harness.child import map_scene, run_gsplatloc
+from benchmarks.harness.pages import error_text, publish, table
+from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
+from gsplatloc.localization.evaluation import pose_distances
 from gsplatloc.localization.io import FOLDER_NAME
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene import read_scene
@@ -34,22 +34,19 @@ from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 
 KINDS = ("true poses", "rough poses", "rough poses, refined")
-_LEFT_OUT = 7  # of the training images, every N-th is left out of the maps, and localized
 _MOVED_M, _TURNED_DEG = 0.02, 1.0
 
 Errors = tuple[float, float]  # medians, metres and degrees
 
 
 @dataclass(frozen=True)
-class RoughPosesArguments:
+class RoughPosesArguments(RecordArguments):
     """How the maps are made, and where results go."""
 
     data: Path = DATA  # folder of the data sets; default: $GSPLATLOC_DATA
     iterations: int | None = None  # number of training steps; unset = the preset's
     output: Path = OUTPUT / "rough-poses"  # folder for the scenes and the maps
-    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "rough_poses.json"  # file of results
-    publish: bool = True  # write the documentation's table at the end
 
 
 def main() -> None:
@@ -68,27 +65,23 @@ def main() -> None:
 
 def measure(kind: str, views: Sequence[View], work: Path, iterations: int | None) -> Row:
     """Map all views but those left out, and localize these."""
-    mapped = [view for index, view in enumerate(views) if index % _LEFT_OUT != _LEFT_OUT - 1]
+    mapped, left_out = every_7th_left_out(views)
     truth = _poses(mapped)
     given = truth if kind == KINDS[0] else disturbed(truth)
     scene, output = work / "scene", work / "map"
     write_posed_folders(scene / "train", _named(mapped, given))
-    left_out = views[_LEFT_OUT - 1 :: _LEFT_OUT]
     write_posed_folders(scene / "test", _named(left_out, _poses(left_out)))
-    command = [sys.executable, "-m", "gsplatloc"]
-    words = ["train", "-s", str(scene), "-m", str(output), "--preset", "cpu"]
-    words += ["--refine_poses", str(kind == KINDS[2])]
-    words += [] if iterations is None else ["--iterations", str(iterations)]
-    cost = run([*command, *words], work / "train.log")
-    run([*command, "localize", "-m", str(output), "--no_pictures"], work / "localize.log")
+    steps = [] if iterations is None else ["--iterations", iterations]
+    cost = map_scene(scene, output, work / "train.log", ["--refine_poses", kind == KINDS[2], *steps])
+    run_gsplatloc(["localize", "-m", output, "--no_pictures"], work / "localize.log")
     frame = map_frame(output)
     cameras = read_cameras(output / CAMERAS_NAME)
-    found = {_stem(camera.name): frame.pose_in_world(camera.cam_from_world) for camera in cameras}
-    ours = torch.stack([found[_stem(view.name)] for view in mapped])
+    found = {stem(camera.name): frame.pose_in_world(camera.cam_from_world) for camera in cameras}
+    ours = torch.stack([found[stem(view.name)] for view in mapped])
     motion = se3.rigid_motion(_corners(ours), _corners(truth))
     records = read_poses(output / FOLDER_NAME / "poses.txt").values()
-    localized = {_stem(record.name): record.cam_from_world for record in records}
-    queries = {_stem(view.name): view.cam_from_world for view in left_out}
+    localized = {stem(record.name): record.cam_from_world for record in records}
+    queries = {stem(view.name): view.cam_from_world for view in left_out}
     row: Row = {"count": len(queries), "failed": len(queries.keys() - localized.keys())}
     row["seconds"] = cost.seconds
     none = torch.full((4, 4), math.nan, dtype=torch.float64)
@@ -108,10 +101,9 @@ def disturbed(poses: Tensor) -> Tensor:
 
 
 def medians(poses: Tensor, truth: Tensor) -> Errors:
-    """Of the errors of poses [N, 4, 4]; a pose that is NaN counts as infinitely wrong."""
-    metres = (se3.camera_center(poses) - se3.camera_center(truth)).norm(dim=1)
-    turned = se3.so3_log(poses[:, :3, :3] @ truth[:, :3, :3].transpose(1, 2)).norm(dim=1)
-    metres, degrees = (values.nan_to_num(math.inf).median().item() for values in (metres, turned.rad2deg()))
+    """Medians of the errors of poses [N, 4, 4]; the error of a pose that is NaN is infinite."""
+    both = pose_distances(poses, truth)
+    metres, degrees = (errors.nan_to_num(math.inf).median().item() for errors in both)
     return metres, degrees
 
 
@@ -135,14 +127,10 @@ def _corners(poses: Tensor) -> Tensor:
 
 def _named(views: Sequence[View], poses: Tensor) -> list[tuple[str, View]]:
     """Views with these poses by the stem of their files: frame-000001 of frame-000001.color.jpg."""
-    return [(_stem(view.name), view.with_pose(pose)) for view, pose in zip(views, poses)]
-
-
-def _stem(name: str) -> str:
-    return Path(name).name.split(".")[0]
+    return [(stem(view.name), view.with_pose(pose)) for view, pose in zip(views, poses)]
 
 
 def _line(row: Row) -> list[str]:
     kinds = ("mapping", "aligned_mapping", "queries", "aligned_queries")
-    errors = [pose_error(row[f"{kind}_m"], row[f"{kind}_deg"], 2) for kind in kinds]
+    errors = [error_text(row[f"{kind}_m"], row[f"{kind}_deg"], 2) for kind in kinds]
     return [row["kind"], *errors, f"{row['failed']} of {row['count']}"]

@@ -8,7 +8,6 @@ after the other. Times are processor times: the same on a busy machine.
 """
 
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from safetensors import safe_open
 from benchmarks.accuracy.measure import localize
 from benchmarks.accuracy.scenes import METRIC_SCENES, SCENES, path_extent
 from benchmarks.harness import OUTPUT, RESULTS, ROOT
-from benchmarks.harness.child import run
-from benchmarks.harness.pages import NONE, number, percent, pose_error, publish, table
-from benchmarks.harness.record import Keep, Record, Row, origin_line
+from benchmarks.harness.child import run_gsplatloc
+from benchmarks.harness.pages import NONE, error_text, number, percent, publish, table
+from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
 from gsplatloc.localization.evaluation import accuracy, stage_error
 from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.options import INITIAL, LocalizerOptions
@@ -44,16 +43,14 @@ _STAGES = {"initial": INITIAL, "final": None}
 
 
 @dataclass(frozen=True)
-class SplatsArguments:
+class SplatsArguments(RecordArguments):
     """Which maps to use, and where results go."""
 
     maps: Path = OUTPUT / "accuracy"  # folder of finished maps, MAPS/SCENE/map or MAPS/SCENE
     scenes: tuple[str, ...] = (*SCENES, "room", "hololens_office")  # those without a map are left out
     kinds: tuple[str, ...] = KINDS  # some of "images", "images, small map", "splat, known cameras", ...
     output: Path = OUTPUT / "splats"  # folder for the maps of splats
-    keep: Keep = "commit"  # rows in --results that are not measured again: those of this commit, all, or none
     results: Path = RESULTS / "splats.json"  # file of results
-    publish: bool = True  # write the documentation's table at the end
 
 
 def main() -> None:
@@ -88,18 +85,18 @@ def map_of(kind: str, source: Path, work: Path) -> tuple[Path, float | None]:
     """The folder of a map of this kind, and the processor seconds that it took to make it of the splat."""
     if kind == IMAGES:
         return source, None
-    folder, command = work / kind.replace(", ", "-").replace(" ", "-"), [sys.executable, "-m", "gsplatloc"]
+    folder = work / kind.replace(", ", "-").replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
     if kind == SMALL:
-        run([*command, "export", "-m", str(source), "--map", str(folder)], work / "small.log")
+        run_gsplatloc(["export", "-m", source, "--map", folder], work / "small.log")
         return folder, None
     if not map_frame(source).is_world:
         raise GSplatLocError(f"expected a map in the coordinates of its scene, found {source}: leave it out")
     splat = work / "splat.ply"
-    run([*command, "export", "-m", str(source), "--output", str(splat)], work / "export.log")
-    cameras = ["--cameras", str(source / CAMERAS_NAME)] if kind == CAMERAS else []
-    words = [*command, "from-splat", str(splat), "-m", str(folder), *cameras]
-    return folder, run(words, folder.with_suffix(".log")).cpu_seconds
+    run_gsplatloc(["export", "-m", source, "--output", splat], work / "export.log")
+    cameras = ["--cameras", source / CAMERAS_NAME] if kind == CAMERAS else []
+    words = ["from-splat", splat, "-m", folder, *cameras]
+    return folder, run_gsplatloc(words, folder.with_suffix(".log")).cpu_seconds
 
 
 def figures(
@@ -147,15 +144,10 @@ def publish_splats(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
 
 def _line(row: Row) -> list[str]:
     metric = row["scene"] in METRIC_SCENES
-    errors = [_error(row[f"{name}_median"], row[f"{name}_deg"], metric) for name in _STAGES]
+    extent = None if metric else 1.0  # medians are already relative to it
+    errors = [error_text(row[f"{name}_median"], row[f"{name}_deg"], 2, extent) for name in _STAGES]
     recall = percent(row["final_recall"]["5cm_5deg"]) if metric else NONE
     counts = [f"{row[name]} of {row['count']}" for name in ("failed", "unverified")]
     cost = [number(row.get("cpu_ms")), number(row["bytes"], 1, 1e-6), number(row["seconds"], 1, 1 / 60)]
     kind = row["kind"] + (" (its photographs seen in training)" if row.get("trained_on") else "")
     return [row["scene"], kind, *errors, recall, *counts, *cost]
-
-
-def _error(median: float | None, degrees: float | None, metric: bool) -> str:
-    if metric or median is None or degrees is None:
-        return pose_error(median, degrees, 2)
-    return f"{100 * median:.4f} % / {degrees:.3f}°"

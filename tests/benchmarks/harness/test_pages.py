@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.pages import pose_error, publish, put_between_marks, table
+from benchmarks.harness.pages import error_text, publish, put_between_marks, table
 from gsplatloc.utils.errors import GSplatLocError
 
 
 def test_a_table_without_rows_is_nothing() -> None:
     assert table(["a", "b"], []) == ""
     assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-    assert pose_error(0.004, 0.1) == "0.400 cm / 0.100°" and pose_error(None, None) == "–"
+    assert error_text(0.004, 0.1) == "0.400 cm / 0.100°" and error_text(None, None) == "–"
 
 
 def test_only_the_text_between_the_marks_is_replaced(tmp_path: Path) -> None:

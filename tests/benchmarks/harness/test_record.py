@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.machine import short_commit
 from benchmarks.harness.record import Record, origin_line, read_rows, write_rows
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.machine import short_commit
 
 
 def test_rows_of_this_commit_are_found_again(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ def test_a_map_of_other_steps_is_another_one(tmp_path: Path, monkeypatch: pytest
     class Trained(Exception):  # noqa: N818
         """Ends a measurement where its map would be trained."""
 
-    def command(name: str, *words: object, work: Path) -> None:
-        if name == "train":
+    def run_gsplatloc(words: list[object], log: Path) -> None:
+        if words[0] == "train":
             texts = [str(word) for word in words]
             trained.append((texts[texts.index("-m") + 1], texts[texts.index("--iterations") + 1]))
             raise Trained
 
-    monkeypatch.setattr(building, "command", command)
+    monkeypatch.setattr(building, "run_gsplatloc", run_gsplatloc)
     for iterations in (300, 700):
         with pytest.raises(Trained):
             measure(BuildingArguments(iterations=iterations, work=tmp_path), 1)

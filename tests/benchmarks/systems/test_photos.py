@@ -85,10 +85,11 @@ def test_a_case_is_mapped_measured_and_published(
     mapped, left_out = views[:3], views[3:5]
     started: list[list[str]] = []
 
-    def run(command: list[str], log: Path) -> Cost:
-        started.append(command[3:])
-        folder = Path(command[command.index("-m", 3) + 1])
-        if command[3] == "map":
+    def run_gsplatloc(words: list[object], log: Path) -> Cost:
+        started.append([str(word) for word in words])
+        folder = words[words.index("-m") + 1]
+        assert isinstance(folder, Path)
+        if words[0] == "map":
             write_model(folder / "scene" / "sparse" / "0", mapped)
             log.write_text(
                 "posing     5 s (features 2 s, matching 3 s)\ntime       60 s (features 4 s, training 56 s)\n"
@@ -103,7 +104,7 @@ def test_a_case_is_mapped_measured_and_published(
 
     truth = {view.name: view.cam_from_world for view in [*mapped, left_out[1]]}  # one is not posed
     case = photos.Case(tmp_path / "film.mp4", truth, 2.0, None, left_out)
-    monkeypatch.setattr(photos, "run", run)
+    monkeypatch.setattr(photos, "run_gsplatloc", run_gsplatloc)
     monkeypatch.setattr(photos, "CASES", {"film": lambda *_: case})
     results = tmp_path / "photos.json"
     words = f"--cases film --output {tmp_path / 'work'} --results {results} --no-publish --iterations 7"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.harness import child
 from benchmarks.harness.child import Cost
 from benchmarks.harness.record import read_rows
 from benchmarks.systems import rough_poses
@@ -30,11 +31,12 @@ def test_three_maps_are_compared(
     """With maps that keep the poses which they are given, and queries that are found where their truth is."""
     started: list[list[str]] = []
 
-    def run(command: list[str], log: Path) -> Cost:
-        started.append(command[3:])
-        output = Path(command[command.index("-m", 3) + 1])
+    def run_gsplatloc(words: list[object], log: Path) -> Cost:
+        started.append([str(word) for word in words])
+        output = words[words.index("-m") + 1]
+        assert isinstance(output, Path)
         scene = read_scene(output.parent / "scene")
-        if command[3] == "train":
+        if words[0] == "train":
             moved = [view.with_pose(view.cam_from_world @ BESIDE) for view in scene.train]
             write_cameras(output, moved)
             write_config(output, MapConfig(str(scene.root)))
@@ -43,8 +45,9 @@ def test_three_maps_are_compared(
             write_poses(output / "localization" / "poses.txt", found[1:])
         return Cost(60.0, 0)
 
-    monkeypatch.setattr(rough_poses, "run", run)
-    monkeypatch.setattr(rough_poses, "_LEFT_OUT", 3)
+    monkeypatch.setattr(child, "run_gsplatloc", run_gsplatloc)
+    monkeypatch.setattr(rough_poses, "run_gsplatloc", run_gsplatloc)
+    monkeypatch.setattr(rough_poses, "every_7th_left_out", lambda views: (views[::2], views[1::2]))
     monkeypatch.setattr(
         rough_poses, "read_scene", lambda path: read_scene(room_scene if path.name != "scene" else path)
     )

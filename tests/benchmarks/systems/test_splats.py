@@ -64,11 +64,11 @@ def test_only_the_standard_properties_reach_the_map_of_a_splat(
 ) -> None:
     started: list[list[str]] = []
 
-    def run(command: list[str], log: Path) -> Cost:
-        started.append(command[4:])
+    def run_gsplatloc(words: list[object], log: Path) -> Cost:
+        started.append([str(word) for word in words[1:]])
         return Cost(99.0, 0, 60.0)
 
-    monkeypatch.setattr(splats, "run", run)
+    monkeypatch.setattr(splats, "run_gsplatloc", run_gsplatloc)
     with_cameras = splats.map_of("splat, known cameras", room_map, tmp_path)
     alone = splats.map_of("splat alone", room_map, tmp_path)
     assert with_cameras[1] == 60.0 and with_cameras[0] != alone[0]
