@@ -5,23 +5,20 @@ beside it. An image's name states the zone that it was taken in. Everything is d
 bytes every time.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gsplatloc.datasets.building_zones import CORRIDOR_WIDTH, DOOR, SEGMENT_LENGTH, Building, Zone
-from gsplatloc.datasets.options import BuildingOptions, RoomOptions
-from gsplatloc.datasets.room import noisy, room_camera, write_view
+from gsplatloc.datasets.options import BuildingOptions
+from gsplatloc.datasets.room import write_split
 from gsplatloc.datasets.room_camera import aside, look_at, pose_on_loop
 from gsplatloc.datasets.room_furniture import ROOM_SIZE
 from gsplatloc.datasets.room_surfaces import Array
-from gsplatloc.utils.console import progress
 from gsplatloc.utils.errors import GSplatLocError
 
-_WORKERS = 2  # threads; numpy releases Python's global lock while it computes
 _ENTRY = 0.1  # share of a room's views that go in through its door
 _COARSE_WIDTH = 320  # pixels; images up to this wide show textures of half the density
 _EYE = 1.45  # metres above the floor of the corridor
@@ -62,26 +59,10 @@ def write_images(folder: Path, building: Building, options: BuildingOptions, qui
     rng = np.random.default_rng([options.seed, 1])
     splits = {"train": list(walk(building, options)), "test": list(query_stops(building, options, rng))}
     for split, stops in splits.items():
-        _write_split(folder / split, building, stops, options, quiet)
+        names = (f"{split}-{index:06d}-{stop.zone.name}" for index, stop in enumerate(stops))
+        named = [(name, stop.cam_from_world) for name, stop in zip(names, stops, strict=True)]
+        write_split(folder / split, building, named, options, quiet)
     return len(splits["train"]), len(splits["test"])
-
-
-def _write_split(
-    folder: Path, building: Building, stops: Sequence[Stop], options: BuildingOptions, quiet: bool
-) -> None:
-    camera = room_camera(RoomOptions(width=options.width, height=options.height))
-
-    def write(index: int) -> None:
-        stop = stops[index]
-        view = building.render(camera, stop.cam_from_world, options.supersampling)
-        rng = np.random.default_rng([options.seed, index, len(folder.name)])
-        name = f"{folder.name}-{index:06d}-{stop.zone.name}"
-        write_view(folder, name, noisy(view, options.noise, rng), camera, stop.cam_from_world)
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        written = pool.map(write, range(len(stops)))
-        for _ in progress(written, total=len(stops), desc=folder.name, quiet=quiet):
-            pass
 
 
 def walk(building: Building, options: BuildingOptions) -> Iterator[Stop]:

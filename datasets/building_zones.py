@@ -63,7 +63,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class _Part:
-    """What an image shows of a layer."""
+    """The visible part of a layer in an image."""
 
     layer: Room
     window: tuple[slice, slice]  # rows and columns
@@ -294,16 +294,12 @@ def _corridor_posters(rng: np.random.Generator, southern_door: bool) -> Iterator
     y, gap = CORRIDOR_WIDTH, 0.008
     northern = [(1.8, 1.55), (2.7, 1.65), (3.5, 1.5), (4.3, 1.6)]
     southern = [(0.4, 1.6), (1.2, 1.5), (2.0, 1.65), (2.8, 1.55)] + ([] if southern_door else [(3.7, 1.6)])
-    for along, height in northern:
-        wide, tall = float(rng.uniform(0.4, 0.62)), float(rng.uniform(0.5, 0.85))
-        corner = vector(along - wide / 2, -gap, height + tall / 2)
-        yield Quad(corner, vector(wide, 0, 0), vector(0, 0, -tall), paint(rng, wide, tall, draw.poster, 0.06))
-    for along, height in southern:
-        wide, tall = float(rng.uniform(0.4, 0.62)), float(rng.uniform(0.5, 0.85))
-        corner = vector(along + wide / 2, gap - y, height + tall / 2)
-        yield Quad(
-            corner, vector(-wide, 0, 0), vector(0, 0, -tall), paint(rng, wide, tall, draw.poster, 0.06)
-        )
+    for posters, side, wall in ((northern, 1, -gap), (southern, -1, gap - y)):
+        for along, height in posters:
+            wide, tall = float(rng.uniform(0.4, 0.62)), float(rng.uniform(0.5, 0.85))
+            corner, poster = vector(along - side * wide / 2, wall, height + tall / 2), draw.poster
+            material = paint(rng, wide, tall, poster, 0.06)
+            yield Quad(corner, vector(side * wide, 0, 0), vector(0, 0, -tall), material)
 
 
 def _end_wall(rng: np.random.Generator, x: float) -> Quad:

@@ -1,4 +1,4 @@
-"""What the set-up commands share: options, acceptance of the licences, folders of downloads."""
+"""Parts that the set-up commands share: options, acceptance of the licences, folders of downloads."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ class SetupOptions:
         return self.mirror or os.environ.get(MIRROR_VARIABLE) or None
 
     def archive_path(self, source: Source, name: str) -> Path:
-        """Where a downloaded file of the source is kept."""
+        """The path of a downloaded file of the source."""
         return self.output / ".downloads" / source.key / name
 
     def release(self, archive: Path) -> None:

@@ -30,7 +30,7 @@ _HTTP_PARTIAL = 206
 _HTTP_RANGE_NOT_SATISFIABLE = 416
 _HTTP_TRANSIENT = frozenset({429, 500, 502, 503, 504})  # busy or restarting: worth another try
 _MAX_BYTES = 64 << 30  # the largest archive of a public data set that is set up here has 16 GB
-# Failures of the disk, which are no reason to ask the server again.
+# Failures of the disk: another request to the server would not help.
 _DISK_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.EISDIR}
 )
@@ -42,7 +42,7 @@ class _Refusal(Exception):
 
 @dataclass(frozen=True)
 class _Version:
-    """What tells one version of a file on a server from another; kept beside a part as `.part.json`."""
+    """Identity of a version of a file on a server; kept beside a part as `.part.json`."""
 
     address: str
     tag: str | None  # ETag

@@ -27,7 +27,7 @@ class RoomView:
 
 @dataclass(frozen=True)
 class Hits:
-    """Where rays meet the surfaces of a room: arrays of one shape."""
+    """Hits of rays on the surfaces of a room: arrays of one shape."""
 
     depth: Array  # metres along z; 0 = nothing
     index: Array  # int32, of the surface

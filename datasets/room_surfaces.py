@@ -16,7 +16,7 @@ Array = NDArray[Any]  # float32 unless said otherwise
 
 @dataclass(frozen=True)
 class Hit:
-    """Where rays meet a surface: flat arrays [R]; `t` is infinite where they miss."""
+    """Hits of rays on a surface: flat arrays [R]; `t` is infinite where they miss."""
 
     t: Array
     u: Array

@@ -39,7 +39,7 @@ _IMAGE_SUFFIX = ".color.png"
 
 @dataclass(frozen=True)
 class _Job:
-    """Where and how the frames of one split are written."""
+    """Folder and options of the frames of one split."""
 
     root: Path  # the scene under construction
     split: str

@@ -1,5 +1,7 @@
 """Every number of a `PoseEstimate` describes its own pose: inliers and information for the stages."""
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -11,6 +13,14 @@ from gsplatloc.localization.result import Matches, PoseEstimate
 from gsplatloc.scene.cameras import Camera
 
 _MIN_KEPT = 0.9  # share of an initial pose's inliers that must be inliers of the refined pose
+
+
+def aligned(initial: PoseEstimate, align: Callable[[], PoseEstimate | None]) -> PoseEstimate:
+    """What `align` finds, with its time; `initial` with `accepted=False` if it failed or nothing is found."""
+    start = time.perf_counter()
+    refined = align() if initial.ok else None
+    elapsed_ms = 1000 * (time.perf_counter() - start)
+    return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
 
 
 def moved(

@@ -12,9 +12,6 @@ Where `lm` needs a few steps on one rendering, this needs hundreds of renderings
 compared with (benchmarks, convergence).
 """
 
-import time
-from dataclasses import replace
-
 from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.adam import parametrized
 from gsplatloc.localization.alignment.direct import photometric_uncertainty
@@ -26,7 +23,7 @@ from gsplatloc.localization.alignment.photometric import (
     photometric_descent,
     photometric_objective,
 )
-from gsplatloc.localization.pose.estimates import moved
+from gsplatloc.localization.pose.estimates import aligned, moved
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import Refiner, StageContext
 from gsplatloc.localization.refine.members import GslocOptions
@@ -50,10 +47,7 @@ class GslocRefiner:
 
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         """The aligned pose; `initial` with `accepted=False` if it failed or no pose is accepted."""
-        start = time.perf_counter()
-        refined = self._refined(query, splat_map.gaussians, initial) if initial.ok else None
-        elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
+        return aligned(initial, lambda: self._refined(query, splat_map.gaussians, initial))
 
     def _refined(self, query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate | None:
         options, sizes = self.options, self._sizes(query, gaussians)

@@ -7,8 +7,6 @@ in every direction, and the initial pose as a Gaussian prior. The best iterate i
 inliers agree with it, too.
 """
 
-import time
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,7 +16,7 @@ from gsplatloc.localization.alignment.adam import adam_descent
 from gsplatloc.localization.alignment.direct import align_with_map
 from gsplatloc.localization.alignment.options import AdamOptions
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.estimates import inlier_observations
+from gsplatloc.localization.pose.estimates import aligned, inlier_observations
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import Refiner, StageContext
 from gsplatloc.localization.refine.members import WarpOptions
@@ -42,10 +40,7 @@ class WarpRefiner:
     @torch.no_grad()
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         """The aligned pose; `initial` with `accepted=False` if it failed or no pose is accepted."""
-        start = time.perf_counter()
-        refined = self._refined(query, splat_map, initial) if initial.ok else None
-        elapsed_ms = 1000 * (time.perf_counter() - start)
-        return replace(refined or replace(initial, accepted=False), elapsed_ms=elapsed_ms)
+        return aligned(initial, lambda: self._refined(query, splat_map, initial))
 
     def _refined(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate | None:
         options = self.options
