@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How to render. Defaults: EWA splatting (Zwicker et al. 2001; Kerbl et al. 2023)."""
+    """Options of rendering. Defaults: EWA splatting (Zwicker et al. 2001; Kerbl et al. 2023)."""
 
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)  # rgb in [0, 1]; of the colour image only
     feature_size: tuple[int, int] | None = None  # (height, width) of the feature map; None = render none

@@ -1,1 +1,1 @@
-"""Where a camera is: features, landmarks, matching, pose estimation, refinement, evaluation."""
+"""The pose of a query image: features, landmarks, matching, pose estimation, refinement, evaluation."""

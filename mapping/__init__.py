@@ -1,1 +1,1 @@
-"""How a map is made: initial points, losses, the training loop, descriptors and landmarks."""
+"""Making a map: initial points, losses, the training loop, descriptors and landmarks."""

@@ -48,7 +48,7 @@ class _Change:
 
 
 def better_camera(pairs: Sequence[Pair]) -> str | None:
-    """What is wrong with the intrinsics of a scene, whose matches fit its poses; None if nothing seems to be.
+    """The error in the intrinsics of a scene whose matches fit its poses; None if none is found.
 
     Of cameras in one place, epipolar lines do not exist, and nothing is known.
     """

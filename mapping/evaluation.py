@@ -1,4 +1,4 @@
-"""How well a map reproduces images: PSNR, SSIM, L1 and, if it was measured, depth."""
+"""Quality of the images that a map renders: PSNR, SSIM, L1 and, if it was measured, depth."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -44,14 +44,14 @@ _MIN_SINE = 0.01  # of the angle between two rays that tells on which side of th
 
 @dataclass(frozen=True)
 class Contradiction:
-    """What is wrong with the poses or the intrinsics of a scene."""
+    """An error in the poses or the intrinsics of a scene."""
 
     text: str
     certain: bool  # otherwise poses may also be inaccurate, by some of the distance between the cameras
 
 
 def contradiction(scene: Scene, keypoints: Sequence[Keypoints], tracks: Tracks) -> Contradiction | None:
-    """What is wrong with the poses or the intrinsics of a scene; None if nothing seems to be.
+    """The error in the poses or the intrinsics of a scene; None if none is found.
 
     Wrong poses of cameras that stand close to each other may give many tracks, too.
     """

@@ -54,7 +54,7 @@ def holds_a_map(output: Path) -> bool:
 
 
 def _state(output: Path) -> dict[str, Any]:
-    """What an earlier run noted in the folder; empty without one. Raises GSplatLocError for a damaged one."""
+    """The record of an earlier run; empty without one. Raises GSplatLocError if it is damaged."""
     path = output / STATE_NAME
     state = read_json(path) if path.is_file() else {}
     if not isinstance(state, dict):

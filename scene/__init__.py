@@ -1,4 +1,4 @@
-"""What a map is: posed images read from disk, the Gaussians made from them, and the files of both."""
+"""The parts of a map: posed images read from disk, the Gaussians made from them, and the files of both."""
 
 from gsplatloc.scene.readers import read_scene
 from gsplatloc.scene.readers.options import SceneOptions

@@ -87,7 +87,7 @@ class SparsePoints:
 
 @dataclass(frozen=True)
 class PoseConvention:
-    """How the files of a layout state the poses of cameras."""
+    """The convention of the poses in the files of a layout."""
 
     camera_to_world: bool = True
     opengl_axes: bool = False  # of the camera: y up, z backward; otherwise OpenCV's, y down, z forward
@@ -105,7 +105,7 @@ class PoseConvention:
         return [other for kind in every if (other := PoseConvention(*kind)) != self]
 
     def reread(self, cam_from_world: Tensor, other: "PoseConvention") -> Tensor:
-        """What a pose [4, 4] read in this convention is in another one."""
+        """A pose [4, 4] of this convention in another one."""
         stored = self._turned(cam_from_world)
         stored = se3.inverse(stored) if self.camera_to_world else stored
         if other.quaternion != self.quaternion:
@@ -122,7 +122,7 @@ class PoseConvention:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a reader returns: training and test views and, if the layout has one, a sparse point cloud."""
+    """The result of a reader: training and test views and, if the layout has one, a sparse point cloud."""
 
     name: str
     root: Path

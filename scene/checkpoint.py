@@ -29,7 +29,7 @@ class Checkpoint:
 
 
 def checkpoint_path(map_dir: Path | str, iteration: int) -> Path:
-    """Where a map keeps the checkpoint of an iteration."""
+    """The path of the checkpoint of an iteration in a map."""
     return Path(map_dir) / f"checkpoint_{iteration}.safetensors"
 
 

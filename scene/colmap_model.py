@@ -41,7 +41,7 @@ class ColmapImage:
 
 @dataclass(frozen=True)
 class ColmapModel:
-    """What a scene needs of a model."""
+    """The parts of a model that a scene is made of."""
 
     camera_models: dict[int, CameraModel]
     images: list[ColmapImage]
@@ -173,7 +173,7 @@ def _binary_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _point_starts(reader: _Reader, count: int) -> np.ndarray:
-    """Where the next points begin [count]; found in turn, because each has a track of its own length."""
+    """Offsets of the next points [count]; found in turn, because their tracks differ in length."""
     starts, at, data, last = array("q"), reader.at, reader.data, len(reader.data) - _POINT_BYTES
     length = struct.Struct("<Q").unpack_from
     for _ in range(count):

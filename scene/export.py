@@ -23,7 +23,7 @@ _OLD_DECODER_NAME = "feature_decoder.safetensors"
 
 
 def ply_path(map_dir: Path | str, iteration: int) -> Path:
-    """Where a map keeps the Gaussians of an iteration."""
+    """The path of the Gaussians of an iteration in a map."""
     return Path(map_dir) / "point_cloud" / f"iteration_{iteration}" / _PLY_NAME
 
 

@@ -29,7 +29,7 @@ _SHRUNK = 8  # times smaller the image is decoded: only its last row is needed
 
 @dataclass
 class _Header:
-    """What precedes the first scan."""
+    """The headers before the first scan."""
 
     progressive: bool = False
     sequential: bool = False  # with Huffman codes

@@ -1,4 +1,4 @@
-"""Where a folder is no map: told before the modules that read maps are loaded."""
+"""Checks that a folder is a map, before the modules that read maps are loaded."""
 
 from pathlib import Path
 

@@ -62,7 +62,7 @@ def _place(source: Path) -> Path:
 
 
 def _settings_of(folder: Path) -> Any:
-    """What a folder was made with; None if that cannot be read."""
+    """The record of what a folder was unpacked from; None if it cannot be read."""
     try:
         return read_json(folder / _MARKER)
     except GSplatLocError:

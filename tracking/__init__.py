@@ -1,1 +1,1 @@
-"""Where a moving RGB-D camera is, frame by frame, and the map of Gaussians that its depth makes."""
+"""Tracking: the pose of an RGB-D camera in each frame, and a map of Gaussians made of its depth."""

@@ -11,7 +11,7 @@ Split = Literal["all", "train", "test"]
 
 @dataclass(frozen=True)
 class RgbdFrameOptions:
-    """How images are prepared. Pixels are those of the level."""
+    """Preparation of images. Pixels are those of the level."""
 
     side: int = 320  # pixels: images are halved while their longer side is at least twice this
     levels: int = 4  # of half the size each
@@ -28,7 +28,7 @@ class RgbdFrameOptions:
 
 @dataclass(frozen=True)
 class GsplatLocOptions:
-    """How rendered depth is aligned. Values in brackets are the paper's."""
+    """Alignment of rendered depth. Values in brackets are the paper's."""
 
     iterations: int = 300  # at most, of each frame
     patience: int = 100  # iterations without a new best before a frame is done (100)
@@ -38,7 +38,7 @@ class GsplatLocOptions:
 
 @dataclass(frozen=True)
 class KeyframeOptions:
-    """How frames are aligned with keyframes. Defaults were chosen on RedKitchen's training frames."""
+    """Alignment of frames with keyframes. Defaults were chosen on RedKitchen's training frames."""
 
     colour_weight: float = 1000.0  # effective sample size of all grey values; 0 = not used
     depth_weight: float = 100.0  # likewise of all depths: a Kinect's errors are correlated over whole regions
@@ -54,7 +54,7 @@ class KeyframeOptions:
 
 @dataclass(frozen=True)
 class SurfaceOptions:
-    """How depth is fused."""
+    """Fusion of depth."""
 
     cell_px: int = 2  # pixels of the finest level per new point, along each axis
     max_points: int = 1_000_000  # maximum number
@@ -69,7 +69,7 @@ class SurfaceOptions:
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """How a sequence is tracked and mapped."""
+    """Tracking and mapping of a sequence."""
 
     method: Method = "lm"  # lm: second-order, with keyframes; gsplatloc: descent through the rendered map
     frames: RgbdFrameOptions = field(default_factory=RgbdFrameOptions)

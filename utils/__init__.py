@@ -1,1 +1,1 @@
-"""Small leaves that everything else may import: errors, SE(3), atomic files, console output."""
+"""Small modules that all other packages may import: errors, SE(3), atomic files, console output."""

@@ -61,7 +61,7 @@ def _processor() -> str:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints; None where there is no such command or it fails."""
+    """The output of a command; None where there is no such command or it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DirectOptions:
-    """How a rendering is aligned with the query image. Defaults are from held-out views of RedKitchen."""
+    """Alignment of a rendering with the query image. Defaults are from held-out views of RedKitchen."""
 
     scale: float = 0.5  # size of the rendering relative to the query image; 1 is no more accurate
     min_side: int = 320  # pixels, longer side: smaller renderings are enlarged to it, or to the query image

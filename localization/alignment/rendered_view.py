@@ -102,7 +102,7 @@ def shrunk_low_pass(options: RenderOptions, camera: Camera, side: int) -> Render
 
 
 def valid_depth_mask(rendering: Rendering, options: ValidDepth) -> Tensor:
-    """Where depth is valid [H, W] bool: opaque, and no depth edge among the 3x3 neighbours.
+    """Mask [H, W] bool of valid depth: opaque, and no depth edge among the 3x3 neighbours.
 
     Across a depth edge the alpha-weighted depth lies between the two surfaces, on neither. The test is the
     second difference of inverse depth relative to inverse depth. It is zero on any plane, also a slanted one.

@@ -83,9 +83,9 @@ def _local_maxima_of_tensor(heat: Tensor, minimum: float) -> Tensor:
 
 
 def peak_offsets(heat: Tensor, index: Tensor, least: float | None = None) -> Tensor:
-    """Where heat [H, W] peaks around local maxima at `index` [N, 2]: offsets (x, y) [N, 2] in pixels.
+    """Offsets (x, y) [N, 2] in pixels of the peaks of heat [H, W] from local maxima at `index` [N, 2].
 
-    With `least`, where the logarithm of the heat peaks; lower values are raised to it first.
+    With `least`, of the peaks of its logarithm; lower values are raised to `least` first.
 
     The vertex of the parabola through three neighbours along each axis, at most half a pixel away. Local
     maxima are never at the border, because the suppression window must fit.

@@ -135,10 +135,10 @@ def _bound(a: Tensor, b: Tensor) -> Tensor:
 
 
 def with_pose_noise(covariance: Tensor, noise: tuple[float, float]) -> Tensor:
-    """A covariance [6, 6] with the noise of the mapping poses, which residuals of one query do not show.
+    """A covariance [6, 6] plus the noise of the mapping poses, which one query does not show.
 
-    `noise`: standard deviations per axis of position and rotation. The map near a query is as far off as the
-    poses of the few views that it was made of, in common for all of its parts.
+    `noise`: standard deviations per axis of position and rotation. An error of the poses of the few mapping
+    views near a query moves all of the map there alike.
     """
     variances = covariance.new_tensor([noise[0] ** 2] * 3 + [noise[1] ** 2] * 3)
     return covariance + torch.diag(variances)

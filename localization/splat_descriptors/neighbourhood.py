@@ -1,4 +1,4 @@
-"""What a splat looks like around one of its Gaussians, from the Gaussians next to it alone.
+"""The appearance of a splat around one of its Gaussians, from the Gaussians next to it alone.
 
 The Gaussians nearest to an anchor in the image plane, and near its depth, are drawn on a small grid of cells
 around the anchor, front to back:
@@ -132,7 +132,7 @@ def determinant(covariance: Tensor) -> Tensor:
 
 
 def draw(seen: Projected, xy: Tensor, z: Tensor, grid: Grid) -> Tensor:
-    """What is around anchors at pixels `xy` [A, 2] and depths `z` [A]: [A, 3, side, side].
+    """The surroundings of anchors at pixels `xy` [A, 2] and depths `z` [A]: [A, 3, side, side].
 
     Anchors are taken tile by tile, because only the Gaussians about a tile are compared with its anchors.
     """

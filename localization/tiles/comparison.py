@@ -4,8 +4,8 @@ A room that differs from another in a few pictures on its walls has nearly all l
 and a verification score that is hardly less. So only what differs is compared: with colours a and b of two
 renderings in a cell of the image, and q of the image, (2 q - a - b) (a - b) / (a - b)^2 is 1 where the image
 shows the first place and -1 where it shows the second. Cells are weighted by the squared difference over the
-variance of an error: the optimal linear discriminant between two known signals. What the image shows there
-of neither, such as a person, counts no more than one of them would.
+variance of an error: the optimal linear discriminant between two known signals. An object
+of neither place, such as a person, has no more weight than one of a place.
 
 Landmarks are compared as well: the similarity of keypoints to those of each place at their pixels.
 """

@@ -1,4 +1,4 @@
-"""Which of the places that look alike does a query show? They are compared at corresponding poses.
+"""The place that a query shows, of several that look alike. They are compared at corresponding poses.
 
 The place where a pose was found is compared with each of its rivals, and the one that the query shows rather
 with those of its own rivals that were not among them.

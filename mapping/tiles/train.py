@@ -233,7 +233,7 @@ def _in_process(
 
 
 def _run(cores: int, *job: Any) -> None:
-    """What the process of a tile does."""
+    """Map one tile, in a process of its own."""
     torch.set_num_threads(cores)
     run_script(partial(map_tile, *job))
 

@@ -1,4 +1,4 @@
-"""What every densification has in common: options, what it observes and returns, and the fixed set."""
+"""Parts of every densification: options, its input and its result, and the fixed set."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,7 +23,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a densification needs to know of one iteration."""
+    """The input of a densification in one iteration."""
 
     radii: Tensor  # [N] int32 pixels, 0 = not visible
     screen_gradients: Tensor  # [N, 2] loss gradient with respect to the projected centre, per pixel
