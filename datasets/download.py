@@ -118,7 +118,7 @@ def confirm(path: Path, content: Path | None = None) -> None:
 
 
 def remote_size(address: str) -> int | None:
-    """The size in bytes of the file at an address, without downloading it; None where nobody says so."""
+    """The size in bytes of the file at an address, without downloading it; None if it is not stated."""
     try:
         with _OPENER.open(_request(address, None, 0), timeout=_ASKING_S) as response:
             return _total_size(response.headers, partial=False)

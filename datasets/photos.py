@@ -75,7 +75,7 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
 
     broken = [photo for photo in for_each(copy, photos, "photos", quiet) if photo]
     if len(broken) == len(photos):
-        _copy_upright(broken[0], target / "none", max_side)  # says what is wrong with it
+        _copy_upright(broken[0], target / "none", max_side)  # raises the error of that file
     kept = len(photos) - len(broken)
     copies = [photo for photo, original in originals.items() if original not in broken]
     broken += [photo for photo, original in originals.items() if original in broken]

@@ -39,7 +39,7 @@ _FLIPS = {
     "mirrored (top and bottom are exchanged)": (False, True),
     "turned by 180 degrees": (True, True),
 }
-_MIN_SINE = 0.01  # of the angle between two rays that tells on which side of the cameras they meet
+_MIN_SINE = 0.01  # of the angle between two rays; the side on which smaller ones meet is uncertain
 
 
 @dataclass(frozen=True)

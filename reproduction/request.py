@@ -1,4 +1,4 @@
-"""What a person asks for: a table, its scenes and methods, and how much of it."""
+"""A request: a table, its scenes and methods, and how much of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

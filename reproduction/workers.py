@@ -157,7 +157,7 @@ def end_with_parent() -> None:
 
 
 def last_error(log: Path) -> str:
-    """The last line that a job printed, which says what was wrong."""
+    """The last line that a job printed: its error."""
     lines: Sequence[str] = (
         log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     )

@@ -9,7 +9,7 @@ TILES_NAME = "tiles.json"  # of a map in tiles
 
 
 def config_path(map_dir: Path | str) -> Path:
-    """The file in a map's folder that says how it was made."""
+    """The file in a map's folder with the record of how it was made."""
     return Path(map_dir) / "config.json"
 
 

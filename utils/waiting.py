@@ -30,7 +30,7 @@ _CALM_LOOKS = 3  # ... after so many looks
 
 
 def adapt_to_load() -> None:
-    """Let OpenMP's threads wait as the load of the machine asks for, from now on.
+    """Let OpenMP's threads wait as suits the load of the machine, from now on.
 
     To be called before torch is imported. Does nothing where the user has set OMP_WAIT_POLICY or
     GOMP_SPINCOUNT, with one core, or without Linux's scheduling statistics. OMP_NUM_THREADS, where it is
@@ -94,7 +94,7 @@ class Surplus:
 
 
 class Load:
-    """Whether the cores are wanted by others, from how long the main thread queued and the cores idled."""
+    """Whether other processes use the cores, by the time that the main thread queued and the cores idled."""
 
     def __init__(self) -> None:
         self.busy = False

@@ -12,7 +12,7 @@ VERSION = "1.5.3"
 
 
 def main() -> None:
-    """Compile gsplat's kernels; says why where that is not possible."""
+    """Compile gsplat's kernels; prints the reason where that is not possible."""
     print(problem() or "gsplat is ready")
 
 

@@ -90,7 +90,7 @@ class CloudAligner:
 
 
 def package() -> ModuleType:
-    """small_gicp, or one line that says how to get it."""
+    """small_gicp; an error of one line, how to install it, where it is missing."""
     try:
         import small_gicp
     except ImportError:

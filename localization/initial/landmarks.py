@@ -67,7 +67,7 @@ class LandmarkPose:
                 focal, estimate = estimate.camera.fx, self.guided(estimate, query)
                 if abs(math.log(estimate.camera.fx / focal)) < _SAME_FOCAL:
                     break
-        if estimate.ok and estimate.information is None:  # no guided matches were found, or none wanted
+        if estimate.ok and estimate.information is None:  # no guided matches were found, or the option is off
             estimate = with_uncertainty(estimate)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 

@@ -49,7 +49,7 @@ _OBVIOUS = 0.45  # share from which, with that evidence, the landmarks are not a
 class Preference:
     """How much more an image looks like one place than like another."""
 
-    evidence: float  # half the weighted squared difference that speaks for the first place, less the rest
+    evidence: float  # half the weighted squared difference in favour of the first place, less the rest
     share: float  # that, relative to all of it, from -1 to 1
     landmarks: float = 0.0  # similarity of keypoints to landmarks of the first place, less that to the second
 

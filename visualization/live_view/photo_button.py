@@ -33,7 +33,7 @@ class PhotoButton:
         self._button.on_upload(lambda _: self.localize(self._button.value.name, self._button.value.content))
 
     def localize(self, name: str, content: bytes) -> None:
-        """Localize the image whose file is `content`; the text under the button says what became of it."""
+        """Localize the image whose file is `content`; the text under the button states the result."""
         with self._lock:
             self._text.content = f"localizing {quoted(name)} …"
             try:
