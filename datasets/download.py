@@ -108,7 +108,7 @@ def confirm(path: Path, content: Path | None = None) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     record = path.with_name(path.name + ".sha256")
     if not record.is_file():
-        with suppress(GSplatLocError):  # archives that somebody else keeps for many
+        with suppress(GSplatLocError):  # of archives in a shared folder that another user owns
             write_text(record, f"{found}  {path.name}\n")
     elif found not in read_text(record).lower().split():
         raise GSplatLocError(

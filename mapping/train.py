@@ -111,8 +111,8 @@ class Mapper:
     def choose_unit(self) -> None:
         """Give the map a unit of usual length; `frame`, the scene and its tracks change with it.
 
-        Lengths are constants for scenes in metres, for example the near plane; and a scene's unit is unknown
-        until its depth is.
+        Constants of length, such as the near plane, are for scenes in metres; a scene has no known unit
+        before its depth is known.
         """
         views, tracks = self.scene.train, self.tracks
         if any(view.load_depth for view in views):

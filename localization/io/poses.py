@@ -74,7 +74,7 @@ def write_poses(path: Path | str, records: Iterable[PoseRecord]) -> None:
 
 
 def _numbers(words: list[str], where: str) -> list[float]:
-    """The numbers after the name: a pose, and whatever follows it."""
+    """The numbers after the name: a pose, and any further ones."""
     try:
         numbers = [float(word) for word in words[1:]]
     except ValueError as error:

@@ -20,7 +20,7 @@ _ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 
 
 class PhotoButton:
-    """Localizes a file that somebody uploads, one after the other; it is kept until the view is closed."""
+    """Localizes uploaded files, one after the other; each is kept until the view is closed."""
 
     def __init__(self, server: Any, load_localizer: Callable[[], Localizer], panel: QueryPanel) -> None:
         """`load_localizer` is called for the first photo: a map is viewed faster than it is loaded."""

@@ -65,7 +65,7 @@ class QueryShapes:
             )
 
     def show(self, visible: bool, with_photo: bool) -> None:
-        """Show or hide the shapes; the photo would hide the map from somebody at the query's own place."""
+        """Show or hide the shapes; seen from the query's own pose, its photo would hide the map."""
         if with_photo != self._has_photo:
             self.frustum.image = self._photo if with_photo else None
             self._has_photo = with_photo

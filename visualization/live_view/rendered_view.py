@@ -14,8 +14,8 @@ from gsplatloc.utils import se3
 from gsplatloc.visualization.images import Image
 
 IN_BROWSER = "splats, drawn by the browser"
-_COARSE_WIDTH = 480  # pixels, while somebody moves
-_FINE_WIDTH = 1280  # pixels, at most, when nobody has moved for a while
+_COARSE_WIDTH = 480  # pixels, while the view moves
+_FINE_WIDTH = 1280  # pixels, at most, when the view has not moved for a while
 _STILL = 0.3  # seconds without movement
 
 

@@ -34,9 +34,8 @@ def start_server(ip: str, port: int, allowed_hosts: Sequence[str] = ()) -> Any:
             return None
 
     port = _free_port(ip, port)  # viser itself waits for ever if it can't listen
-    logging.getLogger("websockets.server").setLevel(
-        logging.CRITICAL
-    )  # it logs an error for each connection without a request
+    # It logs an error for each connection without a request.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     guard = HostGuard(ip, allowed_hosts)
     with _guarded(guard), redirect_stdout(io.StringIO()):  # viser prints a banner, whatever `verbose` says
         server = PrivateServer(host=ip, port=port, label="GSplatLoc", verbose=False)
