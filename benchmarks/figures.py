@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from benchmarks.accuracy.hard_report import publish_hard
 from benchmarks.accuracy.report import publish_accuracy
 from benchmarks.harness import RESULTS
 from benchmarks.harness.record import read_rows
@@ -24,10 +25,11 @@ from benchmarks.systems.splats import publish_splats
 from gsplatloc.utils.io import read_json
 
 Name = Literal[
-    "accuracy", "convergence", "refinement", "rgbd", "splats", "photos", "rough_poses", "performance"
+    "accuracy", "hard", "convergence", "refinement", "rgbd", "splats", "photos", "rough_poses", "performance"
 ]
 PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "accuracy": publish_accuracy,
+    "hard": publish_hard,
     "convergence": publish_convergence,
     "refinement": publish_refinement,
     "rgbd": publish_rgbd,

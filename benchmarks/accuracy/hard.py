@@ -19,12 +19,14 @@ import tyro
 
 from benchmarks.accuracy.command import BASELINES, MapArguments, baseline_script, make_map, run_baseline
 from benchmarks.accuracy.conditions import CONDITIONS, Shot, under
-from benchmarks.accuracy.hard_report import hard_table
+from benchmarks.accuracy.hard_report import columns, hard_table
 from benchmarks.accuracy.scenes import (
     METRIC_SCENES,
     SCENES,
+    case_of,
     check_unseen,
     foreign_queries,
+    link_queries,
     link_training,
     path_extent,
     write_posed_folders,
@@ -81,7 +83,7 @@ def main() -> None:
                 log(f"{scene}: {method}")
                 found = measure(scene, method, {key["case"] for key in missing}, arguments, script)
                 for key in missing:
-                    record.put(key, {"queries": found.get(key["case"], [])})
+                    record.put(key, {"queries": columns(found.get(key["case"], []))})
     log(hard_table(record.rows))
 
 
@@ -91,10 +93,11 @@ def measure(
     """The queries of each case by one method: errors, stated errors, status and time."""
     work = arguments.output / name
     source = make_scene(arguments.data, name, work / "scene", arguments.foreign)
-    scene = read_scene(source, SceneOptions())
+    chosen = link_queries(source, cases, work / "chosen")
+    scene = read_scene(chosen, SceneOptions())
+    views = scene.test
     if method in BASELINES:
-        views = scene.test
-        found = run_baseline(method, source, work, script)
+        found = run_baseline(method, chosen, work, script)
         rows = [
             {"metres": metres, "degrees": degrees, "ok": metres is not None, "ms": spent}
             for (metres, degrees), spent in zip(found["errors"], found["cpu_ms"], strict=True)
@@ -105,7 +108,6 @@ def measure(
         folder = make_map(f"{name}-disk" if disk else name, source, work / method, arguments, flags)
         check_unseen(scene, folder)
         localizer = Localizer.load(folder, _DISK if disk else None)
-        views = [view for view in scene.test if case_of(view) in cases]
         rows = [localized(localizer, view) for view in [views[0], *progress(views, desc=method)]][1:]
     ratios, unit = nearest_ratios(scene, views), 1.0
     if name not in METRIC_SCENES:  # lengths are stated as if the path measured ten metres across
@@ -113,7 +115,7 @@ def measure(
     by_case: dict[str, list[Row]] = {}
     for view, row, ratio in zip(views, rows, ratios, strict=True):
         lengths = {key: unit * row[key] for key in ("metres", "stated_m") if row.get(key) is not None}
-        by_case.setdefault(case_of(view), []).append({**row, **lengths, "ratio": ratio})
+        by_case.setdefault(case_of(view.name.split("/")[-1]), []).append({**row, **lengths, "ratio": ratio})
     return by_case
 
 
@@ -126,14 +128,8 @@ def localized(localizer: Localizer, view: View) -> Row:
     error, final = pose_error(found.final.cam_from_world, view.cam_from_world), found.final
     return {
         "metres": error.translation_m, "degrees": error.rotation_deg, "ok": found.status is Status.OK,
-        "status": str(found.status), "stated_m": final.expected_translation_m,
-        "stated_deg": final.expected_rotation_deg, "score": found.score, "ms": spent,
+        "stated_m": final.expected_translation_m, "stated_deg": final.expected_rotation_deg, "ms": spent,
     }  # fmt: skip
-
-
-def case_of(view: View) -> str:
-    """The case of a query: its file is called CASE--NUMBER."""
-    return view.name.split("/")[-1].split("--")[0]
 
 
 def nearest_ratios(scene: Scene, views: Sequence[View]) -> list[float]:

@@ -1,29 +1,48 @@
 """The table of the benchmark of hard queries."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.pages import NONE, error_text, number, percent, table
-from benchmarks.harness.record import Row
+from benchmarks.harness import ROOT
+from benchmarks.harness.pages import NONE, error_text, number, percent, publish, table
+from benchmarks.harness.record import Row, origin_line
 
 _FAR = {"2x nearest": (1.5, 3.0), "4x nearest": (3.0, float("inf"))}  # held-out views by that ratio
 _GROSS = 0.25, 5.0  # metres, degrees: an accepted pose off by more is a false one
 _STATED = 3.0  # times the stated error that an accepted pose may be off
 
 
+def publish_hard(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
+    """Write the table at `hard` below `root`."""
+    return publish({"hard": f"{origin_line(rows)}\n\n{hard_table(rows)}"}, root)
+
+
+def columns(queries: Sequence[Row]) -> dict[str, list[Any]]:
+    """The queries of a case as lists, one for each figure, so that the file of results is small."""
+    return {key: [query[key] for query in queries] for key in (queries[0] if queries else ())}
+
+
+def queries_of(row: Row) -> list[Row]:
+    """The queries of a row, of which each figure is a list."""
+    found = row["queries"]
+    return [dict(zip(found, figures, strict=True)) for figures in zip(*found.values(), strict=True)]
+
+
 def hard_table(rows: Sequence[Row]) -> str:
     """One row for each scene, case and method, and one for each method over everything."""
     found: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        scene, case, method = row["scene"], row["case"], row["method"]
-        found.setdefault((scene, case, method), []).extend(row["queries"])
+        scene, case, method, queries = row["scene"], row["case"], row["method"], queries_of(row)
+        found.setdefault((scene, case, method), []).extend(queries)
         for label, (low, high) in _FAR.items():
             if case == "plain" or case.startswith("stretch"):
-                far = [query for query in row["queries"] if low <= query["ratio"] < high]
+                far = [query for query in queries if low <= query["ratio"] < high]
                 found.setdefault((scene, label, method), []).extend(far)
         found.setdefault(("all", "all", method), []).extend(
-            {**query, "foreign": case == "foreign"} for query in row["queries"]
+            {**query, "foreign": case == "foreign"} for query in queries
         )
     header = ["scene", "case", "method", "queries", "10 cm 5°", "5 cm 5°", "accepted", "falsely", "median",
               "within 3 x stated", "CPU ms"]  # fmt: skip

@@ -1,7 +1,8 @@
 """Scenes of the accuracy benchmark: parts of them, copies for the baseline, and images of other places."""
 
 import re
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,20 @@ def link_training(source: Path, views: Sequence[View], target: Path) -> None:
         write_posed_folders(target / "train", _numbered(views))
         return
     _link(source, {stem(view.image_path) for view in views}, "train", target)
+
+
+def case_of(name: str) -> str:
+    """The case of a hard query by the name of its file, CASE--NUMBER."""
+    return name.split("--")[0]
+
+
+def link_queries(source: Path, cases: Collection[str], target: Path) -> Path:
+    """Posed folders `target` of links to the mapping views of `source` and to the queries of `cases` only."""
+    shutil.rmtree(target, ignore_errors=True)  # links of an earlier choice
+    names = [path.name for path in (source / "test" / "rgb").iterdir()]
+    _link(source, None, "train", target)
+    _link(source, {name.split(".")[0] for name in names if case_of(name) in cases}, "test", target)
+    return target
 
 
 def _numbered(views: Sequence[View]) -> Iterable[tuple[str, View]]:

@@ -29,6 +29,7 @@ def pages(tmp_path: Path) -> Path:
     names = (
         "accuracy",
         "accuracy-maps",
+        "hard",
         "convergence",
         "pose_refinement",
         "exposure",

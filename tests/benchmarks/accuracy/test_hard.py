@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import hard
-from benchmarks.accuracy.hard_report import hard_table
+from benchmarks.accuracy.hard_report import columns, hard_table, publish_hard, queries_of
 from benchmarks.harness.record import Row, read_rows
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.utils.errors import GSplatLocError
@@ -60,8 +60,9 @@ def test_every_case_is_a_row_and_a_measured_one_stays(
     run(f"{flags} --cases plain turned90")
     rows = read_rows(results)
     assert [row["case"] for row in rows] == ["plain", "turned90"]
-    assert all(len(row["queries"]) == 3 for row in rows)
-    assert rows[0]["queries"][0]["metres"] < 0.1 and rows[0]["queries"][0]["ms"] > 0
+    assert all(len(queries_of(row)) == 3 for row in rows)
+    assert rows[0]["queries"]["metres"][0] < 0.1 and rows[0]["queries"]["ms"][0] > 0
+    assert len(list((tmp_path / "out" / "room" / "chosen" / "test" / "rgb").iterdir())) == 6
     scene = read_scene(tmp_path / "out" / "room" / "scene", SceneOptions())
     assert len(scene.train) == 21 and len(scene.test) == 3 * len(hard.CONDITIONS)
     monkeypatch.setattr(hard, "measure", lambda *_: pytest.fail("measured again"))
@@ -88,13 +89,14 @@ def cells(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
 def test_the_table_counts_false_poses_and_those_within_their_stated_errors() -> None:
     queries = [query(0.02, 0.5), query(0.08, 0.5), query(0.4, 1.0, ratio=4.0), query(None, None, ok=False)]
     rows = [
-        {"scene": "a", "case": "plain", "method": "ours", "queries": queries},
+        {"scene": "a", "case": "plain", "method": "ours", "queries": columns(queries)},
         {
             "scene": "a",
             "case": "foreign",
             "method": "ours",
-            "queries": [query(9.0, 90.0), query(9.0, 9.0, False)],
+            "queries": columns([query(9.0, 90.0), query(9.0, 9.0, False)]),
         },
+        {"scene": "a", "case": "stretch10", "method": "ours", "queries": columns([])},
     ]
     found = cells(json.loads(json.dumps(rows)))
     #                       queries  10 cm      5 cm      accepted falsely
@@ -103,3 +105,11 @@ def test_the_table_counts_false_poses_and_those_within_their_stated_errors() -> 
     assert found["a", "foreign"][:5] == ["2", "–", "–", "1", "1"]
     assert found["a", "4x nearest"][:5] == ["1", "0.0 %", "0.0 %", "1", "1"]
     assert found["all", "all"][:5] == ["6", "50.0 %", "25.0 %", "4", "2"]
+
+
+def test_the_table_can_be_written_into_a_page(pages: Path) -> None:
+    row = {"scene": "a", "case": "plain", "method": "ours", "queries": columns([query(0.02, 0.5)]),
+           "machine": "2 threads on X", "commit": "1234567"}  # fmt: skip
+    publish_hard([row], pages)
+    page = (pages / "docs" / "page.md").read_text()
+    assert "| a | plain | ours | 1 | 100.0 % |" in page and "commit 1234567" in page
