@@ -22,9 +22,8 @@ from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.covisible import CovisibleViews
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
-from gsplatloc.localization.landmarks.file import load_pose_noise
+from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.localization.options import INITIAL, LocalizerOptions
-from gsplatloc.localization.pose.covariance import with_pose_noise
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
 from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file, centered_camera
@@ -75,19 +74,19 @@ class Localizer:
         max_side: int | None = None,
         verify: bool = False,
         fallback: Fallback | None = None,
-        pose_noise: tuple[float, float] = (0.0, 0.0),
+        noise: MapNoise | None = None,
         focal: float | None = None,
     ):
         """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it, and those
         of a focal length less than half of `focal` pixels, that of the mapping images, enlarged to it.
 
         With `verify`, a pose that no refinement has verified is compared with the map rendered there; with
-        `fallback`, a query without a verified pose is searched for further. Covariances include `pose_noise`,
-        the standard deviations per axis of the mapping poses.
+        `fallback`, a query without a verified pose is searched for further. Covariances include `noise`,
+        the errors of the map.
         """
         self.initial, self.extractor, self.refiners = initial, extractor, tuple(refiners)
         self.splat_map = splat_map or SplatMap()
-        self.max_side, self.focal, self.pose_noise = max_side, focal, pose_noise
+        self.max_side, self.focal, self.noise = max_side, focal, noise or MapNoise()
         self.verify, self.fallback = verify or fallback is not None, fallback
 
     @classmethod
@@ -126,7 +125,7 @@ class Localizer:
         if refiners and options.fallback and isinstance(initial, LandmarkPose):
             fallback = _make_fallback(context, settings, initial)
         max_side = options.max_side or longest_side(map_dir)
-        noise = load_pose_noise(map_dir / LANDMARKS)
+        noise = MapNoise.load(map_dir / LANDMARKS)
         focal = typical_focal(map_dir)
         return cls(initial, extractor, splat_map, refiners, max_side, bool(refiners), fallback, noise, focal)
 
@@ -173,7 +172,7 @@ class Localizer:
         return replace(result, stages=stages)
 
     def _stated(self, query: Query, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
-        """The estimate for the image as given, in the world, with the noise of the mapping poses.
+        """The estimate for the image as given, in the world, with the errors of the map in its covariance.
 
         Without a covariance where the camera of the query is only probable and its error was not estimated.
         """
@@ -181,7 +180,7 @@ class Localizer:
         if not query.focal_known and query.focal_sigma > 0 and estimate.camera_covariance is None:
             covariance = None
         if covariance is not None:
-            covariance = with_pose_noise(covariance, self.pose_noise)
+            covariance = self.noise.added(covariance, estimate.pose(), estimate.camera)
         estimate = replace(estimate, covariance=covariance).resized(image.shape[1], image.shape[0])
         return estimate.in_world(self.splat_map.frame)
 
@@ -198,25 +197,34 @@ class Localizer:
         The `upright` attempt and its queries where no quarter turn matches the map clearly better, or where
         that has a pose that looks less like the map, or none. If neither has a pose, the turn is searched
         only if it matches the map: 13 of 21 upright images that failed matched 1.5 times better turned.
+        In images of little texture all turns hardly match: without a pose every turn is tried, best first.
         """
         support = None if self.fallback is None else self.fallback.support
         if support is None:
             return upright, query, prepared, 0
-        start, best, turned = time.perf_counter(), 0, query
-        most = _CLEARLY * support(query.keypoints)
+        start, as_given = time.perf_counter(), support(query.keypoints)
+        turns = []
         for quarters in _QUARTERS:
             turned_camera = None if camera is None else turn_known(camera, quarters)
-            candidate, _ = self.query(turn_image(image, quarters), turned_camera)
-            if (found := support(candidate.keypoints)) > most:
-                best, most, turned = quarters, found, candidate
-        features_ms = 1000 * (time.perf_counter() - start)
-        if best == 0:
-            return replace(upright, search_ms=upright.search_ms + features_ms), query, prepared, 0
-        attempt, turned_prepared = self._attempt(turned, features_ms)
-        less = not attempt.verified and (attempt.score or -1.0) < (upright.score or -1.0)
-        if (upright.final.ok or most < _CERTAIN) and (less or not attempt.final.ok):
-            return replace(upright, search_ms=upright.search_ms + attempt.total_ms), query, prepared, 0
-        return replace(attempt, search_ms=attempt.search_ms + upright.total_ms), turned, turned_prepared, best
+            turned, _ = self.query(turn_image(image, quarters), turned_camera)
+            turns.append((support(turned.keypoints), quarters, turned))
+        turns.sort(key=lambda turn: turn[0], reverse=True)
+        if upright.final.ok or max(turns[0][0], as_given) >= _CERTAIN:
+            turns = turns[:1] if turns[0][0] > _CLEARLY * as_given else []
+        features_ms, search_ms = 1000 * (time.perf_counter() - start), upright.total_ms
+        for found, quarters, turned in turns:
+            attempt, turned_prepared = self._attempt(turned, features_ms)
+            less = not attempt.verified and (attempt.score or -1.0) < (upright.score or -1.0)
+            if (attempt.final.ok and not less) or (not upright.final.ok and found >= _CERTAIN):
+                return (
+                    replace(attempt, search_ms=attempt.search_ms + search_ms),
+                    turned,
+                    turned_prepared,
+                    quarters,
+                )
+            search_ms, features_ms = search_ms + attempt.total_ms, 0.0
+        spent = search_ms + features_ms - upright.total_ms
+        return replace(upright, search_ms=upright.search_ms + spent), query, prepared, 0
 
     def _searched(
         self, fallback: Fallback, query: Query, prepared: Query, found: Localization

@@ -1,7 +1,9 @@
 """Landmarks from triangulated tracks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +21,8 @@ _PER_NEIGHBOUR = 100  # mapping views for each view before and after it that is 
 _MIN_OBSERVED = 30  # points that such a view must see, of other views
 _MIN_PARALLAX = 0.005  # sum of squared sines between rays and their mean: two rays 6 degrees apart
 _MIN_NOISE_PX = 0.5  # of an observation: with less, few would decide
+_LEAST_SPREAD = 1e-3  # radians: of rays that are parallel
+_PER_MEDIAN_2D = 0.849  # root mean square per coordinate over the median length of a normal 2-vector
 _PER_MEDIAN = 0.65  # root mean square per coordinate over the median length of a normal 3-vector
 
 
@@ -27,7 +31,7 @@ def build_landmarks(
     tracks: Tracks,
     extractor_version: str,
     max_landmarks: int = MAX_LANDMARKS,
-    noise: tuple[float, float] = (0.0, 0.0),
+    noise: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Landmarks:
     """One landmark per track, described by the mean of its observations' descriptors; longest tracks first.
 
@@ -37,7 +41,7 @@ def build_landmarks(
     """
     lengths = torch.from_numpy(tracks.lengths)
     order = lengths.argsort(descending=True, stable=True)[:max_landmarks]
-    directions, distances = _viewpoints(views, tracks)
+    directions, distances, spreads = _viewpoints(views, tracks)
     return Landmarks(
         positions=torch.from_numpy(tracks.positions).float()[order],
         descriptors=tracks.descriptors[order],
@@ -46,33 +50,44 @@ def build_landmarks(
         lengths=lengths[order].int(),
         extractor=extractor_version,
         pose_noise=noise,
+        spreads=spreads[order],
     )
 
 
-def _viewpoints(views: Sequence[View], tracks: Tracks) -> tuple[Tensor, Tensor]:
+def _viewpoints(views: Sequence[View], tracks: Tracks) -> tuple[Tensor, Tensor, Tensor]:
     """The viewpoints of each point's observations.
 
-    Mean unit vector [M, 3] to the cameras, and distances [M, 2] of the nearest and the farthest.
+    Mean unit vector [M, 3] to the cameras, distances [M, 2] of the nearest and the farthest, and the root [M]
+    of the sum of squared sines between the rays and their mean.
     """
     centers = se3.camera_center(torch.stack([view.cam_from_world for view in views]))
     track = torch.from_numpy(tracks.observed_track)
     towards = centers[torch.from_numpy(tracks.observed_view)] - torch.from_numpy(tracks.positions)[track]
-    total = torch.zeros(len(tracks), 3, dtype=torch.float64).index_add_(0, track, F.normalize(towards, dim=1))
+    rays = F.normalize(towards, dim=1)
+    total = torch.zeros(len(tracks), 3, dtype=torch.float64).index_add_(0, track, rays)
     distance = towards.norm(dim=1)
     zero = torch.zeros(len(tracks), dtype=torch.float64)
     nearest = zero.scatter_reduce(0, track, distance, "amin", include_self=False)
     farthest = zero.scatter_reduce(0, track, distance, "amax", include_self=False)
     mean = total / torch.from_numpy(tracks.lengths)[:, None].clamp(min=1)
-    return mean.float(), torch.stack([nearest, farthest], 1).float()
+    along = (rays * F.normalize(total, dim=1)[track]).sum(1)
+    sines = torch.zeros(len(tracks), dtype=torch.float64).index_add_(0, track, 1 - along * along)
+    spreads = sines.clamp(min=_LEAST_SPREAD**2).sqrt().float()
+    return mean.float(), torch.stack([nearest, farthest], 1).float(), spreads
 
 
-def pose_noise(views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoints]) -> tuple[float, float]:
-    """Standard deviations per axis of the mapping poses: position (units of the map) and rotation (radians).
+def pose_noise(
+    views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoints]
+) -> tuple[float, float, float]:
+    """Standard deviations per axis of mapping poses: position (units of the map), rotation, rays (radians).
 
     For some views, the points that they see are triangulated without them, in dense sequences without the
     views right before and after too, which share the drift of their poses. The pose of least reprojection
-    error against these points differs from the given one by the noise of both. (0, 0) where no view sees
-    enough such points. Every third view of an office by a visual-inertial tracker: 8.7 mm and 0.17 degrees.
+    error against these points differs from the given one by the noise of both, and by its own error, whose
+    expected variance is subtracted. The third number is the angle (radians) by which the rays of a view turn
+    between the two, its own error included: it is what the map's geometry suffers from, whatever the cause.
+    Zeros where no view sees enough such points. Every third view of an office by a visual-inertial tracker:
+    NUMBERS.
     """
     centers = se3.camera_center(torch.stack([view.cam_from_world for view in views]).double())
     rays = _rays(views, tracks, keypoints)
@@ -81,12 +96,24 @@ def pose_noise(views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoi
         _disagreement(index, apart, views[index], tracks, keypoints[index], (centers, rays))
         for index in range(0, len(views), max(1, len(views) // _NOISE_VIEWS))
     ]
-    known = [xi for xi in away if xi is not None]
+    known = [found for found in away if found is not None]
     if not known:
-        return 0.0, 0.0
-    lengths = torch.stack(known).reshape(-1, 2, 3).norm(dim=2)  # of (rho, phi)
-    translation, rotation = (_PER_MEDIAN * lengths.median(0).values).tolist()
-    return translation, rotation
+        return 0.0, 0.0, 0.0
+    lengths = torch.stack([found.tangent for found in known]).reshape(-1, 2, 3).norm(dim=2)  # of (rho, phi)
+    expected = torch.stack([found.covariance.diagonal() for found in known]).reshape(-1, 2, 3).mean(2)
+    variances = (_PER_MEDIAN * lengths.median(0).values) ** 2 - expected.median(0).values
+    position, rotation = variances.clamp(min=0).sqrt().tolist()
+    ray = _PER_MEDIAN_2D * float(np.median([found.ray for found in known]))
+    return position, rotation, ray
+
+
+@dataclass(frozen=True)
+class _Disagreement:
+    """The pose of a view against points of other views, relative to its given pose."""
+
+    tangent: Tensor  # [6]
+    covariance: Tensor  # [6, 6] of the pose against the points, by their reprojection errors
+    ray: float  # radians: median over the points of the angle between their rays by both poses
 
 
 def _rays(views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoints]) -> Tensor:
@@ -107,8 +134,8 @@ def _disagreement(
     tracks: Tracks,
     keypoints: Keypoints,
     seen_along: tuple[Tensor, Tensor],
-) -> Tensor | None:
-    """The pose [6] of a view against points of views more than `apart` away, relative to its given pose.
+) -> _Disagreement | None:
+    """The pose of a view against points of views more than `apart` away, relative to its given pose.
 
     `seen_along`: the centres of all cameras and the rays of all observations. None with too few points.
     """
@@ -136,4 +163,13 @@ def _disagreement(
     errors = reprojection.errors_px(view.camera, given, reprojection.observe(pixels, points))
     observed = reprojection.observe(pixels, points, max(reprojection.noise_px(errors), _MIN_NOISE_PX))
     found, _ = reprojection.minimise(view.camera, given, observed)
-    return se3.se3_log(found @ se3.inverse(given))
+    turned = view.camera.project(_local(found, points)) - view.camera.project(_local(given, points))
+    return _Disagreement(
+        se3.se3_log(found @ se3.inverse(given)),
+        reprojection.jackknifed(view.camera, found, observed),
+        (turned.norm(dim=1).median() / view.camera.fx).item(),
+    )
+
+
+def _local(cam_from_world: Tensor, points: Tensor) -> Tensor:
+    return points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]

@@ -25,8 +25,11 @@ class Landmarks:
     distances: Tensor  # [M, 2] float32, of the nearest and the farthest of these cameras
     lengths: Tensor  # [M] int32, mapping views that saw it
     extractor: str  # `Extractor.version` of the descriptors: others cannot be compared with them
-    # Standard deviations per axis of the mapping poses, units of the map and radians; zero = unknown.
-    pose_noise: tuple[float, float] = (0.0, 0.0)
+    # Standard deviations per axis of the mapping poses, units of the map and radians, and of the angle by
+    # which the rays of a mapping view are off together, radians; zero = none, or unknown.
+    pose_noise: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    # [M] float32, root of the sum of squared sines between the rays to the cameras and their mean
+    spreads: Tensor | None = None
 
     def __len__(self) -> int:
         return self.positions.shape[0]
@@ -43,6 +46,7 @@ class Landmarks:
             directions=self.directions.to(device),
             distances=self.distances.to(device),
             lengths=self.lengths.to(device),
+            spreads=None if self.spreads is None else self.spreads.to(device),
         )
 
     def select(self, index: Tensor | slice) -> "Landmarks":
@@ -55,11 +59,12 @@ class Landmarks:
             self.lengths[index],
             self.extractor,
             self.pose_noise,
+            None if self.spreads is None else self.spreads[index],
         )
 
 
 def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
-    """Write `landmarks` as safetensors, atomically: 24 + D bytes each, 88 with XFeat's descriptors.
+    """Write `landmarks` as safetensors, atomically: 26 + D bytes each, 90 with XFeat's descriptors.
 
     The components of a descriptor are rounded to 127 levels of the largest. No scale is stored, because
     descriptors have unit length.
@@ -73,6 +78,8 @@ def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
         "lengths": landmarks.lengths.clamp(max=torch.iinfo(torch.int16).max).short(),
         "pose_noise": torch.tensor(landmarks.pose_noise),
     }
+    if landmarks.spreads is not None:
+        tensors["spreads"] = landmarks.spreads.half()
     write_tensors(path, tensors, {"format": _FORMAT, "extractor": landmarks.extractor})
 
 
@@ -85,23 +92,28 @@ def load_landmarks(path: Path | str) -> Landmarks:
         return _landmarks(path)
 
 
-def load_pose_noise(path: Path) -> tuple[float, float]:
-    """`Landmarks.pose_noise` of a file, without its landmarks; zeros where there is no file."""
-    if not path.is_file():
-        return 0.0, 0.0
+def load_geometry(path: Path) -> Landmarks | None:
+    """The landmarks of a file without their descriptors; None where it was written before `pose_noise`."""
     with (
         decoding("landmarks of a map", path, "train this map anew"),
         safetensors.safe_open(path, "pt") as file,
     ):
-        found = "pose_noise" in file.keys()  # noqa: SIM118 (not a dict)
-        return _noise(file.get_tensor("pose_noise") if found else torch.zeros(2))
+        names = set(file.keys())
+        if "pose_noise" not in names:
+            return None
+        tensors = {name: file.get_tensor(name) for name in names - {"descriptors"}}
+        count = len(tensors["lengths"].flatten())
+        return _made(tensors | {"descriptors": torch.zeros(count, 0)}, "")
 
 
-def _noise(stored: Tensor) -> tuple[float, float]:
-    translation, rotation = stored.float().tolist()
-    if not (0 <= translation < torch.inf and 0 <= rotation < torch.inf):
+def _noise(stored: Tensor) -> tuple[float, float, float]:
+    values = stored.float().tolist()
+    if len(values) == 2:  # written before that of rays was kept
+        values.append(0.0)
+    position, rotation, ray = values
+    if not all(0 <= value < torch.inf for value in values):
         raise ValueError(f"noise {stored.tolist()} of the mapping poses")
-    return translation, rotation
+    return position, rotation, ray
 
 
 def _landmarks(path: Path) -> Landmarks:
@@ -114,6 +126,11 @@ def _landmarks(path: Path) -> Landmarks:
     elif metadata.get("format") != _FORMAT:
         found = quoted(metadata.get("format", "no format name"))
         raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
+    return _made(tensors, metadata["extractor"])
+
+
+def _made(tensors: dict[str, Tensor], extractor: str) -> Landmarks:
+    spreads = tensors.get("spreads")
     return _checked(
         Landmarks(
             positions=tensors["positions"],
@@ -121,8 +138,9 @@ def _landmarks(path: Path) -> Landmarks:
             directions=tensors["directions"].float(),
             distances=tensors["distances"].float(),
             lengths=tensors["lengths"].int(),
-            extractor=metadata["extractor"],
-            pose_noise=_noise(tensors.get("pose_noise", torch.zeros(2))),
+            extractor=extractor,
+            pose_noise=_noise(tensors.get("pose_noise", torch.zeros(3))),
+            spreads=None if spreads is None else spreads.float(),
         )
     )
 
@@ -138,6 +156,9 @@ def _checked(landmarks: Landmarks) -> Landmarks:
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} for {count} landmarks")
     if landmarks.descriptors.ndim != 2 or len(landmarks.descriptors) != count:
         raise ValueError(f"descriptors of shape {tuple(landmarks.descriptors.shape)} for {count} landmarks")
+    spreads = landmarks.spreads
+    if spreads is not None and (spreads.shape != (count,) or not bool((spreads > 0).all())):
+        raise ValueError(f"spreads of shape {tuple(spreads.shape)} for {count} landmarks, or not positive")
     if landmarks.positions.dtype != torch.float32 or not bool(landmarks.positions.isfinite().all()):
         raise ValueError("positions that are not finite numbers in single precision")
     if not bool(landmarks.directions.isfinite().all() & landmarks.descriptors.isfinite().all()):

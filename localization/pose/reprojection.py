@@ -184,12 +184,7 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
     precision = 1 / (sigma * sigma)  # a power takes ten times as long
     square = (column * column + row * row) * precision * 0.25
     weight = observations.weight.numpy() * seen * precision * robust.weight(square)
-    # d pixel / d xi as in `localization.pose.pnp.projection_jacobian`, a row per parameter.
-    d_column, d_row = np.zeros((6, len(a))), np.zeros((6, len(a)))
-    d_column[0] = d_row[1] = inverse
-    d_column[2], d_row[2] = -a * inverse, -b * inverse
-    d_row[4], d_row[5], d_column[5] = a * b, a, -b
-    d_column[3], d_column[4], d_row[3] = -d_row[4], 1 + a * a, -1 - b * b
+    d_column, d_row = _ray_derivatives(a, b, inverse)
     d_column *= camera.fx
     d_row *= camera.fy
     return Linear(d_column, d_row, column, row, weight, square)
@@ -197,3 +192,22 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
 
 def _transform(cam_from_world: Tensor, points: Tensor) -> Tensor:
     return points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
+
+
+def ray_jacobian(local: np.ndarray) -> np.ndarray:
+    """Derivatives [M, 2, 6] of (x / z, y / z) of points [M, 3] before a camera, by the pose's tangent."""
+    x, y, z = local.T
+    return np.stack(_ray_derivatives(x / z, y / z, 1 / z), 1).transpose(2, 1, 0)
+
+
+def _ray_derivatives(a: np.ndarray, b: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a = x / z and of b = y / z, a row [M] per parameter; `inverse` is 1 / z.
+
+    As in `localization.pose.pnp.projection_jacobian`.
+    """
+    d_column, d_row = np.zeros((6, len(a))), np.zeros((6, len(a)))
+    d_column[0] = d_row[1] = inverse
+    d_column[2], d_row[2] = -a * inverse, -b * inverse
+    d_row[4], d_row[5], d_column[5] = a * b, a, -b
+    d_column[3], d_column[4], d_row[3] = -d_row[4], 1 + a * a, -1 - b * b
+    return d_column, d_row

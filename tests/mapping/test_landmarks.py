@@ -1,5 +1,6 @@
 """Landmarks chosen from tracks."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +64,28 @@ def noisy_scene(position: float, rotation: float) -> tuple[list[View], Tracks, l
     return views, tracks, keypoints
 
 
-@pytest.mark.parametrize("noise", [(0.02, 0.004), (0.001, 0.0005)])
-def test_the_noise_of_the_mapping_poses_is_measured(noise: tuple[float, float]) -> None:
-    assert pose_noise(*noisy_scene(*noise)) == pytest.approx(noise, rel=0.35)
+def test_the_noise_of_the_mapping_poses_is_measured() -> None:
+    noise = (0.02, 0.004)
+    *poses, ray = pose_noise(*noisy_scene(*noise))
+    assert poses == pytest.approx(noise, rel=0.35)
+    assert ray == pytest.approx(math.hypot(noise[0] / 4, noise[1]), rel=0.35)  # the points are 4 m away
+
+
+def test_noise_that_the_points_do_not_show_is_not_stated_twice() -> None:
+    """Positions off by 1 mm are less than the errors of points by rotations off by 0.5 mrad, 2 mm."""
+    position, rotation, ray = pose_noise(*noisy_scene(0.001, 0.0005))
+    assert position < 0.0015 and 0.0002 < rotation < 0.0007
+    assert ray == pytest.approx(0.0005, rel=0.35)
+
+
+def test_errors_of_keypoints_are_no_noise_of_the_poses() -> None:
+    """Poses of inaccurate keypoints differ from the given ones, but as much as is expected of them."""
+    views, tracks, keypoints = noisy_scene(0.0, 0.0)
+    generator = torch.Generator().manual_seed(2)
+    moved = [replace(found, xy=found.xy + torch.randn(300, 2, generator=generator)) for found in keypoints]
+    position, rotation, ray = pose_noise(views, tracks, moved)
+    assert position < 0.004 and rotation < 0.001  # 0.008 and 0.002 with the error of the poses found
+    assert 0 < ray < 0.005
 
 
 def test_drift_that_neighbours_share_is_noise_too() -> None:
@@ -82,7 +102,7 @@ def test_views_that_see_too_few_points_have_no_known_noise() -> None:
     tracks = replace(tracks, observed_track=tracks.observed_track[few],
                      observed_view=tracks.observed_view[few],
                      observed_keypoint=tracks.observed_keypoint[few])  # fmt: skip
-    assert pose_noise(views, tracks, keypoints) == (0.0, 0.0)
+    assert pose_noise(views, tracks, keypoints) == (0.0, 0.0, 0.0)
 
 
 VIEWS = [view_at(x) for x in (0.0, 1.0, 2.0, 3.0, 4.0)]
@@ -95,6 +115,15 @@ def test_longest_tracks_come_first() -> None:
     torch.testing.assert_close(landmarks.positions[0].double(), torch.from_numpy(tracks.positions[1]))
     torch.testing.assert_close(landmarks.descriptors[0], tracks.descriptors[1])
     assert landmarks.extractor == "v1"
+
+
+def test_the_spread_of_a_landmark_is_that_of_its_rays() -> None:
+    spread = build_landmarks(VIEWS, make_tracks([3]), "v1").spreads
+    assert spread is not None
+    along = torch.tensor([[-x, 0.0, 1.0] for x in (0.0, 1.0, 2.0)])
+    rays = torch.nn.functional.normalize(along, dim=1)
+    mean = torch.nn.functional.normalize(rays.sum(0), dim=0)
+    torch.testing.assert_close(spread, (1 - (rays @ mean) ** 2).sum()[None].sqrt())
 
 
 def test_the_cap_keeps_the_longest() -> None:

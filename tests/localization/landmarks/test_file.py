@@ -8,7 +8,8 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from gsplatloc.localization.landmarks.file import load_landmarks, save_landmarks
+from gsplatloc.localization.landmarks.file import load_geometry, load_landmarks, save_landmarks
+from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.utils.errors import GSplatLocError
 from tests.localization.world import World
 
@@ -82,12 +83,33 @@ def test_a_map_without_one_of_its_tensors_is_a_user_error(world: World, tmp_path
 
 def test_the_noise_of_the_mapping_poses_is_kept_and_may_be_missing(world: World, tmp_path: Path) -> None:
     path = tmp_path / "l.safetensors"
-    save_landmarks(replace(world.landmarks, pose_noise=(0.25, 0.125)), path)
-    assert load_landmarks(path).pose_noise == (0.25, 0.125)
+    save_landmarks(replace(world.landmarks, pose_noise=(0.25, 0.125, 0.5)), path)
+    assert load_landmarks(path).pose_noise == (0.25, 0.125, 0.5)
     tensors = load_file(path)
     metadata = {"format": "gsplatloc-landmarks-2", "extractor": world.landmarks.extractor}
     save_file({name: tensor for name, tensor in tensors.items() if name != "pose_noise"}, path, metadata)
-    assert load_landmarks(path).pose_noise == (0.0, 0.0)
+    assert load_landmarks(path).pose_noise == (0.0, 0.0, 0.0)
+    assert (
+        load_geometry(path) is None and MapNoise.load(path) == MapNoise.load(tmp_path / "none") == MapNoise()
+    )
+
+
+def test_maps_with_the_noise_of_poses_alone_can_be_read(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "l.safetensors"
+    save_landmarks(world.landmarks, path)
+    metadata = {"format": "gsplatloc-landmarks-2", "extractor": world.landmarks.extractor}
+    save_file({**load_file(path), "pose_noise": torch.tensor([0.25, 0.125])}, path, metadata)
+    assert load_landmarks(path).pose_noise == (0.25, 0.125, 0.0)
+    assert MapNoise.load(path) == MapNoise((0.25, 0.125))
+
+
+@pytest.mark.parametrize("spreads", [torch.ones(3), torch.zeros(400), torch.full((400,), torch.nan)])
+def test_spreads_that_are_none_are_a_users_error(world: World, tmp_path: Path, spreads: torch.Tensor) -> None:
+    path = tmp_path / "l.safetensors"
+    spreads = spreads[: len(world.landmarks)]
+    save_landmarks(replace(world.landmarks, spreads=spreads), path)
+    with pytest.raises(GSplatLocError, match="spreads"):
+        load_landmarks(path)
 
 
 @pytest.mark.parametrize(
