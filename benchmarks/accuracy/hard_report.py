@@ -52,6 +52,7 @@ def hard_table(rows: Sequence[Row]) -> str:
         "\n\nAccepted: poses with status ok. Falsely: off by more than 25 cm or 5°, or of a foreign image."
         " Within 3 x stated: accepted poses whose position and rotation both are."
         " In scenes without metres, a length of 10 m stands for the extent of the path."
+        " All: over the cases that a method was run on, which differ."
     )
 
 
