@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gsplatloc.localization.features import Extractor, Features, Keypoints, detection
+from gsplatloc.localization.features.fused import ConvolutionReLU, linear
 from gsplatloc.localization.features.weights import Weights
 from gsplatloc.utils.device import torch_device
 from gsplatloc.utils.registry import NoOptions
@@ -121,11 +122,10 @@ def _keypoint_logits(network: XFeatModel, normalised: Tensor) -> Tensor:
     """
     rows, columns = (side // CELL for side in normalised.shape[2:])
     x = normalised.reshape(rows, CELL, columns, CELL).transpose(1, 2).reshape(-1, CELL * CELL)
-    for module in network.keypoint_head.modules():
-        if isinstance(module, nn.Conv2d):
-            x = F.linear(x, module.weight[:, :, 0, 0], module.bias)
-        elif isinstance(module, nn.ReLU):
-            x = x.relu_()
+    layers = [module for module in network.keypoint_head.modules() if isinstance(module, nn.Conv2d)]
+    for layer in layers:
+        assert layer.bias is not None
+        x = linear(x, layer.weight[:, :, 0, 0], layer.bias, relu=layer is not layers[-1])
     return x
 
 
@@ -144,14 +144,14 @@ def _load_network(path: Path) -> XFeatModel:
 
 
 def _fold_normalisation(network: nn.Module) -> None:
-    """Make every batch normalisation a part of the convolution before it.
+    """Make every batch normalisation, and the ReLU behind it, a part of the convolution before it.
 
-    With channels last, this saves a fifth to a quarter of the time on a CPU; features differ by rounding.
+    With channels last, this saves a quarter to a third of the time on a CPU; features differ by rounding.
     """
     for block in [module for module in network.modules() if isinstance(module, BasicLayer)]:
-        convolution, normalisation, activation = block.layer
+        convolution, normalisation, _ = block.layer
         if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
-            block.layer = nn.Sequential(fuse_conv_bn_eval(convolution, normalisation), activation)
+            block.layer = nn.Sequential(ConvolutionReLU(fuse_conv_bn_eval(convolution, normalisation)))
 
 
 def _halve_descriptors(network: XFeatModel) -> None:
