@@ -174,8 +174,9 @@ def squared_distance(initial: PoseEstimate, before: Tensor, after: Tensor) -> fl
     """Squared Mahalanobis distance between two poses [4, 4] under the initial covariance; 0 without one."""
     if initial.covariance is None:
         return 0.0
-    away = se3.se3_log(after @ se3.inverse(before))
-    return (away @ torch.linalg.solve(initial.covariance.double().cpu(), away)).item()
+    # In numpy: of so few numbers the calls dominate, and torch's take longer.
+    away = se3.se3_log_numpy(after.numpy() @ np.linalg.inv(before.numpy()))
+    return float(away @ np.linalg.solve(initial.covariance.double().cpu().numpy(), away))
 
 
 def grid_sums(

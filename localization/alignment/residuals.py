@@ -12,7 +12,7 @@ Minimisation (Benhimane & Malis 2004) converges in 3 steps where the query's gra
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -60,6 +60,15 @@ class ResidualBlock:
     def channels(self) -> int:
         """Coordinates of one residual."""
         return self.reference.shape[1] if self.kind == "features" else 1
+
+    def select(self, index: Tensor) -> "ResidualBlock":
+        """The samples at `index` [K]."""
+        return replace(
+            self,
+            points=self.points.index_select(1, index),
+            reference=self.reference if self.kind == "inverse_depth" else self.reference[index],
+            gradients=None if self.gradients is None else self.gradients.index_select(1, index),
+        )
 
     @cached_property
     def native(self) -> Any:
@@ -125,13 +134,31 @@ def cell_equations(
 
     `cells` [P] is the cell of each sample, on the CPU.
     """
+    order, sizes = cells.argsort(stable=True), cells.bincount(minlength=count)
+    package, ordered = native.alignment(), block.select(order.to(block.points.device))
+    if package is None or ordered.native is None:
+        return reference_cell_equations(ordered, query_from_reference, sigma, exposure, sizes.tolist())
+    begin = F.pad(sizes.cumsum(0), (1, 0))
+    sums: tuple[Tensor, Tensor] = package.group_equations(
+        ordered.native, query_from_reference, sigma, (exposure.gain, exposure.bias), begin
+    )
+    return sums
+
+
+def reference_cell_equations(
+    block: ResidualBlock,
+    query_from_reference: Tensor,
+    sigma: float,
+    exposure: GainBias,
+    sizes: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """The definition of `cell_equations`, of samples that lie cell by cell, `sizes` [K] of each."""
     at = _linearised(block, query_from_reference, sigma, exposure)
     jacobian, residual = at.jacobian.double().cpu(), at.residual.double().cpu()
     weighted = jacobian * at.weight.double().cpu()[:, None, None]
-    order, sizes = cells.argsort(stable=True), cells.bincount(minlength=count).tolist()
-    parts = [(each[order] if len(each) else each).split(sizes) for each in (weighted, jacobian, residual)]
-    hessian = torch.zeros(count, UNKNOWNS, UNKNOWNS, dtype=torch.float64)
-    gradient = torch.zeros(count, UNKNOWNS, dtype=torch.float64)
+    parts = [each.split(sizes) for each in (weighted, jacobian, residual)]
+    hessian = torch.zeros(len(sizes), UNKNOWNS, UNKNOWNS, dtype=torch.float64)
+    gradient = torch.zeros(len(sizes), UNKNOWNS, dtype=torch.float64)
     for cell, (factor, derivative, error) in enumerate(zip(*parts)):
         transposed = factor.flatten(0, 1).T  # [8, samples x channels]
         hessian[cell] = transposed @ derivative.flatten(0, 1)

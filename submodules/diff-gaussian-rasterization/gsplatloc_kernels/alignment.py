@@ -70,6 +70,47 @@ def normal_equations(
     `residuals` [P] is filled where given: of descriptors their norm, NaN for samples out of view. The result
     does not depend on `threads` (None = torch's). Raises TypeError and ValueError for what does not fit.
     """
+    numbers = _numbers(block, query_from_reference, sigma, exposure)
+    if residuals is not None:
+        _check_array("residuals", residuals, block.points, (block.points.shape[1],))
+    single = block.points.dtype == torch.float32
+    run = _core.normal_equations_float32 if single else _core.normal_equations_float64
+    sums = run(
+        _KINDS.index(block.kind), block.points, block.reference, block.image, numbers,
+        block.reference_gradient, residuals, thread_count(threads),
+    )  # fmt: skip
+    return _unpacked(torch.tensor(sums, dtype=torch.float64))
+
+
+def group_equations(
+    block: AlignmentBlock,
+    query_from_reference: Tensor,
+    sigma: float,
+    exposure: tuple[float, float],
+    begin: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """J^T W J [K, 8, 8] and J^T W r [K, 8] float64 of K groups of samples, as of `normal_equations`.
+
+    Group k are the samples begin[k] to begin[k + 1] (exclusive) of `begin` [K + 1] int64, ascending. Raises
+    TypeError and ValueError for what does not fit.
+    """
+    numbers = _numbers(block, query_from_reference, sigma, exposure)
+    if not isinstance(begin, Tensor) or begin.dtype is not torch.int64 or begin.ndim != 1 or not len(begin):
+        raise TypeError("expected where each group begins as a torch.Tensor [K + 1] of int64")
+    sums = torch.empty(len(begin) - 1, _TRIANGLE + UNKNOWNS + 2, dtype=torch.float64)
+    single = block.points.dtype == torch.float32
+    run = _core.group_equations_float32 if single else _core.group_equations_float64
+    run(
+        _KINDS.index(block.kind), block.points, block.reference, block.image, numbers,
+        block.reference_gradient, begin.cpu().contiguous(), sums,
+    )  # fmt: skip
+    return sums[:, _PLACE], sums[:, _TRIANGLE : _TRIANGLE + UNKNOWNS]
+
+
+def _numbers(
+    block: AlignmentBlock, query_from_reference: Tensor, sigma: float, exposure: tuple[float, float]
+) -> list[float]:
+    """Intrinsics, pose, exposure and sigma as native code takes them; checks them and the block."""
     _check(block)  # again: its tensors may have been resized since
     if not isinstance(query_from_reference, Tensor):
         found = type(query_from_reference).__name__
@@ -80,15 +121,7 @@ def normal_equations(
     numbers = [*block.intrinsics, *pose, *exposure, sigma]
     if not (sigma > 0 and all(math.isfinite(number) for number in numbers)):
         raise ValueError("expected finite numbers and a positive sigma, found NaN, infinity or none above 0")
-    if residuals is not None:
-        _check_array("residuals", residuals, block.points, (block.points.shape[1],))
-    single = block.points.dtype == torch.float32
-    run = _core.normal_equations_float32 if single else _core.normal_equations_float64
-    sums = run(
-        _KINDS.index(block.kind), block.points, block.reference, block.image, numbers,
-        block.reference_gradient, residuals, thread_count(threads),
-    )  # fmt: skip
-    return _unpacked(torch.tensor(sums, dtype=torch.float64))
+    return numbers
 
 
 def _unpacked(sums: Tensor) -> NormalEquations:

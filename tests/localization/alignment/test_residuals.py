@@ -17,8 +17,10 @@ from gsplatloc.localization.alignment.residuals import (
     GaussianPrior,
     Objective,
     Term,
+    cell_equations,
     noise,
     normal_equations,
+    reference_cell_equations,
 )
 from gsplatloc.utils import se3
 from tests.localization.world import pose_errors
@@ -118,3 +120,21 @@ def test_without_the_native_package_the_sums_are_the_same(room: Any, monkeypatch
     torch.testing.assert_close(
         fast.hessian, slow.hessian, rtol=0, atol=1e-3 * slow.hessian.abs().max().item()
     )
+
+
+def test_native_cells_are_those_of_the_definition_and_add_up(room: Any) -> None:
+    objective, _ = _objective(room)
+    pose, exposure = se3.se3_exp(torch.tensor(START, dtype=torch.float64)), GainBias(0.9, 0.1)
+    for term in objective.terms:
+        block, count = term.block, 9
+        cells = torch.arange(len(block)) * 5 % (count - 1)  # the last one is empty
+        hessian, gradient = cell_equations(block, pose, 0.3, exposure, cells, count)
+        order, sizes = cells.argsort(stable=True), cells.bincount(minlength=count).tolist()
+        wanted = reference_cell_equations(block.select(order), pose, 0.3, exposure, sizes)
+        for found, expected in zip((hessian, gradient), wanted, strict=True):
+            assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+        whole = normal_equations(block, pose, 0.3, exposure)
+        assert torch.allclose(
+            hessian.sum(0), whole.hessian, rtol=1e-4, atol=1e-5 * float(whole.hessian.max())
+        )
+        assert not hessian[-1].any() and not gradient[-1].any()

@@ -63,7 +63,19 @@ void normal_equations(const AlignmentJob<T>& job, int threads, double* sums) {
   for (size_t i = 0; i < parts.size(); ++i) sums[i % kAlignmentSums] += parts[i];
 }
 
+template <class T>
+void group_equations(AlignmentJob<T> job, const int64_t* begin, int64_t groups, double* sums) {
+  const AlignmentKernel<T> kernel = alignment_kernel<T>();
+  job.residuals = nullptr;
+  std::fill(sums, sums + groups * kAlignmentSums, 0.0);
+  for (int64_t k = 0; k < groups; ++k)
+    for (int64_t i = begin[k]; i < begin[k + 1]; i += kSampleChunk)
+      kernel(job, i, std::min(begin[k + 1], i + kSampleChunk), sums + k * kAlignmentSums);
+}
+
 template void normal_equations(const AlignmentJob<float>&, int, double*);
 template void normal_equations(const AlignmentJob<double>&, int, double*);
+template void group_equations(AlignmentJob<float>, const int64_t*, int64_t, double*);
+template void group_equations(AlignmentJob<double>, const int64_t*, int64_t, double*);
 
 }  // namespace splat

@@ -46,4 +46,9 @@ using AlignmentKernel = void (*)(const AlignmentJob<T>&, int64_t begin, int64_t 
 template <class T>
 void normal_equations(const AlignmentJob<T>& job, int threads, double* sums);
 
+// Likewise, of samples that lie group by group, for each group: sums [groups, kAlignmentSums] of samples
+// [begin[k], begin[k + 1]), `begin` ascending. The job's residuals are not written.
+template <class T>
+void group_equations(AlignmentJob<T> job, const int64_t* begin, int64_t groups, double* sums);
+
 }  // namespace splat
