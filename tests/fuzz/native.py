@@ -131,6 +131,7 @@ def direct(chance: random.Random) -> None:
         "threads": 1,
         "background": (0.0, 0.0, 0.0),
         "features_move_geometry": False,
+        "differentiable": True,
         "max_intersections": 1 << 20,
     }
     pixels = torch.empty(3, CAMERA.height, CAMERA.width)

@@ -152,6 +152,44 @@ def test_gaussians_outside_the_image_are_not_visible() -> None:
     assert render_native(inputs).radii.tolist() == [0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_gaussians_beside_the_image_change_nothing(dtype: torch.dtype, antialiased: bool) -> None:
+    """Sorted by position, whole vectors of them are left out before their ellipses are known."""
+    inputs = make_inputs(3000, seed=5, dtype=dtype)
+    del inputs["screen_offsets"]
+    inputs["means"] = (inputs["means"] - 1) * 6
+    inputs["scales"][::7] *= 8
+    order = inputs["means"][:, 0].argsort()
+    pose = inputs.pop("cam_from_world")
+    inputs = {name: tensor[order] for name, tensor in inputs.items()}
+    options = with_options(feature_size=(5, 7), antialiased=antialiased)
+    whole = render_native(inputs | {"cam_from_world": pose}, options)
+    seen = whole.radii > 0
+    assert 50 < int(seen.sum()) < 1000
+    alone = render_native(
+        {name: tensor[seen] for name, tensor in inputs.items()} | {"cam_from_world": pose}, options
+    )
+    assert torch.equal(alone.radii, whole.radii[seen])
+    for name in ("rgb", "depth", "alpha"):
+        assert torch.equal(getattr(alone, name), getattr(whole, name)), name
+    scattered = {name: tensor[order.argsort()] for name, tensor in inputs.items()} | {"cam_from_world": pose}
+    assert torch.equal(render_native(scattered, options).radii[order], whole.radii)
+
+
+def test_without_gradients_the_images_are_the_same() -> None:
+    inputs, options = make_inputs(300, seed=2), with_options(feature_size=(5, 7))
+    plain = render_native(inputs, options)
+    inputs["means"].requires_grad_()
+    differentiable = render_native(inputs, options)
+    with torch.no_grad():
+        inside = render_native(inputs, options)
+    for name in ("rgb", "depth", "alpha", "features", "radii"):
+        assert torch.equal(getattr(plain, name), getattr(differentiable, name)), name
+        assert torch.equal(getattr(plain, name), getattr(inside, name)), name
+    assert differentiable.rgb.requires_grad and not inside.rgb.requires_grad
+
+
 def test_no_gaussians_give_the_background() -> None:
     inputs = make_inputs(0)
     options = with_options(background=(0.25, 0.5, 0.75), feature_size=(4, 5))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from operator import index
 
+import torch
 from torch import Tensor
 
 from gsplatloc_kernels import backends, checks
@@ -136,6 +137,8 @@ def _native_settings(settings: RasterizerSettings, inputs: dict[str, Tensor | No
         "sh_bases": sh.shape[1] if sh is not None else 0,
         "channels": features.shape[1] if features is not None else 0,
         "count": means.shape[0],
+        "differentiable": torch.is_grad_enabled()
+        and any(tensor is not None and tensor.requires_grad for tensor in inputs.values()),
         "threads": checks.thread_count(settings.threads),
         "max_intersections": index(settings.max_intersections),
         "intersection_capacity": capacity if capacity is None else index(capacity),

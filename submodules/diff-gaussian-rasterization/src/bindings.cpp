@@ -92,6 +92,7 @@ splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays)
   r.feature_height = value<int>(settings, "feature_height");
   splat::set_background(r.background, settings);
   r.features_move_geometry = value<bool>(settings, "features_move_geometry");
+  r.differentiable = value<bool>(settings, "differentiable");
   r.threads = value<int>(settings, "threads");
   r.max_intersections = value<int64_t>(settings, "max_intersections");
   return r;
@@ -125,6 +126,8 @@ void backward(const splat::State<T>& state, const nb::dict& settings, const nb::
               bool features_zeroed) {
   const splat::Request<T> request = request_from<T>(settings, inputs);
   const Sizes n(settings);
+  if (!state.differentiable)
+    throw std::invalid_argument("expected the state of a differentiable forward pass, found another");
   const splat::Raster<T>& first = state.layers.front().raster;
   const splat::Raster<T>& last = state.layers.back().raster;
   if (state.count != n.count || int64_t(first.width) * first.height != n.pixels ||

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels_isa.h"
+#include "lane_rows.h"
 #include "lane_tiles.h"
 #include "simd.h"
 #include "intersection_gradients.h"
@@ -15,21 +16,6 @@ namespace splat {
 namespace SPLAT_ISA {
 namespace {
 
-// Reads column `column` of an array [N, stride] for the lanes' Gaussians; the last one fills missing lanes.
-template <class T>
-struct LaneLoader {
-  int64_t begin, last;
-
-  SPLAT_LANE Vec<T> operator()(const T* array, int stride, int column) const {
-    T lanes[Vec<T>::kCount];
-    for (int i = 0; i < Vec<T>::kCount; ++i) {
-      const int64_t row = begin + i < last ? begin + i : last;
-      lanes[i] = array[row * stride + column];
-    }
-    return Vec<T>::load(lanes);
-  }
-};
-
 template <class T>
 struct LaneGaussian {
   Vec3<Vec<T>> mean;
@@ -40,21 +26,37 @@ struct LaneGaussian {
   Vec<T> opacity;
 };
 
+// All but the axes and, unless it is given, the covariance.
 template <class T>
-SPLAT_LANE LaneGaussian<T> load_gaussian(const Gaussians<T>& in, const LaneLoader<T>& at) {
+SPLAT_LANE LaneGaussian<T> load_parameters(const Gaussians<T>& in, const LaneLoader<T>& at) {
   LaneGaussian<T> g;
-  g.mean = {at(in.means, 3, 0), at(in.means, 3, 1), at(in.means, 3, 2)};
+  Vec<T> c[6];
+  at.columns(in.means, 3, 3, c);
+  g.mean = {c[0], c[1], c[2]};
   g.opacity = at(in.opacities, 1, 0);
   if (in.covariances) {
-    g.covariance = {at(in.covariances, 6, 0), at(in.covariances, 6, 1), at(in.covariances, 6, 2),
-                    at(in.covariances, 6, 3), at(in.covariances, 6, 4), at(in.covariances, 6, 5)};
+    at.columns(in.covariances, 6, 6, c);
+    g.covariance = {c[0], c[1], c[2], c[3], c[4], c[5]};
     return g;
   }
-  g.quaternion = {at(in.quaternions, 4, 0), at(in.quaternions, 4, 1), at(in.quaternions, 4, 2),
-                  at(in.quaternions, 4, 3)};
-  g.scale = {at(in.scales, 3, 0), at(in.scales, 3, 1), at(in.scales, 3, 2)};
+  at.columns(in.quaternions, 4, 4, c);
+  g.quaternion = {c[0], c[1], c[2], c[3]};
+  at.columns(in.scales, 3, 3, c);
+  g.scale = {c[0], c[1], c[2]};
+  return g;
+}
+
+template <class T>
+SPLAT_LANE void set_covariance(const Gaussians<T>& in, LaneGaussian<T>& g) {
+  if (in.covariances) return;
   g.axes = axes_of(g.quaternion);
   g.covariance = covariance(g.axes, g.scale);
+}
+
+template <class T>
+SPLAT_LANE LaneGaussian<T> load_gaussian(const Gaussians<T>& in, const LaneLoader<T>& at) {
+  LaneGaussian<T> g = load_parameters(in, at);
+  set_covariance(in, g);
   return g;
 }
 
@@ -107,14 +109,16 @@ template <class T>
 SPLAT_LANE void lane_colors(const Camera<T>& camera, const Gaussians<T>& in, const LaneLoader<T>& at,
                             const Vec3<Vec<T>>& mean, Vec<T>* rgb) {
   if (in.colors) {
-    for (int c = 0; c < 3; ++c) rgb[c] = at(in.colors, 3, c);
+    at.columns(in.colors, 3, 3, rgb);
     return;
   }
-  Vec<T> basis[kMaxShBases];
+  const int bases = sh_bases(in.sh_degree);
+  Vec<T> basis[kMaxShBases], sh[3 * kMaxShBases];
   sh_basis(in.sh_degree, view_direction(camera, mean).unit, basis);
+  at.columns(in.sh, 3 * in.sh_bases, 3 * bases, sh);
   for (int c = 0; c < 3; ++c) rgb[c] = Vec<T>(T(0.5));
-  for (int k = 0; k < sh_bases(in.sh_degree); ++k)
-    for (int c = 0; c < 3; ++c) rgb[c] = rgb[c] + basis[k] * at(in.sh, 3 * in.sh_bases, 3 * k + c);
+  for (int k = 0; k < bases; ++k)
+    for (int c = 0; c < 3; ++c) rgb[c] = rgb[c] + basis[k] * sh[3 * k + c];
 }
 
 // The splats of one raster for the lanes' Gaussians, colour excluded; `plain_reach_sq` is reach_squared() of
@@ -160,6 +164,13 @@ SPLAT_LANE Mask<T> lane_splats(const ProjectJob<T>& job, const Raster<T>& raster
 
 template <class T>
 SPLAT_LANE void store_splats(const Vec<T>* fields, Splat<T>* splats, int lanes) {
+#if defined(__AVX512F__)
+  if constexpr (kTransposes<T>)
+    if (lanes == Vec<T>::kCount) {
+      for (int k = 0; k < 16; k += 4) store_quads(fields + k, reinterpret_cast<T*>(splats) + k, 16);
+      return;
+    }
+#endif
   T columns[16][Vec<T>::kCount];
   for (int k = 0; k < 16; ++k) fields[k].store(columns[k]);
   for (int i = 0; i < lanes; ++i) {
@@ -181,18 +192,85 @@ SPLAT_LANE void lane_tiles(const TileBits& tiles, const Raster<T>& raster, const
     store_tile_bits(tiles, word, columns, rows, tiles.bits + word * count + i, lanes);
 }
 
+// A bound on how much a Gaussian's standard deviation grows on its way into the image, for lanes_in_view():
+// the longest row of the rotation, which need not be one.
+template <class T>
+T longest_row(const Camera<T>& camera) {
+  T longest(0);
+  for (int row = 0; row < 3; ++row) {
+    const T* r = camera.rotation + 3 * row;
+    longest = std::max(longest, r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);
+  }
+  return std::sqrt(longest);
+}
+
+// Which lanes may be visible in a raster: all but those whose ellipse, by a bound that takes neither its
+// shape nor its opacity into account, is beside the image. Most of a map is beside it, and far from exact
+// tests: of a vector of such Gaussians nothing else is computed.
+template <class T>
+SPLAT_LANE Mask<T> lanes_in_view(const ProjectJob<T>& job, const LaneGaussian<T>& g, T longest) {
+  using V = Vec<T>;
+  constexpr T kReach = T(3.34);  // more than the root of reach_squared() of an opacity of 1
+  const Camera<T>& camera = job.camera;
+  const V zero(T(0)), one(T(1));
+  const Vec3<V> point = camera_point(camera, g.mean);
+  const Mask<T> in_front = point.z >= V(camera.near_plane);
+  const V inverse = one / select(in_front, point.z, one), u = point.x * inverse, v = point.y * inverse;
+  const V size = maximum(maximum(maximum(g.scale.x, -g.scale.x), maximum(g.scale.y, -g.scale.y)),
+                         maximum(g.scale.z, -g.scale.z)) *
+                 inverse * V(kReach * longest);
+  const V ray_x = minimum(maximum(u, V(camera.u_min)), V(camera.u_max));
+  const V ray_y = minimum(maximum(v, V(camera.v_min)), V(camera.v_max));
+  const V wide_x = size * (one + maximum(ray_x, -ray_x)), wide_y = size * (one + maximum(ray_y, -ray_y));
+  Mask<T> possible = g.opacity > one;
+  for (int r = 0; r < job.rasters; ++r) {
+    const Raster<T>& raster = job.raster[r];
+    // Relative slack, against rounding: coordinates far from the image are large.
+    const V blur(kReach * std::sqrt(camera.low_pass) + T(1)), fx(camera.fx * raster.scale_x);
+    const V fy(camera.fy * raster.scale_y), slack(T(1e-3));
+    const V x = fx * u + V(camera.cx * raster.scale_x), y = fy * v + V(camera.cy * raster.scale_y);
+    const V reach_x = fx * wide_x + blur + slack * maximum(x, -x);
+    const V reach_y = fy * wide_y + blur + slack * maximum(y, -y);
+    const Mask<T> beside = (x + reach_x < zero) | (x - reach_x > V(T(raster.width))) | (y + reach_y < zero) |
+                           (y - reach_y > V(T(raster.height)));
+    possible = possible | !beside;
+  }
+  return in_front & possible;
+}
+
+// What project_chunk() writes of Gaussians that are not visible.
+template <class T>
+void hide(const ProjectJob<T>& job, int64_t i, int lanes) {
+  for (int r = 0; r < job.rasters; ++r) {
+    for (int l = 0; l < lanes; ++l) job.splats[r][i + l].extent_x = T(-1);
+    const TileBits& tiles = job.tiles[r];
+    for (int word = 0; word < tiles.words; ++word)
+      std::fill_n(tiles.bits + word * job.in.count + i, lanes, uint32_t(0));
+  }
+  std::fill_n(job.depths + i, lanes, T(-1));
+  std::fill_n(job.radii + i, lanes, int32_t(0));
+}
+
 template <class T>
 int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
   using V = Vec<T>;
   const int color_field = 7;
+  const bool culls = !job.in.covariances && !job.in.offsets;
+  const T longest = longest_row(job.camera);
   int64_t invalid = -1;
   for (int64_t i = begin; i < end; i += V::kCount) {
     const int lanes = int(end - i < V::kCount ? end - i : V::kCount);
     const LaneLoader<T> at{i, end - 1};
-    const LaneGaussian<T> g = load_gaussian(job.in, at);
+    LaneGaussian<T> g = load_parameters(job.in, at);
+    Mask<T> finite = is_finite(geometry_sum(job.in, g));
+    // What is not finite goes on to be found.
+    if (culls && !any(!finite) && !any(lanes_in_view(job, g, longest))) {
+      hide(job, i, lanes);
+      continue;
+    }
+    set_covariance(job.in, g);
     Mask<T> in_front;
     const Projection<V> p = project_lanes(job.camera, job.in, at, g, in_front);
-    Mask<T> finite = is_finite(geometry_sum(job.in, g));
     if (job.in.offsets) finite = finite & is_finite(at(job.in.offsets, 2, 0) + at(job.in.offsets, 2, 1));
     V fields[2][16], radius[2];
     Mask<T> visible[2];
@@ -230,16 +308,6 @@ SPLAT_LANE Vec<T> keep(uint32_t seen, Vec<T> values) {
   return select(Vec<T>::load(lane) > Vec<T>(T(0)), values, Vec<T>(T(0)));
 }
 
-// Writes one column of an array [N, stride] for the lanes `seen`.
-template <class T>
-SPLAT_LANE void store_column(T* array, int stride, int column, int64_t i, uint32_t seen, Vec<T> values) {
-  if (!array) return;
-  T lane[Vec<T>::kCount];
-  values.store(lane);
-  for (int l = 0; l < Vec<T>::kCount; ++l)
-    if (seen >> l & 1) array[(i + l) * stride + column] = lane[l];
-}
-
 // From the moments of one raster to the gradients by projected mean, covariance and opacity.
 template <class T>
 SPLAT_LANE void add_screen_gradient(const ProjectBackwardJob<T>& job, const Raster<T>& raster,
@@ -262,48 +330,52 @@ SPLAT_LANE void add_screen_gradient(const ProjectBackwardJob<T>& job, const Rast
 }
 
 template <class T>
-SPLAT_LANE void color_backward(const ProjectBackwardJob<T>& job, const LaneLoader<T>& at, uint32_t seen,
-                               const Vec3<Vec<T>>& mean, const Vec<T>* d_rgb, Vec3<Vec<T>>& d_mean,
-                               PoseGradient<Vec<T>>& pose) {
+SPLAT_LANE void color_backward(const ProjectBackwardJob<T>& job, const LaneLoader<T>& at, int lanes,
+                               uint32_t seen, const Vec3<Vec<T>>& mean, const Vec<T>* d_rgb,
+                               Vec3<Vec<T>>& d_mean, PoseGradient<Vec<T>>& pose) {
   using V = Vec<T>;
   const Gaussians<T>& in = job.in;
   if (in.colors) {
-    for (int c = 0; c < 3; ++c) store_column(job.out.colors, 3, c, at.begin, seen, d_rgb[c]);
+    store_columns(job.out.colors, 3, 3, at.begin, lanes, seen, d_rgb);
     return;
   }
   const ViewDirection<V> view = view_direction(job.camera, mean);
-  V rgb[3], basis[kMaxShBases], against[kMaxShBases];
-  lane_colors(job.camera, in, at, mean, rgb);
+  const int bases = sh_bases(in.sh_degree), stride = 3 * in.sh_bases;
+  V rgb[3], basis[kMaxShBases], against[kMaxShBases], sh[3 * kMaxShBases], d_sh[3 * kMaxShBases];
+  sh_basis(in.sh_degree, view.unit, basis);
+  at.columns(in.sh, stride, 3 * bases, sh);
+  for (int c = 0; c < 3; ++c) rgb[c] = V(T(0.5));
+  for (int k = 0; k < bases; ++k)
+    for (int c = 0; c < 3; ++c) rgb[c] = rgb[c] + basis[k] * sh[3 * k + c];
   V g[3];
   for (int c = 0; c < 3; ++c) g[c] = select(rgb[c] > V(T(0)), d_rgb[c], V(T(0)));
-  sh_basis(in.sh_degree, view.unit, basis);
-  for (int k = 0; k < sh_bases(in.sh_degree); ++k) {
+  for (int k = 0; k < bases; ++k) {
     against[k] = V(T(0));
     for (int c = 0; c < 3; ++c) {
-      against[k] = against[k] + g[c] * at(in.sh, 3 * in.sh_bases, 3 * k + c);
-      store_column(job.out.sh, 3 * in.sh_bases, 3 * k + c, at.begin, seen, g[c] * basis[k]);
+      against[k] = against[k] + g[c] * sh[3 * k + c];
+      d_sh[3 * k + c] = g[c] * basis[k];
     }
   }
+  store_columns(job.out.sh, stride, 3 * bases, at.begin, lanes, seen, d_sh);
   view_direction_adjoint(job.camera, view, sh_direction_adjoint(in.sh_degree, view.unit, against), d_mean,
                          pose);
 }
 
 template <class T>
-SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, uint32_t seen,
+SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, int lanes, uint32_t seen,
                                 const LaneGaussian<T>& g, const Vec3<Vec<T>>& d_mean,
                                 const Sym3<Vec<T>>& d_covariance, Vec<T> d_opacity,
                                 const Vec2<Vec<T>>& d_offset) {
   using V = Vec<T>;
   const GaussianGradients<T>& out = job.out;
-  const V mean[] = {d_mean.x, d_mean.y, d_mean.z};
-  for (int k = 0; k < 3; ++k) store_column(out.means, 3, k, i, seen, mean[k]);
-  store_column(out.opacities, 1, 0, i, seen, d_opacity);
-  store_column(out.offsets, 2, 0, i, seen, d_offset.x);
-  store_column(out.offsets, 2, 1, i, seen, d_offset.y);
+  const V mean[] = {d_mean.x, d_mean.y, d_mean.z}, offset[] = {d_offset.x, d_offset.y};
+  store_columns(out.means, 3, 3, i, lanes, seen, mean);
+  store_columns(out.opacities, 1, 1, i, lanes, seen, &d_opacity);
+  store_columns(out.offsets, 2, 2, i, lanes, seen, offset);
   if (job.in.covariances) {
     const V packed[] = {d_covariance.xx, d_covariance.xy, d_covariance.xz,
                         d_covariance.yy, d_covariance.yz, d_covariance.zz};
-    for (int k = 0; k < 6; ++k) store_column(out.covariances, 6, k, i, seen, packed[k]);
+    store_columns(out.covariances, 6, 6, i, lanes, seen, packed);
     return;
   }
   if (!out.quaternions && !out.scales) return;
@@ -311,8 +383,8 @@ SPLAT_LANE void store_gradients(const ProjectBackwardJob<T>& job, int64_t i, uin
   Vec3<V> ds;
   covariance_adjoint(g.axes, g.scale, d_covariance, dq, ds);
   const V quaternion[] = {dq.w, dq.x, dq.y, dq.z}, scale[] = {ds.x, ds.y, ds.z};
-  for (int k = 0; k < 4; ++k) store_column(out.quaternions, 4, k, i, seen, quaternion[k]);
-  for (int k = 0; k < 3; ++k) store_column(out.scales, 3, k, i, seen, scale[k]);
+  store_columns(out.quaternions, 4, 4, i, lanes, seen, quaternion);
+  store_columns(out.scales, 3, 3, i, lanes, seen, scale);
 }
 
 template <class T>
@@ -341,13 +413,13 @@ void project_backward_chunk(const ProjectBackwardJob<T>& job, int64_t begin, int
       add_screen_gradient(job, job.raster[r], p, g.opacity, sums, d_pixel, d_image, d_opacity);
       if (r > 0) continue;
       d_depth = sums[kDDepth];
-      color_backward(job, at, seen, g.mean, sums + kDRed, d_mean, own);
+      color_backward(job, at, lanes, seen, g.mean, sums + kDRed, d_mean, own);
     }
     const Sym3<V> d_covariance =
         project_adjoint(job.camera, g.mean, g.covariance, p, d_pixel, d_image, d_depth, d_mean, own);
     for (int k = 0; k < 9; ++k) pose.rotation[k] = pose.rotation[k] + keep(seen, own.rotation[k]);
     for (int k = 0; k < 3; ++k) pose.translation[k] = pose.translation[k] + keep(seen, own.translation[k]);
-    store_gradients(job, i, seen, g, d_mean, d_covariance, d_opacity, d_pixel);
+    store_gradients(job, i, lanes, seen, g, d_mean, d_covariance, d_opacity, d_pixel);
   }
   for (int k = 0; k < 9; ++k) pose_sum[k] = sum(pose.rotation[k]);
   for (int k = 0; k < 3; ++k) pose_sum[9 + k] = sum(pose.translation[k]);

@@ -203,12 +203,14 @@ void render_all(const Request<T>& request, State<T>& state, const Images<T>& out
   const Kernels<T>& kernels = *state.kernels;
   const T infinity = std::numeric_limits<T>::infinity(), limit = first_slab(depths, request.in.count);
   const bool whole = limit == infinity;
-  Binned binned = bin_all<T>(request, state, tiles, depths, {T(0), limit}, whole, nullptr, team);
+  Binned binned = bin_all<T>(request, state, tiles, depths, {T(0), limit}, whole && request.differentiable,
+                             nullptr, team);
   SlabTiles<T> slabs[2];
   for (size_t r = 0; r < state.layers.size(); ++r) {
     const Raster<T>& raster = state.layers[r].raster;
     state.layers[r].lists = std::move(binned.layers[r].lists);
-    if (!whole || tiles[r].words) slabs[r] = SlabTiles<T>(int64_t(raster.tiles_x) * raster.tiles_y);
+    if (!whole || tiles[r].words)
+      slabs[r] = SlabTiles<T>(int64_t(raster.tiles_x) * raster.tiles_y, request.differentiable);
   }
   std::vector<ListScratch> lists(team.size());
   each_tile(team, state, [&](int r, int64_t index, int member) {
@@ -237,7 +239,7 @@ void render_all(const Request<T>& request, State<T>& state, const Images<T>& out
     });
   }
   for (size_t r = 0; r < state.layers.size(); ++r)
-    if (slabs[r].used()) state.layers[r].lists = slabs[r].lists();
+    if (slabs[r].keeps()) state.layers[r].lists = slabs[r].lists();
 }
 
 int team_size(int threads, int64_t gaussians) {
@@ -364,6 +366,7 @@ State<T> forward(const Request<T>& request, const Images<T>& out, const Kernels<
   State<T> state;
   state.kernels = &kernels;
   state.count = count;
+  state.differentiable = request.differentiable;
   state.layers.push_back({raster_of(camera, camera.width, camera.height), {}, {}, true, shared});
   if (features && !shared)
     state.layers.push_back(

@@ -16,6 +16,7 @@ struct Request {
   int feature_width, feature_height;
   T background[3];
   bool features_move_geometry;
+  bool differentiable;  // whether a backward pass may follow; what only that reads is not listed otherwise
   int threads;
   int64_t max_intersections;
 };
@@ -32,6 +33,7 @@ struct State {
   std::vector<Layer> layers;  // the image, then the features unless they have its size
   const Kernels<T>* kernels = nullptr;
   int64_t count = 0;  // of Gaussians
+  bool differentiable = false;
 
   State() = default;
   State(State&&) = default;

@@ -67,20 +67,23 @@ class OpenTiles {
   uint32_t mask_[TileBits::kWords] = {};
 };
 
-// Of one raster: keeps only the Gaussians that changed a pixel, so that what is hidden takes no memory.
+// Of one raster: keeps, for a backward pass, only the Gaussians that changed a pixel, so that what is hidden
+// takes no memory.
 template <class T>
 class SlabTiles {
  public:
   SlabTiles() = default;
-  explicit SlabTiles(int64_t tiles) : found_(tiles), open_(tiles, 0) {}
+  SlabTiles(int64_t tiles, bool keeps) : found_(keeps ? tiles : 0), open_(tiles, 0) {}
 
-  bool used() const { return !found_.empty(); }
+  bool keeps() const { return !found_.empty(); }
   // Whether farther Gaussians would be seen, [tiles].
   const std::vector<uint8_t>& open() const { return open_; }
 
   // From the tile's own list.
   void render(Tile<T>& tile, int64_t index, const Kernels<T>& kernels, TileScratch<T>& scratch) {
     const int64_t processed = kernels.render(tile, scratch);
+    open_[index] = tile.open;
+    if (!keeps()) return;
     Found& found = found_[index] = {};
     const int64_t kept = processed - std::count(tile.hits, tile.hits + processed, 0);
     found.gaussians.reserve(kept);
@@ -90,7 +93,6 @@ class SlabTiles {
       found.gaussians.push_back(tile.gaussians[e]);
       found.hits.push_back(tile.hits[e]);
     }
-    open_[index] = tile.open;
   }
 
   // From as much of the depth order as the tile needs, of which `all` and `bits` tell the Gaussians that
