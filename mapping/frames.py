@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -67,11 +68,19 @@ class Request:
         )
 
 
+class _Part(NamedTuple):
+    """An array of a frame."""
+
+    kind: str
+    name: str  # of the view
+    size: tuple[int, int] | None = None  # of images: width, height
+
+
 class FrameLoader:
     """Loads frames through a cache of tensors that drops the least recently used.
 
-    `prefetch` decodes in a background thread; `load` waits for it if needed. Both are called by one thread,
-    the only one that uses the cache.
+    Of an image only the size that was loaded last is kept. `prefetch` decodes in a background thread; `load`
+    waits for it if needed. Both are called by one thread, the only one that uses the cache.
     """
 
     def __init__(
@@ -79,9 +88,9 @@ class FrameLoader:
     ) -> None:
         self._store, self._device, self._features = data_device(options, device), device, features
         self._capacity = options.image_cache_mb * 1_000_000
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[_Part, Tensor]] = OrderedDict()  # by kind and name
         self._kept_bytes = 0
-        self._pending: dict[str, Future[np.ndarray]] = {}
+        self._pending: dict[_Part, Future[np.ndarray]] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="decode")
 
     def __enter__(self) -> "FrameLoader":
@@ -99,18 +108,16 @@ class FrameLoader:
 
     def prefetch(self, requests: Iterable[Request]) -> None:
         """Begin to decode the images of these requests; those of earlier requests are cancelled."""
-        wanted = {key: decode for request in requests for key, decode in self._parts(request).items()}
-        for key in self._pending.keys() - wanted.keys():
-            self._pending.pop(key).cancel()
-        for key, decode in wanted.items():
-            if key not in self._kept and key not in self._pending:
-                self._pending[key] = self._worker.submit(decode)
+        wanted = {part: decode for request in requests for part, decode in self._parts(request).items()}
+        for part in self._pending.keys() - wanted.keys():
+            self._pending.pop(part).cancel()
+        for part, decode in wanted.items():
+            if self._cached(part) is None and part not in self._pending:
+                self._pending[part] = self._worker.submit(decode)
 
     def load(self, request: Request) -> TrainingFrame:
         """The frame on the training device."""
-        parts = {
-            key.partition(":")[0]: self._get(key, decode) for key, decode in self._parts(request).items()
-        }
+        parts = {part.kind: self._get(part, decode) for part, decode in self._parts(request).items()}
         depth, features = parts.get("depth"), parts.get("features")
         return TrainingFrame(
             view=request.view,
@@ -125,32 +132,39 @@ class FrameLoader:
         # Copies to a GPU are ordered with later work on it; a copy from a GPU to the CPU must be waited for.
         return tensor.to(self._device, non_blocking=self._device.type == "cuda")
 
-    def _parts(self, request: Request) -> dict[str, Callable[[], np.ndarray]]:
-        """How to decode each array that a request needs, by its key in the cache."""
+    def _parts(self, request: Request) -> dict[_Part, Callable[[], np.ndarray]]:
+        """How to decode each array that a request needs."""
         view, camera = request.view, request.camera
-        name = f"{camera.width}x{camera.height}:{view.name}"
-        parts: dict[str, Callable[[], np.ndarray]] = {f"rgb:{name}": lambda: _decode_rgb(view, camera)}
+        size = camera.width, camera.height
+        parts = {_Part("rgb", view.name, size): lambda: _decode_rgb(view, camera)}
         if view.load_mask is not None:
-            parts[f"mask:{name}"] = lambda: decode_mask(view, camera.width, camera.height)
+            parts[_Part("mask", view.name, size)] = lambda: decode_mask(view, *size)
         if request.depth and view.load_depth is not None:
-            parts[f"depth:{name}"] = lambda: decode_depth(view, camera)
+            parts[_Part("depth", view.name, size)] = lambda: decode_depth(view, camera)
         cache = self._features
         if request.features and cache is not None:
-            parts[f"features:{view.name}"] = lambda: cache.load_dense(view)
+            parts[_Part("features", view.name)] = lambda: cache.load_dense(view)
         return parts
 
-    def _get(self, key: str, decode: Callable[[], np.ndarray]) -> Tensor:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        pending = self._pending.pop(key, None)
+    def _get(self, part: _Part, decode: Callable[[], np.ndarray]) -> Tensor:
+        cached = self._cached(part)
+        if cached is not None:
+            self._kept.move_to_end(part[:2])
+            return cached
+        pending = self._pending.pop(part, None)
         tensor = self._stored(pending.result() if pending else decode())
+        if part[:2] in self._kept:  # at another size
+            self._kept_bytes -= self._kept.pop(part[:2])[1].nbytes
         if tensor.nbytes <= self._capacity:
-            self._kept[key] = tensor
+            self._kept[part[:2]] = part, tensor
             self._kept_bytes += tensor.nbytes
         while self._kept_bytes > self._capacity:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+            self._kept_bytes -= self._kept.popitem(last=False)[1][1].nbytes
         return tensor
+
+    def _cached(self, part: _Part) -> Tensor | None:
+        kept, tensor = self._kept.get(part[:2], (None, None))
+        return tensor if kept == part else None
 
     def _stored(self, array: np.ndarray) -> Tensor:
         """`array` on the device of the cache; pinned: a GPU then copies without a wait."""

@@ -1,6 +1,5 @@
 """What a step costs: seconds and peak memory, kept in a file over all runs that the step took."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,7 +8,7 @@ from typing import Any
 
 from gsplatloc.utils.errors import decoding
 from gsplatloc.utils.io import read_json, write_json
-from gsplatloc.utils.memory import trim_heap
+from gsplatloc.utils.memory import peak_bytes, trim_heap
 from gsplatloc.utils.signals import finishing
 
 _KINDS: dict[str, type[int] | type[float]] = {"seconds": float, "peak_bytes": int, "runs": int}
@@ -32,7 +31,7 @@ def measured(path: Path, step: str) -> Iterator[None]:
         yield
     finally:
         entry["seconds"] += time.perf_counter() - start
-        entry["peak_bytes"] = max(entry["peak_bytes"], _peak_bytes())
+        entry["peak_bytes"] = max(entry["peak_bytes"], peak_bytes())
         with finishing():
             write_json(path, costs)
 
@@ -52,16 +51,3 @@ def _reset_peak() -> None:
     trim_heap()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
-
-
-def _peak_bytes() -> int:
-    """The largest resident size since the last reset; elsewhere than on Linux since the process began."""
-    with suppress(OSError, StopIteration, ValueError, IndexError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
-    with suppress(ImportError):
-        import resource
-
-        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return largest if sys.platform == "darwin" else 1024 * largest
-    return 0

@@ -54,6 +54,16 @@ def test_what_is_in_the_cache_is_not_decoded_again() -> None:
     assert image.decoded == 1
 
 
+def test_of_an_image_one_size_is_kept() -> None:
+    view, image = make_view(1)
+    with loader() as frames:
+        for scale in (0.25, 0.5, 0.5, 1.0, 1.0):
+            frames.load(Request(view, scale))
+        assert image.decoded == 3
+        frames.load(Request(view, 0.5))  # is no longer there
+        assert image.decoded == 4
+
+
 def test_a_closed_loader_holds_no_images() -> None:
     view, image = make_view(1)
     frames = loader()
