@@ -37,9 +37,9 @@ from gsplatloc.utils.tensors import write_tensors
 _LOOK_AHEAD = 4  # frames decoded ahead
 _STATS_INTERVAL = 10  # iterations: to read figures, the host waits for the GPU
 _LOG_INTERVAL = 100  # iterations between two lines of training.jsonl
-_TRIM_INTERVAL = (
-    25  # iterations after which freed memory goes back: of 100, 300 MB of RedKitchen's were unused
-)
+# Iterations after which freed memory goes back to the system, which takes as long as one of them; and while
+# images of a new size are decoded, which leaves 300 MB of RedKitchen's unused within 100 iterations.
+_TRIM_INTERVAL, _TRIM_INTERVAL_DECODING = 100, 25
 _TRAINED_VIEWS = 5  # evaluated where there are no validation views
 _SMOOTHING = 0.8  # weight of the previous figures in those shown
 
@@ -123,7 +123,7 @@ class Trainer:
                 if self.iteration % _LOG_INTERVAL == 0:
                     seconds = round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
-                if self.iteration % _TRIM_INTERVAL == 0:
+                if self.iteration % self._trim_interval() == 0:
                     trim_heap()
                 self._write_due_files(training_log)
             if not interrupt.requested and self._evaluated != self.iteration:
@@ -213,6 +213,13 @@ class Trainer:
         with torch.no_grad():
             self._update(iteration, frame, result, offsets, gaussians)
         return loss.detach(), psnr
+
+    def _trim_interval(self) -> int:
+        """Shorter in the first pass over the views after the resolution has doubled."""
+        schedule, camera, cell = self._options.schedule, self._data.train[0].camera, self._data.cell
+        before = schedule.scale(camera, self.iteration - len(self._data.train), cell)
+        decoding = before != schedule.scale(camera, self.iteration, cell)
+        return _TRIM_INTERVAL_DECODING if decoding else _TRIM_INTERVAL
 
     def _request(self, index: int, iteration: int) -> Request:
         options, view = self._options, self._data.train[index]
