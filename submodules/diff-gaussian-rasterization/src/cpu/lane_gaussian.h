@@ -103,11 +103,10 @@ SPLAT_LANE Mask<T> lanes_in_view(const ProjectJob<T>& job, const LaneGaussian<T>
   return in_front & possible;
 }
 
-// What project_chunk() writes of Gaussians that are not visible.
+// What project_chunk() writes of Gaussians that are not visible: their splats are never read.
 template <class T>
 void hide(const ProjectJob<T>& job, int64_t i, int lanes) {
   for (int r = 0; r < job.rasters; ++r) {
-    for (int l = 0; l < lanes; ++l) job.splats[r][i + l].extent_x = T(-1);
     const TileBits& tiles = job.tiles[r];
     for (int word = 0; word < tiles.words; ++word)
       std::fill_n(tiles.bits + word * job.in.count + i, lanes, uint32_t(0));
