@@ -316,6 +316,22 @@ def test_the_feature_loss_does_not_move_geometry(tmp_path: Path, tiny_scene: Sce
     assert not torch.equal(finals[0].features, finals[1].features)
 
 
+def test_memory_goes_back_more_often_while_images_of_a_new_size_are_decoded(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[int] = []
+    schedule = ScheduleOptions(iterations=24, sh_degree=0, pyramid=(0.5,))
+    monkeypatch.setattr(trainer_module, "_TRIM_INTERVAL", 10)
+    monkeypatch.setattr(trainer_module, "_TRIM_INTERVAL_DECODING", 2)
+    settings = options(24, schedule=schedule)
+    trainer = make_trainer(tiny_scene, tmp_path, settings, extractor)
+    monkeypatch.setattr(trainer_module, "trim_heap", lambda: trimmed.append(trainer.iteration))
+    trainer.run()
+    views = len(split_holdout(tiny_scene.train, settings.schedule.holdout)[0])
+    assert 2 <= views < 12
+    assert trimmed == [10, *(number for number in range(14, 25, 2) if number <= 12 + views or number == 20)]
+
+
 def test_coarse_images_come_first(
     tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
