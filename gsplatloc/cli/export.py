@@ -11,10 +11,17 @@ from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
+from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply, save_small, saved_iterations
 from gsplatloc.scene.formats import SPLAT_FORMATS, read_splat, write_splat
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import CAMERAS_NAME, config_path, frame_of_splat, read_config
+from gsplatloc.scene.map_config import (
+    CAMERAS_NAME,
+    config_path,
+    frame_of_splat,
+    read_cameras,
+    read_config,
+)
 from gsplatloc.scene.tiled_map import TILES_NAME, is_tiled, read_tiles
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -34,7 +41,7 @@ def main(arguments: ExportArguments) -> None:
     kept = arguments.filter.apply(gaussians)
     if arguments.map is None:
         name, path = arguments.format_name(), arguments.path()
-        write_splat(path, kept, name)
+        write_splat(path, kept, name, _mapping_views(arguments.model_path))
         size = path.stat().st_size
     else:
         name, path = "small", arguments.map
@@ -44,6 +51,11 @@ def main(arguments: ExportArguments) -> None:
     log(f"{name}: {changes}" if changes else "")
     if arguments.map is None and frame is not None and not frame.is_world:
         log(f"coordinates: those of the map, with its {frame}: x_scene = origin + unit * x")
+
+
+def _mapping_views(source: Path) -> list[PosedCamera]:
+    """The cameras of a map's folder; none of a splat file."""
+    return read_cameras(source) if (source / CAMERAS_NAME).is_file() else []
 
 
 def _write_small_tiles(arguments: ExportArguments) -> int:

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.registry import Registry
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
+    from torch import Tensor
+
+    from gsplatloc.scene.cameras import PosedCamera
+    from gsplatloc.scene.formats.seen_colours import StoredHarmonics
     from gsplatloc.scene.gaussians import Gaussians
 
 _HEAD = 4096  # bytes of a file from which its format is recognised
@@ -42,6 +47,15 @@ class SplatFormat(Protocol):
 
     def write(self, path: Path, gaussians: Gaussians) -> None:
         """Write the file, atomically."""
+        ...
+
+
+@runtime_checkable
+class CoarseHarmonics(Protocol):
+    """A format that stores some coefficients of spherical harmonics more coarsely than others."""
+
+    def stored_harmonics(self, sh: Tensor) -> StoredHarmonics:
+        """What a written file keeps of coefficients [N, K, 3] of degree 0 to 3."""
         ...
 
 
@@ -91,11 +105,27 @@ def splat_format(path: Path | str) -> str:
     return max(found, key=lambda entry: len(entry.make().suffix)).name  # .compressed.ply before .ply
 
 
-def write_splat(path: Path | str, gaussians: Gaussians, format: str | None = None) -> None:
-    """Write Gaussians, without descriptors, in `format`, by default that of the file's name."""
+def write_splat(
+    path: Path | str,
+    gaussians: Gaussians,
+    format: str | None = None,
+    views: Sequence[PosedCamera] = (),
+) -> None:
+    """Write Gaussians, without descriptors, in `format`, by default that of the file's name.
+
+    `views` are cameras that see them. Where the format rounds coefficients of their colours, or leaves some
+    out, the others are changed so that the colours seen from there stay as they are.
+    """
     if len(gaussians) == 0 and (format or splat_format(path)) != "ply":
         raise GSplatLocError(f"expected Gaussians to write to {path}, found none: relax the filters")
-    SPLAT_FORMATS[format or splat_format(path)].make().write(Path(path), gaussians)
+    member = SPLAT_FORMATS[format or splat_format(path)].make()
+    if views and isinstance(member, CoarseHarmonics):
+        from gsplatloc.scene.formats.seen_colours import with_seen_colours
+        from gsplatloc.scene.formats.values import capped
+
+        gaussians = capped(gaussians)
+        gaussians = with_seen_colours(gaussians, member.stored_harmonics(gaussians.sh), views)
+    member.write(Path(path), gaussians)
 
 
 def broken(path: Path, found: object) -> GSplatLocError:

@@ -1,4 +1,4 @@
-"""Compressed formats through the library gaussforge: `.compressed.ply`, `.spz`; `.sog` is read by it, too.
+"""Compressed formats through the library gaussforge: `.spz`. It reads `.compressed.ply` and `.sog`, too.
 
 The library is C++ code that some damaged files crash and that prints to the terminal. It therefore runs in a
 process of its own, with a bound on its memory, and exchanges .ply files.
@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.ply import Ply
+from gsplatloc.scene.formats.seen_colours import StoredHarmonics
 from gsplatloc.scene.formats.values import capped, logits, with_axes
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.spatial_order import spatial_order
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
 
@@ -36,6 +38,7 @@ open(target, "wb").write(found["data"])
 """
 _MEMORY, _PER_BYTE = 2 << 30, 200  # bytes of the process, and more of them per byte of the file
 _RUB = (1, -1, -1)  # axes of .spz (right, up, back) in those of .ply (right, down, front)
+_STEPS = (1 / 16, 1 / 8)  # of .spz's higher harmonics over [-1, 1]: of degree 1, and beyond
 _SPZ_SIDE = 2048  # units from the origin: 24 bits with a sign, 12 of them behind the point
 
 
@@ -68,19 +71,6 @@ class Converted:
         return gaussians
 
 
-class CompressedPly(Converted):
-    """Chunks of 256 Gaussians, quantised between the chunk's bounds."""
-
-    name, suffix, library_name = "compressed_ply", ".compressed.ply", "compressed.ply"
-    changes = "Gaussians are reordered and quantised (positions to 1/2048 of their chunk, colours to 8 bits)"
-
-    def matches(self, path: Path, head: bytes) -> bool:
-        return head.startswith(b"ply") and b"packed_position" in head
-
-    def for_file(self, gaussians: Gaussians, path: Path) -> Gaussians:
-        return gaussians.select(spatial_order(gaussians.means))
-
-
 class Spz(Converted):
     """Written in version 3, which most viewers read."""
 
@@ -101,6 +91,11 @@ class Spz(Converted):
                 f" {farthest:.6g}: pass --crop, or choose another --format"
             )
         return with_axes(gaussians, _RUB)
+
+    def stored_harmonics(self, sh: Tensor) -> StoredHarmonics:
+        parts = zip(sh[:, 1:].split((3, sh.shape[1] - 4), 1), _STEPS) if sh.shape[1] > 1 else ()
+        rounded = [(step * (part / step).round()).clamp(-1, 1) for part, step in parts]
+        return StoredHarmonics(torch.cat([sh[:, :1], *rounded], 1), slice(0, 1))
 
 
 def available() -> bool:

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gsplatloc.scene.formats import broken
+from gsplatloc.scene.formats.seen_colours import StoredHarmonics
 from gsplatloc.scene.formats.values import (
     capped,
     joined,
     log_scales,
     logits,
+    rgb_bytes,
     rgba_bytes,
     sh_of_rgb,
     splat_of_arrays,
@@ -69,6 +73,12 @@ class Ksplat:
         if not any(len(block) for block in blocks):
             raise broken(path, "no Gaussians")
         return joined(blocks)
+
+    def stored_harmonics(self, sh: Tensor) -> StoredHarmonics:
+        kept = torch.zeros_like(sh)
+        kept[:, :9] = sh[:, :9]
+        kept[:, 0] = torch.from_numpy(sh_of_rgb(rgb_bytes(sh[:, 0]) / 255)).to(sh)
+        return StoredHarmonics(kept, slice(1, min(9, sh.shape[1])))
 
     def write(self, path: Path, gaussians: Gaussians) -> None:
         gaussians = capped(gaussians, 9)

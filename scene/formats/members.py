@@ -11,7 +11,7 @@ SPLAT_FORMATS.declare("small", "small.Small", help="23 bytes per Gaussian, 3 mor
 SPLAT_FORMATS.declare("ksplat", "ksplat.Ksplat", help="sections of buckets (GaussianSplats3D)")
 SPLAT_FORMATS.declare("glb", "glb.Glb", help="glTF with KHR_gaussian_splatting", priority=1)
 SPLAT_FORMATS.declare(
-    "compressed_ply", "gaussforge.CompressedPly", help="SuperSplat's .compressed.ply", priority=1
+    "compressed_ply", "compressed_ply.CompressedPly", help="SuperSplat's .compressed.ply", priority=1
 )
 SPLAT_FORMATS.declare("spz", "gaussforge.Spz", help="Niantic's .spz", priority=1)
 SPLAT_FORMATS.declare("sog", "sog.Sog", help="PlayCanvas's .sog", priority=1)

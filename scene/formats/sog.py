@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from gsplatloc.scene.formats.gaussforge import Converted
-from gsplatloc.scene.formats.values import capped, unit_quaternions
+from gsplatloc.scene.formats.values import capped, smaller_components, unit_quaternions
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.spatial_order import spatial_order
 from gsplatloc.utils.io import atomic_path
@@ -93,13 +93,8 @@ def _positions(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[float], 
 
 def _rotations(quaternions: np.ndarray) -> np.ndarray:
     """The three smaller components [N, 4] of quaternions wxyz, and which one is left out."""
-    largest = np.abs(quaternions).argmax(1)
-    rows = np.arange(len(quaternions))
-    signed = quaternions * np.where(quaternions[rows, largest] < 0, -1, 1)[:, None]
-    others = np.array([[k for k in range(4) if k != left_out] for left_out in range(4)])[largest]
-    small = np.take_along_axis(signed, others, 1)  # within 1 / sqrt(2) of 0
-    levels = np.clip(np.round(255 * (small / math.sqrt(2) + 0.5)), 0, 255)
-    return np.column_stack([levels, _LARGEST + largest]).astype(np.uint8)
+    largest, others = smaller_components(quaternions)
+    return np.column_stack([np.round(255 * others), _LARGEST + largest]).astype(np.uint8)
 
 
 def _quantised(values: np.ndarray) -> tuple[list[float], np.ndarray]:

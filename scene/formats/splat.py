@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gsplatloc.scene.formats import broken
+from gsplatloc.scene.formats.seen_colours import StoredHarmonics
 from gsplatloc.scene.formats.values import (
     capped,
     log_scales,
@@ -38,6 +41,9 @@ class Splat:
         quaternions = (rows["quaternion"] - 128.0) / 128
         base, opacities = sh_of_rgb(rgba[:, :3]), logits(rgba[:, 3])
         return splat_of_arrays(rows["mean"], log_scales(rows["scale"]), quaternions, opacities, base)
+
+    def stored_harmonics(self, sh: Tensor) -> StoredHarmonics:
+        return StoredHarmonics(torch.cat([sh[:, :1], torch.zeros_like(sh[:, 1:])], 1), slice(0, 1))
 
     def write(self, path: Path, gaussians: Gaussians) -> None:
         gaussians = capped(gaussians, 1)

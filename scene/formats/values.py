@@ -1,5 +1,6 @@
 """Conversions that several formats share: activated values, bytes, axes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -53,17 +54,35 @@ def log_scales(scales: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(scales.astype(np.float64), np.finfo(np.float32).tiny))
 
 
+def rgb_bytes(base: torch.Tensor) -> np.ndarray:
+    """Coefficients of degree 0, [N, 3] -> colours without view dependence as uint8, clamped to [0, 1]."""
+    rgb = base.detach().cpu().double().numpy() * Y_00 + 0.5
+    return np.clip(np.round(255 * rgb), 0, 255).astype(np.uint8)
+
+
 def rgba_bytes(gaussians: Gaussians) -> np.ndarray:
     """Colour without view dependence, and opacity, [N, 4] uint8."""
-    rgb = gaussians.sh[:, 0].detach().cpu().double().numpy() * Y_00 + 0.5
     alpha = gaussians.opacities.detach().cpu().double().numpy()
-    return np.clip(np.round(255 * np.column_stack([rgb, alpha])), 0, 255).astype(np.uint8)
+    return np.column_stack([rgb_bytes(gaussians.sh[:, 0]), np.round(255 * alpha).astype(np.uint8)])
 
 
 def unit_quaternions(gaussians: Gaussians) -> np.ndarray:
     """Quaternions wxyz [N, 4] of length 1 with w >= 0."""
     found = torch.nn.functional.normalize(gaussians.quaternions.detach().cpu().double(), dim=1).numpy()
     return np.where(found[:, :1] < 0, -found, found)
+
+
+def smaller_components(quaternions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of unit quaternions wxyz [N, 4]: the largest component [N], 0 to 3, and the others in order [N, 3].
+
+    The sign is that of a positive largest component; the others, within 1 / sqrt(2) of zero, are scaled to
+    [0, 1].
+    """
+    largest = np.abs(quaternions).argmax(1)
+    rows = np.arange(len(quaternions))
+    signed = quaternions * np.where(quaternions[rows, largest] < 0, -1, 1)[:, None]
+    others = np.array([[k for k in range(4) if k != left_out] for left_out in range(4)])[largest]
+    return largest, np.clip(np.take_along_axis(signed, others, 1) / math.sqrt(2) + 0.5, 0, 1)
 
 
 def capped(gaussians: Gaussians, coefficients: int = MAX_COEFFICIENTS) -> Gaussians:
