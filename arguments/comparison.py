@@ -11,6 +11,8 @@ from gsplatloc.localization.io import FOLDER_NAME, JSON_LINES_NAME, QUERIES_FOLD
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_file
 
+EXAMPLES = ("gsplatloc compare my_map small_map --output comparison.html",)
+
 
 @dataclass(frozen=True)
 class CompareArguments:
@@ -42,4 +44,4 @@ def queries_file(folder: Path) -> Path:
 
 def parse_compare_arguments(argv: Sequence[str] | None = None) -> CompareArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(CompareArguments, "Compare two localizations of the same images.", argv)
+    return parse(CompareArguments, "Compare two localizations of the same images.", argv, examples=EXAMPLES)

@@ -59,5 +59,8 @@ def parse_export_arguments(argv: Sequence[str] | None = None) -> ExportArguments
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
     formats = ", ".join(f"{entry.name} ({entry.help})" for entry in SPLAT_FORMATS.entries())
     return parse(
-        ExportArguments, f"Write the Gaussians of a map for other programs. FORMATS: {formats}.", argv
+        ExportArguments,
+        f"Write the Gaussians of a map for other programs. FORMATS: {formats}.",
+        argv,
+        examples=("gsplatloc export -m my_map --format spz", "gsplatloc export -m my_map --map small_map"),
     )

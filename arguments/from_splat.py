@@ -14,6 +14,11 @@ from gsplatloc.scene.map_folder import require_splat
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_folder, require_path
 
+EXAMPLES = (
+    "gsplatloc from-splat scene.spz -m my_map",
+    "gsplatloc from-splat scene.ply -m my_map --cameras transforms.json",
+)
+
 
 @dataclass(frozen=True)
 class FromSplatArguments:
@@ -44,4 +49,4 @@ class FromSplatArguments:
 
 def parse_from_splat_arguments(argv: Sequence[str] | None = None) -> FromSplatArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(FromSplatArguments, "Make a map of a splat without photographs.", argv)
+    return parse(FromSplatArguments, "Make a map of a splat without photographs.", argv, examples=EXAMPLES)

@@ -29,6 +29,11 @@ if TYPE_CHECKING:  # for annotations only: a command line is parsed without torc
     from gsplatloc.localization.queries import Intrinsics
 
 DESCRIPTION = "Localize images in a map: a scene's test images, or a folder of images with --queries."
+EXAMPLES = (
+    "gsplatloc localize -m my_map --queries new_photos/",
+    "gsplatloc localize -m my_map --queries photo.jpg --focal 1450 --json",
+    "gsplatloc localize -m my_map --stages fine warp",
+)
 
 # Flags of GSplatLoc and of earlier versions.
 SHORT_FLAGS = {
@@ -122,4 +127,4 @@ def parse_localize_arguments(argv: Sequence[str] | None = None) -> LocalizeArgum
     kind = with_method_options(
         LocalizeArguments, SHORT_FLAGS, {"initial": initial_help, "stages": stages_help}
     )
-    return parse(kind, DESCRIPTION, expanded(argv, SHORT_FLAGS))
+    return parse(kind, DESCRIPTION, expanded(argv, SHORT_FLAGS), examples=EXAMPLES)

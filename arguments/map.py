@@ -22,6 +22,7 @@ DESCRIPTION = (
     " The same command goes on with a run that was stopped. A scene with poses, of any layout that"
     " gsplatloc train reads, is mapped with them."
 )
+EXAMPLES = ("gsplatloc map photos/ -m my_map", "gsplatloc map video.mp4 -m my_map --frames 100")
 
 
 @dataclass(frozen=True)
@@ -64,4 +65,4 @@ class MapArguments:
 
 def parse_map_arguments(argv: Sequence[str] | None = None) -> MapArguments:
     """The command line of gsplatloc map; exits with 2 on wrong usage and 0 after --help."""
-    return parse(MapArguments, DESCRIPTION, argv)
+    return parse(MapArguments, DESCRIPTION, argv, examples=EXAMPLES)

@@ -28,6 +28,10 @@ DESCRIPTION = (
     "Refine the poses of any estimator in a map. By default (GS-CPR) the map is rendered at each pose and"
     " matched with the image, matched pixels are lifted by rendered depth, and the pose is solved from them."
 )
+EXAMPLES = (
+    "gsplatloc refine -m my_map --poses poses.txt",
+    "gsplatloc refine -m my_map --poses poses.txt --stages lm",
+)
 
 # Flags of the default refinement without its name.
 SHORT_FLAGS = {
@@ -84,4 +88,4 @@ def parse_refine_arguments(argv: Sequence[str] | None = None) -> RefineArguments
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
     stages_help = f"refinements to run, in order: {listed(REFINERS)}"
     kind = with_method_options(RefineArguments, SHORT_FLAGS, {"stages": stages_help})
-    return parse(kind, DESCRIPTION, expanded(argv, SHORT_FLAGS))
+    return parse(kind, DESCRIPTION, expanded(argv, SHORT_FLAGS), examples=EXAMPLES)

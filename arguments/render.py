@@ -103,9 +103,22 @@ class ViewArguments:
 
 def parse_render_arguments(argv: Sequence[str] | None = None) -> RenderArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(RenderArguments, "Render a map: colour, depth and descriptors as images and a film.", argv)
+    return parse(
+        RenderArguments,
+        "Render a map: colour, depth and descriptors as images and a film.",
+        argv,
+        examples=(
+            "gsplatloc render -m my_map",
+            "gsplatloc render -m my_map --poses poses.txt",
+        ),
+    )
 
 
 def parse_view_arguments(argv: Sequence[str] | None = None) -> ViewArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(ViewArguments, "View a map in the browser (needs viser).", argv)
+    return parse(
+        ViewArguments,
+        "View a map in the browser (needs viser).",
+        argv,
+        examples=("gsplatloc view -m my_map", "gsplatloc view -m splat.ply --port 8090"),
+    )

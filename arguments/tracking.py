@@ -14,6 +14,10 @@ from gsplatloc.tracking.options import Method, Split, TrackingOptions
 from gsplatloc.utils.paths import require_output_folder
 
 DESCRIPTION = "Track an RGB-D camera frame by frame, and map the sequence as Gaussians."
+EXAMPLES = (
+    "gsplatloc track -s sequence/ -m tracked",
+    "gsplatloc track -s sequence/ -m tracked --depth_units 1000",
+)
 _DEFAULTS = TrackingOptions()
 
 
@@ -78,4 +82,4 @@ class TrackingArguments:
 
 def parse_tracking_arguments(argv: Sequence[str] | None = None) -> TrackingArguments:
     """The arguments of a command line, `sys.argv` by default; wrong usage exits with code 2."""
-    return parse(TrackingArguments, DESCRIPTION, argv)
+    return parse(TrackingArguments, DESCRIPTION, argv, examples=EXAMPLES)

@@ -37,6 +37,10 @@ if TYPE_CHECKING:  # for annotations only: a command line is parsed without torc
 DESCRIPTION = (
     "Make a feature splat map of a scene: reads posed images, writes a folder that gsplatloc localize reads."
 )
+EXAMPLES = (
+    "gsplatloc train -s scene/ -m my_map --preset cpu",
+    "gsplatloc train -s colmap_scene/ -m my_map --preset cpu --eval",
+)
 _GROUPS = tuple(group.name for group in fields(MappingOptions) if group.name != "feature_sized")
 
 
@@ -145,6 +149,6 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
         preset=preset,
         **chosen | {"descriptors": described(**vars(groups.descriptors))},
     )
-    parsed: TrainArguments = parse(kind, DESCRIPTION, argv, default)
+    parsed: TrainArguments = parse(kind, DESCRIPTION, argv, default, EXAMPLES)
     descriptors = without_help(parsed.descriptors, DescriptorOptions)
     return TrainArguments(**vars(parsed) | {"descriptors": descriptors})

@@ -231,7 +231,7 @@ class VirtualCameraOptions:
     """The virtual cameras of a splat without any."""
 
     fov: float = 65.0  # degrees, horizontal field of view
-    up: tuple[float, float, float] | None = None  # up direction in the splat; None = estimated
+    up: tuple[float, float, float] | None = None  # up direction in the splat; unset = estimated
 
     def __post_init__(self) -> None:
         if not 10 <= self.fov <= 150:

@@ -85,7 +85,7 @@ def _row(action: Action) -> str:
     default = "" if found is None else "required" if found["required"] else f"`{_cell(found['default'])}`"
     flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
     metavar = action.metavar if isinstance(action.metavar, str) else ""
-    value = f" `{metavar.removeprefix('{None}|')}`" if metavar else ""
+    value = f" `{metavar}`" if metavar else ""
     return f"| {flags}{value} | {default} | {_cell(_DEFAULT.sub('', text))} |"
 
 

@@ -6,6 +6,7 @@ fraction of a second. Then torch, COLMAP and the like are loaded, which takes se
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from gsplatloc.utils.waiting import adapt_to_load
 
 # name -> (module with a `main()`, one line of help). A command is a module, a line here and one in PARSERS.
 COMMANDS = {
-    "map": ("gsplatloc.cli.map", "make a map of photos or a video in one go: poses, splats, landmarks"),
+    "map": ("gsplatloc.cli.map", "make a map of photos or a video: poses, splats, landmarks"),
     "train": ("gsplatloc.cli.train", "make a feature splat map from posed images"),
     "localize": ("gsplatloc.cli.localize", "localize images in a map"),
     "refine": ("gsplatloc.cli.refine", "refine poses of another estimator in a map"),
@@ -29,10 +30,7 @@ COMMANDS = {
     "export": ("gsplatloc.cli.export", "write a map as a .spz, .glb, .splat, ... for other programs"),
     "reproduce": ("gsplatloc.cli.reproduce", "make a table of a paper again, beside the published figures"),
     "setup": ("gsplatloc.cli.setup", "prepare a data set: 7scenes, 12scenes, cambridge, images, room"),
-    "completion": (
-        "gsplatloc.cli.completion",
-        "write a script by which the shell completes commands and options",
-    ),
+    "completion": ("gsplatloc.cli.completion", "print the script that completes commands in bash or zsh"),
 }
 
 # Module of a command -> function that parses its command line, in a module that loads neither torch nor
@@ -74,8 +72,10 @@ def dispatch(program: str, commands: dict[str, tuple[str, str]], words: list[str
         sys.exit(0)
     if not words or words[0] not in commands:
         found = repr(words[0]) if words else "none"
+        similar = get_close_matches(words[0], commands, 1) if words else []
+        hint = f": did you mean {similar[0]}?" if similar else ""
         print(usage(program, commands), file=sys.stderr)
-        print(f"error: expected a command out of {', '.join(commands)}, found {found}", file=sys.stderr)
+        print(f"\nerror: expected a command of this list, found {found}{hint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     sys.argv = [f"{program} {words[0]}", *words[1:]]
     run(commands[words[0]][0])

@@ -49,7 +49,7 @@ class ViewMatchingOptions:
 class GSVisLocOptions:
     """The landmarks that are predicted from a splat, and how keypoints are matched with them."""
 
-    weights: str | None = None  # file of gsplatloc train-matcher; None = the file of this package
+    weights: str | None = None  # file of gsplatloc train-matcher; unset = the file of this package
     views: int = 160  # views of the map, at most, from which Gaussians are described
     tried: int = 400  # visible Gaussians of each view that are described ...
     kept: int = 400  # ... of which those most like keypoints are kept; fewer save time, but lose poses

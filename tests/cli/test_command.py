@@ -38,6 +38,7 @@ def test_an_unknown_command_is_a_usage_error(
     assert exit_code(*words) == 2
     said = capsys.readouterr()
     assert said.err.splitlines()[-1].startswith("error: expected a command") and found in said.err
+    assert ("did you mean train?" in said.err) == bool(words)
     assert not said.out
 
 
@@ -46,8 +47,13 @@ def test_every_command_has_help_under_its_own_name(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["gsplatloc"])
+    monkeypatch.setenv("COLUMNS", "80")
     assert exit_code(command, "--help") == 0
-    assert f"usage: gsplatloc {command}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"usage: gsplatloc {command}" in said
+    assert "None" not in said  # Python's name of an unset option
+    too_long = [line for line in said.splitlines() if len(line) > 80]
+    assert not too_long
 
 
 @pytest.mark.parametrize("name", sorted(DATA_SETS))
