@@ -20,7 +20,6 @@ from gsplatloc.visualization.query_pages import page_link
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
 _HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation")
 _ERRORS = ("error", "rotation error")
-_HELP = "what would help"
 
 
 def least_certain_first(results: Sequence[QueryResult]) -> list[QueryResult]:
@@ -50,10 +49,10 @@ def stated_figures(results: Sequence[QueryResult]) -> dict[str, float | None]:
 def query_table(results: Sequence[QueryResult]) -> str:
     """A table of all queries in HTML, the least certain first, with their errors where these are known.
 
-    Each name is a link to the query's page (`query_pages`, of the results in this order).
+    Below a name stands what would help a query without a verified pose. Each name is a link to the query's page (`query_pages`, of the results in this order).
     """
     has_truth = any(result.truth is not None for result in results)
-    names = (*_HEAD, *(_ERRORS if has_truth else ()), _HELP if any(map(_help, results)) else "")
+    names = (*_HEAD, *(_ERRORS if has_truth else ()))
     header = "".join(f"<th>{name}</th>" for name in names)
     ordered = enumerate(least_certain_first(results))
     rows = "".join(_row(number, result, has_truth) for number, result in ordered)
@@ -95,10 +94,7 @@ def _row(number: int, result: QueryResult, has_truth: bool) -> str:
         found = error is not None and math.isfinite(error.translation_m)
         cells.append(f"{figures(100 * error.translation_m)} cm" if error and found else "")
         cells.append(f"{figures(error.rotation_deg)}°" if error and found else "")
-    cells.append(_help(result))
     others = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    return f"<tr><td>{page_link(result, number)}</td>{others}</tr>"
-
-
-def _help(result: QueryResult) -> str:
-    return result.reason or result.localization.advice
+    help_text = result.reason or localization.advice
+    note = f"<small>{escape(help_text)}</small>" if help_text else ""
+    return f"<tr><td>{page_link(result, number)}{note}</td>{others}</tr>"

@@ -103,24 +103,31 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
     return paths
 
 
-def draw_picture(picture: QueryPicture) -> Image:
-    """Three panels above a caption: query image with matches, rendering, difference."""
+def draw_panels(picture: QueryPicture) -> dict[str, Image]:
+    """What a picture shows, by its label: the query with its matches; with a pose, rendering and difference."""
     height, width = picture.query.shape[:2]
     scale = _PANEL / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     query = images.resize(picture.query, *size)
-    panels = [("query image", with_matches(query, picture, scale))]
-    if picture.render is None:
-        blank = np.full_like(query, 34)
-        panels += [("no pose was found", blank), ("", blank.copy())]
-    else:
+    panels = {"query image": with_matches(query, picture, scale)}
+    if picture.render is not None:
         rendering = images.resize(picture.render, *size)
-        difference = images.colorize_difference(query, rendering)
-        panels += [("map at the estimated pose", rendering), ("difference", difference)]
-    for label, panel in panels:
+        panels["map at the estimated pose"] = rendering
+        panels["difference"] = images.colorize_difference(query, rendering)
+    return panels
+
+
+def draw_picture(picture: QueryPicture) -> Image:
+    """Three panels above a caption: query image with matches, rendering, difference."""
+    panels = draw_panels(picture)
+    if picture.render is None:
+        blank = np.full_like(panels["query image"], 34)
+        panels |= {"no pose was found": blank, "": blank.copy()}
+    for label, panel in panels.items():
         draw_label(panel, label)
-    gutter = np.full((size[1], _GUTTER, 3), _PAPER, np.uint8)
-    row = np.hstack([panels[0][1], gutter, panels[1][1], gutter, panels[2][1]])
+    shown = [*panels.values()]
+    gutter = np.full((len(shown[0]), _GUTTER, 3), _PAPER, np.uint8)
+    row = np.hstack([shown[0], gutter, shown[1], gutter, shown[2]])
     return np.vstack([row, _caption_bar(picture, row.shape[1])])
 
 

@@ -21,7 +21,7 @@ from gsplatloc.utils.version import version
 from gsplatloc.visualization import images, plots
 from gsplatloc.visualization.certainty import least_certain_first, query_table, stated_figures
 from gsplatloc.visualization.images import Image
-from gsplatloc.visualization.pictures import QueryPicture, choose, draw_picture, make_pictures, write_pictures
+from gsplatloc.visualization.pictures import QueryPicture, choose, draw_panels, make_pictures, write_pictures
 from gsplatloc.visualization.query_pages import query_pages
 from gsplatloc.visualization.style import PAGE, SORTABLE
 
@@ -142,10 +142,11 @@ def _cells(cards: Sequence[tuple[str, str]]) -> str:
 def _plan(plan: Image | None) -> str:
     if plan is None:
         return ""
-    data = base64.b64encode(images.encode_jpeg(plan)).decode("ascii")
     note = "Green: verified poses. Orange: poses that are not verified. A line shows where the camera looks."
-    picture = f'<img alt="the map from above" src="data:image/jpeg;base64,{data}">'
-    return f"<section><h2>The map from above</h2><p>{note}</p><figure>{picture}</figure></section>"
+    picture = _image(plan, "the map from above")
+    return (
+        f"<section class='plan'><h2>The map from above</h2><p>{note}</p><figure>{picture}</figure></section>"
+    )
 
 
 def _table(metrics: Mapping[str, Any]) -> str:
@@ -202,15 +203,29 @@ def axis_limit(values: Mapping[str, Sequence[float]]) -> float:
 def _pictures(pictures: Sequence[QueryPicture]) -> str:
     if not pictures:
         return ""
-    cells = []
-    for number, picture in enumerate(pictures):
-        data = base64.b64encode(images.encode_jpeg(draw_picture(picture))).decode("ascii")
-        alt = escape(f"{picture.kind} query {picture.name}: {picture.caption}", quote=True)
-        image = f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">'
-        cells.append(f'<figure id="picture-{number}">{image}</figure>')
-    note = "Green: matches that agree with the final pose (inliers). Red: matches that do not."
-    title = "Failed and unverified queries, the least accurate or least certain ones, and typical ones"
-    return f"<section><h2>{title}</h2><p>{note}</p>{''.join(cells)}</section>"
+    note = "Failed and unverified queries, then the least accurate or least certain ones, then typical ones."
+    note += " Green: matches that agree with the final pose (inliers). Red: matches that do not."
+    cells = "".join(_figure(number, picture) for number, picture in enumerate(pictures))
+    return f"<section><h2>Pictures</h2><p>{note}</p>{cells}</section>"
+
+
+def _figure(number: int, picture: QueryPicture) -> str:
+    """The panels of a query's picture side by side; on a narrow screen they are moved by swiping."""
+    panels = [
+        f"<figure>{_image(panel, f'{picture.kind} query {picture.name}: {label}')}"
+        f"<figcaption>{label}</figcaption></figure>"
+        for label, panel in draw_panels(picture).items()
+    ]
+    caption = f"<b>{escape(picture.name)}</b> <i>{picture.kind}</i> <span>{escape(picture.caption)}</span>"
+    return (
+        f'<figure class="query {escape(picture.status)}" id="picture-{number}">'
+        f"<div class='panels'>{''.join(panels)}</div><figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _image(image: Image, description: str) -> str:
+    data = base64.b64encode(images.encode_jpeg(image)).decode("ascii")
+    return f'<img alt="{escape(description, quote=True)}" src="data:image/jpeg;base64,{data}">'
 
 
 def _scaled(value: float | None, factor: float, unit: str, digits: int) -> str:

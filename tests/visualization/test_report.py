@@ -64,8 +64,18 @@ def test_pictures_are_embedded_with_a_description(tmp_path: Path) -> None:
     blank = np.zeros((48, 64, 3), np.uint8)
     shown = QueryPicture("a<b", blank, blank, np.zeros((0, 2)), np.zeros(0, bool), 0.01, 0.1, kind="worst")
     page = write(tmp_path / "report.html", pictures=[shown])
-    assert page.count("data:image/jpeg;base64,") == 1
-    assert "worst query a&lt;b" in page
+    labels = re.findall(r'<img alt="worst query a&lt;b: ([^"]*)" src="data:image/jpeg;base64,', page)
+    assert labels == ["query image", "map at the estimated pose", "difference"]
+    assert "<b>a&lt;b</b> <i>worst</i> <span>1.00 cm   0.100°</span>" in page
+
+
+def test_the_picture_of_a_query_without_a_pose_is_the_query_alone(tmp_path: Path) -> None:
+    blank = np.zeros((48, 64, 3), np.uint8)
+    lost = QueryPicture(
+        "q", blank, None, np.zeros((0, 2)), np.zeros(0, bool), None, None, status="no_consensus"
+    )
+    page = write(tmp_path / "report.html", pictures=[lost])
+    assert page.count("<img") == 1 and 'class="query no_consensus"' in page
 
 
 def test_scene_names_are_escaped(tmp_path: Path) -> None:
@@ -92,7 +102,7 @@ def test_a_run_without_truth_shows_what_the_results_state(tmp_path: Path) -> Non
     page = (tmp_path / "report.html").read_text()
     assert "<b>–</b>" not in page and "worst" not in page and "<svg" not in page
     assert "<b>2 of 4</b><span>verified" in page
-    names = re.findall(r"<tr><td><a href='#query-(\d)'>([^<]*)</a></td>", page)
+    names = re.findall(r"<tr><td><a href='#query-(\d)'>([^<]*)</a>", page)
     assert names == [("0", "&lt;lost&gt;"), ("1", "unverified"), ("2", "unsure"), ("3", "sure")]
     assert "no consensus</td><td></td><td>11</td>" in page and "its matches agree on no pose" in page
     assert "3.5 cm" in page and 'alt="the map from above"' in page
