@@ -117,11 +117,9 @@ class Trainer:
                 if psnr is not None:
                     figures = _smoothed(figures, {"loss": loss.item(), "psnr": psnr})
                     self._watch(figures)
-                count = len(self._optimizer)
-                shown = {name: f"{value:.4g}" for name, value in figures.items()}
-                bar.advance(**shown, Gaussians=str(count))
+                bar.advance(f"PSNR {figures['psnr']:.1f} dB" if figures else "")
                 if self.iteration % _LOG_INTERVAL == 0:
-                    seconds = round(time.perf_counter() - started, 3)
+                    count, seconds = len(self._optimizer), round(time.perf_counter() - started, 3)
                     training_log.write("train", self.iteration, **figures, gaussians=count, seconds=seconds)
                 if self.iteration % self._trim_interval() == 0:
                     trim_heap()

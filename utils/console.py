@@ -121,10 +121,10 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def advance(self, **figures: str) -> None:
-        """Advance by one step; the figures are shown behind the bar."""
-        if figures:
-            self._bar.set_postfix(figures, refresh=False)
+    def advance(self, note: str = "") -> None:
+        """Advance by one step; a note is shown behind the bar, which takes the rest of the terminal's width."""
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update()
 
 

@@ -11,6 +11,11 @@ from benchmarks.harness.plots import panels, plain_log
 from benchmarks.harness.record import Row
 
 _PANEL = (3.6, 3.0)  # inches
+_TITLES = {
+    "pgt_7scenes_redkitchen": "RedKitchen",
+    "colmap_south_building": "South Building",
+    "nerf_fox": "Fox",
+}
 _COLORS = {"initial": "C0", "initial+lm": "C1", "initial+fine": "C2", "initial+fine+warp": "C3",
            "initial+warp": "C4"}  # fmt: skip
 _RMS_PER_MEDIAN = 1.126  # of the length of a normal vector in three dimensions
@@ -28,10 +33,16 @@ def write_plots(scenes: Sequence[Row], folder: Path) -> dict[str, str]:
 
         def titled(axes: Axes, scene: Row, draw: object = draw) -> None:
             draw(axes, scene)  # type: ignore[operator]
-            axes.set_title(scene["scene"])
+            axes.set_title(_title(scene["scene"]))
 
         panels(folder / f"{name}.png", scenes, titled, _PANEL)
     return {name: title for name, (_, title) in plots.items()}
+
+
+def _title(name: str) -> str:
+    """What a panel shows, from the name of a scene or of a part of it (`SceneVariant`)."""
+    place, _, percent = name.partition("-first")
+    return _TITLES.get(place, place) + (f", mapped from its first {percent} %" if percent else "")
 
 
 def draw_cdf(axes: Axes, scene: Row) -> None:
@@ -94,12 +105,12 @@ def draw_calibration(axes: Axes, scene: Row) -> None:
         axes.plot([np.median(stated[part]) for part in bins],
                   [_RMS_PER_MEDIAN * np.median(found[part]) for part in bins], "o-", ms=4, color=f"C{index}",
                   label=f"{stage}, bins of equal count")  # fmt: skip
+    axes.set(xscale="log", yscale="log")  # before the limits are read: linear ones begin below zero
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
-    ends = [max(low, high / 1000), high]
-    axes.plot(ends, ends, "k:", lw=1)
+    axes.plot([low, high], [low, high], "k:", lw=1)
     axes.set(
-        xscale="log",
-        yscale="log",
+        xlim=(low, high),
+        ylim=(low, high),
         xlabel=f"expected error, {unit(scene)}",
         ylabel=f"found error, {unit(scene)}",
     )

@@ -1,12 +1,12 @@
-"""The look of all plots: small panels side by side, one legend below them, PNG without a date."""
+"""The look of all plots: small panels, two in a row, one legend below them, PNG without a date."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from gsplatloc.utils.io import atomic_path
 
 _STYLE = {"font.size": 7, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3}
-_DPI = 100
+_DPI = 160
+_COLUMNS = 2  # of panels: a page of text shows them at about this size
 
 
 @contextmanager
@@ -32,9 +33,11 @@ def panels(
     path: Path, items: Sequence[Any], draw: Callable[[Axes, Any], None], size: tuple[float, float]
 ) -> None:
     """One panel of so many inches for each item, and their common legend."""
-    with saved_figure(path, (size[0] * len(items), size[1])) as figure:
-        for axes, item in zip(np.atleast_1d(figure.subplots(1, len(items))), items, strict=True):
-            draw(axes, item)
+    columns = min(_COLUMNS, len(items))
+    rows = math.ceil(len(items) / columns)
+    with saved_figure(path, (size[0] * columns, size[1] * rows)) as figure:
+        for index, item in enumerate(items, start=1):
+            draw(figure.add_subplot(rows, columns, index), item)
         common_legend(figure)
 
 
@@ -51,6 +54,6 @@ def common_legend(figure: Figure, columns: int = 8) -> None:
 def plain_log(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis, few enough not to overlap."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

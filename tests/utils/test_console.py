@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsplatloc.utils.console import figures, progress, run_script
+from gsplatloc.utils.console import ProgressBar, figures, progress, run_script
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
@@ -50,6 +50,18 @@ def test_an_interrupted_script_exits_as_shells_expect() -> None:
     with pytest.raises(SystemExit) as stop:
         run_script(lambda: raising(KeyboardInterrupt()))
     assert stop.value.code == 130
+
+
+def test_a_bar_with_its_note_fits_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    with ProgressBar(3600, "training", initial=3598) as bar:
+        bar.advance("PSNR 23.6 dB")
+        bar.advance()
+    drawn = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
+    assert drawn.endswith("PSNR 23.6 dB]") and len(drawn) < 80 and drawn.count("█") >= 5
 
 
 def test_progress_yields_everything() -> None:
