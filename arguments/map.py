@@ -58,9 +58,11 @@ class MapArguments:
 
     def config(self, scene: Path) -> "MapConfig":
         """The record that is saved with the map of the posed scene in the folder `scene`."""
-        from gsplatloc.scene.map_config import MapConfig  # with torch, once a map is made
+        from gsplatloc.datasets.layout import is_metric  # with torch, once a map is made
+        from gsplatloc.scene.map_config import MapConfig
 
-        return MapConfig(str(scene.resolve()), self.scene(), self.preset, training=asdict(self.mapping()))
+        source, training = str(scene.resolve()), asdict(self.mapping())
+        return MapConfig(source, self.scene(), self.preset, training=training, metric=is_metric(scene))
 
 
 def parse_map_arguments(argv: Sequence[str] | None = None) -> MapArguments:

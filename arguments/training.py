@@ -128,10 +128,12 @@ class TrainArguments:
 
     def config(self) -> "MapConfig":
         """The record that is saved with the map."""
-        from gsplatloc.scene.map_config import MapConfig  # with torch, once a map is made
+        from gsplatloc.datasets.layout import is_metric  # with torch, once a map is made
+        from gsplatloc.scene.map_config import MapConfig
 
-        source = str(self.scene.source_path.resolve())
-        return MapConfig(source, self.scene.options(), self.preset, training=asdict(self.mapping()))
+        source, training = self.scene.source_path.resolve(), asdict(self.mapping())
+        options, metric = self.scene.options(), is_metric(source)
+        return MapConfig(str(source), options, self.preset, training=training, metric=metric)
 
 
 def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:

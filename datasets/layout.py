@@ -59,6 +59,13 @@ def format_pose(world_from_cam: np.ndarray) -> str:
     return "".join(" ".join(f"{value:.12g}" for value in row) + "\n" for row in world_from_cam)
 
 
+def is_metric(scene: Path) -> bool:
+    """False for a scene whose poses were computed of photos alone: its unit of length is arbitrary."""
+    marker = scene / MARKER
+    found = read_json(marker) if marker.is_file() else {}
+    return not (isinstance(found, dict) and "input" in found)
+
+
 def is_complete(scene: Path, settings: Settings, quiet: bool = False) -> bool:
     """Whether the scene is complete and made with these settings; any other folder is an error."""
     if not scene.exists():

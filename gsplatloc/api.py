@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from gsplatloc.arguments.presets import Preset, mapping_preset
+from gsplatloc.datasets.layout import is_metric
 from gsplatloc.mapping import train as mapping
 from gsplatloc.mapping.train import TrainingReport
 from gsplatloc.scene import SceneOptions, read_scene
@@ -41,7 +42,8 @@ def train(
     )
     scene_options = SceneOptions(eval=eval)
     source = expanded(scene).resolve()
-    config = MapConfig(str(source), scene_options, preset, training=asdict(options))
+    training, metric = asdict(options), is_metric(source)
+    config = MapConfig(str(source), scene_options, preset, training=training, metric=metric)
     with output_folder(expanded(output)) as folder:
         return mapping.train(read_scene(source, scene_options), folder, options, config)
 

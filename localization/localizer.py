@@ -89,6 +89,10 @@ class Localizer:
         self.max_side, self.focal, self.noise = max_side, focal, noise or MapNoise()
         self.verify, self.fallback = verify or fallback is not None, fallback
 
+    def __repr__(self) -> str:
+        stages = ", ".join([INITIAL, *(refiner.name for refiner in self.refiners)])
+        return f"{type(self).__name__}({self.splat_map.folder}, stages {stages}, {self.extractor.version})"
+
     @classmethod
     def load(
         cls,
@@ -157,6 +161,7 @@ class Localizer:
         if isinstance(image, str | Path) and camera is None:
             camera = camera_of_file(Path(image))
         image = as_rgb(image)
+        check_camera(camera)
         check_pose(cam_from_world)
         after_fork(self.splat_map.device)
         if cam_from_world is not None:
@@ -284,7 +289,8 @@ class Localizer:
         )
         if camera is not None and (camera.width, camera.height) != (width, height):
             raise GSplatLocError(
-                f"expected an image of its camera's {camera.width}x{camera.height}, found {width}x{height}"
+                f"expected an image of its camera's {camera.width}x{camera.height}, found {width}x{height}:"
+                " pass the camera of this image"
             )
         start = time.perf_counter()
         guess = camera or centered_camera(width, height, float(max(width, height)))
@@ -357,6 +363,15 @@ def _make_fallback(context: StageContext, settings: Sequence[Any], initial: Land
     retrieval = partial(INITIAL_POSES.make, cascade.INITIAL, settings, context)
     covisible = partial(CovisibleViews, initial.landmarks, context.splat_map.views)
     return Fallback(context.splat_map, refiners, (covisible, retrieval), initial.support)
+
+
+def check_camera(camera: object) -> None:
+    """Raise `GSplatLocError` for what is no camera, such as a focal length."""
+    if not isinstance(camera, Camera | CameraPrior | None):
+        raise GSplatLocError(
+            f"expected a gsplatloc.Camera or CameraPrior, found {type(camera).__name__}: make one of"
+            " width, height, fx, fy, cx, cy in pixels"
+        )
 
 
 def check_pose(cam_from_world: Tensor | None) -> None:

@@ -38,12 +38,12 @@ class FeatureCache:
 
     def __init__(self, folder: Path | str, extractor: Extractor) -> None:
         self.extractor = extractor
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         self._paths: dict[str, Path] = {}  # by the view's name, filled as images are first seen
 
     def prepare(self, views: Sequence[NamedImage], quiet: bool = False) -> None:
         """Compute the missing entries. Afterwards `load` and `load_dense` only read files."""
-        sweep(self._folder)
+        sweep(self.folder)
         for view in progress(views, len(views), "features", quiet):
             self._entry(view)
 
@@ -69,7 +69,7 @@ class FeatureCache:
     def _entry(self, view: NamedImage) -> Path:
         if view.name not in self._paths:
             image = view.load_image()
-            path = self._folder / f"{self._key(image)}.safetensors"
+            path = self.folder / f"{self._key(image)}.safetensors"
             dense_size = self.extractor.dense_size(image.shape[1], image.shape[0])
             if not _readable(path, (self.extractor.channels, *dense_size)):
                 self._write(path, self.extractor.extract(image))

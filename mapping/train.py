@@ -55,6 +55,7 @@ class TrainingReport:
     quality: ImageQuality | None  # on validation views, if there are any
     landmarks: int
     map_bytes: dict[str, int] = field(default_factory=dict)  # by file
+    cache: Path | None = None  # folder of the features of the mapping images
 
     def lines(self) -> list[str]:
         """The summary, in lines of text."""
@@ -63,6 +64,9 @@ class TrainingReport:
         lines.append(f"map        {self.gaussians} Gaussians, {self.landmarks} landmarks ({sizes})")
         if self.quality is not None:
             lines.append(f"quality    {quality_line(self.quality)}")
+        if self.cache is not None:
+            size = sum(path.stat().st_size for path in self.cache.iterdir()) / 1e6
+            lines.append(f"cache      {size:.0f} MB of features in {self.cache}, which may be deleted")
         return lines
 
 
@@ -231,7 +235,7 @@ def train(
             completed = False
     return TrainingReport(
         trainer.iteration, completed, clock.seconds, len(trainer.gaussians), trainer.quality, landmarks,
-        _sizes(output, trainer.iteration),
+        _sizes(output, trainer.iteration), mapper.cache.folder,
     )  # fmt: skip
 
 

@@ -291,7 +291,8 @@ class Trainer:
             if watched and self._stop.observe(self.iteration, quality.psnr):
                 last = self._stop.last_iteration
                 training_log.write("early_stop", self.iteration, last_iteration=last)
-                log(f"[{self.iteration}] validation PSNR no longer rises: ends at {last}", output.quiet)
+                if last < self._options.schedule.iterations:
+                    log(f"[{self.iteration}] validation PSNR no longer rises: ends at {last}", output.quiet)
         if self.iteration in output.save_iterations:
             save_gaussians(self._output, self.iteration, self.gaussians)
         if self.iteration in output.checkpoint_iterations:

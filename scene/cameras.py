@@ -132,3 +132,8 @@ class Scene:
     report: str = ""  # one line: what the reader found, used and left out, and why
     convention: PoseConvention = field(default_factory=PoseConvention)  # of the poses in its files
     rough_poses: bool = False  # whether they are those of a phone's tracking, off by centimetres
+
+    def __repr__(self) -> str:
+        views = f"{len(self.train)} training views, {len(self.test)} test views"
+        points = "" if self.points is None else f", {len(self.points)} points"
+        return f"Scene({self.name!r}, {str(self.root)!r}, {views}{points})"

@@ -128,6 +128,8 @@ def _exif_number(path: Path, tag: int) -> float:
 
 
 def damaged(path: Path, found: str) -> DamagedImageError:
+    if not path.exists():
+        return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
     return DamagedImageError(
         f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file"
     )

@@ -39,6 +39,7 @@ class MapConfig:
     training: dict[str, Any] = field(default_factory=dict)  # all options of the run; nothing reads them
     version: str = field(default_factory=version)  # of gsplatloc
     frame: MapFrame = field(default_factory=MapFrame)  # of everything else in the map's folder
+    metric: bool = True  # False: poses were computed of photos alone, so that the unit of length is arbitrary
 
 
 def write_config(map_dir: Path | str, config: MapConfig) -> None:

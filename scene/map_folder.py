@@ -17,9 +17,11 @@ def require_map(map_dir: Path | str) -> None:
     """Raise `GSplatLocError` if the folder holds no map."""
     if config_path(map_dir).is_file():
         return
+    if not Path(map_dir).is_dir():
+        raise GSplatLocError(f"expected the folder of a map at {map_dir}, found none: check the path")
     above = (folder for folder in Path(map_dir).absolute().parents if config_path(folder).is_file())
     folder = next(above, None)
-    action = "run gsplatloc train" if folder is None else f"pass the folder of the map, {folder}"
+    action = "run gsplatloc map or train" if folder is None else f"pass the folder of the map, {folder}"
     raise GSplatLocError(f"expected a map in {map_dir}, found no config.json: {action}")
 
 

@@ -122,7 +122,7 @@ class ProgressBar:
         self._bar.close()
 
     def advance(self, note: str = "") -> None:
-        """Advance by one step; a note is shown behind the bar, which takes the rest of the terminal's width."""
+        """Advance by one step; a note is shown behind the bar, which takes the rest of the width."""
         if note:
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update()
@@ -143,3 +143,8 @@ def figures(value: float, digits: int = 3) -> str:
     decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if decimals else text
+
+
+def length(value: float, metric: bool, digits: int = 3) -> str:
+    """A length with its unit: centimetres, or `units` of a map whose scale is arbitrary."""
+    return f"{figures(100 * value, digits)} cm" if metric else f"{figures(value, digits)} units"

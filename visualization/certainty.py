@@ -11,7 +11,7 @@ from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
-from gsplatloc.utils.console import figures
+from gsplatloc.utils.console import figures, length
 from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.plan import Cameras, draw_plan
 from gsplatloc.visualization.query_pages import page_link
@@ -46,16 +46,17 @@ def stated_figures(results: Sequence[QueryResult]) -> dict[str, float | None]:
     return {name: float(np.median(column)) if column else None for name, column in known.items()}
 
 
-def query_table(results: Sequence[QueryResult]) -> str:
+def query_table(results: Sequence[QueryResult], metric: bool = True) -> str:
     """A table of all queries in HTML, the least certain first, with their errors where these are known.
 
-    Below a name stands what would help a query without a verified pose. Each name is a link to the query's page (`query_pages`, of the results in this order).
+    Below a name stands what would help a query without a verified pose. Each name is a link to the query's
+    page (`query_pages`, of the results in this order).
     """
     has_truth = any(result.truth is not None for result in results)
     names = (*_HEAD, *(_ERRORS if has_truth else ()))
     header = "".join(f"<th>{name}</th>" for name in names)
     ordered = enumerate(least_certain_first(results))
-    rows = "".join(_row(number, result, has_truth) for number, result in ordered)
+    rows = "".join(_row(number, result, has_truth, metric) for number, result in ordered)
     return (
         "<section id='queries'><h2>Queries, the least certain first</h2><div class='scroll long'>"
         "<table class='queries sortable'>"
@@ -81,18 +82,18 @@ def draw_results(
     return draw_plan(gaussians, groups) if groups else None
 
 
-def _row(number: int, result: QueryResult, has_truth: bool) -> str:
+def _row(number: int, result: QueryResult, has_truth: bool, metric: bool) -> str:
     localization, final = result.localization, result.localization.final
     cells = [localization.status.replace("_", " ")]
     cells.append("" if localization.score is None else f"{localization.score:.2f}")
     cells.append(str(final.inliers))
     expected_m, expected_deg = final.expected_translation_m, final.expected_rotation_deg
-    cells.append("" if expected_m is None else f"{figures(100 * expected_m, 2)} cm")
+    cells.append("" if expected_m is None else length(expected_m, metric, 2))
     cells.append("" if expected_deg is None else f"{figures(expected_deg, 2)}°")
     if has_truth:
         error = stage_error(result, None)
         found = error is not None and math.isfinite(error.translation_m)
-        cells.append(f"{figures(100 * error.translation_m)} cm" if error and found else "")
+        cells.append(length(error.translation_m, metric) if error and found else "")
         cells.append(f"{figures(error.rotation_deg)}°" if error and found else "")
     others = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     help_text = result.reason or localization.advice

@@ -1,7 +1,7 @@
 """Pictures of localized queries: query image, map rendered at the estimated pose, difference."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.queries import QueryImage
-from gsplatloc.localization.result import PoseEstimate, Status
+from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
-from gsplatloc.utils.console import figures
+from gsplatloc.utils.console import figures, length
 from gsplatloc.utils.io import output_path, write_bytes
 from gsplatloc.visualization import images
 from gsplatloc.visualization.certainty import uncertainty
@@ -45,6 +45,7 @@ class QueryPicture:
     status: str = "ok"
     kind: str = "query"  # why it was chosen: worst, least certain or typical
     stated: str = ""  # the errors that the estimate itself states
+    metric: bool = True  # False: lengths are in the arbitrary unit of the map
 
     @property
     def caption(self) -> str:
@@ -53,7 +54,7 @@ class QueryPicture:
         if self.status not in (Status.OK, Status.UNVERIFIED):
             parts.append(f"failed: {self.status.replace('_', ' ')}")
         elif self.translation_error_m is not None and self.rotation_error_deg is not None:
-            parts.append(f"{100 * self.translation_error_m:.2f} cm   {self.rotation_error_deg:.3f}°")
+            parts.append(f"{length(self.translation_error_m, self.metric)}   {self.rotation_error_deg:.3f}°")
         elif self.stated:
             parts.append(self.stated)
         if len(self.inliers):
@@ -80,14 +81,18 @@ def make_pictures(
     results: Sequence[QueryResult],
     gaussians: Gaussians,
     frame: MapFrame | None = None,
+    metric: bool = True,
 ) -> list[QueryPicture]:
     """Pictures of the queries that `choose` picks, with the map rendered at their final poses.
 
-    `frame`: the coordinates of the Gaussians; None for those of the poses.
+    `frame`: the coordinates of the Gaussians; None for those of the poses. `metric`: whether they are metres.
     """
     by_name, frame = {query.name: query for query in queries}, frame or MapFrame()
     shown = [result for result in results if result.localization.status is not Status.UNREADABLE]
-    return [_picture(by_name, kind, result, gaussians, frame) for kind, result in choose(shown)]
+    return [
+        _picture(by_name[result.name], kind, result, gaussians, frame, metric)
+        for kind, result in choose(shown)
+    ]
 
 
 def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list[Path]:
@@ -104,7 +109,7 @@ def write_pictures(folder: Path | str, pictures: Sequence[QueryPicture]) -> list
 
 
 def draw_panels(picture: QueryPicture) -> dict[str, Image]:
-    """What a picture shows, by its label: the query with its matches; with a pose, rendering and difference."""
+    """The images of a picture by label: the query with its matches; with a pose, rendering and difference."""
     height, width = picture.query.shape[:2]
     scale = _PANEL / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -132,7 +137,7 @@ def draw_picture(picture: QueryPicture) -> Image:
 
 
 def _picture(
-    queries: Mapping[str, QueryImage], kind: str, result: QueryResult, gaussians: Gaussians, frame: MapFrame
+    query: QueryImage, kind: str, result: QueryResult, gaussians: Gaussians, frame: MapFrame, metric: bool
 ) -> QueryPicture:
     final = result.localization.final
     rendering = None
@@ -143,23 +148,25 @@ def _picture(
     error = stage_error(result, None)
     return QueryPicture(
         name=result.name,
-        query=queries[result.name].load_image(),
+        query=query.load_image(),
         render=rendering,
         pixels=matches.pixels if matches else np.zeros((0, 2)),
         inliers=matches.inliers if matches else np.zeros(0, bool),
         translation_error_m=error.translation_m if error else None,
         rotation_error_deg=error.rotation_deg if error else None,
         status=str(result.localization.status),
-        stated=_stated(final),
         kind=kind,
+        stated=_stated(result, metric),
+        metric=metric,
     )
 
 
-def _stated(estimate: PoseEstimate) -> str:
-    if estimate.expected_translation_m is None:
+def _stated(result: QueryResult, metric: bool) -> str:
+    final = result.localization.final
+    if final.expected_translation_m is None:
         return ""
-    centimetres, degrees = 100 * estimate.expected_translation_m, estimate.expected_rotation_deg
-    return f"stated error {figures(centimetres, 2)} cm   {figures(degrees or 0.0, 2)}°"
+    stated = length(final.expected_translation_m, metric, 2)
+    return f"stated error {stated}   {figures(final.expected_rotation_deg or 0.0, 2)}°"
 
 
 def _badness(result: QueryResult) -> tuple[bool, bool, float, int]:

@@ -1,21 +1,27 @@
 """A map from above, with cameras: where photos were taken, and where queries were found."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gsplatloc.gaussian_renderer import render
+from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.harmonics import Y_00
 from gsplatloc.utils import se3
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import RGB, Image
 
 _BACKGROUND = 20  # grey level
-_OPACITY = 0.5  # fainter Gaussians are not drawn
+_OPACITY = 0.3  # fainter Gaussians are not drawn
+_LARGEST = 0.02  # of the plan's extent: standard deviation above which a Gaussian is not drawn ...
+_DRAWN = 0.006  # ... and to which that of the others is limited
+_HEADROOM = 0.05  # of the plan's extent: how far above the highest camera the map is shown
+_DISTANCE = 30.0  # of the camera above the map, in extents of the plan: hardly any perspective
 _MARGIN = 0.4  # of the cameras' extent: how far beyond them the map is shown, at least
 _SHOWN = (2.0, 98.0)  # percentiles of the Gaussians' positions that are shown
 _ARROW_PX = 11  # length of a viewing direction
@@ -42,7 +48,8 @@ def draw_plan(gaussians: Gaussians | None, groups: Sequence[Cameras], size: int 
     scale = size / (high - low).max()
     canvas = np.full((*np.ceil((high - low)[::-1] * scale).astype(int), 3), _BACKGROUND, np.uint8)
     if gaussians is not None:
-        _draw_gaussians(canvas, gaussians, means, low, scale)
+        ceiling = centers[:, 2].max() + _HEADROOM * (high - low).max()
+        canvas = _drawn_map(gaussians, to_plan, low, high, scale, ceiling)
     for group in groups:
         axes = group.poses.double().numpy()[:, 2, :3] @ to_plan.T
         at = se3.camera_center(group.poses.double()).numpy() @ to_plan.T
@@ -75,14 +82,23 @@ def _bounds(centers: NDArray[np.floating], means: NDArray[np.floating]) -> tuple
     return low - margin / 4, high + margin / 4
 
 
-def _draw_gaussians(
-    canvas: Image, gaussians: Gaussians, plan: NDArray[np.floating], low: NDArray, scale: float
-) -> None:
-    """One pixel per opaque Gaussian, upper ones over lower ones."""
-    opaque = gaussians.opacities.cpu().numpy() > _OPACITY
-    colors = (gaussians.sh[:, 0].cpu().numpy() * Y_00 + 0.5).clip(0, 1) * 255
-    column, row = np.floor((plan[:, :2] - low) * scale).astype(int).T
-    height, width = canvas.shape[:2]
-    inside = opaque & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    order = np.flatnonzero(inside)[np.argsort(plan[inside, 2], kind="stable")]
-    canvas[row[order], column[order]] = colors[order].astype(np.uint8)
+@torch.no_grad()
+def _drawn_map(gaussians: Gaussians, to_plan: NDArray[np.floating], low: NDArray, high: NDArray, scale: float,
+               ceiling: float) -> Image:  # fmt: skip
+    """The map rendered from far above, up to the height `ceiling`, over a dark background.
+
+    Large Gaussians, which fill the background of photos, are left out; of the others the size is limited.
+    """
+    extent = float((high - low).max())
+    height = gaussians.means.double() @ torch.from_numpy(to_plan[2]).to(gaussians.device)
+    kept = (height < ceiling) & (gaussians.opacities > _OPACITY)
+    kept &= gaussians.scales.amax(1) < _LARGEST * extent
+    shown = gaussians.select(torch.nonzero(kept)[:, 0])
+    shown = replace(shown, log_scales=shown.log_scales.clamp(max=math.log(_DRAWN * extent)))
+    rotation = np.stack([to_plan[0], to_plan[1], -to_plan[2]])
+    center = np.array([*(low + high) / 2, ceiling + _DISTANCE * extent]) @ to_plan
+    pose = se3.from_rotation_translation(torch.from_numpy(rotation), -torch.from_numpy(rotation @ center))
+    width, rows = np.ceil((high - low) * scale).astype(int).tolist()
+    focal = scale * _DISTANCE * extent
+    rendered = render(shown, Camera(width, rows, focal, focal, width / 2, rows / 2), pose)
+    return images.to_image(rendered.rgb + (1 - rendered.alpha) * _BACKGROUND / 255)

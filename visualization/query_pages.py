@@ -10,7 +10,7 @@ from html import escape
 
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.result import PoseEstimate
-from gsplatloc.utils.console import figures
+from gsplatloc.utils.console import figures, length
 
 _HEAD = ("stage", "result", "inliers", "matches", "stated error", "stated rotation")
 _ERRORS = ("error", "rotation error")
@@ -21,7 +21,7 @@ def page_link(result: QueryResult, number: int) -> str:
     return f"<a href='#query-{number}'>{escape(result.name)}</a>"
 
 
-def query_pages(results: Sequence[QueryResult], pictures: Mapping[str, str]) -> str:
+def query_pages(results: Sequence[QueryResult], pictures: Mapping[str, str], metric: bool = True) -> str:
     """The pages in HTML; `pictures` are the ids of pictures in the report by the queries' names."""
     last = len(results) - 1
     pages = []
@@ -32,7 +32,7 @@ def query_pages(results: Sequence[QueryResult], pictures: Mapping[str, str]) -> 
         picture = pictures.get(result.name)
         links += [f"<a href='#{picture}'>picture</a>"] if picture else []
         parts = [f"<nav>{' · '.join(links)}</nav><h2>{escape(result.name)}</h2>{_summary(result)}"]
-        parts.append(f"<div class='scroll'>{_stages(result)}</div>{_position(result)}")
+        parts.append(f"<div class='scroll'>{_stages(result, metric)}</div>{_position(result)}")
         pages.append(f"<section class='page' id='query-{number}'>{''.join(parts)}</section>")
     return "\n".join(pages)
 
@@ -45,18 +45,20 @@ def _summary(result: QueryResult) -> str:
     return f"<p>{escape(text)}{'<br>' + escape(help_text) if help_text else ''}</p>"
 
 
-def _stages(result: QueryResult) -> str:
+def _stages(result: QueryResult, metric: bool) -> str:
     has_truth = result.truth is not None
     names = (*_HEAD, *(_ERRORS if has_truth else ()), "time")
     rows = []
     for stage, estimate in result.localization.stages.items():
         cells = [stage, _outcome(estimate), str(estimate.inliers)]
         cells.append("" if estimate.matches is None else str(len(estimate.matches)))
-        cells += _lengths(estimate.expected_translation_m, estimate.expected_rotation_deg)
+        cells += _lengths(estimate.expected_translation_m, estimate.expected_rotation_deg, metric)
         if has_truth:
             error = stage_error(result, stage)
             known = error is not None and math.isfinite(error.translation_m)
-            cells += _lengths(error.translation_m, error.rotation_deg) if error and known else ["", ""]
+            cells += (
+                _lengths(error.translation_m, error.rotation_deg, metric) if error and known else ["", ""]
+            )
         cells.append(f"{estimate.elapsed_ms:.0f} ms")
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{name}</th>" for name in names)
@@ -69,9 +71,9 @@ def _outcome(estimate: PoseEstimate) -> str:
     return "accepted" if estimate.accepted else "not accepted: the pose before it"
 
 
-def _lengths(metres: float | None, degrees: float | None) -> list[str]:
+def _lengths(metres: float | None, degrees: float | None, metric: bool) -> list[str]:
     return [
-        "" if metres is None else f"{figures(100 * metres)} cm",
+        "" if metres is None else length(metres, metric),
         "" if degrees is None else f"{figures(degrees)}°",
     ]
 

@@ -49,9 +49,10 @@ def write_query_pictures(
     results: Sequence[QueryResult],
     gaussians: Gaussians,
     frame: MapFrame,
+    metric: bool = True,
 ) -> list[QueryPicture]:
     """Draw the five worst queries and three typical ones; returns the pictures."""
-    pictures = make_pictures(queries, results, gaussians, frame)
+    pictures = make_pictures(queries, results, gaussians, frame, metric)
     write_pictures(folder, pictures)
     return pictures
 
@@ -92,8 +93,9 @@ def write_report(path: Path | str, report: Report) -> None:
         figures = [_stated_cards(report)]
     pictures = [_plan(report.plan), _plots(report), _pictures(report.pictures)]
     anchors = {picture.name: f"picture-{number}" for number, picture in enumerate(report.pictures)}
-    pages = query_pages(least_certain_first(report.results), anchors)
-    sections = [*figures, query_table(report.results), *pictures, pages]
+    metric = report.metrics.get("metric", True)
+    pages = query_pages(least_certain_first(report.results), anchors, metric)
+    sections = [*figures, query_table(report.results, metric), *pictures, pages]
     body = f"<header><h1>{escape(str(report.metrics['scene']))}</h1>{_summary(report.metrics)}</header>"
     body += "\n".join(section for section in sections if section)
     body += f"<footer>GSplatLoc {escape(version())}</footer>"
@@ -104,14 +106,16 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     count, failed, unverified = (metrics[key] or "none" for key in ("count", "failed", "unverified"))
     counts = f"{count} queries, {failed} failed, {unverified} unverified"
     reasons = "".join(f"<br>{escape(line)}." for line in advice_lines(metrics))
-    return f"<p>{counts}. A failed query counts as an infinite error.{reasons}</p>"
+    has_truth = metrics["final"]["median_rotation_deg"] is not None
+    rule = " A failed query counts as an infinite error." if has_truth else ""
+    return f"<p>{counts}.{rule}{reasons}</p>"
 
 
 def _cards(metrics: Mapping[str, Any]) -> str:
     """The main figures."""
     final = metrics["final"]
     cards = [
-        ("median position error", _scaled(final["median_translation_m"], 100, "cm", 3)),
+        ("median position error", _position(final["median_translation_m"], metrics)),
         ("median rotation error", _scaled(final["median_rotation_deg"], 1, "°", 3)),
         ("within 5 cm and 5°", _percent(final["recall"].get("5cm_5deg"))),
         ("per query", _scaled(metrics["total_median_ms"], 1, "ms", 0)),
@@ -126,7 +130,7 @@ def _stated_cards(report: Report) -> str:
     verified = sum(result.localization.status is Status.OK for result in report.results)
     return _cells([
         ("verified", f"{verified} of {len(report.results)}"),
-        ("median stated position error", _scaled(stated["translation_m"], 100, "cm", 2)),
+        ("median stated position error", _position(stated["translation_m"], metrics, 2)),
         ("median stated rotation error", _scaled(stated["rotation_deg"], 1, "°", 2)),
         ("median inliers", _scaled(stated["inliers"], 1, "", 0).strip()),
         ("per query", _scaled(metrics["total_median_ms"], 1, "ms", 0)),
@@ -152,8 +156,8 @@ def _plan(plan: Image | None) -> str:
 def _table(metrics: Mapping[str, Any]) -> str:
     """One row per stage and one for the result."""
     head = ["stage", "median", "rotation", *_RECALL_NAMES.values(), "accepted", "failed", "time"]
-    rows = [_row(name, row) for name, row in metrics["stages"].items()]
-    rows.append(_row("final", metrics["final"], ' class="final"'))
+    rows = [_row(name, row, metrics) for name, row in metrics["stages"].items()]
+    rows.append(_row("final", metrics["final"], metrics, ' class="final"'))
     header = "".join(f"<th>{name}</th>" for name in head)
     return (
         "<section><h2>Stages</h2><div class='scroll'><table>"
@@ -161,8 +165,8 @@ def _table(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _row(name: str, row: Mapping[str, Any], attribute: str = "") -> str:
-    cells = [escape(name), _scaled(row["median_translation_m"], 100, "cm", 3)]
+def _row(name: str, row: Mapping[str, Any], metrics: Mapping[str, Any], attribute: str = "") -> str:
+    cells = [escape(name), _position(row["median_translation_m"], metrics)]
     cells.append(_scaled(row["median_rotation_deg"], 1, "°", 3))
     cells += [_percent(row["recall"].get(key)) for key in _RECALL_NAMES]
     cells += [str(row.get(key, "")) for key in ("accepted", "failed")]
@@ -176,11 +180,10 @@ def _plots(report: Report) -> str:
     errors = {stage: [stage_error(result, stage) for result in report.results] for stage in stages}
     known = {stage: [error for error in found if error] for stage, found in errors.items()}
     if report.results and all(known.values()):
-        centimetres = {
-            stage: [100 * error.translation_m for error in found] for stage, found in known.items()
-        }
+        unit, scale = ("cm", 100) if report.metrics.get("metric", True) else ("units", 1)
+        lengths = {stage: [scale * error.translation_m for error in found] for stage, found in known.items()}
         degrees = {stage: [error.rotation_deg for error in found] for stage, found in known.items()}
-        for values, label in ((centimetres, "position error, cm"), (degrees, "rotation error, degrees")):
+        for values, label in ((lengths, f"position error, {unit}"), (degrees, "rotation error, degrees")):
             figures.append((label, plots.error_curves(values, label, axis_limit(values))))
     final = [stage_error(result, None) for result in report.results]
     known_final = [error for error in final if error]
@@ -226,6 +229,13 @@ def _figure(number: int, picture: QueryPicture) -> str:
 def _image(image: Image, description: str) -> str:
     data = base64.b64encode(images.encode_jpeg(image)).decode("ascii")
     return f'<img alt="{escape(description, quote=True)}" src="data:image/jpeg;base64,{data}">'
+
+
+def _position(value: float | None, metrics: Mapping[str, Any], digits: int = 3) -> str:
+    """A length in centimetres, or in the arbitrary unit of a map of photos alone."""
+    if metrics.get("metric", True):
+        return _scaled(value, 100, "cm", digits)
+    return _scaled(value, 1, "units", digits + 2)
 
 
 def _scaled(value: float | None, factor: float, unit: str, digits: int) -> str:

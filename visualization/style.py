@@ -41,7 +41,7 @@ p { margin: .3rem 0 1rem; color: var(--muted); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .9rem; }
 .cards div { padding: 1rem 1.2rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; }
-.cards b { display: block; font-size: 1.65rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.cards b { display: block; font-size: 1.5rem; font-weight: 650; font-variant-numeric: tabular-nums; }
 .cards span { color: var(--muted); font-size: .85rem; }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -63,7 +63,7 @@ figure { margin: 0 0 .9rem; }
 .query { background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 .panels { display: grid; grid-template-columns: repeat(3, 1fr); gap: 2px; }
 .panels figure { position: relative; margin: 0; }
-.panels img { border-radius: 0; }
+.panels img { border-radius: 0; max-height: 30rem; object-fit: contain; background: #14171c; }
 .panels figcaption { position: absolute; top: .5rem; left: .5rem; padding: .1rem .5rem; border-radius: 5px;
   color: #fff; background: #0009; font-size: .8rem; }
 .query > figcaption { display: flex; flex-wrap: wrap; gap: .1rem .8rem; padding: .6rem 1rem; }
@@ -93,7 +93,8 @@ a { color: var(--accent); text-decoration: none; }
   .panels { grid-auto-flow: column; grid-template-columns: none; grid-auto-columns: 88%; overflow-x: auto;
     scroll-snap-type: x mandatory; } .panels figure { scroll-snap-align: center; }
   .query span { margin-left: 0; flex-basis: 100%; } .page { padding: 1rem .8rem; }
-  .queries { font-size: .85rem; } .queries small { display: none; } .queries td:first-child { min-width: 10rem; }
+  .queries { font-size: .85rem; } .queries small { display: none; }
+  .queries td:first-child { min-width: 10rem; }
   .queries :is(th, td):is(:nth-child(3), :nth-child(4), :nth-child(6), :nth-child(8)) { display: none; } }
 footer { margin-top: 3rem; color: var(--muted); font-size: .85rem; }
 </style>

@@ -61,14 +61,15 @@ def run(arguments: LocalizeArguments, tell: Tell | None = None) -> None:
         localizer = load_localizer(arguments.model_path, options, iteration, tile_options)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save, tell)
-        figures = write_results(folder, name, results, localizer.splat_map.bytes_read(), stages)
+        read = localizer.splat_map.bytes_read()
+        figures = write_results(folder, name, results, read, stages, config.metric)
         remove_report(folder)  # of an earlier run: it would stand beside these figures
         if arguments.pictures:
-            pictures = draw_pictures(folder, arguments, localizer, queries, results)
+            pictures = draw_pictures(folder, arguments, localizer, queries, results, config.metric)
             write_report(
                 folder / "report.html", make_report(figures, pictures, localizer.splat_map, queries, results)
             )
-    lines = query_lines(results) if arguments.queries is not None else []
+    lines = query_lines(results, config.metric) if arguments.queries is not None else []
     log("\n".join([*lines, *summary_lines(figures), f"results  {folder}"]), arguments.computation.quiet)
 
 
@@ -119,10 +120,11 @@ def draw_pictures(
     localizer: Localizer | TiledLocalizer,
     queries: list[QueryImage],
     results: list[QueryResult],
+    metric: bool,
 ) -> list[QueryPicture]:
     """Draw the queries with the largest errors and some typical ones, if the map has Gaussians."""
     if not saved_iterations(arguments.model_path):
         log("no pictures: the map has no Gaussians to render", arguments.computation.quiet)
         return []
     gaussians, frame = localizer.splat_map.gaussians, localizer.splat_map.frame
-    return write_query_pictures(folder / "pictures", queries, results, gaussians, frame)
+    return write_query_pictures(folder / "pictures", queries, results, gaussians, frame, metric)

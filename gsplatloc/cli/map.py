@@ -75,7 +75,7 @@ def pose_photos(arguments: MapArguments, source: Path, output: Path) -> Path:
             collect(source, root / "images", arguments.frames, arguments.max_side, quiet)
     if not model.is_dir():
         options = arguments.mapping()
-        device = rendering_device(options.rendering.device, options.rendering.backend, quiet)
+        device = rendering_device(options.rendering.device, options.rendering.backend, quiet=True)
         extractor = make_extractor(options.descriptors.extractor, device, options.descriptors.top_k)
         pose_images(scene / "images", model, work, extractor, arguments.posing)
     shutil.rmtree(work, ignore_errors=True)

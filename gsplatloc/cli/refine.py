@@ -36,7 +36,8 @@ def main(arguments: RefineArguments) -> None:
         localizer = load_localizer(arguments.model_path, options, arguments.computation.iteration)
         save = partial(write_queries, folder, stages=stages)
         results = localize_queries(localizer, queries, arguments.computation.quiet, save)
-        figures = write_results(folder, name, results, localizer.splat_map.bytes_read(), stages)
+        read = localizer.splat_map.bytes_read()
+        figures = write_results(folder, name, results, read, stages, config.metric)
         trajectory = trajectory_of(queries, results)
         if trajectory is not None:
             write_tum_trajectory(folder / "trajectory.txt", trajectory)

@@ -1,6 +1,7 @@
 """Track an RGB-D sequence and map it: `gsplatloc track -s SCENE -m OUT [--method lm|gsplatloc]`."""
 
 import sys
+from shlex import quote
 
 from gsplatloc.arguments.tracking import TrackingArguments
 from gsplatloc.tracking.run import TrackingResult, track, write_result
@@ -26,6 +27,8 @@ def track_sequence(arguments: TrackingArguments) -> None:
     write_result(arguments.model_path, sequence, options, result)
     draw(arguments, sequence, result)
     log(summary(result))
+    log(f"results    {arguments.model_path} (trajectory.txt, trajectory.png, map.png)", arguments.quiet)
+    log(f"next       gsplatloc view -m {quote(str(arguments.model_path))}", arguments.quiet)
 
 
 def draw(arguments: TrackingArguments, sequence: RgbdSequence, result: TrackingResult) -> None:

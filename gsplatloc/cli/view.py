@@ -14,7 +14,7 @@ from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.export import saved_iterations
-from gsplatloc.scene.map_config import CAMERAS_NAME
+from gsplatloc.scene.map_config import CAMERAS_NAME, config_path, read_config
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.scene.trajectory import read_tum_trajectory
 from gsplatloc.utils.console import log
@@ -50,7 +50,8 @@ def open_view(arguments: ViewArguments) -> LiveViewer:
     show_paths(viewer, folder, splat_map)
     has_landmarks = (folder / LANDMARKS).is_file()
     if queries or has_landmarks:
-        panel = viewer.show_queries(queries, draw, kinds, splat_map.frame)
+        metric = not config_path(folder).is_file() or read_config(folder).metric
+        panel = viewer.show_queries(queries, draw, kinds, splat_map.frame, metric)
         if has_landmarks:
             viewer.show_landmarks(load_landmarks(folder / LANDMARKS))
             viewer.accept_photos(partial(Localizer.load, folder, iteration=arguments.iteration), panel)

@@ -19,7 +19,7 @@ from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.utils.console import figures, log, progress
+from gsplatloc.utils.console import figures, length, log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import write_json, write_text
 from gsplatloc.utils.signals import finishing
@@ -76,10 +76,18 @@ def localize_query(localizer: Localizer | TiledLocalizer, query: QueryImage) -> 
 
 
 def write_results(
-    folder: Path, scene: str, results: Sequence[QueryResult], map_bytes: int, stages: Sequence[str]
+    folder: Path,
+    scene: str,
+    results: Sequence[QueryResult],
+    map_bytes: int,
+    stages: Sequence[str],
+    metric: bool = True,
 ) -> dict:
-    """Write all files of the results into `folder`; returns the figures of metrics.json, each stage once."""
-    figures = metrics(scene, results, map_bytes, stages)
+    """Write all files of the results into `folder`; returns the figures of metrics.json, each stage once.
+
+    `metric`: whether lengths are in metres, and not in the arbitrary unit of a map of photos alone.
+    """
+    figures = {**metrics(scene, results, map_bytes, stages), "metric": metric}
     write_queries(folder, results, stages)
     write_matches(folder / saved_matches.FILE_NAME, results)
     write_json(folder / "metrics.json", {**figures, "stages": with_former_names(figures["stages"])})
@@ -110,13 +118,14 @@ def summary_lines(figures: dict) -> list[str]:
     lines = [f"{figures['scene']}: {figures['count']} queries, {counts}", *advice_lines(figures)]
     if figures["final"]["median_translation_m"] is None:
         return [*lines, *(f"{name:<8}{row['median_ms'] or 0:8.0f} ms" for name, row in rows.items())]
-    names = list(figures["final"]["recall"])
-    lines.append(
-        f"{'stage':<8}{'median cm':>10}{'deg':>8}" + "".join(f"{name:>11}" for name in names) + f"{'ms':>8}"
-    )
+    metric = figures.get("metric", True)
+    names = list(figures["final"]["recall"]) if metric else []  # of centimetres
+    unit, scale, digits = ("median cm", 100, 3) if metric else ("units", 1, 5)
+    head = f"{'stage':<8}{unit:>10}{'deg':>8}"
+    lines.append(head + "".join(f"{name:>11}" for name in names) + f"{'ms':>8}")
     for name, row in rows.items():
         recalls = "".join(f"{100 * row['recall'][key]:>10.1f}%" for key in names)
-        errors = f"{100 * row['median_translation_m']:>10.3f}{row['median_rotation_deg']:>8.3f}"
+        errors = f"{scale * row['median_translation_m']:>10.{digits}f}{row['median_rotation_deg']:>8.3f}"
         lines.append(f"{name:<8}{errors}{recalls}{row['median_ms'] or 0:>8.0f}")
     return lines
 
@@ -130,22 +139,25 @@ def advice_lines(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def query_lines(results: Sequence[QueryResult]) -> list[str]:
-    """One line per query: its name, status, camera centre and stated error, or why it has none."""
+def query_lines(results: Sequence[QueryResult], metric: bool = True) -> list[str]:
+    """One line per query: its name, status, camera centre and stated error, or why it has none.
+
+    What would help is said by `advice_lines`, once for all queries of a status.
+    """
     names = [quoted(result.name) for result in results]
     width = max(map(len, names), default=0)
-    return [f"{name:<{width}}  {_outcome(result)}" for name, result in zip(names, results)]
+    return [f"{name:<{width}}  {_outcome(result, metric)}" for name, result in zip(names, results)]
 
 
-def _outcome(result: QueryResult) -> str:
+def _outcome(result: QueryResult, metric: bool) -> str:
     final, parts = result.localization.final, [str(result.localization.status)]
     if final.center is not None:
         parts.append("center " + " ".join(f"{value:.4f}" for value in final.center.tolist()))
     if final.expected_translation_m is not None:
-        stated = figures(100 * final.expected_translation_m, 2)
-        parts.append(f"± {stated} cm {figures(final.expected_rotation_deg or 0.0, 2)}°")
+        stated = length(final.expected_translation_m, metric, 2)
+        parts.append(f"± {stated} {figures(final.expected_rotation_deg or 0.0, 2)}°")
     if result.localization.advice:
-        parts.append(result.localization.advice)
+        parts.append(result.localization.advice.partition(":")[0])
     return "  ".join(parts)
 
 

@@ -7,6 +7,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from gsplatloc.scene.map_folder import require_map
 from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.tensors import write_tensors
 
@@ -87,6 +88,7 @@ def load_landmarks(path: Path | str) -> Landmarks:
     """Read a file of `save_landmarks`; raises `GSplatLocError` if it is missing or another file."""
     path = Path(path)
     if not path.is_file():
+        require_map(path.parent)
         raise GSplatLocError(f"expected landmarks in {path}, found no file: run gsplatloc train")
     with decoding("landmarks of a map", path, "train this map anew"):
         return _landmarks(path)

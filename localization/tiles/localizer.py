@@ -23,7 +23,7 @@ from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_e
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, load_alike
-from gsplatloc.localization.localizer import Localizer, check_pose
+from gsplatloc.localization.localizer import Localizer, check_camera, check_pose
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file
 from gsplatloc.localization.result import Localization, PoseEstimate
@@ -110,6 +110,7 @@ class TiledLocalizer:
         start = time.perf_counter()
         if isinstance(image, str | Path) and camera is None:
             camera = camera_of_file(Path(image))
+        check_camera(camera)
         check_pose(cam_from_world)
         photo = _Photo(as_rgb(image), camera, cam_from_world)
         photo.tiles.extend(self._tiles(photo))

@@ -57,7 +57,7 @@ def test_photos_become_a_map_that_localizes_them(run, photos, posed, tmp_path) -
     assert not (output / "posing").exists() and not list(output.glob("checkpoint_*"))
     with Image.open(output / "first_look.png") as picture:
         assert picture.size[0] == 3 * 480 + 2 * 6
-    assert "not in metres" in printed
+    assert "not in metres" in printed and not read_config(output).metric
     last = printed.strip().splitlines()[-1]
     assert last == f"next       gsplatloc localize -m '{output}' --queries FOLDER_OF_NEW_PHOTOS"
     view = read_scene(output / "scene").train[3]
@@ -140,12 +140,12 @@ def test_a_posed_scene_is_mapped_with_its_poses(run, room_path: Path, tmp_path: 
     trained = {}
 
     def stopped(scene, output, options, config) -> TrainingReport:  # noqa: ANN001
-        trained.update(views=len(scene.train), source=config.source_path)
+        trained.update(views=len(scene.train), source=config.source_path, metric=config.metric)
         return TrainingReport(3, False, {}, 0, None, 0)
 
     monkeypatch.setattr(resumable, "train", stopped)
     printed = run(str(room_path), "-m", str(tmp_path / "m"), code=130)
-    assert trained == {"views": 12, "source": str(room_path)}
+    assert trained == {"views": 12, "source": str(room_path), "metric": True}
     assert "the same command goes on" in printed and "next" not in printed
 
 

@@ -247,8 +247,32 @@ def test_a_refiner_may_not_be_called_like_another_stage(name: str) -> None:
 
 
 def test_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match=r"run gsplatloc train"):
+    with pytest.raises(GSplatLocError, match=r"run gsplatloc map or train"):
         Localizer.load(tmp_path)
+
+
+def test_a_path_that_is_no_folder_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match=r"folder of a map at .*, found none: check the path"):
+        Localizer.load(tmp_path / "none")
+
+
+def test_a_missing_photo_is_called_so(world: World, tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match=r"none.jpg, found no file: check the path"):
+        Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features)).localize(
+            tmp_path / "none.jpg"
+        )
+
+
+def test_a_focal_length_in_the_place_of_a_camera_is_refused(world: World) -> None:
+    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    with pytest.raises(GSplatLocError, match=r"Camera or CameraPrior, found float"):
+        Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features)).localize(image, 500.0)  # type: ignore[arg-type]
+
+
+def test_a_localizer_is_described_in_one_line(world: World) -> None:
+    assert repr(Localizer(LandmarkPose(world.landmarks), FakeExtractor(world.features))).startswith(
+        "Localizer(None, stages initial"
+    )
 
 
 def test_landmarks_alone_localize(world: World, tmp_path: Path) -> None:

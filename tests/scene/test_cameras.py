@@ -1,8 +1,10 @@
 """Cameras: the pixel convention under resampling, and projection against its inverse."""
 
+from pathlib import Path
+
 import torch
 
-from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.cameras import Camera, Scene
 
 CAMERA = Camera(width=640, height=480, fx=525.0, fy=530.0, cx=318.2, cy=243.7)
 
@@ -21,6 +23,11 @@ def test_projection_agrees_with_the_calibration_matrix() -> None:
 def test_unproject_inverts_project() -> None:
     points = points_ahead()
     torch.testing.assert_close(CAMERA.unproject(CAMERA.project(points), points[:, 2]), points)
+
+
+def test_a_scene_is_described_in_one_line() -> None:
+    shown = repr(Scene("kitchen", Path("/scenes/kitchen"), [], []))
+    assert shown == "Scene('kitchen', '/scenes/kitchen', 0 training views, 0 test views)"
 
 
 def test_resizing_keeps_corners_on_corners() -> None:

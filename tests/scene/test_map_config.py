@@ -30,7 +30,7 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_map_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match=r"run gsplatloc train"):
+    with pytest.raises(GSplatLocError, match=r"run gsplatloc map or train"):
         read_config(tmp_path)
 
 

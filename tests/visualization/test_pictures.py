@@ -87,7 +87,7 @@ def test_an_unverified_pose_is_called_so(monkeypatch: pytest.MonkeyPatch) -> Non
     found = replace(found, localization=replace(found.localization, verified=False))
     query = QueryImage("q", lambda: np.zeros((48, 64, 3), np.uint8), lambda: CAMERA)
     (drawn,) = make_pictures([query], [found], one_gaussian())
-    assert drawn.caption == "unverified   ·   10.00 cm   0.000°   ·   2 of 3 matches agree"
+    assert drawn.caption == "unverified   ·   10 cm   0.000°   ·   2 of 3 matches agree"
 
 
 def test_typical_queries_are_around_the_median() -> None:

@@ -1,5 +1,7 @@
 """The map from above: where cameras are drawn, and which way they look."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,23 @@ def test_a_line_shows_where_a_camera_looks() -> None:
 def test_one_camera_and_a_map_without_extent_are_drawn() -> None:
     image = draw_plan(None, [Cameras(looking(0.0, 0.0, (1.0, 0.0, 0.0))[None], GREEN)], 100)
     assert (image == GREEN).all(2).any()
+
+
+def test_the_map_is_drawn_where_it_is_and_without_what_is_above_the_cameras() -> None:
+    cameras = Cameras(torch.stack([looking(x, 0.0, (1.0, 0.0, 0.0)) for x in (-1.0, 1.0)]), GREEN)
+    made = make_gaussians(2)
+    means = torch.tensor([[0.5, 0.3, 0.0], [-0.5, -0.3, 9.0]])
+    sh = torch.zeros_like(made.sh)
+    sh[:, 0] = torch.tensor([1.7, -1.7, -1.7])  # red
+    sizes, opaque = torch.full((2, 3), -4.0), torch.full((2,), 9.0)
+    made = replace(made, means=means, sh=sh, log_scales=sizes, opacity_logits=opaque)
+    image = draw_plan(made, [cameras], 400)
+    red = (image[..., 0] > 150) & (image[..., 1] < 60)
+    row, column = (axis.mean() for axis in np.nonzero(red))
+    rows, columns = np.nonzero((image == GREEN).all(2))
+    to_ends = abs(column - np.array([columns.min(), columns.max()]))
+    assert to_ends.max() == pytest.approx(3 * to_ends.min(), rel=0.15)
+    assert abs(row - rows.mean()) == pytest.approx(0.15 * np.ptp(columns), rel=0.15)
 
 
 def test_the_map_is_drawn_below_the_cameras() -> None:

@@ -46,6 +46,13 @@ def test_page_shows_the_median_in_centimetres(tmp_path: Path) -> None:
     assert re.search(r"<td>initial</td><td>2\.400 cm</td>", page)
 
 
+def test_lengths_in_a_map_of_photos_alone_are_in_its_own_unit(tmp_path: Path) -> None:
+    figures = {**metrics("room", results([0.004]), 10, ["initial", "fine"]), "metric": False}
+    page = write(tmp_path / "report.html", metrics=figures, results=results([0.004]))
+    assert "<b>0.00400 units</b>" in page and "<td>0.004 units</td>" in page and "error, units" in page
+    assert not re.search(r"\d cm<", page)
+
+
 def test_page_counts_failed_and_unverified_queries(tmp_path: Path) -> None:
     found = results([0.001, 0.004, 0.03])
     found[1] = replace(found[1], localization=replace(found[1].localization, verified=False))
@@ -66,7 +73,7 @@ def test_pictures_are_embedded_with_a_description(tmp_path: Path) -> None:
     page = write(tmp_path / "report.html", pictures=[shown])
     labels = re.findall(r'<img alt="worst query a&lt;b: ([^"]*)" src="data:image/jpeg;base64,', page)
     assert labels == ["query image", "map at the estimated pose", "difference"]
-    assert "<b>a&lt;b</b> <i>worst</i> <span>1.00 cm   0.100°</span>" in page
+    assert "<b>a&lt;b</b> <i>worst</i> <span>1 cm   0.100°</span>" in page
 
 
 def test_the_picture_of_a_query_without_a_pose_is_the_query_alone(tmp_path: Path) -> None:

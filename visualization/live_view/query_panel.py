@@ -13,7 +13,7 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import decode_upright
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
-from gsplatloc.utils.console import figures
+from gsplatloc.utils.console import figures, length
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import Image
@@ -52,9 +52,14 @@ class QueryPanel:
         kinds: Sequence[str],
         frame: MapFrame,
         scale: float,
+        metric: bool = True,
     ) -> None:
-        """`frame`: the map's coordinates in the scene; `scale`: size of a frustum, in the map's unit."""
+        """`frame`: the map's coordinates in the scene; `scale`: size of a frustum, in the map's unit.
+
+        `metric`: whether that unit is a metre.
+        """
         self._server, self._draw, self._frame, self._scale = server, draw, frame, scale
+        self._metric = metric
         self._queries = {query.name: query for query in _least_certain_first(queries)}
         self._shapes = {query.name: self._shaped(query) for query in [*self._queries.values()][:_MOST_DRAWN]}
         self._chosen = ALL
@@ -92,7 +97,7 @@ class QueryPanel:
                 shapes.show(name in (ALL, other), with_photo=other != name)
             for control in (self._picture, self._mix, self._kind):
                 control.visible = query is not None
-            self._text.content = "" if query is None else _described(query)
+            self._text.content = "" if query is None else _described(query, self._metric)
             if self._lines is not None:
                 self._lines.remove()
             self._lines = None if query is None else draw_matches(self._server.scene, query, self._frame)
@@ -179,13 +184,13 @@ def _least_certain_first(queries: Sequence[LocalizedQuery]) -> list[LocalizedQue
     return sorted(queries, key=uncertainty, reverse=True)
 
 
-def _described(query: LocalizedQuery) -> str:
+def _described(query: LocalizedQuery, metric: bool) -> str:
     rows = {"status": str(query.status)}
     if query.expected_translation_m is not None and query.expected_rotation_deg is not None:
-        stated = figures(100 * query.expected_translation_m, 2)
-        rows["stated error"] = f"{stated} cm, {figures(query.expected_rotation_deg, 2)}°"
+        stated = length(query.expected_translation_m, metric, 2)
+        rows["stated error"] = f"{stated}, {figures(query.expected_rotation_deg, 2)}°"
     if query.translation_error_m is not None:
-        rows["error"] = f"{figures(100 * query.translation_error_m, 2)} cm"
+        rows["error"] = length(query.translation_error_m, metric, 2)
     if query.matches is not None:
         rows["matches shown"] = f"{len(query.matches)}, of them {int(query.matches.inliers.sum())} inliers"
     return markdown_rows(rows)

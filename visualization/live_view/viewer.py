@@ -89,13 +89,19 @@ class LiveViewer:
         self._closing.append(RenderedView(self._server, draw, kinds, show_splats).close)
 
     def show_queries(
-        self, queries: Sequence[LocalizedQuery], draw: Draw, kinds: Sequence[str], frame: MapFrame
+        self,
+        queries: Sequence[LocalizedQuery],
+        draw: Draw,
+        kinds: Sequence[str],
+        frame: MapFrame,
+        metric: bool = True,
     ) -> QueryPanel:
         """Draw localized queries; `frame` is the map's coordinates in the scene, in which the poses are.
 
-        Their photos are compared with the map as `draw` renders it in one of `kinds`.
+        Their photos are compared with the map as `draw` renders it in one of `kinds`. `metric`: whether
+        lengths are in metres.
         """
-        return QueryPanel(self._server, queries, draw, kinds, frame, 1.5 * self._scale)
+        return QueryPanel(self._server, queries, draw, kinds, frame, 1.5 * self._scale, metric)
 
     def accept_photos(self, load_localizer: Callable[[], Localizer], panel: QueryPanel) -> PhotoButton:
         """Add a button that localizes a photo, which then is one of the panel's queries."""

@@ -14,7 +14,13 @@ from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io import results as results_module
 from gsplatloc.localization.io.json_lines import read_json_lines
 from gsplatloc.localization.io.poses import read_poses
-from gsplatloc.localization.io.results import localize_queries, summary_lines, write_queries, write_results
+from gsplatloc.localization.io.results import (
+    localize_queries,
+    query_lines,
+    summary_lines,
+    write_queries,
+    write_results,
+)
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
@@ -59,6 +65,18 @@ def test_the_returned_figures_and_the_table_have_every_stage_once(
     figures = write_results(tmp_path, "room", results, 10, STAGES)
     assert tuple(figures["stages"]) == STAGES
     assert [line.split()[0] for line in summary_lines(figures)[3:]] == ["initial", "lm", "final"]
+
+
+def test_lengths_in_a_map_of_photos_alone_are_not_called_centimetres(
+    results: list[QueryResult], tmp_path: Path
+) -> None:
+    figures = write_results(tmp_path, "room", results, 10, STAGES, metric=False)
+    assert json.loads((tmp_path / "metrics.json").read_text())["metric"] is False
+    stated = replace(estimate(0.01), covariance=1e-4 * torch.eye(6, dtype=torch.float64))
+    query = QueryResult("a.png", Localization({"initial": stated}))
+    said = "\n".join([*summary_lines(figures), *query_lines([query], metric=False)])
+    assert "± 0.017 units 0.99°" in said and "units     deg" in said and "cm" not in said
+    assert query_lines([query])[0].endswith("± 1.7 cm 0.99°")
 
 
 def test_the_table_says_why_queries_failed_and_what_would_help(

@@ -52,7 +52,7 @@ def test_a_landmark_takes_26_bytes_and_one_per_channel(channels: int, world: Wor
 
 
 def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match=r"run gsplatloc train"):
+    with pytest.raises(GSplatLocError, match=r"run gsplatloc map or train"):
         load_landmarks(tmp_path / "none.safetensors")
 
 
