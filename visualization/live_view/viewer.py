@@ -29,7 +29,8 @@ from gsplatloc.visualization.live_view.server import start_server
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
 _MAX_GAUSSIANS = 500_000  # maximum uploaded; those of least opacity are left out
 _MAX_FRUSTUMS = 300
-_FRUSTUM_SHARE = 0.03  # of the cameras' extent, the size of a frustum
+_FRUSTUM_SHARE = 0.02  # of the cameras' extent, the size of a frustum
+_BEHIND, _ABOVE = 5.0, 1.5  # sizes of a frustum: where the view starts, relative to the first camera
 
 
 class LiveViewer:
@@ -129,7 +130,7 @@ class LiveViewer:
         self._server.stop()
 
     def show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
-        """Draw frustums, set the up direction, and start at the first camera."""
+        """Draw frustums, set the up direction, and start a little behind the first camera, which is seen."""
         poses = torch.stack([camera.cam_from_world for camera in cameras])
         centers, up = se3.camera_center(poses), -poses[:, 1, :3].mean(0)
         self._server.scene.set_up_direction(tuple(up.tolist()))
@@ -140,7 +141,8 @@ class LiveViewer:
         add_frustum_box(self._server, frustums)
         first = se3.inverse(poses[0])
         start = self._server.initial_camera
-        start.position = tuple(first[:3, 3].tolist())
+        behind = first[:3, :3] @ first.new_tensor([0.0, -_ABOVE * scale, -_BEHIND * scale])
+        start.position = tuple((first[:3, 3] + behind).tolist())
         start.look_at = tuple((first[:3, 3] + (extent or 1.0) * first[:3, 2]).tolist())
 
     def _frustum(self, camera: View | PosedCamera, scale: float) -> Any:
