@@ -148,3 +148,8 @@ def figures(value: float, digits: int = 3) -> str:
 def length(value: float, metric: bool, digits: int = 3) -> str:
     """A length with its unit: centimetres, or `units` of a map whose scale is arbitrary."""
     return f"{figures(100 * value, digits)} cm" if metric else f"{figures(value, digits)} units"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 image`, `2 images`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"

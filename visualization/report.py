@@ -16,6 +16,7 @@ from gsplatloc.localization.verification import MIN_SCORE, image_score
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.splat_map import SplatMap
+from gsplatloc.utils.console import counted
 from gsplatloc.utils.io import write_text
 from gsplatloc.utils.version import version
 from gsplatloc.visualization import images, plots
@@ -103,8 +104,8 @@ def write_report(path: Path | str, report: Report) -> None:
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
-    count, failed, unverified = (metrics[key] or "none" for key in ("count", "failed", "unverified"))
-    counts = f"{count} queries, {failed} failed, {unverified} unverified"
+    failed, unverified = (metrics[key] or "none" for key in ("failed", "unverified"))
+    counts = f"{counted(metrics['count'], 'query', 'queries')}, {failed} failed, {unverified} unverified"
     reasons = "".join(f"<br>{escape(line)}." for line in advice_lines(metrics))
     has_truth = metrics["final"]["median_rotation_deg"] is not None
     rule = " A failed query counts as an infinite error." if has_truth else ""

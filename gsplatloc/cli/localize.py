@@ -25,7 +25,7 @@ from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.image_files import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.scene.splat_map import SplatMap
-from gsplatloc.utils.console import log
+from gsplatloc.utils.console import counted, log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.certainty import draw_results
@@ -98,7 +98,7 @@ def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryI
     if arguments.queries is not None:
         queries = queries_in_folder(arguments.queries, arguments.camera.known())
         left_out = unread_files(Path(arguments.queries))
-        report = f"{arguments.queries}: found {len(queries)} images"
+        report = f"{arguments.queries}: found {counted(len(queries), 'image')}"
         log(
             report + (f", left out {left_out}" if left_out else ""),
             arguments.computation.quiet,

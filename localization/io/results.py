@@ -19,7 +19,7 @@ from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import ADVICE, Localization, PoseEstimate, Status
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.utils.console import figures, length, log, progress
+from gsplatloc.utils.console import counted, figures, length, log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import write_json, write_text
 from gsplatloc.utils.signals import finishing
@@ -115,9 +115,15 @@ def summary_lines(figures: dict) -> list[str]:
     """A table of the figures that `write_results` returns."""
     rows = {**figures["stages"], "final": figures["final"]}
     counts = f"{figures['failed']} failed, {figures['unverified']} unverified"
-    lines = [f"{figures['scene']}: {figures['count']} queries, {counts}", *advice_lines(figures)]
+    lines = [
+        f"{figures['scene']}: {counted(figures['count'], 'query', 'queries')}, {counts}",
+        *advice_lines(figures),
+    ]
     if figures["final"]["median_translation_m"] is None:
-        return [*lines, *(f"{name:<8}{row['median_ms'] or 0:8.0f} ms" for name, row in rows.items())]
+        parts = {"features": figures["features_median_ms"]}
+        parts |= {name: row["median_ms"] for name, row in figures["stages"].items()}
+        times = ", ".join(f"{name} {ms or 0:.0f} ms" for name, ms in parts.items())
+        return [*lines, f"time per query, median: {figures['total_median_ms'] or 0:.0f} ms ({times})"]
     metric = figures.get("metric", True)
     names = list(figures["final"]["recall"]) if metric else []  # of centimetres
     unit, scale, digits = ("median cm", 100, 3) if metric else ("units", 1, 5)

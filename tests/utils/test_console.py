@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsplatloc.utils.console import ProgressBar, figures, progress, run_script
+from gsplatloc.utils.console import ProgressBar, counted, figures, progress, run_script
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
@@ -62,6 +62,10 @@ def test_a_bar_with_its_note_fits_a_terminal_of_80_columns(
         bar.advance()
     drawn = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert drawn.endswith("PSNR 23.6 dB]") and len(drawn) < 80 and drawn.count("█") >= 5
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    assert [counted(1, "query", "queries"), counted(0, "image")] == ["1 query", "0 images"]
 
 
 def test_progress_yields_everything() -> None:

@@ -79,6 +79,15 @@ def test_lengths_in_a_map_of_photos_alone_are_not_called_centimetres(
     assert query_lines([query])[0].endswith("± 1.7 cm 0.99°")
 
 
+def test_without_truth_the_times_of_the_parts_are_on_one_line(
+    results: list[QueryResult], tmp_path: Path
+) -> None:
+    found = [replace(result, truth=None) for result in results[:1]]
+    lines = summary_lines(write_results(tmp_path, "photos", found, 10, STAGES))
+    assert lines[0].startswith("photos: 1 query, 0 failed")
+    assert lines[1] == "time per query, median: 10 ms (features 0 ms, initial 5 ms, lm 5 ms)"
+
+
 def test_the_table_says_why_queries_failed_and_what_would_help(
     results: list[QueryResult], tmp_path: Path
 ) -> None:
