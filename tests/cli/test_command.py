@@ -88,7 +88,7 @@ for words in {COMMAND_LINES}:
 for words in (["train", "-s"], ["track", "-s"], ["localize", "-m"], ["refine", "--poses", "poses.txt", "-m"]):
     other = ["-m", "out"] if words[-1] == "-s" else []
     said = run([*words, "no/such", *other])
-    assert "check --source_path" in said or "no config.json" in said, said
+    assert "check --source_path" in said or "found none: check the path" in said, said
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
