@@ -37,7 +37,7 @@ from gsplatloc.mapping.triangulation import (
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.console import log, progress
+from gsplatloc.utils.console import log, progress, stopwatch
 
 _MIN_INLIERS = 20  # of the relative pose of a pair
 _WIDE_PX = 60.0  # from the epipolar line of the given poses: 1 degree and 2 cm are about 20 pixels
@@ -74,7 +74,7 @@ def refine_poses(
     pairs = _verified_pairs(views, keypoints, torch.device(device), quiet)
     if not pairs:
         return list(views)
-    with tempfile.TemporaryDirectory() as folder, quiet_pycolmap():
+    with tempfile.TemporaryDirectory() as folder, quiet_pycolmap(), stopwatch("refining poses", quiet):
         adjusted = _adjusted(views, keypoints, pairs, Path(folder))
     refined = [view.with_pose(pose) for view, pose in zip(views, adjusted)]
     before, after = (_median_distance(of, keypoints, pairs) for of in (views, refined))

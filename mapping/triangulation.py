@@ -21,7 +21,7 @@ from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.console import progress
+from gsplatloc.utils.console import progress, stopwatch
 
 _REFERENCE_SIDE = 640  # pixels
 _NEIGHBOURS = 20  # views that each view is matched with
@@ -75,7 +75,7 @@ def triangulate(
         output.mkdir()
         pipeline = pipeline_options(pixel_scale(views))
         if len(views) > 1:  # of one view pycolmap raises an error
-            with quiet_pycolmap():
+            with quiet_pycolmap(), stopwatch("triangulating", quiet):
                 reconstruction = pycolmap.triangulate_points(
                     reconstruction, database_path, folder, output, options=pipeline
                 )

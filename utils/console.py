@@ -6,8 +6,9 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from gsplatloc.utils import signals
@@ -21,6 +22,7 @@ _USER_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 _MEMORY_TEXTS = ("allocate memory", "out of memory", "Insufficient memory", "failed to map segment",
                  "bad_alloc")  # fmt: skip
 _STDERR = 2  # file descriptor
+_TICK_S = 0.5  # between two drawings of a stopwatch
 _SMALLEST = 1e-12  # number that is not printed as zero
 EXIT_USER_ERROR = 1  # an error that the user can correct
 EXIT_USAGE = 2  # wrong flags; tyro's exit code, too
@@ -107,6 +109,28 @@ def _bar(iterable: Iterable[Item] | None = None, **options: Any) -> Any:
 
     interval = 0.5 if sys.stderr.isatty() else 30.0
     return tqdm(iterable, dynamic_ncols=True, mininterval=interval, **options)
+
+
+@contextmanager
+def stopwatch(desc: str, quiet: bool = False) -> Iterator[None]:
+    """Show the seconds of a step of another library that reports no progress; nothing in a log file."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    ended = Event()
+
+    def show() -> None:
+        while not ended.wait(_TICK_S):
+            bar.refresh()
+
+    with _bar(desc=desc, bar_format="{desc}: {elapsed}", leave=False) as bar:
+        thread = Thread(target=show, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 class ProgressBar:

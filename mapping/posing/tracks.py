@@ -16,7 +16,7 @@ import numpy as np
 
 from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.console import progress
+from gsplatloc.utils.console import progress, stopwatch
 
 _WINDOW = 21  # pixels, side of the window that is searched for
 _FEWEST = 8  # points of a pair of images to which an affine map is fitted
@@ -56,7 +56,8 @@ def refine_tracks(model: pycolmap.Reconstruction, images: Path, quiet: bool = Fa
         for index in lost[image]:
             if model.images[image].points2D[index].has_point3D():  # a point of two observations loses both
                 model.delete_observation(image, index)
-    adjust_and_filter(model)
+    with stopwatch("refining poses", quiet):
+        adjust_and_filter(model)
     model.extract_colors_for_all_images(images)
 
 

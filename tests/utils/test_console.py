@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsplatloc.utils.console import ProgressBar, counted, figures, progress, run_script
+from gsplatloc.utils.console import ProgressBar, counted, figures, progress, run_script, stopwatch
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
@@ -62,6 +62,18 @@ def test_a_bar_with_its_note_fits_a_terminal_of_80_columns(
         bar.advance()
     drawn = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
     assert drawn.endswith("PSNR 23.6 dB]") and len(drawn) < 80 and drawn.count("█") >= 5
+
+
+def test_a_step_without_progress_shows_its_seconds_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stopwatch("triangulating"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with pytest.raises(ValueError, match="of the step"), stopwatch("triangulating"):
+        raise ValueError("of the step")
+    assert "triangulating: 00:00" in capsys.readouterr().err
 
 
 def test_one_of_a_kind_is_singular() -> None:
