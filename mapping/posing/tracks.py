@@ -16,7 +16,7 @@ import numpy as np
 
 from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.console import progress, stopwatch
+from gsplatloc.utils.console import progress
 
 _WINDOW = 21  # pixels, side of the window that is searched for
 _FEWEST = 8  # points of a pair of images to which an affine map is fitted
@@ -56,18 +56,18 @@ def refine_tracks(model: pycolmap.Reconstruction, images: Path, quiet: bool = Fa
         for index in lost[image]:
             if model.images[image].points2D[index].has_point3D():  # a point of two observations loses both
                 model.delete_observation(image, index)
-    with stopwatch("refining poses", quiet):
-        adjust_and_filter(model)
+    adjust_and_filter(model, quiet)
     model.extract_colors_for_all_images(images)
 
 
-def adjust_and_filter(model: pycolmap.Reconstruction) -> None:
+def adjust_and_filter(model: pycolmap.Reconstruction, quiet: bool = True) -> None:
     """Robust bundle adjustment, and again after observations far from their points are removed."""
-    _adjust(model)
     side = max(max(camera.width, camera.height) for camera in model.cameras.values())
-    for most in _MAX_ERRORS_PX:
-        observations = pycolmap.ObservationManager(model)
-        observations.filter_all_points3D(most * max(1.0, side / _LARGEST_SIDE), _MIN_ANGLE_DEG)
+    rounds = (None, *_MAX_ERRORS_PX)
+    for most in progress(rounds, len(rounds), "refining poses", quiet):
+        if most is not None:
+            observations = pycolmap.ObservationManager(model)
+            observations.filter_all_points3D(most * max(1.0, side / _LARGEST_SIDE), _MIN_ANGLE_DEG)
         _adjust(model)
     model.update_point_3d_errors()
 
