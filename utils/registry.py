@@ -144,7 +144,8 @@ class Registry(Generic[Member]):
         self._load()
         if name not in self._entries:
             raise GSplatLocError(
-                f"expected a {self.family} out of {', '.join(self.names())}, found {name!r}: choose one"
+                f"expected a {self.family} out of {', '.join(self.names())}, found {name!r}: choose one,"
+                f" or name the file of another in {PLUGIN_VARIABLE}"
             )
         return self._entries[name]
 

@@ -53,6 +53,9 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     reader = _reader_of(folder)
     if reader is not None:
         scene = reader.read(folder, options or SceneOptions())
+        if not scene.report:  # of a plugin
+            used = f"{len(scene.train)} training and {len(scene.test)} test images"
+            scene = replace(scene, report=f"{quoted(path)}: used {used}")
         return scene if folder is path else replace(scene, name=path.stem)
     if (near := _scene_near(folder)) is not None:
         raise GSplatLocError(

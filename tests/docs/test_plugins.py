@@ -137,6 +137,7 @@ def test_the_reader_reads_what_the_room_holds(room: Path, tmp_path: Path) -> Non
     write_table(tmp_path, truth)
     scene = gsplatloc.read_scene(tmp_path, SceneOptions(eval=True))
     assert len(scene.train) + len(scene.test) == len(truth)
+    assert scene.report == f"{tmp_path}: used {len(scene.train)} training and {len(scene.test)} test images"
     assert [view.name for view in scene.test] == [view.image_path.name for view in truth[::8]]
     for view, expected in zip(scene.test, truth[::8]):
         assert view.camera == expected.camera

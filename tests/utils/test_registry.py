@@ -146,7 +146,10 @@ def test_a_module_sees_the_members_so_far_while_it_is_imported(toys: Registry[st
 
 def test_an_unknown_name_is_a_users_error_that_lists_the_known_ones(toys: Registry[str]) -> None:
     toys.register("ball")(build("ball"))
-    with pytest.raises(GSplatLocError, match="expected a toy out of ball, car, found 'doll'"):
+    with pytest.raises(
+        GSplatLocError,
+        match="expected a toy out of ball, car, found 'doll': choose one, or .* GSPLATLOC_PLUGINS",
+    ):
         toys["doll"]
 
 
