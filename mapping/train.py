@@ -64,7 +64,7 @@ class TrainingReport:
         lines.append(f"map        {self.gaussians} Gaussians, {self.landmarks} landmarks ({sizes})")
         if self.quality is not None:
             lines.append(f"quality    {quality_line(self.quality)}")
-        if self.cache is not None:
+        if self.cache is not None and self.cache.is_dir():
             size = sum(path.stat().st_size for path in self.cache.iterdir()) / 1e6
             lines.append(f"cache      {size:.0f} MB of features in {self.cache}, which may be deleted")
         return lines
