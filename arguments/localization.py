@@ -23,6 +23,7 @@ from gsplatloc.localization.options import DEFAULT_STAGES, LocalizerOptions
 from gsplatloc.localization.refine import REFINERS
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.scene.map_folder import require_map
+from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_folder, require_path
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
@@ -88,6 +89,15 @@ class LocalizeArguments:
 
     def check(self) -> None:
         """Raise `GSplatLocError` for a wrong path: before anything is loaded."""
+        if self.refine is not None and self.stages != DEFAULT_STAGES:
+            raise GSplatLocError(
+                f"expected --refine or --stages, found {self.refine} and {' '.join(self.stages)}: pass one"
+            )
+        if self.initial == GIVEN:
+            raise GSplatLocError(
+                "expected an initial pose that is found in the image, found given: gsplatloc refine starts"
+                " from given poses"
+            )
         require_map(self.model_path)
         require_path(self.queries, "a photo or a folder of photos", "--queries")
         require_output_folder(self.results_folder(), "--output", [self.model_path], self.queries)

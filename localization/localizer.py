@@ -20,6 +20,7 @@ from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.landmarks.covisible import CovisibleViews
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.noise import MapNoise
@@ -170,6 +171,8 @@ class Localizer:
         (result, prepared), quarters = self._attempt(query, features_ms), 0
         if self.fallback is not None and self.verify and not result.verified:
             result, query, prepared, quarters = self._turned(image, camera, query, result, prepared)
+            if result.camera_replaced:
+                query = replace(query, focal_known=False, focal_sigma=0.0)
             if not result.verified:
                 result = self._searched(self.fallback, query, prepared, result)
         stages = {name: turn_estimate(stage, -quarters) for name, stage in result.stages.items()}
@@ -246,8 +249,9 @@ class Localizer:
         """Hypotheses, refinements and verification of a query as it is, and the query that was refined."""
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
+        query, hypotheses, replaced = hypotheses_of(self.initial, query)
         prepared = query
-        for hypothesis in self.initial.hypotheses(query):
+        for hypothesis in hypotheses:
             tried_ms = 1000 * (time.perf_counter() - begin) if stages else hypothesis.elapsed_ms
             candidate = replace(hypothesis, elapsed_ms=tried_ms)
             prepared, extraction_ms = self._undistorted(query, candidate)
@@ -261,7 +265,8 @@ class Localizer:
             raise GSplatLocError(
                 f"expected at least one hypothesis of the initial pose {self.initial.name}, found none"
             )
-        return self._verified(prepared, Localization(stages, features_ms)), prepared
+        result = Localization(stages, features_ms, camera_replaced=replaced)
+        return self._verified(prepared, result), prepared
 
     def _verified(self, query: Query, found: Localization) -> Localization:
         """The result with its verification.

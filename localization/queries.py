@@ -1,8 +1,10 @@
 """Images to localize: the views of a scene, or a folder of images with unknown poses."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,11 @@ from torch import Tensor
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.image_files import VIDEO_SUFFIXES, image_files, unread_files
-from gsplatloc.scene.image_header import HEIF_SUFFIXES, exif_focal_35mm, image_size
+from gsplatloc.scene.image_header import HEIF_SUFFIXES, DamagedImageError, exif_focal_35mm, image_size
 from gsplatloc.scene.images import decode_upright, upright_size
+from gsplatloc.scene.intrinsics import doubt
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import utf8_path
 
 # Relative: whole millimetres (at 26 mm 1 %), the distance of focus, nominal values of lenses, and lengths for
@@ -23,6 +26,9 @@ from gsplatloc.utils.io import utf8_path
 EXIF_FOCAL_SIGMA = 0.03
 _DIAGONAL_OF_35MM = math.hypot(36.0, 24.0)  # millimetres; as COLMAP has it, which does not read .heic
 FOCAL_RANGE = (0.2, 20.0)  # of lenses, relative to the longer side of the image
+_LIST_SUFFIXES = frozenset(
+    {".txt", ".json", ".csv", ".yaml", ".yml"}
+)  # of lists of queries, as hloc has them
 _CHANNELS = ((), (1,), (3,), (4,))
 _ROUNDING = 1e-3  # beyond 0 and 1: resampled floats overshoot
 
@@ -84,6 +90,32 @@ class Intrinsics:
         wrong = [focal for focal in given if not (math.isfinite(focal) and focal > 0)]
         if wrong:
             raise GSplatLocError(f"expected a positive focal length in pixels, found {wrong[0]}: correct it")
+        if self.matrix is not None and not all(map(math.isfinite, self.matrix)):
+            raise GSplatLocError(f"expected fx fy cx cy in pixels, found {self.matrix}: correct them")
+
+    def check(self, paths: Sequence[Path]) -> None:
+        """Raise `GSplatLocError` if these cannot be the intrinsics of the images: of another size or unit."""
+        sizes: dict[tuple[int, int], Path] = {}
+        for path in paths if self.focal is not None or self.matrix is not None else ():
+            with suppress(DamagedImageError):
+                sizes.setdefault(upright_size(path), path)
+        if self.matrix is not None and len(sizes) > 1:
+            found = " and ".join(f"{width}x{height}" for width, height in islice(sizes, 2))
+            raise GSplatLocError(
+                f"expected images of one size for fx fy cx cy, found {found}: localize those of each size on"
+                " their own, or leave --intrinsics out"
+            )
+        for (width, height), path in sizes.items():
+            camera = camera_of_file(path, self)
+            assert isinstance(camera, Camera)
+            low, high = FOCAL_RANGE
+            focal = f"a focal length of {camera.fx:g}"
+            wrong = doubt(camera) if low < camera.fx / max(width, height) < high else focal
+            if wrong is not None:
+                raise GSplatLocError(
+                    f"expected intrinsics in pixels of an image of {width}x{height} for {quoted(path.name)},"
+                    f" found {wrong}: correct --focal or --intrinsics"
+                )
 
 
 def as_rgb(image: object) -> np.ndarray:
@@ -140,8 +172,15 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
         raise GSplatLocError(
             f"expected a folder of images or an image at {folder}, found a video: extract its frames"
         )
+    intrinsics = intrinsics or Intrinsics()
     if folder.is_file():
+        if folder.suffix.lower() in _LIST_SUFFIXES:
+            raise GSplatLocError(
+                f"expected a folder of images or an image at {folder}, found a file of another kind: pass the"
+                " folder of its images, and their camera by --intrinsics"
+            )
         upright_size(folder)
+        intrinsics.check([folder])
         return [_query_from_file(folder, folder.name, intrinsics)]
     if not folder.is_dir():
         raise GSplatLocError(
@@ -151,6 +190,7 @@ def queries_in_folder(folder: Path | str, intrinsics: Intrinsics | None = None) 
     if not paths:
         found = unread_files(folder) or "none"
         raise GSplatLocError(f"expected images in {folder}, found {found}: check the path")
+    intrinsics.check(paths)
     return [_query_from_file(path, path.relative_to(folder).as_posix(), intrinsics) for path in paths]
 
 

@@ -166,6 +166,8 @@ class Localization:
     search_ms: float = 0.0  # time of verification, and of hypotheses that were given up
     # The pose in another place of the map that looks as much like the query; then none is verified.
     rival: PoseEstimate | None = None
+    # Whether matches contradict the camera that was given, and that of the final pose was estimated instead.
+    camera_replaced: bool = False
 
     def __repr__(self) -> str:
         score = "" if self.score is None else f", score {self.score:.2f}"
@@ -183,9 +185,14 @@ class Localization:
 
     @property
     def advice(self) -> str:
-        """Why there is no verified pose, and what would help; empty where there is one."""
+        """What a user should know of the pose: why it is not verified, or that the given camera is wrong."""
         if self.rival is not None and self.rival.center is not None:
             return f"another place looks as much like the image, at {_numbers(self.rival.center, 2)}: {TWINS}"
+        if self.camera_replaced and self.final.ok:
+            return (
+                f"the given camera does not fit its matches: a focal length of {self.final.camera.fx:.1f} px"
+                " was estimated"
+            )
         return ADVICE.get(self.status, "")
 
     @property

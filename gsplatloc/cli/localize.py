@@ -10,6 +10,7 @@ from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io.json_lines import json_line
 from gsplatloc.localization.io.results import (
     Tell,
+    camera_lines,
     localize_queries,
     query_lines,
     summary_lines,
@@ -70,6 +71,7 @@ def run(arguments: LocalizeArguments, tell: Tell | None = None) -> None:
                 folder / "report.html", make_report(figures, pictures, localizer.splat_map, queries, results)
             )
     lines = query_lines(results, config.metric) if arguments.queries is not None else []
+    lines += camera_lines(results)
     log("\n".join([*lines, *summary_lines(figures), f"results  {folder}"]), arguments.computation.quiet)
 
 

@@ -22,7 +22,7 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene.colmap_model import IMAGE_FILES, read_model
 from gsplatloc.scene.images import CameraModel
 from gsplatloc.scene.readers.poses import rigid_from_matrix
-from gsplatloc.scene.trajectory import Trajectory, associate, read_tum_trajectory
+from gsplatloc.scene.trajectory import Trajectory, associate, in_seconds, names_columns, read_tum_trajectory
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import number_words, read_text
 
@@ -87,7 +87,8 @@ def detect_format(path: Path) -> PoseFormat:
 def _first_lines(path: Path) -> list[str]:
     text = read_text(path, "a pose file", "check --poses")
     kept = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
-    finite = (line for line in kept if all(_finite(word) for word in line.split()[1:]))
+    rows = (line for line in kept if not names_columns(number_words(line)))
+    finite = (line for line in rows if all(_finite(word) for word in line.split()[1:]))
     return list(islice(finite, _CHECKED_LINES))
 
 
@@ -185,7 +186,7 @@ def _of_numbered_images(
             f"expected image names with different numbers to pair with the timestamps in {path}, found two"
             " alike: give poses by name"
         )
-    image, pose = associate(numbers, trajectory.timestamps, _STAMP_TOLERANCE)
+    image, pose = associate(in_seconds(numbers), trajectory.timestamps, _STAMP_TOLERANCE)
     if len(names) and not len(image):
         raise GSplatLocError(
             f"expected timestamps of images like {names[0]} in {path}, found {trajectory.timestamps[0]:.6f}:"

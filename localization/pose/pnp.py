@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.camera_fit import CameraFit, errors_px, fit_camera, likeliest
+from gsplatloc.localization.pose.camera_fit import CameraFit, contradicts, errors_px, fit_camera, likeliest
 from gsplatloc.localization.pose.distortion import undistort_pixels
 from gsplatloc.localization.pose.estimates import inlier_observations, with_inliers
 from gsplatloc.localization.pose.false_alarms import (
@@ -107,6 +107,13 @@ def refit_camera(
     return with_uncertainty(
         _verified(fit_camera(start, known, _observed(matches), focal_sigma), matches, known)
     )
+
+
+def contradicts_camera(estimate: PoseEstimate) -> bool:
+    """Whether the matches of an estimate fit another camera clearly better than the one that was given."""
+    if not estimate.ok or estimate.matches is None:
+        return False
+    return contradicts(estimate.pose(), estimate.camera, _observed(estimate.matches))
 
 
 def verify_pose(cam_from_world: Tensor, matches: Matches, camera: Camera) -> PoseEstimate:

@@ -1,0 +1,93 @@
+"""A camera that is given as exact and is not that of the query: another size, unit, lens or crop."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial.replaced_camera import hypotheses_of
+from gsplatloc.localization.queries import Intrinsics, queries_in_folder
+from gsplatloc.localization.result import Localization
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.intrinsics import doubt
+from gsplatloc.utils.errors import GSplatLocError
+from tests.field.test_photos_with_exif import check
+from tests.localization.world import CAMERA, make_world
+
+
+def given(focal: float = 1.0, across: float = 0.0) -> Camera:
+    return replace(CAMERA, fx=focal * CAMERA.fx, fy=focal * CAMERA.fy, cx=CAMERA.cx + across * CAMERA.width)
+
+
+@pytest.mark.parametrize(
+    "camera", [given(0.4), given(0.5), given(0.8), given(1.1), given(2.0), given(1.0, 0.1), given(1.3, -0.2)]
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_camera_that_the_matches_contradict_is_replaced(camera: Camera, seed: int) -> None:
+    world = make_world(seed=seed)
+    query, found, replaced = hypotheses_of(LandmarkPose(world.landmarks), world.query(camera))
+    assert replaced and not query.focal_known
+    check(found[0], 0.03, 0.4)
+    assert found[0].camera.fx == pytest.approx(CAMERA.fx, rel=0.02)
+    advice = Localization({"initial": found[0]}, camera_replaced=True).advice
+    assert "the given camera does not fit its matches: a focal length of" in advice
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_right_camera_is_kept(seed: int) -> None:
+    world = make_world(seed=seed)
+    query, found, replaced = hypotheses_of(LandmarkPose(world.landmarks), world.query(CAMERA))
+    assert not replaced and query.focal_known and found[0].camera == CAMERA
+
+
+def photos(root: Path, *sizes: tuple[int, int]) -> Path:
+    for number, (width, height) in enumerate(sizes):
+        cv2.imwrite(str(root / f"{number}.png"), np.zeros((height, width, 3), np.uint8))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("known", "found"),
+    [
+        (Intrinsics(focal=60.0), "a focal length of 60"),  # degrees
+        (Intrinsics(focal=26.0), "a focal length of 26"),  # millimetres
+        (Intrinsics(matrix=(0.8, 1.0, 0.5, 0.5)), "a focal length of 0.8"),
+        (
+            Intrinsics(matrix=(500.0, 500.0, 0.5, 0.5)),
+            "a principal point of 0.5, 0.5, which seems to be relative",
+        ),
+        (Intrinsics(matrix=(1000.0, 1000.0, 1280.0, 960.0)), "a principal point of 1280, 960, which is not"),
+        (Intrinsics(matrix=(525.0, 319.5, 525.0, 239.5)), "focal lengths of 525 and 319.5, which differ"),
+    ],
+)
+def test_intrinsics_of_no_query_are_refused(tmp_path: Path, known: Intrinsics, found: str) -> None:
+    folder = photos(tmp_path, (640, 480))
+    with pytest.raises(GSplatLocError, match=f"pixels of an image of 640x480 for 0.png, found {found}"):
+        queries_in_folder(folder, known)
+
+
+def test_intrinsics_are_of_one_size(tmp_path: Path) -> None:
+    folder = photos(tmp_path, (640, 480), (480, 640))
+    (folder / "2.png").write_bytes(b"")  # a failed query, and no size
+    with pytest.raises(GSplatLocError, match="images of one size for fx fy cx cy, found 640x480 and 480x640"):
+        queries_in_folder(folder, Intrinsics(matrix=(500.0, 500.0, 320.0, 240.0)))
+    assert len(queries_in_folder(folder, Intrinsics(focal=500.0))) == 3
+
+
+def test_numbers_that_are_not_finite_are_no_intrinsics() -> None:
+    with pytest.raises(GSplatLocError, match="expected fx fy cx cy in pixels"):
+        Intrinsics(matrix=(500.0, 500.0, math.nan, 240.0))
+
+
+def test_a_list_of_queries_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "queries.txt").write_text("a.png SIMPLE_RADIAL 320 256 300 160 128 0\n")
+    with pytest.raises(GSplatLocError, match="found a file of another kind: pass the folder of its images"):
+        queries_in_folder(tmp_path / "queries.txt")
+
+
+def test_cameras_of_photos_are_not_doubtful() -> None:
+    assert doubt(CAMERA) is None and doubt(Camera(640, 480, 500.0, 520.0, 100.0, 400.0)) is None
