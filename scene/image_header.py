@@ -33,6 +33,16 @@ _HEIF_HOLE = 4096  # zero bytes: a block of a disk that was not written
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
 
 
+# The beginnings of what is found in the place of images -> what it is.
+_OTHER_CONTENT = {
+    b"version https://git-lfs": "a pointer of Git LFS to the image (git lfs pull fetches it)",
+    b"<": "a page of the web or an XML file",
+    b"\x00\x05\x16\x07": "a companion file of macOS",
+    b"\x00\x00\x00\x0cjP  ": "a picture in the format JPEG 2000, which is not read",
+    b"\xff\x0a": "a picture in the format JPEG XL, which is not read",
+    b"\x00\x00\x00\x0cJXL ": "a picture in the format JPEG XL, which is not read",
+}
+_ISO_PICTURES = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
 JPEG_START = b"\xff\xd8"
 INSTALL_HEIF = "pip install 'gsplatloc[heic]', or convert the photos"
 
@@ -58,7 +68,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except PILLOW_ERRORS as error:
-        raise damaged(path, str(error)) from None
+        raise damaged(path, _other_content(path) or str(error)) from None
     with image:
         _check_plausible(path, image)
         yield image
@@ -77,6 +87,20 @@ def reads_heif() -> bool:
 
 def _formats() -> tuple[str, ...]:
     return (*_FORMATS, "HEIF") if reads_heif() else _FORMATS
+
+
+def _other_content(path: Path) -> str | None:
+    """What a file is that is no image, if it is something that is found in the place of one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return None
+    if not start:
+        return "an empty file"
+    if start[4:8] == b"ftyp" and start[8:12] in _ISO_PICTURES:
+        return f"a picture in the format {_ISO_PICTURES[start[8:12]]}, which is not read"
+    return next((text for beginning, text in _OTHER_CONTENT.items() if start.startswith(beginning)), None)
 
 
 def check_readable(path: Path) -> None:

@@ -39,6 +39,7 @@ ASPECT_TOLERANCE = 0.01  # relative; rounding of images_4 changes it by less, ro
 _TINY_COEFFICIENT = 1e-7  # moves no pixel, and is not zero
 _TIFF_STARTS = (b"II", b"MM")
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_KEYED_MODES = frozenset({"P", "RGB"})  # in which a colour, or entries of the palette, may be transparent
 _INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
 _ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
 _NO_SECOND_MAP = np.empty(0, np.float32)  # x and y are interleaved in the first
@@ -261,18 +262,19 @@ def decode_depth(
 ) -> np.ndarray:
     """A depth map -> [H, W] float32 metres, 0 where there is no measurement (0, 65535 and not finite).
 
-    Images and arrays (.npy) of 16-bit integers have `units_per_metre`, those of floats `float_units`.
+    Images and arrays (.npy) of integers, of 16 bits or more, have `units_per_metre`, of floats `float_units`.
     """
     stored = _stored_depth(path)
     if stored.ndim == 2 and stored.dtype.kind == "f":
         metres = stored.astype(np.float32) / np.float32(float_units)
         return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
-    if stored.ndim != 2 or stored.dtype != np.uint16:
+    if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
         raise GSplatLocError(
             f"expected 16-bit depth in {path}, found {stored.dtype} of shape {stored.shape}:"
             " remove the depth folder or rewrite it"
         )
-    return np.where(stored == _INVALID_DEPTH, 0, stored).astype(np.float32) / np.float32(units_per_metre)
+    valid = (stored > 0) & (stored != _INVALID_DEPTH)
+    return np.where(valid, stored, 0).astype(np.float32) / np.float32(units_per_metre)
 
 
 def _stored_depth(path: Path) -> np.ndarray:
@@ -294,7 +296,7 @@ def _upright_steps(path: Path) -> tuple[bool, bool, bool]:
 
 def _has_alpha(path: Path) -> bool:
     with open_image(path) as image:
-        return image.mode in _ALPHA_MODES
+        return image.mode in _ALPHA_MODES or (image.mode in _KEYED_MODES and image.has_transparency_data)
 
 
 def _read(path: Path, flags: int) -> np.ndarray:
@@ -341,7 +343,7 @@ def _read_heif(path: Path) -> np.ndarray:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    """The array [H, W] in a .npy file, or [H, W, 1] without its last axis."""
+    """The array [H, W] in a .npy file; of one channel, [H, W, 1] or [1, H, W], without that axis."""
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -357,7 +359,11 @@ def _read_array(path: Path) -> np.ndarray:
         stored = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise damaged(path, str(error)) from None
-    return stored[..., 0] if stored.ndim == 3 and stored.shape[2] == 1 else stored
+    return (
+        stored.squeeze((0, 2)[stored.shape[2] == 1])
+        if stored.ndim == 3 and 1 in stored.shape[::2]
+        else stored
+    )
 
 
 def _check_size(image: np.ndarray, camera_model: CameraModel, path: Path) -> None:

@@ -21,8 +21,12 @@ from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import number_words, read_text, write_text
 
 _UNIT_TOLERANCE = 0.1  # of a quaternion's length: files have few decimals, other columns have any number
+_KITTI_COLUMNS = 12
+_UNITS = (1e9, 1e6, 1e3)  # per second, of times since 1970, which in seconds are of this order:
+_SINCE_1970 = (1e8, 1e10)  # 1973 to 2286
 _COLUMNS = "timestamp tx ty tz qx qy qz qw"
 _HEADER = f"# camera in the world\n# {_COLUMNS}\n"
+_STAMP_NAMES = frozenset({"timestamp", "time", "stamp", "t", "time_s", "timestamp_ns", "timestamps"})
 _WXYZ = [6, 3, 4, 5]  # columns of a line, without the timestamp, that make our quaternion wxyz
 _XYZW = [1, 2, 3, 0]  # components of our quaternion in the order of the file
 
@@ -60,6 +64,7 @@ def read_tum_trajectory(path: Path | str) -> Trajectory:
     table = np.array(finite)
     if _wxyz_columns(path):
         table = table[:, [0, 1, 2, 3, 5, 6, 7, 4]]
+    table[:, 0] = in_seconds(table[:, 0])
     table = table[np.argsort(table[:, 0], kind="stable")]
     again = np.flatnonzero(np.diff(table[:, 0]) == 0)
     if (table[again] != table[again + 1]).any():
@@ -109,15 +114,32 @@ def associate(first: np.ndarray, second: np.ndarray, tolerance: float) -> tuple[
 
 
 def read_stamped_lines(path: Path | str) -> list[tuple[list[str], str]]:
-    """The words of every line of a TUM file that is no comment, with `FILE, line N` for error messages."""
+    """The words of every line of a TUM file that is no comment, with `FILE, line N` for error messages.
+
+    A first line of names of columns, as tables have it, is a comment, too.
+    """
     lines = read_text(path).splitlines()
     split = [(number_words(line), f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
-    return [(words, where) for words, where in split if words and not words[0].startswith("#")]
+    rows = [(words, where) for words, where in split if words and not words[0].startswith("#")]
+    return rows[1:] if rows and names_columns(rows[0][0]) else rows
+
+
+def names_columns(words: list[str]) -> bool:
+    """Whether the words of a line are names of columns, not numbers."""
+    return bool(words) and words[0].lower().strip('"') in _STAMP_NAMES
+
+
+def in_seconds(stamps: np.ndarray) -> np.ndarray:
+    """Times [N] since 1970 in seconds; ROS and EuRoC write them in nanoseconds, others in milliseconds."""
+    middle = float(np.median(np.abs(stamps))) if len(stamps) else 0.0
+    least, most = _SINCE_1970
+    return stamps / next((unit for unit in _UNITS if least < middle / unit < most), 1.0)
 
 
 def _wxyz_columns(path: Path | str) -> bool:
     """Whether a comment names the columns of the quaternion with w first: `q_RS_w [], q_RS_x [], ...`."""
-    comments = (line for line in read_text(path).splitlines() if line.lstrip().startswith("#"))
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    comments = (line for line in lines if line.lstrip().startswith("#") or names_columns(number_words(line)))
     orders = ("".join(re.findall(r"\bq\w*?_?([wxyz])\b", line.lower())) for line in comments)
     first = next((found[0] for found in (re.search("wxyz|xyzw", order) for order in orders) if found), None)
     return first == "wxyz"
@@ -132,6 +154,11 @@ def finite_number(word: str) -> float:
 
 
 def _numbers(words: list[str], where: str) -> list[float]:
+    if len(words) == _KITTI_COLUMNS:
+        raise GSplatLocError(
+            f"expected `{_COLUMNS}` in {where}, found {len(words)} columns, as of KITTI's matrices: convert"
+            " them with `evo_traj kitti`"
+        )
     try:
         numbers = [float(word) for word in words[:8]]
     except ValueError as error:

@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from gsplatloc.scene.image_files import image_files
 from gsplatloc.scene.readers.options import SceneOptions
+from gsplatloc.scene.readers.other_layouts import other_layout
 from gsplatloc.scene.unpacking import is_archive, unpacked
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import expanded
@@ -60,6 +62,13 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
     if (near := _scene_near(folder)) is not None:
         raise GSplatLocError(
             f"expected a scene in {quoted(path)}, found one in {quoted(near)}: pass {shlex.quote(str(near))}"
+        )
+    if (other := other_layout(folder)) is not None:
+        without = (
+            f", or gsplatloc map {shlex.quote(str(path))} -m OUT finds poses" if image_files(folder) else ""
+        )
+        raise GSplatLocError(
+            f"expected a scene in {quoted(path)}, found {other[0]}, which is not read: {other[1]}{without}"
         )
     known = "; ".join(entry.help for entry in READERS.entries())
     raise GSplatLocError(

@@ -92,7 +92,7 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
         if cam_from_world is None:
             tally.leave_out("their poses are not finite")
         elif image_path is None or (image_path != folder / name and image_path in listed | used):
-            tally.leave_out(f"not in {folder}")
+            tally.leave_out(f"not in {folder}", example=name)
         else:
             with tally.damaged(image_path, options):
                 camera_model = model.camera_models[image.camera_id]

@@ -49,11 +49,12 @@ class SceneOptions:
                 f"expected a width of at most {_MOST_ENLARGED} times the {width} pixels of an image, found"
                 f" {resolution}: see --resolution"
             )
-        elif resolution > 0:
+        elif resolution >= FEATURE_MULTIPLE:
             target = resolution
         else:
             raise GSplatLocError(
-                f"expected a resolution of 0, 1, 2, 4, 8 or a width in pixels, found {resolution}: see --help"
+                f"expected a resolution of 0, 1, 2, 4, 8 or a width of at least {FEATURE_MULTIPLE} pixels,"
+                f" found {resolution}: see --help"
             )
         return target, max(1, round(height * target / width))
 

@@ -20,12 +20,11 @@ from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import read_numbers, read_pose
 from gsplatloc.scene.readers.tally import Tally
-from gsplatloc.scene.readers.views import make_view
+from gsplatloc.scene.readers.views import UNREAD_DEPTH, make_view
 from gsplatloc.utils.errors import GSplatLocError
 
 POINTS_FILE = "points3D.ply"
 _SPLITS = ("train", "test")
-_UNREAD_DEPTH = (".exr", ".pfm", ".npz")
 _SKEW = 1e-3  # relative to fx: it moves pixels by a thousandth of their distance to the row cy
 _LAST_ROW = 1e-6  # largest difference of the last row from 0 0 1
 
@@ -122,7 +121,7 @@ def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str], tall
         taken = found.setdefault(file.stem.removesuffix(infix), file)
         if taken is not file:
             tally.note(f"{file} is not used, because {taken.name} has the same name")
-    if others := [file.name for file in files if file.suffix.lower() in _UNREAD_DEPTH]:
+    if others := [file.name for file in files if file.suffix.lower() in UNREAD_DEPTH]:
         tally.note(f"{len(others)} files in {folder} are of a kind that is not read, as {others[0]}")
     return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
 from gsplatloc.scene.image_header import DamagedImageError
+from gsplatloc.scene.intrinsics import doubt
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
@@ -19,13 +20,16 @@ class Tally:
     def __init__(self) -> None:
         self.found = 0  # images that the scene lists
         self._left_out: Counter[str] = Counter()  # by reason
+        self._examples: dict[str, str] = {}  # the first name, by reason
         self._damaged: list[str] = []  # names of images
         self._notes: list[str] = []
 
-    def leave_out(self, why: str, count: int = 1) -> None:
-        """Count images that are not used."""
+    def leave_out(self, why: str, count: int = 1, example: str | None = None) -> None:
+        """Count images that are not used; `example` is the name of one."""
         if count:
             self._left_out[why] += count
+        if example is not None:
+            self._examples.setdefault(why, f", for example {example}")
 
     def note(self, text: str) -> None:
         """Add what else a user should know of how the scene was read."""
@@ -64,11 +68,12 @@ class Tally:
             if repeated := [name for name, count in names.items() if count > 1]:
                 found = quoted(repeated[0])
                 raise GSplatLocError(f"expected each image once in {path}, found {found} twice: remove one")
-        corner = [view.name for view in (*train, *test) if (view.camera.cx, view.camera.cy) == (0.0, 0.0)]
-        if corner:
+        doubts = [(view, text) for view in (*train, *test) if (text := doubt(view.camera)) is not None]
+        if doubts:
+            view, found = doubts[0]
             self.note(
-                f"warning: the principal point of {len(corner)} images is 0, 0, for example of {corner[0]}:"
-                " correct it unless they are the lower right quarters of images"
+                f"warning: {len(doubts)} images have doubtful intrinsics, for example {view.name} {found}:"
+                " correct them, unless the images are parts of larger ones or their pixels are not square"
             )
         used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
         report = f"{path}: found {self.found} images, used {used}"
@@ -79,7 +84,7 @@ class Tally:
         return Scene(name, path, train, test, points, report, convention)
 
     def _reasons(self) -> str:
-        reasons = [f"{count} ({why})" for why, count in self._left_out.items()]
+        reasons = [f"{count} ({why}){self._examples.get(why, '')}" for why, count in self._left_out.items()]
         if self._damaged:
             reasons.append(f"{len(self._damaged)} (damaged, for example {self._damaged[0]})")
         return ", ".join(reasons)

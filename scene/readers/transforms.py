@@ -22,8 +22,8 @@ from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.point_cloud import read_points
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
-from gsplatloc.scene.readers.transforms_camera import Record, camera_model_of, number
-from gsplatloc.scene.readers.views import make_view, split_test_views
+from gsplatloc.scene.readers.transforms_camera import Record, camera_model_of, contradicting_angle, number
+from gsplatloc.scene.readers.views import UNREAD_DEPTH, make_view, split_test_views
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json
@@ -165,7 +165,8 @@ def _read_frames(
     for frame in frames:
         image_path = files.find(listed_image(frame))
         if image_path is None:
-            tally.leave_out("listed in the transforms file but not on disk")
+            missing = listed_image(frame)
+            tally.leave_out("listed in the transforms file but not on disk", example=missing)
             continue
         cam_from_world = pose_of(frame, image_path)
         if cam_from_world is None:
@@ -175,6 +176,8 @@ def _read_frames(
             record = shared | dict(frame)
             size = _calibrated_size(path, record, listed_image(frame), image_path, options)
             camera_model = camera_model_of(record, size)
+            if (contradiction := contradicting_angle(record, camera_model)) is not None:
+                tally.note(contradiction)
             depth_path = _depth_of(path, frame, tally)
             mask_path = _file_of(path, frame, ("mask_path",), tally)
             name = files.name(listed_image(frame), image_path)
@@ -225,6 +228,9 @@ def _depth_of(path: Path, frame: Record, tally: Tally) -> Path | None:
     file = _file_of(path, frame, ("depth_file_path", "depth_path"), tally)
     if file is None or file.suffix.lower() == ".npy":
         return file
+    if file.suffix.lower() in UNREAD_DEPTH:
+        tally.note(f"depth is left out, for example {quoted(file.name)}, which is of a kind that is not read")
+        return None
     try:
         with open_image(file) as image:
             if image.mode[0] in "IF":

@@ -25,6 +25,7 @@ from gsplatloc.scene.trajectory import (
     Trajectory,
     associate,
     finite_number,
+    in_seconds,
     read_stamped_lines,
     read_tum_trajectory,
 )
@@ -66,7 +67,8 @@ class TumRgbdReader:
         tally.leave_out(f"no pose within {TOLERANCE} s", len(views) - len(kept))
         if not len(kept):
             raise GSplatLocError(
-                f"expected poses at the times of the images in {path / TRUTH_FILE}, found other times:"
+                f"expected poses at the times of the images, {stamps[0]:.6f} to {stamps[-1]:.6f}, in"
+                f" {path / TRUTH_FILE}, found {truth.timestamps[0]:.6f} to {truth.timestamps[-1]:.6f}:"
                 " copy the file of this sequence"
             )
         posed = [views[i].with_pose(truth.cam_from_world[j]) for i, j in zip(kept, partners)]
@@ -99,7 +101,7 @@ def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
         (stamp, name), (_, depth) = images[i], depths[j]
         image = file_on_disk(path / name)
         if image is None:
-            tally.leave_out("listed in rgb.txt but not on disk")
+            tally.leave_out("listed in rgb.txt but not on disk", example=name)
             continue
         with tally.damaged(image, options):
             camera_model = camera_model or read_calibration(path, image)
@@ -146,10 +148,11 @@ def _read_list(path: Path) -> list[tuple[float, str]]:
             stamp, *name = words
             if not name:
                 raise ValueError
-            files.append((finite_number(stamp), " ".join(name).replace("\\", "/")))
+            files.append((finite_number(stamp), " ".join(name).replace("\\", "/").strip('"')))
         except ValueError:
             found = quoted(" ".join(words))
             raise GSplatLocError(
                 f"expected `timestamp filename` in {where}, found '{found}': correct the line"
             ) from None
-    return sorted(files)
+    seconds = in_seconds(np.array([stamp for stamp, _ in files]))
+    return sorted(zip(seconds.tolist(), (name for _, name in files)))

@@ -25,6 +25,8 @@ from gsplatloc.scene.readers.options import TEST_STRIDE, SceneOptions
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.parallel import for_each
 
+UNREAD_DEPTH = frozenset({".exr", ".pfm", ".npz"})  # but of phones' recordings
+_SMALLEST_PART = 0.3  # of the width: undistortion leaves at least 0.2, however wrong the coefficients are
 _FOCAL_RANGE = (0.05, 200.0)  # of lenses, relative to the longer side: 169 degrees to a third of a degree
 _WIDE_MODELS = frozenset({"EUCM", "FOV", "DIVISION", "SIMPLE_DIVISION"})  # may see more than 180 degrees
 
@@ -90,6 +92,10 @@ def _check_intrinsics(camera_model: CameraModel, image_path: Path) -> None:
         found = f"a focal length of {focal:g}"
     elif _folds(camera_model):
         found = f"{camera_model.name} with coefficients that fold the image over"
+    elif not _is_wide(camera_model) and _part_left(camera_model) < _SMALLEST_PART:
+        found = (
+            f"{camera_model.name} with coefficients that leave {_part_left(camera_model):.0%} of the width"
+        )
     else:
         return
     raise IntrinsicsError(
@@ -98,10 +104,19 @@ def _check_intrinsics(camera_model: CameraModel, image_path: Path) -> None:
     )
 
 
+def _is_wide(camera_model: CameraModel) -> bool:
+    return "FISHEYE" in camera_model.name or camera_model.name in _WIDE_MODELS
+
+
+def _part_left(camera_model: CameraModel) -> float:
+    """The width of the undistorted image relative to the stored one."""
+    return undistorted_camera(camera_model).width / camera_model.width
+
+
 @lru_cache(maxsize=4096)
 def _folds(camera_model: CameraModel) -> bool:
     """Whether no ray, or that of another pixel, is seen in the middle of a side of the image."""
-    if "FISHEYE" in camera_model.name or camera_model.name in _WIDE_MODELS:
+    if _is_wide(camera_model):
         return False
     camera, (width, height) = camera_model.colmap(), (camera_model.width, camera_model.height)
     pixels = np.array([[width, height / 2], [0, height / 2], [width / 2, height], [width / 2, 0]], np.float64)

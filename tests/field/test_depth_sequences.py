@@ -178,3 +178,39 @@ def test_names_that_cannot_be_files_are_one_line(tmp_path: Path, name: str) -> N
     for folder, options in ((tmp_path / name, None), (tmp_path / "tum", SceneOptions(images=name))):
         with pytest.raises(GSplatLocError):
             read_scene(folder, options)
+
+
+@pytest.mark.parametrize("unit", [1e3, 1e6, 1e9])
+@pytest.mark.parametrize("name", ["rgb.txt", "depth.txt", "groundtruth.txt"])
+def test_times_in_other_units_are_of_the_same_moments(tmp_path: Path, unit: float, name: str) -> None:
+    """ROS and EuRoC write nanoseconds."""
+    write_tum(tmp_path)
+    for file in (tmp_path / each for each in ("rgb.txt", "depth.txt", "groundtruth.txt")):
+        factor, lines = unit if file.name == name else 1.0, []
+        for line in (line for line in file.read_text().splitlines() if "#" not in line):
+            stamp, _, rest = line.partition(" ")
+            lines.append(f"{factor * (float(stamp) + 1.3e9):.6f} {rest}")
+        file.write_text("\n".join(lines))
+    assert len(read_scene(tmp_path).train) == 4
+
+
+def test_a_line_of_column_names_is_skipped(tmp_path: Path) -> None:
+    write_tum(tmp_path)
+    for name, head in (("rgb.txt", "timestamp,filename\n"), ("groundtruth.txt", "timestamp,tx,ty,tz,q\n")):
+        lines = [line for line in (tmp_path / name).read_text().splitlines() if "#" not in line]
+        (tmp_path / name).write_text(head + "\n".join(lines))
+    assert len(read_scene(tmp_path).train) == 4
+
+
+def test_other_times_are_said_with_their_range(tmp_path: Path) -> None:
+    write_tum(tmp_path)
+    (tmp_path / "groundtruth.txt").write_text("5000 0 0 0 0 0 0 1\n6000 0 0 0 0 0 0 1\n")
+    with pytest.raises(GSplatLocError, match="found 5000.000000 to 6000.000000: copy the file"):
+        read_scene(tmp_path)
+
+
+def test_matrices_of_kitti_are_no_trajectory(tmp_path: Path) -> None:
+    write_tum(tmp_path)
+    (tmp_path / "groundtruth.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    with pytest.raises(GSplatLocError, match="found 12 columns, as of KITTI's matrices"):
+        read_scene(tmp_path)

@@ -209,3 +209,28 @@ def test_an_image_of_one_pixel_can_be_turned(quarters: int) -> None:
 def test_an_image_without_pixels_is_one_line(shape: tuple[int, ...]) -> None:
     with pytest.raises(GSplatLocError, match="expected an image with pixels"):
         as_rgb(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>404</html>", "a page of the web"),
+        (b"\0\0\0\x1cftypavif", "a picture in the format AVIF"),
+    ],
+)
+def test_what_is_in_the_place_of_an_image_is_named(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(GSplatLocError, match=f"expected an image at .*a.jpg, found {found}"):
+        decode_rgb(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB"])
+def test_a_transparent_colour_is_transparent(tmp_path: Path, mode: str) -> None:
+    image = Image.new(mode, (8, 8), 1 if mode == "P" else (9, 9, 9))
+    if mode == "P":
+        image.putpalette([200, 100, 50, 9, 9, 9])
+    image.save(tmp_path / "a.png", transparency=1 if mode == "P" else (9, 9, 9))
+    assert decode_rgb(tmp_path / "a.png").max() == 0
+    assert decode_rgb(tmp_path / "a.png", white_background=True).min() == 255
