@@ -94,7 +94,7 @@ def _other_content(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             start = file.read(64)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
     if not start:
         return "an empty file"

@@ -234,3 +234,8 @@ def test_a_transparent_colour_is_transparent(tmp_path: Path, mode: str) -> None:
     image.save(tmp_path / "a.png", transparency=1 if mode == "P" else (9, 9, 9))
     assert decode_rgb(tmp_path / "a.png").max() == 0
     assert decode_rgb(tmp_path / "a.png", white_background=True).min() == 255
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(GSplatLocError, match="expected an image at .*, found embedded null byte"):
+        decode_rgb(tmp_path / "a\0b.png")
