@@ -108,7 +108,8 @@ def measure(
         folder = make_map(f"{name}-disk" if disk else name, source, work / method, arguments, flags)
         check_unseen(scene, folder)
         localizer = Localizer.load(folder, _DISK if disk else None)
-        rows = [localized(localizer, view) for view in [views[0], *progress(views, desc=method)]][1:]
+        localized(localizer, views[0])  # the first query loads what later ones share
+        rows = [localized(localizer, view) for view in progress(views, desc=method)]
     ratios, unit = nearest_ratios(scene, views), 1.0
     if name not in METRIC_SCENES:  # lengths are stated as if the path measured ten metres across
         unit = 10 / path_extent(scene.train)
