@@ -44,7 +44,7 @@ class MapNoise:
         if landmarks is None:
             return cls()
         *poses, ray = landmarks.pose_noise
-        step = -(-len(landmarks) // _LANDMARKS)
+        step = max(1, -(-len(landmarks) // _LANDMARKS))
         some = landmarks.select(slice(None, None, step))
         return cls((poses[0], poses[1]), ray, some if ray > 0 and some.spreads is not None else None)
 

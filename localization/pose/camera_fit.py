@@ -116,10 +116,14 @@ def contradicts(pose: Tensor, camera: Camera, observations: Observations) -> boo
     if len(observations) < _FEWEST or _promised_gain(given, free, observations) < _PROMISED_BY_WRONG:
         return False
     found = _minimised(replace(given, free=free), observations)
-    other, longer = found.camera, max(camera.width, camera.height)
-    moved = max(abs(other.cx - camera.cx), abs(other.cy - camera.cy)) / longer
-    differs = max(abs(math.log(other.fx / camera.fx)), moved) > _MIN_DIFFERENCE
-    return differs and _plausible(found) and _gain(given, found, observations) > _MIN_GAIN_OF_GIVEN
+    other = differs(found.camera, camera) and _plausible(found)
+    return other and _gain(given, found, observations) > _MIN_GAIN_OF_GIVEN
+
+
+def differs(camera: Camera, given: Camera) -> bool:
+    """Whether focal length or principal point differ by more than the error of a camera given as exact."""
+    moved = max(abs(camera.cx - given.cx), abs(camera.cy - given.cy)) / max(given.width, given.height)
+    return max(abs(math.log(camera.fx / given.fx)), moved) > _MIN_DIFFERENCE
 
 
 def _needed_gain(part: tuple[int, ...], camera: Camera) -> float:

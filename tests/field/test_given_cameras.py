@@ -1,17 +1,18 @@
 """A camera that is given as exact and is not that of the query: another size, unit, lens or crop."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
-from gsplatloc.localization.queries import Intrinsics, queries_in_folder
-from gsplatloc.localization.result import Localization
+from gsplatloc.localization.queries import Intrinsics, Query, queries_in_folder
+from gsplatloc.localization.result import Localization, Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.intrinsics import doubt
 from gsplatloc.utils.errors import GSplatLocError
@@ -42,6 +43,33 @@ def test_a_right_camera_is_kept(seed: int) -> None:
     world = make_world(seed=seed)
     query, found, replaced = hypotheses_of(LandmarkPose(world.landmarks), world.query(CAMERA))
     assert not replaced and query.focal_known and found[0].camera == CAMERA
+
+
+@dataclass
+class Estimates:
+    """An initial pose that finds as many inliers, and the other camera for a query without a focal length."""
+
+    inliers: int
+    other: Camera
+    found: int
+
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        matches = Matches(np.zeros((100, 2)), np.zeros((100, 3)), np.zeros(100, bool))
+        camera = query.camera if query.focal_known else self.other
+        inliers = self.inliers if query.focal_known else self.found
+        return [PoseEstimate(Status.OK, camera, torch.eye(4).double(), inliers=inliers, matches=matches)]
+
+
+@pytest.mark.parametrize(
+    ("other", "found", "replaced"),
+    [(given(0.5), 80, True), (given(0.5), 60, False), (given(1.0, 1.6), 80, False), (given(1.01), 80, False)],
+)
+def test_few_matches_that_agree_are_no_proof_of_another_camera(
+    other: Camera, found: int, replaced: bool
+) -> None:
+    """As in views far from the mapping views, whose matches hardly determine a camera."""
+    query = make_world(seed=0).query(CAMERA)
+    assert hypotheses_of(Estimates(50, other, found), query)[2] == replaced
 
 
 def photos(root: Path, *sizes: tuple[int, int]) -> Path:

@@ -122,3 +122,9 @@ def test_a_noise_that_is_none_is_a_users_error(world: World, tmp_path: Path, noi
     save_file({**load_file(path), "pose_noise": noise}, path, metadata)
     with pytest.raises(GSplatLocError, match="train this map anew"):
         load_landmarks(path)
+
+
+def test_a_map_without_landmarks_states_no_error_of_its_geometry(world: World, tmp_path: Path) -> None:
+    save_landmarks(world.landmarks.select(slice(0, 0)), tmp_path / "l.safetensors")
+    noise = MapNoise.load(tmp_path / "l.safetensors")
+    assert noise.landmarks is None or len(noise.landmarks) == 0
