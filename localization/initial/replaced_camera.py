@@ -16,8 +16,10 @@ from gsplatloc.scene.cameras import Camera
 
 # Near a pose of a very wrong camera, no other camera fits better, but fewer matches agree: at most 64 % with
 # 0.23 to 1.6 times the focal length (18 held-out views of RedKitchen and an office). In views far from the
-# mapping views as few agree with the right camera, but no other one has many more inliers.
-_AGREEING = 0.66
+# mapping views as few agree with the right camera, but no other one has many more inliers. Fewer than
+# 50 inliers hardly contradict a camera: then one is looked for if 20 % of the matches disagree.
+_AGREEING, _OF_FEW = 0.66, 0.8
+_FEW = 50
 _MORE_INLIERS = 1.5
 
 
@@ -28,7 +30,8 @@ def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Sequence[P
     if not query.focal_known or given is None or not given.ok or given.matches is None:
         return query, hypotheses, False
     contradicted = contradicts_camera(given)
-    if not contradicted and given.inliers >= _AGREEING * len(given.matches):
+    agreeing = _OF_FEW if given.inliers < _FEW else _AGREEING
+    if not contradicted and given.inliers >= agreeing * len(given.matches):
         return query, hypotheses, False
     free = replace(query, focal_known=False, focal_sigma=0.0)
     found = list(initial.hypotheses(free))
