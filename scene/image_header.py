@@ -1,6 +1,7 @@
 """Image files before they are decoded: size, orientation, and whether the file is complete."""
 
 import io
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -152,7 +153,7 @@ def _exif_number(path: Path, tag: int) -> float:
 
 
 def damaged(path: Path, found: str) -> DamagedImageError:
-    if not path.exists():
+    if not os.path.exists(path):  # also for names that no file can have
         return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
     return DamagedImageError(
         f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file"

@@ -1,5 +1,6 @@
 """Checks that a folder is a map, before the modules that read maps are loaded."""
 
+import os
 from pathlib import Path
 
 from gsplatloc.utils.errors import GSplatLocError
@@ -17,7 +18,7 @@ def require_map(map_dir: Path | str) -> None:
     """Raise `GSplatLocError` if the folder holds no map."""
     if config_path(map_dir).is_file():
         return
-    if not Path(map_dir).is_dir():
+    if not os.path.exists(map_dir):
         raise GSplatLocError(f"expected the folder of a map at {map_dir}, found none: check the path")
     above = (folder for folder in Path(map_dir).absolute().parents if config_path(folder).is_file())
     folder = next(above, None)

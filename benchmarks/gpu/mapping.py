@@ -5,7 +5,7 @@ and then trains a few iterations with a small image cache: peak memory must foll
 of images. `localize` runs several chains of stages over the test images.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +73,11 @@ def train_maps(arguments: GpuMapArguments, source: Path) -> None:
             torch.cuda.reset_peak_memory_stats(device)
         scene = read_scene(parsed.scene.source_path, parsed.scene.options())
         report = train(scene, output, parsed.mapping(), parsed.config())
-        figures[name] = asdict(report) | {"images": len(scene.train), "flags": flags, **peak_memory(device)}
+        figures[name] = asdict(replace(report, cache=None)) | {
+            "images": len(scene.train),
+            "flags": flags,
+            **peak_memory(device),
+        }
         write_json(arguments.work / "train.json", figures)  # after every run: the next may be cut off
         seconds = figures[name]["seconds"]
         print(f"{name}: training {seconds['training']:.1f} s, all stages {sum(seconds.values()):.1f} s,"

@@ -126,7 +126,7 @@ def test_frames_live_on_the_gpu_as_bytes_within_a_budget(gpu: SimulatedGpu, tiny
         for view in tiny_views:
             frame = loader.load(Request(view))
             assert frame.rgb.device == DEVICE and frame.rgb.dtype == torch.float32
-        kept = list(loader._kept.values())
+        kept = [tensor for _, tensor in loader._kept.values()]
     assert len(kept) == 2 and all(isinstance(t, GpuTensor) and t.dtype == torch.uint8 for t in kept)
 
 

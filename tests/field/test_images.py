@@ -236,6 +236,7 @@ def test_a_transparent_colour_is_transparent(tmp_path: Path, mode: str) -> None:
     assert decode_rgb(tmp_path / "a.png", white_background=True).min() == 255
 
 
-def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(GSplatLocError, match="expected an image at .*, found embedded null byte"):
-        decode_rgb(tmp_path / "a\0b.png")
+@pytest.mark.parametrize("name", ["a\0b.png", 300 * "a"])
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(GSplatLocError, match="expected an image at .*, found no file: check the path"):
+        decode_rgb(tmp_path / name)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gsplatloc.arguments.localization import parse_localize_arguments
-from gsplatloc.cli import localize as loc_inference
+from gsplatloc.cli import run as run_command
 from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.io.poses import read_poses
@@ -27,7 +27,6 @@ from gsplatloc.scene.export import save_gaussians
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import MapConfig, write_config
 from gsplatloc.utils import se3
-from gsplatloc.utils.console import run_script
 from tests.localization.world import pose_errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -320,7 +319,7 @@ def test_values_that_cannot_be_are_one_line_and_exit_with_1(
     ]
     monkeypatch.setattr(sys, "argv", [str(word) for word in (*words, *extra)])
     with pytest.raises(SystemExit) as stop:
-        run_script(loc_inference.main)
+        run_command("gsplatloc.cli.localize")
     captured = capsys.readouterr().err
     assert stop.value.code == 1
     assert captured.startswith("error: expected") and captured.count("\n") == 1
