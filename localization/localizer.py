@@ -172,20 +172,21 @@ class Localizer:
         if self.fallback is not None and self.verify and not result.verified:
             result, query, prepared, quarters = self._turned(image, camera, query, result, prepared)
             if result.camera_replaced:
-                query = replace(query, focal_known=False, focal_sigma=0.0)
+                query = query.with_free_camera()
             if not result.verified:
                 result = self._searched(self.fallback, query, prepared, result)
         stages = {name: turn_estimate(stage, -quarters) for name, stage in result.stages.items()}
-        stages = {name: self._stated(query, image, stage) for name, stage in stages.items()}
+        probable = result.camera_replaced or (not query.focal_known and query.focal_sigma > 0)
+        stages = {name: self._stated(probable, image, stage) for name, stage in stages.items()}
         return replace(result, stages=stages)
 
-    def _stated(self, query: Query, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
+    def _stated(self, probable: bool, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate for the image as given, in the world, with the errors of the map in its covariance.
 
         Without a covariance where the camera of the query is only probable and its error was not estimated.
         """
         covariance = estimate.covariance
-        if not query.focal_known and query.focal_sigma > 0 and estimate.camera_covariance is None:
+        if probable and estimate.camera_covariance is None:
             covariance = None
         if covariance is not None:
             covariance = self.noise.added(covariance, estimate.pose(), estimate.camera)
@@ -250,8 +251,10 @@ class Localizer:
         begin = time.perf_counter()
         stages: dict[str, PoseEstimate] = {}
         query, hypotheses, replaced = hypotheses_of(self.initial, query)
-        prepared = query
+        prepared, camera_ms = query, 0.0
         for hypothesis in hypotheses:
+            if not stages:  # the time in which another camera was tried
+                camera_ms = max(0.0, 1000 * (time.perf_counter() - begin) - hypothesis.elapsed_ms)
             tried_ms = 1000 * (time.perf_counter() - begin) if stages else hypothesis.elapsed_ms
             candidate = replace(hypothesis, elapsed_ms=tried_ms)
             prepared, extraction_ms = self._undistorted(query, candidate)
@@ -265,7 +268,7 @@ class Localizer:
             raise GSplatLocError(
                 f"expected at least one hypothesis of the initial pose {self.initial.name}, found none"
             )
-        result = Localization(stages, features_ms, camera_replaced=replaced)
+        result = Localization(stages, features_ms, search_ms=camera_ms, camera_replaced=replaced)
         return self._verified(prepared, result), prepared
 
     def _verified(self, query: Query, found: Localization) -> Localization:
@@ -281,7 +284,8 @@ class Localizer:
         start = time.perf_counter()
         score = verification_score(query, self.splat_map, final.pose())
         verified = score >= MIN_SCORE and (final.accepted or self.fallback is None)
-        return replace(found, verified=verified, score=score, search_ms=1000 * (time.perf_counter() - start))
+        search_ms = found.search_ms + 1000 * (time.perf_counter() - start)
+        return replace(found, verified=verified, score=score, search_ms=search_ms)
 
     def query(
         self, image: np.ndarray, known: Camera | CameraPrior | None, cam_from_world: Tensor | None = None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -50,6 +50,10 @@ class Query:
     def has_camera(self) -> bool:
         """Whether the focal length is known, if only probably."""
         return self.focal_known or math.isfinite(self.focal_sigma)
+
+    def with_free_camera(self) -> "Query":
+        """The query with a camera that is only probable, where matches contradict one given as exact."""
+        return replace(self, focal_known=False, focal_sigma=0.0)
 
 
 @dataclass(frozen=True)

@@ -188,12 +188,16 @@ class Localization:
         """What a user should know of the pose: why it is not verified, or that the given camera is wrong."""
         if self.rival is not None and self.rival.center is not None:
             return f"another place looks as much like the image, at {_numbers(self.rival.center, 2)}: {TWINS}"
-        if self.camera_replaced and self.final.ok:
-            return (
-                f"the given camera does not fit its matches: a focal length of {self.final.camera.fx:.1f} px"
-                " was estimated"
-            )
-        return ADVICE.get(self.status, "")
+        unverified = ADVICE.get(self.status, "")
+        return ". ".join(filter(None, (self.camera_advice, unverified)))
+
+    @property
+    def camera_advice(self) -> str:
+        """That the given camera is wrong, where it was replaced."""
+        if not self.camera_replaced or not self.final.ok:
+            return ""
+        focal = f"a focal length of {self.final.camera.fx:.1f} px was estimated"
+        return f"the given camera does not fit its matches: {focal}"
 
     @property
     def total_ms(self) -> float:

@@ -213,7 +213,7 @@ class Trainer:
         return loss.detach(), psnr
 
     def _trim_interval(self) -> int:
-        """Shorter in the first pass over the views after the resolution has doubled."""
+        """Iterations; fewer in the first pass over the views after the resolution has doubled."""
         schedule, camera, cell = self._options.schedule, self._data.train[0].camera, self._data.cell
         before = schedule.scale(camera, self.iteration - len(self._data.train), cell)
         decoding = before != schedule.scale(camera, self.iteration, cell)

@@ -11,7 +11,7 @@ import numpy as np
 from gsplatloc.localization.evaluation import RECALL_THRESHOLDS, pose_error, quantile, recalls
 from gsplatloc.localization.io.json_lines import Outcome
 from gsplatloc.localization.result import Status
-from gsplatloc.utils.console import figures
+from gsplatloc.utils.console import figures, length
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 from gsplatloc.visualization import plots
@@ -56,6 +56,7 @@ class Comparison:
     labels: tuple[str, str]
     pairs: Sequence[Pair]
     alone: tuple[int, int]
+    metric: bool = True  # otherwise the unit of length is arbitrary
 
     @property
     def has_truth(self) -> bool:
@@ -69,7 +70,10 @@ class Comparison:
 
 
 def compare(
-    first: Mapping[str, Outcome], second: Mapping[str, Outcome], labels: tuple[str, str]
+    first: Mapping[str, Outcome],
+    second: Mapping[str, Outcome],
+    labels: tuple[str, str],
+    metric: bool = True,
 ) -> Comparison:
     """Pair the images of two runs by name. Raises GSplatLocError if they have none in common."""
     names = [name for name in first if name in second]
@@ -81,7 +85,7 @@ def compare(
     pairs = [Pair(name, first[name], second[name]) for name in names]
     pairs.sort(key=lambda pair: pair.distance, reverse=True)
     labels = labels if labels[0] != labels[1] else (f"{labels[0]} (first)", f"{labels[1]} (second)")
-    return Comparison(labels, pairs, (len(first) - len(names), len(second) - len(names)))
+    return Comparison(labels, pairs, (len(first) - len(names), len(second) - len(names)), metric)
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
@@ -93,7 +97,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     lines += [f"{label:<{width}}" + "".join(f"{cell:>12}" for cell in cells) for label, cells in rows.items()]
     lines.append(_verdict(comparison))
     changed = [pair for pair in comparison.pairs if pair.distance > (0, 0)][:_SHOWN]
-    lines += [f"  {pair.name}: {' -> '.join(_described(pair))}" for pair in changed]
+    lines += [f"  {pair.name}: {' -> '.join(_described(pair, comparison.metric))}" for pair in changed]
     return lines
 
 
@@ -106,7 +110,11 @@ def write_comparison(path: Path | str, comparison: Comparison) -> None:
     body += _html_table("Figures", ["", *header], [[label, *cells] for label, cells in rows.items()])
     body += _curves(comparison)
     columns = ["image", *comparison.labels, "between the poses", "rotation"]
-    body += _html_table("Images, the most changed first", columns, [_cells(p) for p in comparison.pairs])
+    body += _html_table(
+        "Images, the most changed first",
+        columns,
+        [_cells(pair, comparison.metric) for pair in comparison.pairs],
+    )
     title = "comparison of two localizations"
     write_text(path, PAGE.replace("{title}", title).replace("{body}", body + SORTABLE))
 
@@ -115,24 +123,27 @@ def _table(comparison: Comparison) -> tuple[list[str], dict[str, list[str]]]:
     """The names of the columns, and the cells of each run."""
     header = ["failed", "unverified", "ms"]
     if comparison.has_truth:
-        header = ["median cm", "deg", *RECALL_THRESHOLDS, *header]
+        thresholds = RECALL_THRESHOLDS if comparison.metric else ()  # of centimetres
+        header = ["median cm" if comparison.metric else "median", "deg", *thresholds, *header]
     return header, {
-        label: _figures(outcomes, comparison.has_truth) for label, outcomes in comparison.outcomes().items()
+        label: _figures(outcomes, comparison) for label, outcomes in comparison.outcomes().items()
     }
 
 
-def _figures(outcomes: Sequence[Outcome], has_truth: bool) -> list[str]:
+def _figures(outcomes: Sequence[Outcome], comparison: Comparison) -> list[str]:
     failed = sum(outcome.cam_from_world is None for outcome in outcomes)
     unverified = sum(outcome.status is Status.UNVERIFIED for outcome in outcomes)
     cells = [str(failed), str(unverified), f"{np.median([outcome.ms for outcome in outcomes]):.0f}"]
-    if not has_truth:
+    if not comparison.has_truth:
         return cells
     translation, rotation = (
         _errors(outcomes, name) for name in ("translation_error_m", "rotation_error_deg")
     )
+    median, degrees = quantile(translation, 0.5), f"{quantile(rotation, 0.5):.3f}"
+    if not comparison.metric:
+        return [f"{median:.5f}", degrees, *cells]
     shares = [f"{100 * share:.1f}%" for share in recalls(translation, rotation).values()]
-    medians = [f"{100 * quantile(translation, 0.5):.3f}", f"{quantile(rotation, 0.5):.3f}"]
-    return [*medians, *shares, *cells]
+    return [f"{100 * median:.3f}", degrees, *shares, *cells]
 
 
 def _errors(outcomes: Sequence[Outcome], name: str) -> np.ndarray:
@@ -144,8 +155,9 @@ def _verdict(comparison: Comparison) -> str:
     """How often which run is more accurate, and how probable that is if both are equally good."""
     if not comparison.has_truth:
         distances = np.array([pair.distance for pair in comparison.pairs])
-        metres, degrees = (quantile(column, 0.5) for column in distances.T)
-        return f"median distance between the poses {figures(100 * metres)} cm, {figures(degrees)} degrees"
+        distance, degrees = (quantile(column, 0.5) for column in distances.T)
+        apart = f"{length(distance, comparison.metric)}, {figures(degrees)} degrees"
+        return f"median distance between the poses {apart}"
     changes = [pair.change for pair in comparison.pairs]
     better, worse, same = (changes.count(sign) for sign in (1, -1, 0))
     first, second = comparison.labels
@@ -167,25 +179,25 @@ def _alone(comparison: Comparison) -> str:
     return f", {', '.join(parts)}" if parts else ""
 
 
-def _described(pair: Pair) -> tuple[str, str]:
+def _described(pair: Pair, metric: bool) -> tuple[str, str]:
     """Status and error of an image in both runs; without ground truth, the distance of the second pose."""
-    first, second = (_error(outcome) for outcome in (pair.first, pair.second))
+    first, second = (_error(outcome, metric) for outcome in (pair.first, pair.second))
     if not first and not second and math.isfinite(pair.distance[0]):
-        second = f", {figures(100 * pair.distance[0])} cm and {figures(pair.distance[1])}° away"
+        second = f", {length(pair.distance[0], metric)} and {figures(pair.distance[1])}° away"
     return pair.first.status + first, pair.second.status + second
 
 
-def _error(outcome: Outcome) -> str:
+def _error(outcome: Outcome, metric: bool) -> str:
     error = outcome.translation_error_m
-    return "" if error is None or not math.isfinite(error) else f", {figures(100 * error)} cm"
+    return "" if error is None or not math.isfinite(error) else f", {length(error, metric)}"
 
 
-def _cells(pair: Pair) -> list[str]:
-    runs = [outcome.status + _error(outcome) for outcome in (pair.first, pair.second)]
-    metres, degrees = pair.distance
-    if not math.isfinite(metres):
+def _cells(pair: Pair, metric: bool) -> list[str]:
+    runs = [outcome.status + _error(outcome, metric) for outcome in (pair.first, pair.second)]
+    distance, degrees = pair.distance
+    if not math.isfinite(distance):
         return [pair.name, *runs, "–", "–"]
-    return [pair.name, *runs, f"{figures(100 * metres)} cm", f"{figures(degrees)}°"]
+    return [pair.name, *runs, length(distance, metric), f"{figures(degrees)}°"]
 
 
 def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -197,11 +209,12 @@ def _curves(comparison: Comparison) -> str:
     if not comparison.has_truth:
         return ""
     outcomes = comparison.outcomes()
-    centimetres = {
-        label: (100 * _errors(found, "translation_error_m")).tolist() for label, found in outcomes.items()
+    scale, unit = (100, "cm") if comparison.metric else (1, "units")
+    distances = {
+        label: (scale * _errors(found, "translation_error_m")).tolist() for label, found in outcomes.items()
     }
     degrees = {label: _errors(found, "rotation_error_deg").tolist() for label, found in outcomes.items()}
-    plotted = ((centimetres, "position error, cm"), (degrees, "rotation error, degrees"))
+    plotted = ((distances, f"position error, {unit}"), (degrees, "rotation error, degrees"))
     curves = (plots.error_curves(errors, label, axis_limit(errors)) for errors, label in plotted)
     cells = "".join(f"<figure>{curve}</figure>" for curve in curves)
     return f"<section><h2>Errors</h2><div class='plots'>{cells}</div></section>"

@@ -175,7 +175,7 @@ def squared_distance(initial: PoseEstimate, before: Tensor, after: Tensor) -> fl
     if initial.covariance is None:
         return 0.0
     # In numpy: of so few numbers the calls dominate, and torch's take longer.
-    away = se3.se3_log_numpy(after.numpy() @ np.linalg.inv(before.numpy()))
+    away = se3.se3_log_numpy(after.cpu().numpy() @ np.linalg.inv(before.cpu().numpy()))
     return float(away @ np.linalg.solve(initial.covariance.double().cpu().numpy(), away))
 
 

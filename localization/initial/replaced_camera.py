@@ -4,8 +4,8 @@ Intrinsics of another size of the image, in other units, of another lens, or of 
 or enlarged give a pose that is wrong by metres and has hundreds of inliers.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
+from itertools import chain
 
 from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.pose.camera_fit import differs
@@ -23,22 +23,26 @@ _FEW = 50
 _MORE_INLIERS = 1.5
 
 
-def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Sequence[PoseEstimate], bool]:
+def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Iterable[PoseEstimate], bool]:
     """The query with hypotheses of its pose, and whether another camera than the given one was estimated."""
-    hypotheses = list(initial.hypotheses(query))
-    given = next(iter(hypotheses), None)
-    if not query.focal_known or given is None or not given.ok or given.matches is None:
-        return query, hypotheses, False
+    hypotheses = iter(initial.hypotheses(query))
+    given = next(hypotheses, None)
+    if given is None:
+        return query, (), False
+    kept = query, chain([given], hypotheses), False
+    if not query.focal_known or not given.ok or given.matches is None:
+        return kept
     contradicted = contradicts_camera(given)
     agreeing = _OF_FEW if given.inliers < _FEW else _AGREEING
     if not contradicted and given.inliers >= agreeing * len(given.matches):
-        return query, hypotheses, False
-    free = replace(query, focal_known=False, focal_sigma=0.0)
-    found = list(initial.hypotheses(free))
+        return kept
+    free = query.with_free_camera()
+    others = iter(initial.hypotheses(free))
+    found = next(others, None)
     least = given.inliers * (1.0 if contradicted else _MORE_INLIERS)
-    if found and found[0].ok and found[0].inliers >= least and _is_another(found[0].camera, given.camera):
-        return free, found, True
-    return query, hypotheses, False
+    if found is None or not found.ok or found.inliers < least or not _is_another(found.camera, given.camera):
+        return kept
+    return free, chain([found], others), True
 
 
 def _is_another(camera: Camera, given: Camera) -> bool:

@@ -41,6 +41,7 @@ def json_line(result: QueryResult) -> str:
         "score": localization.score,
         "width": camera.width or None,
         "height": camera.height or None,
+        "camera_replaced": localization.camera_replaced,
         "intrinsics": [camera.fx, camera.fy, camera.cx, camera.cy] if final.ok else None,
         "true_cam_from_world": _numbers(result.truth),
         "translation_error_m": error and _finite(error.translation_m),

@@ -147,11 +147,11 @@ def advice_lines(figures: Mapping[str, Any]) -> list[str]:
 
 def camera_lines(results: Sequence[QueryResult]) -> list[str]:
     """A warning if matches contradict the cameras that were given; else nothing."""
-    replaced = [each for each in results if each.localization.camera_replaced]
+    replaced = [each for each in results if each.localization.camera_advice]
     if not replaced:
         return []
-    name, advice = replaced[0].name, replaced[0].localization.advice
-    return [f"warning: {len(replaced)} of {len(results)} queries, for example {quoted(name)}: {advice}"]
+    name, advice = quoted(replaced[0].name), replaced[0].localization.camera_advice
+    return [f"warning: {len(replaced)} of {len(results)} queries, for example {name}: {advice}"]
 
 
 def query_lines(results: Sequence[QueryResult], metric: bool = True) -> list[str]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, load_alike
 from gsplatloc.localization.localizer import Localizer, check_camera, check_pose
@@ -157,10 +158,16 @@ class TiledLocalizer:
     def _among_rivals(self, tile: LoadedTile, photo: "_Photo") -> "_Attempt":
         """The pose in a tile, or in a rival: compared before the pose is refined, which takes longer."""
         query, _ = tile.localizer.query(photo.image, photo.camera)
-        first = next(iter(tile.localizer.initial.hypotheses(query)))
-        if not first.ok:
-            return _Attempt(tile, _refined(tile, first, photo))
-        return self._decided(place_at(tile, first, replace(query, camera=first.camera)), photo)
+        query, hypotheses, replaced = hypotheses_of(tile.localizer.initial, query)
+        first = next(iter(hypotheses))
+        if replaced:
+            assert isinstance(photo.camera, Camera)
+            photo = replace(photo, camera=CameraPrior(photo.camera, 0.0))
+        if first.ok:
+            attempt = self._decided(place_at(tile, first, replace(query, camera=first.camera)), photo)
+        else:
+            attempt = _Attempt(tile, _refined(tile, first, photo))
+        return replace(attempt, found=replace(attempt.found, camera_replaced=replaced))
 
     def _decided(self, here: Place, photo: "_Photo", found: Localization | None = None) -> "_Attempt":
         """The attempt at that place which the query shows of those that look alike.
@@ -221,13 +228,13 @@ class _Attempt:
 
 @dataclass
 class _Hypothesis:
-    """`InitialPose` of an estimate that was made before."""
+    """`InitialPose` of an estimate that was made before, of the image in any size."""
 
     estimate: PoseEstimate
     name: str
 
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
-        return [self.estimate]
+        return [self.estimate.resized(query.camera.width, query.camera.height)]
 
 
 def _refined(tile: LoadedTile, estimate: PoseEstimate, photo: _Photo) -> Localization:

@@ -13,6 +13,7 @@ from gsplatloc.utils import se3
 
 _MOST_VIEWS = 100  # from which colours are compared, evenly chosen
 _BLOCK = 16_384  # Gaussians at a time
+_NEAR = 0.01  # units of the map, from the camera: nearer Gaussians are not drawn
 _DAMPING = 1e-3  # squared basis functions: coefficients that hardly change a seen colour stay as they are
 
 
@@ -29,10 +30,11 @@ def with_seen_colours(
 ) -> Gaussians:
     """The Gaussians with `stored.sh`, whose free coefficients give back the colours that `views` see.
 
-    With the viewing directions d_v of the V views that have a Gaussian in their image, and its lost
+    With the viewing directions d_v of the views that have a Gaussian in their image, and its lost
     coefficients e = sh - stored, the change x of the free ones minimises
-    1/V sum_v |Y(d_v) e - Y_free(d_v) x|^2 + damping |x|^2 in every channel. Occlusion is left out. Free
-    coefficients of a Gaussian that no view sees stay as they are.
+    sum_v w_v |Y(d_v) e - Y_free(d_v) x|^2 / sum_v w_v + damping |x|^2 in every channel, where w_v = 1 / z_v^2
+    is its area in the image. Occlusion is left out. Free coefficients of a Gaussian that no view sees stay as
+    they are.
     """
     views = views[:: -(-len(views) // _MOST_VIEWS)]
     changed = stored.sh.clone()
@@ -55,7 +57,7 @@ def _functions(means: Tensor, degree: int, views: Sequence[PosedCamera]) -> Tens
         local = means @ pose[:3, :3].T + pose[:3, 3]
         size = torch.tensor([view.camera.width, view.camera.height]).to(means)
         pixels = view.camera.project(local)
-        inside = (local[:, 2] > 0) & (pixels >= 0).all(1) & (pixels < size).all(1)
+        inside = (local[:, 2] > _NEAR) & (pixels >= 0).all(1) & (pixels < size).all(1)
         directions = torch.nn.functional.normalize(means - se3.camera_center(pose), dim=1)
-        found.append(basis(directions, degree) * (inside / local[:, 2])[:, None])
+        found.append(basis(directions, degree) * (inside / local[:, 2].clamp(min=_NEAR))[:, None])
     return torch.stack(found)

@@ -14,7 +14,8 @@ _OTHER_LENSES = ("latlong", "equirectangular", "ftheta_p1")  # keys of instant-n
 _DISTORTION_PARAMS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's distortion_params
 # Keys of other programs, which are not read.
 _OTHER_LENGTHS = ("fx", "fy", "K", "intrinsics", "intrinsic_matrix", "camera_matrix", "camera_intrinsics")
-_OTHER_EFFECTS = ("k", "distortion", "distortion_coefficients", "dist_coeffs", "shift_x", "shift_y")
+_OTHER_DISTORTION = ("k", "distortion", "distortion_coefficients", "dist_coeffs")
+_SHIFTS = ("shift_x", "shift_y")  # of Blender's cameras
 _ANGLE_TOLERANCE = 0.02  # relative difference of the focal lengths that two keys state
 _LARGEST = 1e9  # of a number in pixels or radians; more is a damaged file
 
@@ -66,9 +67,9 @@ def _distortion_params(record: Record) -> Record:
 
 def _require_known_effects(record: Record) -> None:
     """Raise `GSplatLocError` for distortion or a shift under a key that is not read."""
-    if "k1" in record or "distortion_params" in record:
-        return
-    if unknown := next((key for key in _OTHER_EFFECTS if _has_effect(record.get(key))), None):
+    distortion = () if "k1" in record or "distortion_params" in record else _OTHER_DISTORTION
+    shifts = () if "cx" in record else _SHIFTS
+    if unknown := next((key for key in (*distortion, *shifts) if _has_effect(record.get(key))), None):
         raise GSplatLocError(
             f"expected k1 k2 p1 p2 and cx cy in the transforms file, found {unknown}, which is not read:"
             " write what it states under those keys"
@@ -86,9 +87,9 @@ def _focal_lengths(record: Record, width: int, height: int) -> tuple[float, floa
     lengths = number(record, "fl_x", 0.0), number(record, "fl_y", 0.0)
     angles = number(record, "camera_angle_x", 0.0), number(record, "camera_angle_y", 0.0)
     if not any(lengths) and max(map(abs, angles)) >= math.pi:
+        key, angle = max(zip(("camera_angle_x", "camera_angle_y"), angles), key=lambda pair: abs(pair[1]))
         raise GSplatLocError(
-            f"expected camera_angle_x below pi in the transforms file, found {max(angles):g}:"
-            " convert it to radians"
+            f"expected {key} below pi in the transforms file, found {angle:g}: convert it to radians"
         )
     of_angles = [
         side / 2 / math.tan(angle / 2) if angle else 0.0 for side, angle in zip((width, height), angles)

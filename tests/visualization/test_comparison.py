@@ -72,6 +72,15 @@ def test_without_ground_truth_the_distance_of_the_poses_is_told(tmp_path: Path) 
     assert "3 cm" in page and "position error" not in page
 
 
+def test_lengths_of_an_arbitrary_scale_are_units(tmp_path: Path) -> None:
+    found = compare({"a": outcome(0.01)}, {"a": outcome(0.05)}, LABELS, metric=False)
+    lines = comparison_lines(found)
+    assert lines[-1] == "  a: ok, 0.01 units -> ok, 0.05 units" and "5cm_5deg" not in lines[1]
+    write_comparison(tmp_path / "page.html", found)
+    page = (tmp_path / "page.html").read_text()
+    assert "position error, units" in page and " cm<" not in page
+
+
 def test_results_of_other_images_are_one_error() -> None:
     with pytest.raises(GSplatLocError, match="none in common"):
         compare({"a": outcome(0.0)}, {"b": outcome(0.0)}, LABELS)

@@ -136,6 +136,25 @@ def test_a_pose_is_moved_to_a_tile_whose_images_have_another_size(
     assert pose_errors(found.final.pose(), moved)[0] < 0.02
 
 
+def test_a_wrong_camera_is_replaced_in_a_tile_with_rivals(
+    world: World, extractor: CountingExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(View, "covers", lambda *_: True)
+    monkeypatch.setattr(View, "preferred_to", lambda *_: Preference(100.0, 9.0))
+
+    def load(number: int) -> LoadedTile:
+        motion = torch.eye(4, dtype=torch.float64)
+        motion[:3, 3] = AWAY.double()
+        shared = torch.ones(1, len(world.landmarks), dtype=torch.bool)
+        alike = AlikePlaces(torch.tensor([1 - number]), motion[None], shared)
+        return LoadedTile(number, Localizer(LandmarkPose(world.landmarks), extractor), alike)
+
+    wrong = replace(CAMERA, fx=0.8 * CAMERA.fx, fy=0.8 * CAMERA.fy)
+    found = TiledLocalizer(tmp_path, place_index([3]), load, extractor).localize(IMAGE, wrong)
+    assert found.camera_replaced and found.final.camera.fx == pytest.approx(CAMERA.fx, rel=0.02)
+    assert pose_errors(found.final.pose(), TRUTH)[0] < 0.03
+
+
 class Rejecting:
     """A refiner that accepts no pose."""
 
