@@ -107,6 +107,26 @@ def test_the_table_counts_false_poses_and_those_within_their_stated_errors() -> 
     assert found["all", "all"][:5] == ["6", "50.0 %", "25.0 %", "4", "2"]
 
 
+def test_subsets_by_distance_are_left_out_for_methods_that_were_not_run_on_all_of_their_cases() -> None:
+    far = columns([query(0.02, 0.5, ratio=2.0)])
+    cases = [
+        ("plain", "ours"),
+        ("stretch20", "ours"),
+        ("stretch20", "mutual"),
+        ("plain", "disk"),
+        ("stretch20", "disk"),
+    ]
+    rows = [{"scene": "a", "case": case, "method": method, "queries": far} for case, method in cases]
+    rows.append({"scene": "b", "case": "plain", "method": "mutual", "queries": far})
+    lines = [[cell.strip() for cell in line.split("|")[1:5]] for line in hard_table(rows).splitlines()]
+    subsets = [line for line in lines if line[1:2] == ["2x nearest"]]
+    assert subsets == [
+        ["a", "2x nearest", "ours", "2"],
+        ["a", "2x nearest", "disk", "2"],
+        ["b", "2x nearest", "mutual", "1"],
+    ]
+
+
 def test_the_table_can_be_written_into_a_page(pages: Path) -> None:
     row = {"scene": "a", "case": "plain", "method": "ours", "queries": columns([query(0.02, 0.5)]),
            "machine": "2 threads on X", "commit": "1234567"}  # fmt: skip
