@@ -34,7 +34,10 @@ class CompressedPly(Converted):
     """Read by the library."""
 
     name, suffix, library_name = "compressed_ply", ".compressed.ply", "compressed.ply"
-    changes = "Gaussians are reordered and quantised (positions to 1/2048 of their chunk, colours to 8 bits)"
+    changes = (
+        "Gaussians are reordered and quantised (positions to 1/2048 (x, z) and 1/1024 (y) of their chunk, "
+        "logarithms of sizes to 11, 10 and 11 bits of its range, colours to 8 bits)"
+    )
 
     def matches(self, path: Path, head: bytes) -> bool:
         return head.startswith(b"ply") and b"packed_position" in head
