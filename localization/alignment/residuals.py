@@ -132,9 +132,11 @@ def cell_equations(
 ) -> tuple[Tensor, Tensor]:
     """J^T W J [count, 8, 8] and J^T W r [count, 8] float64 of the samples of each of `count` cells.
 
-    `cells` [P] is the cell of each sample, on the CPU.
+    `cells` [P] is the cell of each sample, on the CPU. Raises ValueError for a cell of `count` or more.
     """
     order, sizes = cells.argsort(stable=True), cells.bincount(minlength=count)
+    if len(sizes) > count:
+        raise ValueError(f"expected cells below {count}, found cell {len(sizes) - 1}")
     package, ordered = native.alignment(), block.select(order.to(block.points.device))
     if package is None or ordered.native is None:
         return reference_cell_equations(ordered, query_from_reference, sigma, exposure, sizes.tolist())

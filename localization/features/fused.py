@@ -2,7 +2,8 @@
 
 torch applies a ReLU in a pass of its own over the output; oneDNN, the library of its convolutions, can apply
 it while it writes. The operations used here are those that torch's compiler puts in the place of both. Values
-are the same, bit by bit; XFeat saves a tenth of its time.
+are equal up to rounding; on the CPU with one thread, features of 40 RedKitchen queries were bit-equal. XFeat
+saves a tenth of its time.
 """
 
 from functools import cache

@@ -30,7 +30,8 @@ class RasterizerSettings:
     features_move_geometry: bool = False  # let the feature gradient reach shapes, opacities and the pose
     threads: int | None = None  # None = torch.get_num_threads(); the result does not depend on it
     # Most tile intersections of an image: a Gaussian has one in each tile that it touches. In float32 each
-    # takes 10 bytes in forward (on a GPU 24 and what sorting takes), 64 more in backward, and 4 per channel.
+    # takes 6 bytes in forward without gradients and 10 with them (on a GPU 24 and what sorting takes), 64
+    # more in backward, and 4 per channel.
     # A CPU counts what it lists: from 500,000 visible Gaussians on, the hidden ones are left out, and the
     # limit is that of the near and of the far ones each.
     max_intersections: int = 1 << 26

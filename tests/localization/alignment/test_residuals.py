@@ -138,3 +138,5 @@ def test_native_cells_are_those_of_the_definition_and_add_up(room: Any) -> None:
             hessian.sum(0), whole.hessian, rtol=1e-4, atol=1e-5 * float(whole.hessian.max())
         )
         assert not hessian[-1].any() and not gradient[-1].any()
+        with pytest.raises(ValueError, match="expected cells below 1, found cell"):
+            cell_equations(block, pose, 0.3, exposure, cells, 1)

@@ -119,7 +119,7 @@ struct LaneLoader {
 };
 
 // Writes `count` columns of an array [N, stride] from row i on, for the lanes `seen`, none if it is null.
-// Numbers of other lanes within the array may become zero, which they are.
+// Unseen lanes may be overwritten with zero; the array must be zero on entry.
 template <class T>
 SPLAT_LANE void store_columns(T* array, int stride, int count, int64_t i, int lanes, uint32_t seen,
                               const Vec<T>* values) {

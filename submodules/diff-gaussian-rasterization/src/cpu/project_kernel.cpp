@@ -152,6 +152,7 @@ template <class T>
 int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
   using V = Vec<T>;
   const int color_field = 7;
+  // Passes with screen offsets, as in training, do not cull: `lanes_in_view` does not know the offsets.
   const bool culls = !job.in.covariances && !job.in.offsets;
   const T longest = longest_row(job.camera);
   int64_t invalid = -1;
@@ -160,7 +161,7 @@ int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
     const LaneLoader<T> at{i, end - 1};
     LaneGaussian<T> g = load_parameters(job.in, at);
     Mask<T> finite = is_finite(geometry_sum(job.in, g));
-    // What is not finite goes on to be found.
+    // Vectors with a non-finite value are not skipped, so that the check below reports them.
     if (culls && !any(!finite) && !any(lanes_in_view(job, g, longest))) {
       hide(job, i, lanes);
       continue;

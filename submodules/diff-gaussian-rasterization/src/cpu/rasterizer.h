@@ -16,7 +16,7 @@ struct Request {
   int feature_width, feature_height;
   T background[3];
   bool features_move_geometry;
-  bool differentiable;  // whether a backward pass may follow; what only that reads is not listed otherwise
+  bool differentiable;  // false: lists that only the backward pass reads are not built
   int threads;
   int64_t max_intersections;
 };
