@@ -8,7 +8,14 @@ import torch
 
 from gsplatloc.gaussian_renderer.options import RenderResult
 from gsplatloc.scene.cameras import Camera
-from tests.rasterizer.support import CAMERA, make_inputs, render_native, render_reference, with_options
+from tests.rasterizer.support import (
+    CAMERA,
+    available_isas,
+    make_inputs,
+    render_native,
+    render_reference,
+    with_options,
+)
 
 _IMAGES = ("rgb", "depth", "alpha", "features")
 
@@ -175,6 +182,28 @@ def test_gaussians_beside_the_image_change_nothing(dtype: torch.dtype, antialias
         assert torch.equal(getattr(alone, name), getattr(whole, name)), name
     scattered = {name: tensor[order.argsort()] for name, tensor in inputs.items()} | {"cam_from_world": pose}
     assert torch.equal(render_native(scattered, options).radii[order], whole.radii)
+
+
+@pytest.mark.parametrize("count", [1, 15, 17, 1025])
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_passes_that_cull_equal_those_that_do_not(
+    count: int, isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With screen offsets, here of zero, no vector of Gaussians is left out early."""
+    monkeypatch.setenv("GSPLAT_ISA", isa)
+    inputs = make_inputs(count, seed=count, dtype=dtype)
+    inputs["means"] = (inputs["means"] - 1) * 6  # beside and behind the camera, too
+    inputs["opacities"][::5] = 0
+    order = inputs["means"][:, 0].argsort()
+    inputs = {name: t if name == "cam_from_world" else t[order] for name, t in inputs.items()}
+    inputs["screen_offsets"] = torch.zeros(count, 2, dtype=dtype)
+    options = with_options(feature_size=(5, 7))
+    whole = render_native(inputs, options)
+    del inputs["screen_offsets"]
+    culled = render_native(inputs, options)
+    for name in (*_IMAGES, "radii"):
+        assert torch.equal(getattr(culled, name), getattr(whole, name)), name
 
 
 def test_without_gradients_the_images_are_the_same() -> None:
