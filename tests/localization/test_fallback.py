@@ -318,6 +318,17 @@ def test_every_turn_is_tried_where_no_turn_matches_the_map_and_there_is_no_pose(
     torch.testing.assert_close(found.final.pose(), room.truth)
 
 
+def test_an_unverified_pose_in_a_turn_that_does_not_match_the_map_does_not_count(room: Room) -> None:
+    """An image of another place had one in 1 of 64."""
+    supports = [0.2, 0.34, 0.34, 0.34]
+    fallback = Fallback(room.splat_map, [Moves(None)], (), lambda keypoints: supports.pop(0))
+    initial, extractor = Upright(room, 2), FakeExtractor(make_world().features)
+    found = Localizer(initial, extractor, room.splat_map, [Moves(None)], None, True, fallback).localize(
+        room.query.image, CAMERA
+    )
+    assert found.status is Status.NO_CONSENSUS and initial.asked == 4
+
+
 def test_no_turn_is_tried_where_none_matches_the_map_better(room: Room) -> None:
     supports = [3.0, 2.0, 3.0, 1.0]
     fallback = Fallback(room.splat_map, [Moves(None)], (), lambda keypoints: supports.pop(0))
