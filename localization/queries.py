@@ -26,9 +26,7 @@ from gsplatloc.utils.io import utf8_path
 EXIF_FOCAL_SIGMA = 0.03
 _DIAGONAL_OF_35MM = math.hypot(36.0, 24.0)  # millimetres; as COLMAP has it, which does not read .heic
 FOCAL_RANGE = (0.2, 20.0)  # of lenses, relative to the longer side of the image
-_LIST_SUFFIXES = frozenset(
-    {".txt", ".json", ".csv", ".yaml", ".yml"}
-)  # of lists of queries, as hloc has them
+_LIST_SUFFIXES = frozenset({".txt", ".json", ".csv", ".yaml", ".yml"})  # of lists of queries, as of hloc
 _CHANNELS = ((), (1,), (3,), (4,))
 _ROUNDING = 1e-3  # beyond 0 and 1: resampled floats overshoot
 

@@ -359,11 +359,9 @@ def _read_array(path: Path) -> np.ndarray:
         stored = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise damaged(path, str(error)) from None
-    return (
-        stored.squeeze((0, 2)[stored.shape[2] == 1])
-        if stored.ndim == 3 and 1 in stored.shape[::2]
-        else stored
-    )
+    if stored.ndim == 3 and stored.shape[2] == 1:
+        return stored[..., 0]
+    return stored[0] if stored.ndim == 3 and stored.shape[0] == 1 else stored
 
 
 def _check_size(image: np.ndarray, camera_model: CameraModel, path: Path) -> None:

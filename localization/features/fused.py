@@ -23,7 +23,7 @@ class ConvolutionReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, D, H', W']."""
         layer = self.convolution
-        if x.device.type != "cpu" or not has_fused():
+        if not _is_fused(x):
             return layer(x).relu_()
         padding, stride, dilation = (list(size) for size in (layer.padding, layer.stride, layer.dilation))
         given = x, layer.weight, layer.bias, padding, stride, dilation, layer.groups
@@ -38,12 +38,18 @@ _RELU: _Operation = ("relu", [], "")
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
     """x [N, C] times weight [D, C] transposed, plus bias [D], and of that the ReLU if asked for: [N, D]."""
-    if x.device.type == "cpu" and has_fused():
+    if _is_fused(x):
         after = _RELU if relu else _NOTHING
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, *after)
         return fused
     found = F.linear(x, weight, bias)
     return found.relu_() if relu else found
+
+
+def _is_fused(x: Tensor) -> bool:
+    """Whether oneDNN's operations take x: on the CPU, in its types, without gradients, which they lack."""
+    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    return known and not torch.is_grad_enabled() and has_fused()
 
 
 @cache

@@ -149,7 +149,9 @@ def _fold_normalisation(network: nn.Module) -> None:
     With channels last, this saves a quarter to a third of the time on a CPU; features differ by rounding.
     """
     for block in [module for module in network.modules() if isinstance(module, BasicLayer)]:
-        convolution, normalisation, _ = block.layer
+        convolution, normalisation, activation = block.layer
+        if not isinstance(activation, nn.ReLU):
+            continue
         if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
             block.layer = nn.Sequential(ConvolutionReLU(fuse_conv_bn_eval(convolution, normalisation)))
 

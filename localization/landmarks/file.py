@@ -110,7 +110,7 @@ def load_geometry(path: Path) -> Landmarks | None:
 
 def _noise(stored: Tensor) -> tuple[float, float, float]:
     values = stored.float().tolist()
-    if len(values) == 2:  # written before that of rays was kept
+    if len(values) == 2:  # a file of before the noise of rays was stored
         values.append(0.0)
     position, rotation, ray = values
     if not all(0 <= value < torch.inf for value in values):

@@ -1,11 +1,12 @@
 """The error of a pose that comes from the map: noise of its poses, and what follows for its geometry.
 
 Residuals of one query do not show an error that the map around it shares. The mapping poses are noisy, so
-that the rays of a mapping view are off together by a small angle. A landmark that was seen under a small
-parallax is then off along its rays, by distance * angle / parallax, and its neighbours, seen by the same
-views, with it. A query from where the mapping views were does not notice: its rays are nearly the same. A
-query aside sees the landmark displaced by the sine of the angle in between. Displacements s common to each
-ninth of an image move its pose by H^-1 J^T s, most along the directions that the image determines least.
+that all rays of a mapping view share one small error of rotation. A landmark that was seen under a small
+parallax is then displaced along its rays, by distance * angle / parallax, and so are its neighbours, seen by
+the same views. For a query near the mapping views this displacement is along its own ray, and cancels. A
+query whose ray makes an angle with theirs sees the displacement times the sine of the angle. Displacements s
+common to each ninth of an image move its pose by H^-1 J^T s, most along the directions that the image
+determines least.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _MAX_DISPLACEMENT = 5.0
 
 @dataclass(frozen=True)
 class MapNoise:
-    """What a map states of its errors; nothing by default."""
+    """Standard deviations of the errors of a map; zero by default."""
 
     poses: tuple[float, float] = (0.0, 0.0)  # standard deviations per axis, units of the map and radians
     ray: float = 0.0  # radians per axis, by which all rays of a mapping view are off together
