@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import normalised_contrast
 from gsplatloc.localization.alignment.rendered_view import photo_grey, render_map
 from gsplatloc.localization.queries import Query
@@ -43,7 +42,7 @@ def image_correlations(
     image: np.ndarray, camera: Camera, splat_map: SplatMap, cam_from_world: Tensor
 ) -> np.ndarray:
     """The correlations of the blocks [48], whose median is the score; NaN where the map does not cover."""
-    view = render_map(splat_map.gaussians, camera, cam_from_world, RenderOptions(), _MAX_SIDE).to("cpu")
+    view = render_map(splat_map.gaussians, camera, cam_from_world, _MAX_SIDE).to("cpu")
     image = normalised_contrast(photo_grey(image, view.camera), _CONTRAST_SIGMA)
     rendering = normalised_contrast(view.grey.numpy(), _CONTRAST_SIGMA)
     return block_correlations(image, rendering, (view.alpha > _MIN_ALPHA).numpy())

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.rendered_view import Rendering, ValidDepth
 from gsplatloc.localization.features import Keypoints
@@ -188,9 +187,7 @@ def _mutual(cosine: Tensor, min_cosine: float) -> tuple[Tensor, Tensor]:
     return row[keep], column[keep]
 
 
-def wide_baseline_pose(
-    query: Query, gaussians: Gaussians, initial: PoseEstimate, render_options: RenderOptions
-) -> PoseEstimate:
+def wide_baseline_pose(query: Query, gaussians: Gaussians, initial: PoseEstimate) -> PoseEstimate:
     """A pose near enough for direct alignment, which converges from a few pixels, found from `initial`.
 
     Keypoints of the query image are matched with the descriptors rendered at the pose, without a window, and
@@ -198,7 +195,7 @@ def wide_baseline_pose(
     """
     best = initial
     for _ in range(_WIDE_ROUNDS):
-        found = _wide_baseline_round(query, gaussians, best, render_options)
+        found = _wide_baseline_round(query, gaussians, best)
         if not found.ok or (best is not initial and found.inliers <= best.inliers):
             break
         best = replace(
@@ -211,11 +208,9 @@ def wide_baseline_pose(
     return best
 
 
-def _wide_baseline_round(
-    query: Query, gaussians: Gaussians, estimate: PoseEstimate, render_options: RenderOptions
-) -> PoseEstimate:
+def _wide_baseline_round(query: Query, gaussians: Gaussians, estimate: PoseEstimate) -> PoseEstimate:
     cells = (query.dense.shape[1], query.dense.shape[2])
-    view = rendering.render_map(gaussians, query.camera, estimate.pose(), render_options, _WIDE_SIDE, cells)
+    view = rendering.render_map(gaussians, query.camera, estimate.pose(), _WIDE_SIDE, cells)
     if view.features is None:
         return PoseEstimate(Status.TOO_FEW_MATCHES, query.camera)
     keypoints = query.keypoints.select(slice(0, _WIDE_KEYPOINTS))

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.adam import image_motion
 from gsplatloc.localization.alignment.blocks import feature_block, photometric_block
@@ -61,12 +60,11 @@ def align_with_map(
     initial: PoseEstimate,
     minimise: Minimiser,
     options: DirectOptions,
-    render_options: RenderOptions,
 ) -> PoseEstimate | None:
     """The pose near `initial` at which a rendering agrees with the query image; None if none is accepted."""
     best, pose = None, initial.pose()
     for _ in range(_RENDERINGS):
-        view = _render(query, gaussians, pose, options, render_options)
+        view = _render(query, gaussians, pose, options)
         found = align(query, view, initial, pose, minimise, options)
         if found is None:
             break
@@ -76,15 +74,13 @@ def align_with_map(
     return best
 
 
-def _render(
-    query: Query, gaussians: Gaussians, pose: Tensor, options: DirectOptions, render_options: RenderOptions
-) -> Rendering:
+def _render(query: Query, gaussians: Gaussians, pose: Tensor, options: DirectOptions) -> Rendering:
     camera = query.camera
     whole = max(camera.width, camera.height)
     side = min(whole, max(round(options.scale * whole), options.min_side))
     size = (query.dense.shape[1], query.dense.shape[2]) if options.feature_weight > 0 else None
-    render_options = rendering.shrunk_low_pass(render_options, camera, side)
-    view = rendering.render_map(gaussians, camera, pose, render_options, side, size)
+    low_pass = rendering.shrunk_low_pass(camera, side)
+    view = rendering.render_map(gaussians, camera, pose, side, size, low_pass)
     return view.to("cpu")  # many short sequential steps follow: slower on a GPU
 
 
@@ -209,13 +205,14 @@ def grid_sums(
 
 @torch.no_grad()
 def photometric_uncertainty(
-    query: Query, gaussians: Gaussians, pose: Tensor, render_options: RenderOptions, side: int
+    query: Query, gaussians: Gaussians, pose: Tensor, side: int
 ) -> tuple[Tensor, Tensor] | None:
     """Covariance (block jackknife) and information [6, 6] of a pose [4, 4] found by another objective.
 
     From the photometric residuals there, at a rendering of longer side `side`; None with too few pixels.
     """
-    view = rendering.render_map(gaussians, query.camera, pose, render_options, side).to("cpu")
+    low_pass = rendering.shrunk_low_pass(query.camera, side)
+    view = rendering.render_map(gaussians, query.camera, pose, side, low_pass=low_pass).to("cpu")
     grey = rendering.photo_grey(query.image, view.camera)
     block = photometric_block(grey, view, rendering.valid_depth_mask(view, _VALID_DEPTH), 1.0)
     if len(block) < _MIN_SAMPLES:

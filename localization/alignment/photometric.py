@@ -52,7 +52,7 @@ class PhotometricObjective:
     query: Tensor  # [3, H, W] in [0, 1]
     gaussians: Gaussians
     camera: Camera  # of the query image at this size
-    render_options: RenderOptions
+    options: RenderOptions  # with the low-pass filter of this size
 
     @property
     def side(self) -> int:
@@ -61,12 +61,12 @@ class PhotometricObjective:
 
     def residual(self, pose: Tensor) -> Tensor:
         """Rendering minus query image [3, H, W], differentiable in `pose` [4, 4] alone."""
-        return render(self.gaussians, self.camera, pose, self.render_options).rgb - self.query
+        return render(self.gaussians, self.camera, pose, self.options).rgb - self.query
 
     @torch.no_grad()
     def evaluate(self, pose: Tensor) -> tuple[Iterate, float | None]:
         """The iterate at a pose, and the median depth of its rendering; None where nothing is mapped."""
-        result = render(self.gaussians, self.camera, pose, self.render_options)
+        result = render(self.gaussians, self.camera, pose, self.options)
         residual = result.rgb - self.query
         seen = result.depth[result.alpha > 0.5]
         depth = seen.median().item() if len(seen) else None
@@ -83,19 +83,17 @@ class PhotometricObjective:
             round(_WIDER * camera.width), round(_WIDER * camera.height), camera.fx, camera.fy,
             camera.cx + extra * camera.width, camera.cy + extra * camera.height,
         )  # fmt: skip
-        radii = render(self.gaussians, wide, pose, self.render_options).radii
+        radii = render(self.gaussians, wide, pose, self.options).radii
         return replace(self, gaussians=self.gaussians.select(radii > 0))
 
 
-def photometric_objective(
-    query: Query, gaussians: Gaussians, scale: float, options: RenderOptions
-) -> PhotometricObjective:
+def photometric_objective(query: Query, gaussians: Gaussians, scale: float) -> PhotometricObjective:
     """The query image at a fraction of its size, and the map with the low-pass filter of that size."""
     camera = query.camera
     small = shrunk(camera, round(scale * max(camera.width, camera.height)))
     image = torch.from_numpy(resize_rgb(query.image, small.width, small.height))
     image = image.to(gaussians.means).permute(2, 0, 1).contiguous() / 255
-    options = shrunk_low_pass(options, camera, max(small.width, small.height))
+    options = RenderOptions(low_pass=shrunk_low_pass(camera, max(small.width, small.height)))
     return PhotometricObjective(image, gaussians.detach(), small, options)
 
 

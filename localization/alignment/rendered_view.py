@@ -79,26 +79,26 @@ def render_map(
     gaussians: Gaussians,
     camera: Camera,
     cam_from_world: Tensor,
-    options: RenderOptions,
     max_side: int,
     feature_size: tuple[int, int] | None = None,
+    low_pass: float = RenderOptions.low_pass,
 ) -> Rendering:
     """Render the map at a pose, the longer side at most `max_side` pixels; features [h, w] if asked for."""
     small = shrunk(camera, max_side)
     has_features = feature_size is not None and gaussians.features.shape[1] > 0
-    options = replace(options, feature_size=feature_size if has_features else None)
+    options = RenderOptions(feature_size=feature_size if has_features else None, low_pass=low_pass)
     result = render(gaussians, small, cam_from_world.to(gaussians.means), options)
     return Rendering(small, cam_from_world, result.rgb, result.depth, result.alpha, result.features)
 
 
-def shrunk_low_pass(options: RenderOptions, camera: Camera, side: int) -> RenderOptions:
-    """Options that render an image of longer side `side` as a photo of `camera`, averaged to it, would look.
+def shrunk_low_pass(camera: Camera, side: int) -> float:
+    """The low-pass filter with which an image of longer side `side` looks like a photo of `camera`, averaged.
 
-    The low-pass filter is in pixels of the photos that the map was trained on: it shrinks with the image, or
-    every Gaussian would grow.
+    The filter is in pixels of the photos that the map was trained on: it shrinks with the image, or every
+    Gaussian would grow.
     """
     scale = side / max(camera.width, camera.height)
-    return replace(options, low_pass=options.low_pass * scale**2)
+    return RenderOptions.low_pass * scale**2
 
 
 def valid_depth_mask(rendering: Rendering, options: ValidDepth) -> Tensor:

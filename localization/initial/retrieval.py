@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import torch
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import normalised_contrast
 from gsplatloc.localization.alignment.rendered_view import photo_grey, render_map
 from gsplatloc.localization.initial import InitialPose
@@ -57,7 +56,7 @@ class RetrievedPose:
 
     def _correlation(self, query: Query, pose: torch.Tensor) -> float:
         """Correlation of local contrast between the query image and a small rendering, in [-1, 1]."""
-        view = render_map(self.gaussians, query.camera, pose, RenderOptions(), _MAX_SIDE)
+        view = render_map(self.gaussians, query.camera, pose, _MAX_SIDE)
         image = normalised_contrast(photo_grey(query.image, view.camera), _CONTRAST_SIGMA)
         rendered = normalised_contrast(view.grey.cpu().numpy(), _CONTRAST_SIGMA)
         both = torch.stack([torch.from_numpy(image).flatten(), torch.from_numpy(rendered).flatten()])

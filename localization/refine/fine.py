@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.correspondences import Correspondences
@@ -52,15 +51,9 @@ class FineRefiner:
     name = "fine"
     verifies = False
 
-    def __init__(
-        self,
-        options: FineOptions | None = None,
-        render_options: RenderOptions | None = None,
-        extractor: Extractor | None = None,
-    ):
+    def __init__(self, options: FineOptions | None = None, extractor: Extractor | None = None):
         """`extractor` of keypoints in renderings, for `match="keypoints"`."""
         self.options = options or FineOptions()
-        self.render_options = render_options or RenderOptions()
         self.extractor = extractor
 
     @torch.no_grad()
@@ -82,9 +75,7 @@ class FineRefiner:
     ) -> PoseEstimate | None:
         _, height, width = query.dense.shape
         size = (height, width) if self.options.match == "map" else None
-        view = rendering.render_map(
-            gaussians, initial.camera, pose, self.render_options, self.options.max_side, size
-        )
+        view = rendering.render_map(gaussians, initial.camera, pose, self.options.max_side, size)
         valid = rendering.valid_depth_mask(view, _VALID_DEPTH)
         pairs = self._match(query, view, valid)
         kept = rendering.inside(valid, pairs.rendering)

@@ -19,7 +19,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.exposure import FILE_NAME as EXPOSURE_NAME
 from gsplatloc.localization.alignment.exposure import (
@@ -59,7 +58,6 @@ class GscprRefiner:
     def __init__(
         self,
         options: GscprOptions | None = None,
-        render_options: RenderOptions | None = None,
         *,
         matcher: ImageMatcher,
         exposure: ExposureNetwork | None = None,
@@ -69,7 +67,6 @@ class GscprRefiner:
         Raises `GSplatLocError` where the options ask for a network that the map does not have.
         """
         self.options = options or GscprOptions()
-        self.render_options = render_options or RenderOptions()
         self.matcher = matcher
         self.exposure = exposure
         if self.options.exposure == "act" and exposure is None:
@@ -99,7 +96,7 @@ class GscprRefiner:
 
     def _round(self, query: Query, gaussians: Gaussians, pose: Tensor) -> PoseEstimate:
         options = self.options
-        view = rendering.render_map(gaussians, query.camera, pose, self.render_options, options.max_side)
+        view = rendering.render_map(gaussians, query.camera, pose, options.max_side)
         matches = self._match(query, view)
         shown = matches.b.to(view.depth)
         kept = rendering.inside(rendering.valid_depth_mask(view, _VALID_DEPTH), shown)

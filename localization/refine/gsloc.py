@@ -12,7 +12,6 @@ Where `lm` needs a few steps on one rendering, this needs hundreds of renderings
 compared with (benchmarks, convergence).
 """
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.adam import parametrized
 from gsplatloc.localization.alignment.direct import photometric_uncertainty
 from gsplatloc.localization.alignment.photometric import (
@@ -41,9 +40,8 @@ class GslocRefiner:
     name = "gsloc"
     verifies = False
 
-    def __init__(self, options: GslocOptions | None = None, render_options: RenderOptions | None = None):
+    def __init__(self, options: GslocOptions | None = None):
         self.options = options or GslocOptions()
-        self.render_options = render_options or RenderOptions()
 
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
         """The aligned pose; `initial` with `accepted=False` if it failed or no pose is accepted."""
@@ -63,14 +61,14 @@ class GslocRefiner:
         better = best.loss < before.loss and best.psnr > before.psnr
         if not better or grey_correlation(best.residual, full.query) < _MIN_CORRELATION:
             return None
-        found = photometric_uncertainty(query, gaussians, best.pose, full.render_options, full.side)
+        found = photometric_uncertainty(query, gaussians, best.pose, full.side)
         covariance, information = found or (None, None)
         return moved(initial, best.pose, covariance, information)
 
     def _sizes(self, query: Query, gaussians: Gaussians) -> list[PhotometricObjective]:
         """Query image and map at the size of the options, and at half of it."""
         scales = (self.options.scale * 0.5**size for size in range(_SIZES))
-        return [photometric_objective(query, gaussians, scale, self.render_options) for scale in scales]
+        return [photometric_objective(query, gaussians, scale) for scale in scales]
 
     def _descend(
         self, sizes: list[PhotometricObjective], start: Iterate, depth: float, blur: float

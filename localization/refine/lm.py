@@ -7,7 +7,6 @@ in 5 steps over all levels, where `fine` reached 0.48 in five times as long.
 
 import torch
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.correspondences import wide_baseline_pose
 from gsplatloc.localization.alignment.direct import align_with_map
 from gsplatloc.localization.alignment.levenberg_marquardt import levenberg_marquardt
@@ -25,9 +24,8 @@ class LmRefiner:
     name = "lm"
     verifies = True  # its acceptance test compares the query with the map
 
-    def __init__(self, options: LmOptions | None = None, render_options: RenderOptions | None = None):
+    def __init__(self, options: LmOptions | None = None):
         self.options = options or LmOptions()
-        self.render_options = render_options or RenderOptions()
 
     @torch.no_grad()
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
@@ -35,11 +33,11 @@ class LmRefiner:
         return aligned(initial, lambda: self._refined(query, splat_map, initial))
 
     def _refined(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate | None:
-        options, render_options = self.options, self.render_options
+        options = self.options
         if initial.covariance is None and options.wide_baseline:
-            initial = wide_baseline_pose(query, splat_map.described, initial, render_options)
+            initial = wide_baseline_pose(query, splat_map.described, initial)
         gaussians = splat_map.described if options.feature_weight > 0 else splat_map.gaussians
-        return align_with_map(query, gaussians, initial, levenberg_marquardt, options, render_options)
+        return align_with_map(query, gaussians, initial, levenberg_marquardt, options)
 
 
 def make(options: LmOptions, context: StageContext) -> Refiner:

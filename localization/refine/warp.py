@@ -11,7 +11,6 @@ from functools import partial
 
 import torch
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.adam import adam_descent
 from gsplatloc.localization.alignment.direct import align_with_map
 from gsplatloc.localization.alignment.options import AdamOptions
@@ -33,9 +32,8 @@ class WarpRefiner:
     name = "warp"
     verifies = False
 
-    def __init__(self, options: WarpOptions | None = None, render_options: RenderOptions | None = None):
+    def __init__(self, options: WarpOptions | None = None):
         self.options = options or WarpOptions()
-        self.render_options = render_options or RenderOptions()
 
     @torch.no_grad()
     def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
@@ -46,7 +44,7 @@ class WarpRefiner:
         options = self.options
         gaussians = splat_map.described if options.feature_weight > 0 else splat_map.gaussians
         minimise = partial(adam_descent, options=AdamOptions(options.lr, options.iterations))
-        found = align_with_map(query, gaussians, initial, minimise, options, self.render_options)
+        found = align_with_map(query, gaussians, initial, minimise, options)
         return found if found is not None and _agrees(initial, found) else None
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment.rendered_view import render_map, shrunk
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.guided import guided_pairs
@@ -134,7 +133,7 @@ def picture(query: Query) -> Picture:
 @torch.no_grad()
 def rendered(query: Query, splat_map: SplatMap, cam_from_map: Tensor) -> Rendered:
     """A map at a pose [4, 4] of the query's camera, in cells."""
-    view = render_map(splat_map.gaussians, query.camera, cam_from_map, RenderOptions(), _MAX_SIDE).to("cpu")
+    view = render_map(splat_map.gaussians, query.camera, cam_from_map, _MAX_SIDE).to("cpu")
     colors, alpha = _cells(view.rgb.permute(1, 2, 0).contiguous().numpy()), _cells(view.alpha.numpy())
     return Rendered(colors / np.maximum(alpha, _MIN_ALPHA)[..., None], alpha > _MIN_ALPHA)
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment.correspondences import wide_baseline_pose
 from gsplatloc.localization.alignment.rendered_view import Rendering
@@ -131,7 +130,7 @@ def test_the_feature_map_is_read_between_its_cells() -> None:
 
 
 def test_a_distant_start_comes_near(room: Any) -> None:
-    found = wide_baseline_pose(room.query, room.gaussians, room.initial(FAR), RenderOptions())
+    found = wide_baseline_pose(room.query, room.gaussians, room.initial(FAR))
     assert pose_errors(found.cam_from_world, room.truth)[0] < 0.1
     assert found.covariance is None
 
@@ -156,16 +155,16 @@ def test_without_agreement_the_estimate_stays(room: Any) -> None:
     noise = torch.nn.functional.normalize(torch.randn(600, 64, generator=generator), dim=1)
     query = replace(room.query, keypoints=replace(room.query.keypoints, descriptors=noise))
     initial = room.initial(FAR)
-    assert wide_baseline_pose(query, room.gaussians, initial, RenderOptions()) is initial
+    assert wide_baseline_pose(query, room.gaussians, initial) is initial
 
 
 def test_a_map_without_descriptors_leaves_the_estimate(room: Any) -> None:
     bare = replace(room.gaussians, features=room.gaussians.features[:, :0])
     initial = room.initial(FAR)
-    assert wide_baseline_pose(room.query, bare, initial, RenderOptions()) is initial
+    assert wide_baseline_pose(room.query, bare, initial) is initial
 
 
 def test_a_photo_without_keypoints_leaves_the_estimate(room: Any) -> None:
     blind = replace(room.query, keypoints=room.query.keypoints.select(slice(0, 0)))
     initial = room.initial(FAR)
-    assert wide_baseline_pose(blind, room.gaussians, initial, RenderOptions()) is initial
+    assert wide_baseline_pose(blind, room.gaussians, initial) is initial

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import direct
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.adam import adam_descent
@@ -33,9 +32,7 @@ VALID = ValidDepth(0.9, 0.005)
 
 
 def _aligned(room: Any) -> tuple[GridSums, State, rendering.Rendering, Objective]:
-    view = rendering.render_map(
-        room.gaussians, room.query.camera, room.initial(START).pose(), RenderOptions(), 320
-    )
+    view = rendering.render_map(room.gaussians, room.query.camera, room.initial(START).pose(), 320)
     photo = rendering.photo_grey(room.query.image, view.camera)
     objective = Objective(
         [Term(photometric_block(photo, view, rendering.valid_depth_mask(view, VALID), 1.0), 500.0, 0.05)]
@@ -66,7 +63,7 @@ def test_patches_add_to_the_sums(room: Any) -> None:
 @pytest.mark.parametrize("minimise", (levenberg_marquardt, partial(adam_descent, options=AdamOptions())))
 def test_inliers_are_those_of_the_returned_pose(room: Any, minimise: Any) -> None:
     initial = with_matches(room.initial(START), room.truth)
-    found = align_with_map(room.query, room.gaussians, initial, minimise, DirectOptions(), RenderOptions())
+    found = align_with_map(room.query, room.gaussians, initial, minimise, DirectOptions())
     assert found is not None and found.matches is not None
     assert found.inliers == found.matches.inliers.sum() == 150
     assert not found.matches.inliers[::4].any()
@@ -76,8 +73,7 @@ def test_the_covariance_follows_from_the_cells_of_the_image(
     room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Errors that the pixels of a cell share scatter the jackknife's poses; J^T W J does not show them."""
-    options = RenderOptions()
-    found = photometric_uncertainty(room.query, room.gaussians, room.truth, options, 320)
+    found = photometric_uncertainty(room.query, room.gaussians, room.truth, 320)
     assert found is not None
     sums = grid_sums
 
@@ -86,7 +82,7 @@ def test_the_covariance_follows_from_the_cells_of_the_image(
         return replace(exact, gradient=5 * exact.gradient)
 
     monkeypatch.setattr(direct, "grid_sums", shared)
-    correlated = photometric_uncertainty(room.query, room.gaussians, room.truth, options, 320)
+    correlated = photometric_uncertainty(room.query, room.gaussians, room.truth, 320)
     assert correlated is not None
     torch.testing.assert_close(correlated[1], found[1])
     assert bool((correlated[0].diagonal() > 10 * found[0].diagonal()).all())
@@ -95,13 +91,13 @@ def test_the_covariance_follows_from_the_cells_of_the_image(
 @pytest.mark.parametrize(("least", "width"), [(320, 320), (200, 200), (100, 160), (1000, 320)])
 def test_a_rendering_is_half_the_photo_but_not_too_small(room: Any, least: int, width: int) -> None:
     options = DirectOptions(scale=0.5, min_side=least)
-    view = direct._render(room.query, room.gaussians, room.truth, options, RenderOptions())
+    view = direct._render(room.query, room.gaussians, room.truth, options)
     assert view.camera.width == width
 
 
 def test_coarse_levels_are_for_uncertain_initial_poses(room: Any) -> None:
     initial = room.initial(START)
-    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), RenderOptions(), 320)
+    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), 320)
     certain = replace(initial, covariance=1e-8 * torch.eye(6, dtype=torch.float64))
     assert level_scales(view, certain) == [1.0]
     assert level_scales(view, initial) == [0.25, 0.5, 1.0]
@@ -109,7 +105,7 @@ def test_coarse_levels_are_for_uncertain_initial_poses(room: Any) -> None:
 
 def test_expected_image_motion_follows_from_the_covariance(room: Any) -> None:
     initial = room.initial(START)
-    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), RenderOptions(), 320)
+    view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), 320)
     covariance = torch.zeros(6, 6, dtype=torch.float64)
     covariance[4, 4] = 0.01**2  # a rotation about y moves pixels by f times the angle, and more off the axis
     assert 2.62 < expected_motion_px(view, replace(initial, covariance=covariance)) < 4.0

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import correspondences as correspondence
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.patches import with_patches
@@ -20,9 +19,7 @@ NEAR = [0.01, -0.005, 0.01, 0.004, -0.004, 0.006]  # a pixel or two of the room'
 
 def _view(room: Any, xi: list[float]) -> tuple[rendering.Rendering, Tensor]:
     """The room rendered near the photo, and which pixels show it."""
-    view = rendering.render_map(
-        room.gaussians, room.query.camera, room.initial(xi).pose(), RenderOptions(), 320
-    )
+    view = rendering.render_map(room.gaussians, room.query.camera, room.initial(xi).pose(), 320)
     return view, rendering.valid_depth_mask(view, ValidDepth(0.9, 0.005))
 
 

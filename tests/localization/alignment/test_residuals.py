@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import rendered_view as rendering
 from gsplatloc.localization.alignment.adam import adam_descent
 from gsplatloc.localization.alignment.blocks import feature_block, inverse_depth_block, photometric_block
@@ -33,11 +32,10 @@ SAMPLES = 4000
 
 def _two_views(room: Any) -> tuple[rendering.Rendering, rendering.Rendering]:
     """A reference, and a query with depth: the same room from two poses."""
-    options, camera = RenderOptions(), room.query.camera
+    camera = room.query.camera
     reference = room.initial(START).pose()
     return tuple(
-        rendering.render_map(room.gaussians, camera, pose, options, 320, (30, 40))
-        for pose in (reference, room.truth)
+        rendering.render_map(room.gaussians, camera, pose, 320, (30, 40)) for pose in (reference, room.truth)
     )  # type: ignore[return-value]
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.gaussian_renderer import RenderOptions
 from gsplatloc.localization.alignment import photometric
 from gsplatloc.localization.alignment.photometric import (
     _PATIENCE,
@@ -151,10 +150,10 @@ def test_a_failed_prior_is_returned_as_it_is(room: Any) -> None:
 
 
 def test_the_low_pass_filter_shrinks_with_the_picture(room: Any) -> None:
-    refiner = GslocRefiner(replace(OPTIONS, scale=0.5), RenderOptions(low_pass=0.4))
+    refiner = GslocRefiner(replace(OPTIONS, scale=0.5))
     sizes = refiner._sizes(room.query, room.gaussians)
     assert [tuple(size.query.shape) for size in sizes] == [(3, 120, 160), (3, 60, 80)]
-    assert [size.render_options.low_pass for size in sizes] == pytest.approx([0.1, 0.025])
+    assert [size.options.low_pass for size in sizes] == pytest.approx([0.075, 0.01875])
 
 
 def test_gaussians_around_a_view_draw_the_same_picture(room: Any) -> None:
