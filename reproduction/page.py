@@ -218,7 +218,7 @@ def _html(section: Section) -> str:
     parts = [f"<h2>{escape(section.title)}</h2>"] if section.title else []
     parts += [f"<p>{escape(sentence)}</p>" for sentence in section.sentences]
     if section.rows:
-        table = html_table(section.header, section.rows, final=section.ours)
+        table = html_table(section.header, section.rows, final=range(section.ours))
         parts.append(f'<div class="scroll">{table}</div>')
     return f"<section>{''.join(parts)}</section>"
 

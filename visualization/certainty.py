@@ -1,25 +1,23 @@
 """The part of a report that needs no ground truth: what results state themselves, a map from above."""
 
-import math
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 import torch
 
-from gsplatloc.localization.evaluation import QueryResult, stage_error
+from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.result import Status
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import MapFrame
-from gsplatloc.utils.console import figures, length
 from gsplatloc.visualization.images import RGB, Image
 from gsplatloc.visualization.plan import Cameras, draw_plan
-from gsplatloc.visualization.query_pages import page_link
+from gsplatloc.visualization.query_pages import ERRORS, error_cells, page_link, stated_cells
+from gsplatloc.visualization.style import html_table
 
 # Drawn in this order: what needs a look comes last, over the others.
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
 _HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation")
-_ERRORS = ("error", "rotation error")
 
 
 def least_certain_first(results: Sequence[QueryResult]) -> list[QueryResult]:
@@ -53,14 +51,12 @@ def query_table(results: Sequence[QueryResult], metric: bool = True) -> str:
     page (`query_pages`, of the results in this order).
     """
     has_truth = any(result.truth is not None for result in results)
-    names = (*_HEAD, *(_ERRORS if has_truth else ()))
-    header = "".join(f"<th>{name}</th>" for name in names)
+    names = (*_HEAD, *(ERRORS if has_truth else ()))
     ordered = enumerate(least_certain_first(results))
-    rows = "".join(_row(number, result, has_truth, metric) for number, result in ordered)
+    rows = [_row(number, result, has_truth, metric) for number, result in ordered]
     return (
         "<section id='queries'><h2>Queries, the least certain first</h2><div class='scroll long'>"
-        "<table class='queries sortable'>"
-        f"<thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"{html_table(names, rows, 'queries sortable', links=True)}</div></section>"
     )
 
 
@@ -82,20 +78,16 @@ def draw_results(
     return draw_plan(gaussians, groups) if groups else None
 
 
-def _row(number: int, result: QueryResult, has_truth: bool, metric: bool) -> str:
+def _row(number: int, result: QueryResult, has_truth: bool, metric: bool) -> list[str]:
+    """The cells of a query, of which the first is HTML."""
     localization, final = result.localization, result.localization.final
-    cells = [localization.status.replace("_", " ")]
-    cells.append("" if localization.score is None else f"{localization.score:.2f}")
-    cells.append(str(final.inliers))
-    expected_m, expected_deg = final.expected_translation_m, final.expected_rotation_deg
-    cells.append("" if expected_m is None else length(expected_m, metric, 2))
-    cells.append("" if expected_deg is None else f"{figures(expected_deg, 2)}°")
-    if has_truth:
-        error = stage_error(result, None)
-        found = error is not None and math.isfinite(error.translation_m)
-        cells.append(length(error.translation_m, metric) if error and found else "")
-        cells.append(f"{figures(error.rotation_deg)}°" if error and found else "")
-    others = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     help_text = result.reason or localization.advice
     note = f"<small>{escape(help_text)}</small>" if help_text else ""
-    return f"<tr><td>{page_link(result, number)}{note}</td>{others}</tr>"
+    return [
+        page_link(result, number) + note,
+        localization.status.replace("_", " "),
+        "" if localization.score is None else f"{localization.score:.2f}",
+        str(final.inliers),
+        *stated_cells(final, metric, 2),
+        *(error_cells(result, None, metric) if has_truth else ()),
+    ]

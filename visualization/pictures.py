@@ -130,9 +130,7 @@ def draw_picture(picture: QueryPicture) -> Image:
         panels |= {"no pose was found": blank, "": blank.copy()}
     for label, panel in panels.items():
         draw_label(panel, label)
-    shown = [*panels.values()]
-    gutter = np.full((len(shown[0]), _GUTTER, 3), _PAPER, np.uint8)
-    row = np.hstack([shown[0], gutter, shown[1], gutter, shown[2]])
+    row = images.side_by_side([*panels.values()], _GUTTER, _PAPER)
     return np.vstack([row, _caption_bar(picture, row.shape[1])])
 
 

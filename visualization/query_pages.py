@@ -11,9 +11,10 @@ from html import escape
 from gsplatloc.localization.evaluation import QueryResult, stage_error
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.utils.console import figures, length
+from gsplatloc.visualization.style import html_table
 
 _HEAD = ("stage", "result", "inliers", "matches", "stated error", "stated rotation")
-_ERRORS = ("error", "rotation error")
+ERRORS = ("error", "rotation error")
 
 
 def page_link(result: QueryResult, number: int) -> str:
@@ -47,22 +48,15 @@ def _summary(result: QueryResult) -> str:
 
 def _stages(result: QueryResult, metric: bool) -> str:
     has_truth = result.truth is not None
-    names = (*_HEAD, *(_ERRORS if has_truth else ()), "time")
+    names = (*_HEAD, *(ERRORS if has_truth else ()), "time")
     rows = []
     for stage, estimate in result.localization.stages.items():
         cells = [stage, _outcome(estimate), str(estimate.inliers)]
         cells.append("" if estimate.matches is None else str(len(estimate.matches)))
-        cells += _lengths(estimate.expected_translation_m, estimate.expected_rotation_deg, metric)
-        if has_truth:
-            error = stage_error(result, stage)
-            known = error is not None and math.isfinite(error.translation_m)
-            cells += (
-                _lengths(error.translation_m, error.rotation_deg, metric) if error and known else ["", ""]
-            )
-        cells.append(f"{estimate.elapsed_ms:.0f} ms")
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    header = "".join(f"<th>{name}</th>" for name in names)
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        cells += stated_cells(estimate, metric)
+        cells += error_cells(result, stage, metric) if has_truth else []
+        rows.append([*cells, f"{estimate.elapsed_ms:.0f} ms"])
+    return html_table(names, rows)
 
 
 def _outcome(estimate: PoseEstimate) -> str:
@@ -71,11 +65,21 @@ def _outcome(estimate: PoseEstimate) -> str:
     return "accepted" if estimate.accepted else "not accepted: the pose before it"
 
 
-def _lengths(metres: float | None, degrees: float | None, metric: bool) -> list[str]:
+def stated_cells(estimate: PoseEstimate, metric: bool, digits: int = 3) -> list[str]:
+    """The errors that an estimate states, in two cells of a table."""
+    metres, degrees = estimate.expected_translation_m, estimate.expected_rotation_deg
     return [
-        "" if metres is None else length(metres, metric),
-        "" if degrees is None else f"{figures(degrees)}°",
+        "" if metres is None else length(metres, metric, digits),
+        "" if degrees is None else f"{figures(degrees, digits)}°",
     ]
+
+
+def error_cells(result: QueryResult, stage: str | None, metric: bool) -> list[str]:
+    """The errors after a stage, or of the final pose, in two cells; these are empty where none is known."""
+    error = stage_error(result, stage)
+    if error is None or not math.isfinite(error.translation_m):
+        return ["", ""]
+    return [length(error.translation_m, metric), f"{figures(error.rotation_deg)}°"]
 
 
 def _position(result: QueryResult) -> str:

@@ -13,8 +13,6 @@ from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.result import Status
 from gsplatloc.localization.verification import MIN_SCORE, image_score
-from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.console import counted
 from gsplatloc.utils.io import write_text
@@ -22,12 +20,9 @@ from gsplatloc.utils.version import version
 from gsplatloc.visualization import images, plots
 from gsplatloc.visualization.certainty import least_certain_first, query_table, stated_figures
 from gsplatloc.visualization.images import Image
-from gsplatloc.visualization.pictures import QueryPicture, choose, draw_panels, make_pictures, write_pictures
+from gsplatloc.visualization.pictures import QueryPicture, draw_panels, write_pictures
 from gsplatloc.visualization.query_pages import query_pages
-from gsplatloc.visualization.style import PAGE, SORTABLE
-
-__all__ = ["QueryPicture", "Report", "choose", "final_scores", "make_pictures", "write_pictures",
-           "write_query_pictures", "write_report"]  # fmt: skip
+from gsplatloc.visualization.style import PAGE, SORTABLE, html_table
 
 _RECALL_NAMES = {"10cm_5deg": "10 cm 5°", "5cm_5deg": "5 cm 5°", "2cm_2deg": "2 cm 2°", "1cm_1deg": "1 cm 1°"}
 
@@ -42,20 +37,6 @@ class Report:
     training_log: Path | None = None  # training.jsonl of the map
     scores: Sequence[float] = ()  # verification scores of the results' final poses, -inf without one
     plan: Image | None = None  # the map from above with the poses found, of `draw_results`
-
-
-def write_query_pictures(
-    folder: Path | str,
-    queries: Sequence[QueryImage],
-    results: Sequence[QueryResult],
-    gaussians: Gaussians,
-    frame: MapFrame,
-    metric: bool = True,
-) -> list[QueryPicture]:
-    """Draw the five worst queries and three typical ones; returns the pictures."""
-    pictures = make_pictures(queries, results, gaussians, frame, metric)
-    write_pictures(folder, pictures)
-    return pictures
 
 
 def final_scores(
@@ -158,21 +139,17 @@ def _table(metrics: Mapping[str, Any]) -> str:
     """One row per stage and one for the result."""
     head = ["stage", "median", "rotation", *_RECALL_NAMES.values(), "accepted", "failed", "time"]
     rows = [_row(name, row, metrics) for name, row in metrics["stages"].items()]
-    rows.append(_row("final", metrics["final"], metrics, ' class="final"'))
-    header = "".join(f"<th>{name}</th>" for name in head)
-    return (
-        "<section><h2>Stages</h2><div class='scroll'><table>"
-        f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
-    )
+    rows.append(_row("final", metrics["final"], metrics))
+    table = html_table(head, rows, final=(len(rows) - 1,))
+    return f"<section><h2>Stages</h2><div class='scroll'>{table}</div></section>"
 
 
-def _row(name: str, row: Mapping[str, Any], metrics: Mapping[str, Any], attribute: str = "") -> str:
-    cells = [escape(name), _position(row["median_translation_m"], metrics)]
+def _row(name: str, row: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    cells = [name, _position(row["median_translation_m"], metrics)]
     cells.append(_scaled(row["median_rotation_deg"], 1, "°", 3))
     cells += [_percent(row["recall"].get(key)) for key in _RECALL_NAMES]
     cells += [str(row.get(key, "")) for key in ("accepted", "failed")]
-    cells.append(_scaled(row["median_ms"], 1, "ms", 0))
-    return f"<tr{attribute}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return [*cells, _scaled(row["median_ms"], 1, "ms", 0)]
 
 
 def _plots(report: Report) -> str:

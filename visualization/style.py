@@ -1,13 +1,17 @@
 """HTML, CSS and script of the reports; light or dark according to the reader's settings."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 
 
 def html_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", final: int = 0, links: bool = False
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    kind: str = "",
+    final: Container[int] = (),
+    links: bool = False,
 ) -> str:
-    """A table in HTML of the class `kind`; the first `final` rows are emphasised.
+    """A table in HTML of the class `kind`; the rows whose numbers are in `final` are emphasised.
 
     Cells are escaped. With `links` the first cell of each row is HTML already.
     """
@@ -15,7 +19,7 @@ def html_table(
     lines = []
     for number, row in enumerate(rows):
         cells = [cell if links and not index else escape(cell) for index, cell in enumerate(row)]
-        emphasis = " class=final" if number < final else ""
+        emphasis = " class=final" if number in final else ""
         lines.append(f"<tr{emphasis}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     attribute = f" class='{kind}'" if kind else ""
     return f"<table{attribute}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -17,9 +17,8 @@ from gsplatloc.localization.io.results import (
     write_queries,
     write_results,
 )
-from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.queries import QueryImage, queries_in_folder, query_from_view
-from gsplatloc.localization.tiles.localizer import TiledLocalizer, load_localizer
+from gsplatloc.localization.tiles.localizer import load_localizer
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
@@ -30,14 +29,8 @@ from gsplatloc.utils.console import counted, log
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.certainty import draw_results
-from gsplatloc.visualization.report import (
-    QueryPicture,
-    Report,
-    final_scores,
-    remove_report,
-    write_query_pictures,
-    write_report,
-)
+from gsplatloc.visualization.pictures import make_pictures, write_pictures
+from gsplatloc.visualization.report import Report, final_scores, remove_report, write_report
 
 
 def main(arguments: LocalizeArguments) -> None:
@@ -66,32 +59,32 @@ def run(arguments: LocalizeArguments, tell: Tell | None = None) -> None:
         figures = write_results(folder, name, results, read, stages, config.metric)
         remove_report(folder)  # of an earlier run: it would stand beside these figures
         if arguments.pictures:
-            pictures = draw_pictures(folder, arguments, localizer, queries, results, config.metric)
-            write_report(
-                folder / "report.html", make_report(figures, pictures, localizer.splat_map, queries, results)
-            )
+            report = make_report(folder, figures, localizer.splat_map, queries, results)
+            write_report(folder / "report.html", report)
+            if not saved_iterations(arguments.model_path):
+                log("no pictures: the map has no Gaussians to render", arguments.computation.quiet)
     lines = query_lines(results, config.metric) if arguments.queries is not None else []
     lines += camera_lines(results)
     log("\n".join([*lines, *summary_lines(figures), f"results  {folder}"]), arguments.computation.quiet)
 
 
 def make_report(
-    figures: dict,
-    pictures: list[QueryPicture],
-    splat_map: SplatMap,
-    queries: list[QueryImage],
-    results: list[QueryResult],
+    folder: Path, figures: dict, splat_map: SplatMap, queries: list[QueryImage], results: list[QueryResult]
 ) -> Report:
-    """The report of a run with its curves and its view from above."""
+    """The report of a run with its curves, its view from above, and pictures if the map has Gaussians."""
     assert splat_map.folder is not None
-    has_gaussians = bool(saved_iterations(splat_map.folder))
+    gaussians = splat_map.gaussians if saved_iterations(splat_map.folder) else None
+    pictures = []
+    if gaussians is not None:
+        pictures = make_pictures(queries, results, gaussians, splat_map.frame, figures["metric"])
+        write_pictures(folder / "pictures", pictures)
     return Report(
         figures,
         results,
         pictures,
         training_log=splat_map.folder / "training.jsonl",
         scores=final_scores(queries, results, splat_map) if pictures else [],
-        plan=draw_results(splat_map.gaussians if has_gaussians else None, results, splat_map.frame),
+        plan=draw_results(gaussians, results, splat_map.frame),
     )
 
 
@@ -114,19 +107,3 @@ def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryI
             f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"
         )
     return [query_from_view(view) for view in scene.test]
-
-
-def draw_pictures(
-    folder: Path,
-    arguments: LocalizeArguments,
-    localizer: Localizer | TiledLocalizer,
-    queries: list[QueryImage],
-    results: list[QueryResult],
-    metric: bool,
-) -> list[QueryPicture]:
-    """Draw the queries with the largest errors and some typical ones, if the map has Gaussians."""
-    if not saved_iterations(arguments.model_path):
-        log("no pictures: the map has no Gaussians to render", arguments.computation.quiet)
-        return []
-    gaussians, frame = localizer.splat_map.gaussians, localizer.splat_map.frame
-    return write_query_pictures(folder / "pictures", queries, results, gaussians, frame, metric)
