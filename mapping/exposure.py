@@ -4,24 +4,10 @@ Two models: twelve parameters per training image, or a network over the image's 
 to images that were not trained on (`localization.alignment.exposure`).
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from gsplatloc.localization.alignment.exposure import ExposureNetwork, luminance_histogram
-
-
-class ExposureModel(Protocol):
-    """The exposure of each training image: learned by gradient, saved in checkpoints."""
-
-    def apply(self, index: int, rgb: Tensor, image: Tensor) -> Tensor: ...
-
-    def step(self) -> None: ...
-
-    def state(self) -> dict[str, Tensor]: ...
-
-    def load_state(self, state: dict[str, Tensor]) -> None: ...
 
 
 class AffineExposure:
@@ -100,6 +86,9 @@ class AdaptiveExposure:
             moments = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if moments:
                 self._adam.state[parameter] = _moved(moments, parameter.device)
+
+
+ExposureModel = AffineExposure | AdaptiveExposure
 
 
 def make_exposure(kind: str | None, count: int, device: torch.device, seed: int = 0) -> ExposureModel | None:

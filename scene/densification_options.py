@@ -25,3 +25,8 @@ class DensificationOptions:
                 f"expected --densification_interval of at least 1, found {self.densification_interval}:"
                 " to keep the set as it is, use --densification none"
             )
+
+    def densifies(self, iteration: int) -> bool:
+        """Whether Gaussians are added after `iteration`."""
+        within = self.densify_from_iter < iteration <= self.densify_until_iter
+        return within and iteration % self.densification_interval == 0

@@ -5,7 +5,7 @@ the optimiser's moments applies an edit with `parents` and `fresh`, and moves mo
 """
 
 from gsplatloc.scene.densification.adaptive import AdaptiveDensityControl
-from gsplatloc.scene.densification.base import Densification, Edit, FixedSet, Observation
+from gsplatloc.scene.densification.base import Densification, Edit, Observation
 from gsplatloc.scene.densification.mcmc import MarkovChainMonteCarlo
 from gsplatloc.scene.densification_options import DensificationOptions
 
@@ -14,7 +14,6 @@ __all__ = [
     "Densification",
     "DensificationOptions",
     "Edit",
-    "FixedSet",
     "MarkovChainMonteCarlo",
     "Observation",
     "make_densification",
@@ -27,4 +26,4 @@ def make_densification(options: DensificationOptions, extent: float, count: int)
         return AdaptiveDensityControl(options, extent, count)
     if options.densification == "mcmc":
         return MarkovChainMonteCarlo(options)
-    return FixedSet()
+    return Densification()

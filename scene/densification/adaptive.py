@@ -5,14 +5,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.densification.base import MIN_OPACITY, Edit, FixedSet, Observation, standard_normal
+from gsplatloc.scene.densification.base import MIN_OPACITY, Densification, Edit, Observation, standard_normal
 from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.spatial_order import spatial_order
 from gsplatloc.utils import se3
 
 
-class AdaptiveDensityControl(FixedSet):
+class AdaptiveDensityControl(Densification):
     """Clones small and splits large Gaussians whose projected centre has a large mean gradient.
 
     Beyond the paper: `max_gaussians` caps the number; below the cap the largest gradients go first. A large
@@ -45,21 +45,16 @@ class AdaptiveDensityControl(FixedSet):
         self._seen += visible
 
     def due(self, iteration: int) -> bool:
-        return self._densifies(iteration) or self._resets(iteration)
+        return self._options.densifies(iteration) or self._resets(iteration)
 
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
         edit = None
-        if self._densifies(iteration):
+        if self._options.densifies(iteration):
             edit = self._densify(iteration, gaussians, generator)
             self._restart(len(edit.gaussians), gaussians.device)
         if self._resets(iteration):
             edit = self._reset_opacities(edit or _unchanged(gaussians))
         return edit
-
-    def _densifies(self, iteration: int) -> bool:
-        options = self._options
-        within = options.densify_from_iter < iteration <= options.densify_until_iter
-        return within and iteration % options.densification_interval == 0
 
     def _resets(self, iteration: int) -> bool:
         """The last reset is left out: nothing would prune after it, and opacities need time to recover."""

@@ -1,7 +1,6 @@
-"""Parts of every densification: options, its input and its result, and the fixed set."""
+"""Parts of every densification: options, its input and its result, and the one that does nothing."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,54 +30,31 @@ class Observation:
     height: int
 
 
-class Densification(Protocol):
-    """Adds and drops Gaussians. Its whole state is in tensors, so that a run can be resumed."""
+class Densification:
+    """Adds and drops Gaussians; this one leaves them as they are.
+
+    Its whole state is in tensors, so that a run can be resumed.
+    """
 
     def observe(self, iteration: int, observation: Observation) -> None:
         """Record an iteration."""
-        ...
 
     def due(self, iteration: int) -> bool:
         """Whether `edit` may return a change after `iteration`."""
-        ...
+        return False
 
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
         """The change that is due after `iteration`; None if there is none."""
-        ...
+        return None
 
     def regularization(self, iteration: int, gaussians: Gaussians) -> Tensor | None:
         """A differentiable term to add to the loss, or None."""
-        ...
+        return None
 
     def position_noise(
         self, iteration: int, gaussians: Gaussians, position_lr: float, generator: torch.Generator
     ) -> Tensor | None:
         """Noise [N, 3] in metres to add to the means after a step, or None; colours are not read."""
-        ...
-
-    def state(self) -> dict[str, Tensor]: ...
-
-    def load_state(self, state: dict[str, Tensor]) -> None: ...
-
-
-class FixedSet:
-    """Leaves the Gaussians as they are."""
-
-    def observe(self, iteration: int, observation: Observation) -> None:
-        pass
-
-    def due(self, iteration: int) -> bool:
-        return False
-
-    def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
-        return None
-
-    def regularization(self, iteration: int, gaussians: Gaussians) -> Tensor | None:
-        return None
-
-    def position_noise(
-        self, iteration: int, gaussians: Gaussians, position_lr: float, generator: torch.Generator
-    ) -> Tensor | None:
         return None
 
     def state(self) -> dict[str, Tensor]:

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from gsplatloc.scene.densification.base import MIN_OPACITY, Edit, FixedSet, standard_normal
+from gsplatloc.scene.densification.base import MIN_OPACITY, Densification, Edit, standard_normal
 from gsplatloc.scene.densification_options import DensificationOptions
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 
 
-class MarkovChainMonteCarlo(FixedSet):
+class MarkovChainMonteCarlo(Densification):
     """Moves Gaussians that became transparent to the places of opaque ones, and adds noise to all positions.
 
     Kheradmand et al., "3D Gaussian splatting as Markov chain Monte Carlo" (NeurIPS 2024). The number grows by
@@ -27,9 +27,7 @@ class MarkovChainMonteCarlo(FixedSet):
         self._options = options
 
     def due(self, iteration: int) -> bool:
-        options = self._options
-        within = options.densify_from_iter < iteration <= options.densify_until_iter
-        return within and iteration % options.densification_interval == 0
+        return self._options.densifies(iteration)
 
     def edit(self, iteration: int, gaussians: Gaussians, generator: torch.Generator) -> Edit | None:
         options = self._options
