@@ -16,9 +16,8 @@ from gsplatloc.scene.image_header import (
     EXIF_IFD,
     HEIF_SUFFIXES,
     ORIENTATION,
-    PILLOW_ERRORS,
     DamagedImageError,
-    damaged,
+    decoding_image,
     open_image,
 )
 from gsplatloc.scene.images import decode_upright
@@ -101,7 +100,7 @@ def _without_copies(photos: Sequence[Path]) -> tuple[list[Path], dict[Path, Path
 def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
     """Write the photo upright, with its EXIF data, from which COLMAP takes the initial focal length."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with decoding_image(photo):
         with open_image(photo) as opened:
             exif = opened.getexif()
             exif.get_ifd(EXIF_IFD)  # read now: the file is closed when it is saved
@@ -116,10 +115,6 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
         upright.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
         with writing(target):
             upright.save(target, quality=_JPEG_QUALITY, exif=exif)
-    except GSplatLocError:
-        raise
-    except PILLOW_ERRORS as error:
-        raise damaged(photo, str(error)) from None
 
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet: bool) -> int:

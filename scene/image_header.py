@@ -152,6 +152,15 @@ def _exif_number(path: Path, tag: int) -> float:
             return 0.0
 
 
+@contextmanager
+def decoding_image(path: Path, kinds: tuple[type[Exception], ...] = PILLOW_ERRORS) -> Iterator[None]:
+    """Errors of these kinds in the body, which decodes the file `path`, become a `DamagedImageError`."""
+    try:
+        yield
+    except kinds as error:
+        raise damaged(path, str(error)) from None
+
+
 def damaged(path: Path, found: str) -> DamagedImageError:
     if not os.path.exists(path):  # also for names that no file can have
         return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
@@ -162,14 +171,11 @@ def damaged(path: Path, found: str) -> DamagedImageError:
 
 def check_complete(path: Path) -> None:
     """Raise `DamagedImageError` if the file ends before its image does; JPEGs are decoded small."""
-    try:
-        with path.open("rb") as file:
-            complete = is_complete(file)
-            file.seek(0)
-            start = file.read(len(JPEG_START))
-            data = start + file.read() if start == JPEG_START else b""
-    except OSError as error:
-        raise damaged(path, str(error)) from None
+    with decoding_image(path, (OSError,)), path.open("rb") as file:
+        complete = is_complete(file)
+        file.seek(0)
+        start = file.read(len(JPEG_START))
+        data = start + file.read() if start == JPEG_START else b""
     if complete and data:
         complete = scan_is_whole(data)
     if not complete:

@@ -17,9 +17,9 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.image_header import (
     HEIF_SUFFIXES,
     JPEG_START,
-    PILLOW_ERRORS,
     check_complete,
     damaged,
+    decoding_image,
     exif_orientation,
     is_complete,
     open_image,
@@ -266,8 +266,7 @@ def decode_depth(
     """
     stored = _stored_depth(path)
     if stored.ndim == 2 and stored.dtype.kind == "f":
-        metres = stored.astype(np.float32) / np.float32(float_units)
-        return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
+        return where_known(stored.astype(np.float32) / np.float32(float_units))
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
         raise GSplatLocError(
             f"expected 16-bit depth in {path}, found {stored.dtype} of shape {stored.shape}:"
@@ -275,6 +274,11 @@ def decode_depth(
         )
     valid = (stored > 0) & (stored != _INVALID_DEPTH)
     return np.where(valid, stored, 0).astype(np.float32) / np.float32(units_per_metre)
+
+
+def where_known(metres: np.ndarray) -> np.ndarray:
+    """Depth with 0 for what is not finite, or not in front of the camera."""
+    return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
 
 
 def _stored_depth(path: Path) -> np.ndarray:
@@ -302,10 +306,8 @@ def _has_alpha(path: Path) -> bool:
 def _read(path: Path, flags: int) -> np.ndarray:
     """Decode from memory: OpenCV opens no file whose name is not UTF-8, and fills cut files with grey."""
     image_size(path)  # refuses sizes that the file cannot hold, before memory is allocated
-    try:
+    with decoding_image(path, (OSError,)):
         data = path.read_bytes()
-    except OSError as error:
-        raise damaged(path, str(error)) from None
     if not is_complete(io.BytesIO(data)):
         raise damaged(path, "a file that was cut short")
     try:
@@ -321,11 +323,8 @@ def _read(path: Path, flags: int) -> np.ndarray:
 
 def _tiff_as_stored(image: np.ndarray, path: Path) -> np.ndarray:
     """A TIFF that OpenCV decoded: without the rotation that it always applies, and without its leniency."""
-    with open_image(path) as opened:
-        try:
-            opened.load()
-        except PILLOW_ERRORS as error:
-            raise damaged(path, str(error)) from None
+    with open_image(path) as opened, decoding_image(path):
+        opened.load()
     transpose, flip_rows, flip_columns = _upright_steps(path)
     image = image[:, ::-1] if flip_columns else image
     image = image[::-1] if flip_rows else image
@@ -335,16 +334,13 @@ def _tiff_as_stored(image: np.ndarray, path: Path) -> np.ndarray:
 def _read_heif(path: Path) -> np.ndarray:
     """[H, W, 3] uint8 RGB, upright."""
     check_complete(path)
-    with open_image(path) as image:
-        try:
-            return np.asarray(image.convert("RGB"))
-        except PILLOW_ERRORS as error:
-            raise damaged(path, str(error)) from None
+    with open_image(path) as image, decoding_image(path):
+        return np.asarray(image.convert("RGB"))
 
 
 def _read_array(path: Path) -> np.ndarray:
     """The array [H, W] in a .npy file; of one channel, [H, W, 1] or [1, H, W], without that axis."""
-    try:
+    with decoding_image(path, (OSError, ValueError, EOFError)):
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
             read = (
@@ -357,8 +353,6 @@ def _read_array(path: Path) -> np.ndarray:
             if path.stat().st_size - file.tell() != expected:
                 raise ValueError(f"an array of {expected} bytes in a file of another size")
         stored = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, str(error)) from None
     if stored.ndim == 3 and stored.shape[2] == 1:
         return stored[..., 0]
     return stored[0] if stored.ndim == 3 and stored.shape[0] == 1 else stored

@@ -2,7 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -16,12 +17,11 @@ from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.version import version
 
 _INTRINSICS = ("fx", "fy", "cx", "cy")
-_ENTRY_ERRORS = (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError)
 _LARGEST = 10**9  # of a whole number in config.json; more is a damaged file
 _LARGEST_SIDE = 100_000  # pixels of a camera
 _FORMAT = 1  # raised whenever older files can no longer be read
@@ -57,16 +57,12 @@ def read_config(map_dir: Path | str) -> MapConfig:
         raise GSplatLocError(
             f"expected format {_FORMAT} in {path}, found {quoted(found)}: train this map anew"
         )
-    try:
+    with decoding("a map's settings", path, "train this map anew"):
         parts = {"scene": SceneOptions(**values["scene"]), "frame": MapFrame(**values.get("frame", {}))}
         config = MapConfig(**(values | parts))
         _check_types(config)
         _check_types(config.scene)
         return config
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise GSplatLocError(
-            f"expected a map's settings in {path}, found {quoted(error)}: train this map anew"
-        ) from None
 
 
 def _check_types(options: MapConfig | SceneOptions) -> None:
@@ -138,17 +134,18 @@ def read_cameras(map_dir: Path | str) -> list[PosedCamera]:
         raise GSplatLocError(
             f"expected cameras of a map in {path}, found no file: pass the folder of a map, or train it anew"
         )
-    try:
-        return [_posed_camera(entry) for entry in _entries(path)]
-    except _ENTRY_ERRORS as error:
-        raise _no_cameras(path, error) from None
+    with _entries(path) as entries:
+        return [_posed_camera(entry) for entry in entries]
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
-    entries = read_json(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError("no list of cameras")
-    return entries
+@contextmanager
+def _entries(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The entries of a cameras.json, none without one; errors within the body are those of the file."""
+    with decoding("cameras", path, "restore it, or train anew"):
+        entries = read_json(path) if path.is_file() else []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("no list of cameras")
+        yield entries
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int]:
@@ -176,28 +173,12 @@ def _posed_camera(entry: dict[str, Any]) -> PosedCamera:
 
 def longest_side(map_dir: Path | str) -> int | None:
     """The longest side in pixels of the mapping images; None without a cameras.json."""
-    path = Path(map_dir) / CAMERAS_NAME
-    if not path.is_file():
-        return None
-    try:
-        return max((side for entry in _entries(path) for side in _size(entry)), default=None)
-    except _ENTRY_ERRORS as error:
-        raise _no_cameras(path, error) from None
+    with _entries(Path(map_dir) / CAMERAS_NAME) as entries:
+        return max((side for entry in entries for side in _size(entry)), default=None)
 
 
 def typical_focal(map_dir: Path | str) -> float | None:
     """The median focal length in pixels of the mapping images; None where cameras.json has none."""
-    path = Path(map_dir) / CAMERAS_NAME
-    if not path.is_file():
-        return None
-    try:
-        focals = [float(entry["fx"]) for entry in _entries(path) if "fx" in entry]
+    with _entries(Path(map_dir) / CAMERAS_NAME) as entries:
+        focals = [float(entry["fx"]) for entry in entries if "fx" in entry]
         return statistics.median(focals) if focals else None
-    except _ENTRY_ERRORS as error:
-        raise _no_cameras(path, error) from None
-
-
-def _no_cameras(path: Path, error: Exception) -> GSplatLocError:
-    return GSplatLocError(
-        f"expected cameras in {path}, found {quoted(repr(error))}: restore it, or train anew"
-    )

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gsplatloc.scene.map_folder import TILES_NAME
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.io import read_json, write_json
 
 _FORMAT = "gsplatloc-tiles-1"
@@ -49,15 +49,11 @@ def read_tiles(map_dir: Path | str) -> list[Tile]:
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         found = quoted(values.get("format") if isinstance(values, dict) else values)
         raise GSplatLocError(f"expected format {_FORMAT} in {path}, found {found}: map the scene again")
-    try:
+    with decoding("tiles", path, "map the scene again"):
         tiles = [Tile(**entry) for entry in values["tiles"]]
         if not tiles or any(_outside(tile.folder) for tile in tiles):
             raise ValueError("no tiles, or folders outside of the map's")
         return tiles
-    except (KeyError, TypeError, ValueError) as error:
-        raise GSplatLocError(
-            f"expected tiles in {path}, found {quoted(error)}: map the scene again"
-        ) from None
 
 
 def _outside(folder: str) -> bool:

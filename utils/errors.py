@@ -34,9 +34,7 @@ def quoted(found: object, length: int = QUOTE_LENGTH) -> str:
 
 
 @contextmanager
-def decoding(
-    expected: str, path: Path | str, action: str, error_type: type[GSplatLocError] = GSplatLocError
-) -> Iterator[None]:
+def decoding(expected: str, path: Path | str, action: str) -> Iterator[None]:
     """Any exception of the body, which decodes the file `path`, becomes one `GSplatLocError` that names it.
 
     Every exception, because decoders raise many kinds at damaged files and document none of them.
@@ -46,12 +44,12 @@ def decoding(
     except GSplatLocError:
         raise
     except FileNotFoundError:
-        raise error_type(f"expected {expected} at {path}, found none: {action}") from None
+        raise GSplatLocError(f"expected {expected} at {path}, found none: {action}") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise
         reason = quoted(_reason(error))
-        raise error_type(f"expected {expected} in {path}, found {reason}: {action}") from error
+        raise GSplatLocError(f"expected {expected} in {path}, found {reason}: {action}") from error
 
 
 def _reason(error: Exception) -> str:

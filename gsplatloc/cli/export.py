@@ -1,6 +1,7 @@
 """Write a map's Gaussians for other programs, or a small map: `gsplatloc export -m OUT --format spz`."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,10 +66,7 @@ def _write_small_tiles(arguments: ExportArguments) -> int:
         raise GSplatLocError(
             f"expected --map FOLDER for the map in tiles {source}, found none: a splat is one of its tiles'"
         )
-    if is_tiled(target):
-        raise GSplatLocError(
-            f"expected a folder without a map, found one in {target}: remove it, or pass another"
-        )
+    _require_no_map(target)
     size = 0
     for tile in read_tiles(source):
         part = replace(arguments, model_path=source / tile.folder, map=target / tile.folder)
@@ -77,10 +75,8 @@ def _write_small_tiles(arguments: ExportArguments) -> int:
     with output_folder(target) as output:
         # The list of tiles is the last: without it there is no map.
         names = (config_path(source).name, CAMERAS_NAME, PLACES_NAME, TILES_NAME)
-        for name in names:
-            with atomic_path(output / name) as temporary:
-                shutil.copyfile(source / name, temporary)
-    return size + sum((target / name).stat().st_size for name in names)
+        copies = [_copied(source / name, output) for name in names]
+    return size + _bytes(copies)
 
 
 def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussians) -> int:
@@ -93,10 +89,7 @@ def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussi
             )
     read_config(source)  # of this version, and whole, as the landmarks are
     load_landmarks(source / LANDMARKS_NAME)
-    if saved_iterations(folder):
-        raise GSplatLocError(
-            f"expected a folder without a map, found one in {folder}: remove it, or pass another"
-        )
+    _require_no_map(folder)
     iteration = arguments.iteration if arguments.iteration is not None else saved_iterations(source)[-1]
     with output_folder(folder) as output:
         names = (
@@ -108,10 +101,24 @@ def _write_small_map(arguments: ExportArguments, folder: Path, gaussians: Gaussi
             EXPOSURE_NAME,
         )
         found = [name for name in names if (source / name).is_file()]
-        for name in found:
-            with atomic_path(output / name) as temporary:
-                shutil.copyfile(source / name, temporary)
+        copies = [_copied(source / name, output) for name in found]
         for name in set(names) - set(found):  # of an earlier map without Gaussians
             (output / name).unlink(missing_ok=True)
-        files = [save_small(output, iteration, gaussians), *(output / name for name in found)]
-    return sum(path.stat().st_size for path in files)
+        return _bytes([save_small(output, iteration, gaussians), *copies])
+
+
+def _require_no_map(folder: Path) -> None:
+    if is_tiled(folder) or saved_iterations(folder):
+        raise GSplatLocError(
+            f"expected a folder without a map, found one in {folder}: remove it, or pass another"
+        )
+
+
+def _copied(file: Path, folder: Path) -> Path:
+    with atomic_path(folder / file.name) as temporary:
+        shutil.copyfile(file, temporary)
+    return folder / file.name
+
+
+def _bytes(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gsplatloc.scene.image_header import damaged
-from gsplatloc.scene.images import decode_depth, decode_rgb
+from gsplatloc.scene.image_header import damaged, decoding_image
+from gsplatloc.scene.images import decode_depth, decode_rgb, where_known
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
 INSTALL = "pip install 'gsplatloc[phones]'"
@@ -18,6 +18,7 @@ INSTALL = "pip install 'gsplatloc[phones]'"
 _PACKAGES = {".depth": "lzfse", ".conf": "lzfse", ".exr": "OpenEXR"}
 _LZFSE_START = b"bvx"  # of every block; files of some converters are not compressed
 _MOST_BYTES = 64 << 20  # of a depth map; LiDAR's are 200 kB, those of the front camera 1.2 MB
+_EXR_ERRORS = (OSError, RuntimeError, ValueError, TypeError, StopIteration, MemoryError)
 _MOST_EXPANSION = 2000  # bytes per compressed byte that LZFSE can reach, roughly
 
 
@@ -53,8 +54,7 @@ class PhoneDepth:
         if suffix not in _PACKAGES:
             return decode_depth(path, units_per_metre)
         stored = _read_exr(path) if suffix == ".exr" else _array(path, self.shape, None, "f")
-        metres = stored.astype(np.float32)
-        return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
+        return where_known(stored.astype(np.float32))
 
 
 def _array(path: Path, shape: tuple[int, int] | None, other: tuple[int, ...] | None, kind: str) -> np.ndarray:
@@ -69,10 +69,8 @@ def _array(path: Path, shape: tuple[int, int] | None, other: tuple[int, ...] | N
 
 
 def _decompressed(path: Path) -> bytes:
-    try:
+    with decoding_image(path, (OSError,)):
         data = path.read_bytes()
-    except OSError as error:
-        raise damaged(path, str(error)) from None
     if not data.startswith(_LZFSE_START):
         return data
     lzfse = _package("lzfse", path)
@@ -89,12 +87,9 @@ def _decompressed(path: Path) -> bytes:
 def _read_exr(path: Path) -> np.ndarray:
     """The first channel [h, w] of an OpenEXR image."""
     openexr = _package("OpenEXR", path)
-    try:
-        with openexr.File(str(path), separate_channels=True) as file:
-            channels = file.channels()
-            stored = np.array(channels["R" if "R" in channels else next(iter(channels))].pixels)
-    except (OSError, RuntimeError, ValueError, TypeError, StopIteration, MemoryError) as error:
-        raise damaged(path, str(error)) from None
+    with decoding_image(path, _EXR_ERRORS), openexr.File(str(path), separate_channels=True) as file:
+        channels = file.channels()
+        stored = np.array(channels["R" if "R" in channels else next(iter(channels))].pixels)
     if stored.ndim != 2 or not 0 < math.prod(stored.shape) * 4 <= _MOST_BYTES:
         raise damaged(path, f"an array of shape {stored.shape}")
     return stored

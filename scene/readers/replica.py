@@ -19,7 +19,7 @@ from gsplatloc.scene.readers.poses import read_numbers, rigid_from_matrix
 from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.views import make_view, split_test_views
 from gsplatloc.utils import se3
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.io import read_json
 
 PARAMETERS_FILE = "cam_params.json"
@@ -80,14 +80,10 @@ def read_parameters(path: Path) -> tuple[CameraModel, float]:
             f"expected {PARAMETERS_FILE} in {path} or its parent, found none: copy it from the data set"
         )
     content = read_json(file)
-    try:
+    with decoding("w h fx fy cx cy scale", file, "restore the file"):
         values = content.get("camera", content)
         width, height = int(values["w"]), int(values["h"])
         numbers = [float(values[key]) for key in ("fx", "fy", "cx", "cy", "scale")]
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise GSplatLocError(
-            f"expected w h fx fy cx cy scale in {file}, found {quoted(repr(error))}: restore the file"
-        ) from None
     fx, fy, cx, cy, scale = numbers
     sides = min(width, height) > 0 and max(width, height) < _LARGEST_SIDE
     if not (sides and np.isfinite(numbers).all() and min(fx, fy, scale) > 0):
