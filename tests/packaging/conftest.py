@@ -24,10 +24,9 @@ class Installation:
 
     def run(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment in the folder `cwd`, without a path to this checkout."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         program = str(self.folder / "bin" / command[0])
         return subprocess.run(
-            [program, *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+            [program, *command[1:]], cwd=cwd, env=_environment(), capture_output=True, text=True, check=False
         )
 
 
@@ -61,7 +60,12 @@ def _dependencies(folder: Path) -> Path:
     return folder
 
 
+def _environment() -> dict[str, str]:
+    """The variables without a path to this checkout, whose metadata pip would take for an installation."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 def _pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
     assert finished.returncode == 0, f"{' '.join(command)}\n{finished.stdout}\n{finished.stderr}"
