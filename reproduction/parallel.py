@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gsplatloc.reproduction.methods import MethodName
-from gsplatloc.reproduction.request import Request
+from gsplatloc.reproduction.request import Request, Step
 from gsplatloc.reproduction.scene_run import Part, finish_scene, scene_parts
 from gsplatloc.reproduction.workers import Job, Workers, last_error
 from gsplatloc.utils.console import log
@@ -17,19 +16,6 @@ from gsplatloc.utils.io import write_json
 _LOGS = "logs"  # folder of what jobs print, in the table's
 _MAP, _TRACK = "map", "track"
 _POLL_S = 1.0  # between two looks at signals
-
-
-@dataclass(frozen=True)
-class Step:
-    """A scene by one method."""
-
-    scene: str
-    method: MethodName
-    source: Path
-    key: str
-
-    def __str__(self) -> str:
-        return f"{self.scene}, {self.method}"
 
 
 @dataclass(frozen=True)
@@ -75,12 +61,12 @@ class ParallelRun:
         return self.failures
 
     def _submit(self, task: Task) -> None:
-        part, step = task.part, task.step
         path = self._path(task)
         path.parent.mkdir(parents=True, exist_ok=True)
-        described = {"scene": step.scene, "method": step.method, "source": str(step.source), "key": step.key}
-        span = {} if isinstance(part, str) else {"run": part.run, "start": part.start, "stop": part.stop}
-        write_json(path, described | {"part": span or part})
+        step = asdict(task.step) | {"source": str(task.step.source)}
+        write_json(
+            path, {"step": step, "part": task.part if isinstance(task.part, str) else asdict(task.part)}
+        )
         job = Job(self._words(path), path.with_suffix(".log"), self._cores)
         job.log.unlink(missing_ok=True)
         self._pending[self._workers.submit(job)] = task
@@ -106,12 +92,12 @@ class ParallelRun:
         else:
             self._left[step] -= 1
             if self._left[step] == 0 and step.scene not in self.failures:
-                finish_scene(self._request, step.method, step.scene, step.source, step.key)
+                finish_scene(self._request, step)
                 self._complete(step)
 
     def _localize(self, step: Step) -> None:
         try:
-            parts = scene_parts(self._request, step.method, step.scene, step.source, 2 * self._workers.count)
+            parts = scene_parts(self._request, step, 2 * self._workers.count)
         except GSplatLocError as error:
             self._fail(step, str(error))
             return

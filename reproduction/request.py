@@ -34,3 +34,16 @@ class Request:
     def folder(self, scene: str, method: MethodName) -> Path:
         """Where a scene's map and results by one method are."""
         return self.output / scene / method
+
+
+@dataclass(frozen=True)
+class Step:
+    """A scene by one method."""
+
+    scene: str
+    method: MethodName
+    source: Path  # folder of the scene
+    key: str  # `scene_run.identity`
+
+    def __str__(self) -> str:
+        return f"{self.scene}, {self.method}"

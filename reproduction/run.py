@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from gsplatloc.reproduction.figures import read_cost, read_rows, scenes_done
 from gsplatloc.reproduction.methods import METHODS, MethodName
 from gsplatloc.reproduction.page import Content, write_page
 from gsplatloc.reproduction.parallel import ParallelRun
-from gsplatloc.reproduction.parallel import Step as ParallelStep
 from gsplatloc.reproduction.plan import duration, matrix_rate, plan_lines, plan_scene
-from gsplatloc.reproduction.request import Request
+from gsplatloc.reproduction.request import Request, Step
 from gsplatloc.reproduction.scene_run import identity, run_scene
 from gsplatloc.reproduction.track_run import track_scene
 from gsplatloc.reproduction.workers import Workers
@@ -25,7 +24,7 @@ from gsplatloc.utils.locks import output_folder
 from gsplatloc.utils.machine import describe, short_commit
 from gsplatloc.utils.version import version
 
-Step = tuple[str, MethodName]
+Name = tuple[str, MethodName]  # scene and method of a step
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ class Reproduction:
 
     def __init__(self, request: Request):
         self.request = request
-        self.steps: list[Step] = [(scene, method) for scene in request.scenes for method in request.methods]
+        self.steps: list[Name] = [(scene, method) for scene in request.scenes for method in request.methods]
         self.failures: dict[str, str] = {}
-        self._expected: dict[Step, float] = {}  # seconds
+        self._expected: dict[Name, float] = {}  # seconds
         self._factors: dict[str, float] = {}  # by method: time that its last step took, of the expected
 
     def run(self) -> Mapping[str, str]:
@@ -86,11 +85,9 @@ class Reproduction:
             plan = plan_scene(self.request, scene)
             self._expected |= {(scene, name): seconds for name, seconds in plan.seconds.items()}
         for scene in self.request.scenes:
-            try:
-                self._run_scene(scene)
-            except GSplatLocError as error:  # the other scenes are made nevertheless
-                self.failures[scene] = str(error)
-                log(f"{scene}: {error}", stream=sys.stderr)
+            with self._without_failures_of(scene):
+                for step in self._steps_left(scene):
+                    self._run_step(step)
             self._write_page()
         return self.failures
 
@@ -99,51 +96,51 @@ class Reproduction:
         workers = parallel.start()
         run = ParallelRun(self.request, workers, parallel.words, parallel.cores, lambda _: self._write_page())
         log(f"workers    {workers.count}, each with {parallel.cores} cores", self.request.quiet)
+        steps: list[Step] = []
+        for scene in self.request.scenes:
+            with self._without_failures_of(scene):
+                steps += self._steps_left(scene)
         try:
-            self.failures |= run.run(self._steps_left())
+            self.failures |= run.run(steps)
         except (KeyboardInterrupt, SystemExit):
             log("stopped: the same command goes on from here", self.request.quiet)
             raise
         self._write_page()
         return self.failures
 
-    def _steps_left(self) -> list[ParallelStep]:
-        """The steps that are not done, their data prepared; a scene without data is a failure."""
-        left = []
-        for scene in self.request.scenes:
-            try:
-                source = self.request.table.data.prepare(self.request.setup, scene)
-                for method in self.request.methods:
-                    key = identity(self.request, method, scene, source)
-                    if (scene, method) not in scenes_done(self.request, {(scene, method): key}):
-                        left.append(ParallelStep(scene, method, source, key))
-            except GSplatLocError as error:
-                self.failures[scene] = str(error)
-                log(f"{scene}: {error}", stream=sys.stderr)
-        return left
+    @contextmanager
+    def _without_failures_of(self, scene: str) -> Iterator[None]:
+        """Record an error of a scene: the others are made nevertheless."""
+        try:
+            yield
+        except GSplatLocError as error:
+            self.failures[scene] = str(error)
+            log(f"{scene}: {error}", stream=sys.stderr)
 
-    def _run_scene(self, scene: str) -> None:
-        source = self.request.table.data.prepare(self.request.setup, scene)
-        for method in self.request.methods:
-            key = identity(self.request, method, scene, source)
-            if (scene, method) not in scenes_done(self.request, {(scene, method): key}):
-                self._run_step(scene, method, source, key)
+    def _steps_left(self, scene: str) -> list[Step]:
+        """The steps of a scene that are not done; its data is prepared."""
+        request = self.request
+        source = request.table.data.prepare(request.setup, scene)
+        keys = {(scene, method): identity(request, method, scene, source) for method in request.methods}
+        done = scenes_done(request, keys)
+        return [Step(*name, source, key) for name, key in keys.items() if name not in done]
 
-    def _run_step(self, scene: str, method: MethodName, source: Path, key: str) -> None:
-        self._announce(scene, method)
+    def _run_step(self, step: Step) -> None:
+        self._announce(step)
         start = time.perf_counter()
         make = track_scene if self.request.table.evaluation == "track" else run_scene
-        if not make(self.request, method, scene, source, key):
+        if not make(self.request, step):
             log("stopped: the same command goes on from here", self.request.quiet)
             sys.exit(signals.exit_code())
-        self._factors[method] = (time.perf_counter() - start) / max(self._expected[scene, method], 1e-3)
+        expected = max(self._expected[step.scene, step.method], 1e-3)
+        self._factors[step.method] = (time.perf_counter() - start) / expected
         self._write_page()
 
-    def _announce(self, scene: str, method: MethodName) -> None:
+    def _announce(self, step: Step) -> None:
         """One line of progress: which step this is, and how long the rest will take."""
-        index = self.steps.index((scene, method))
-        left = sum(self._factors.get(step[1], 1.0) * self._expected[step] for step in self.steps[index:])
-        text = f"[{index + 1}/{len(self.steps)}] {scene}, {method}: about {duration(left)} left for all"
+        index = self.steps.index((step.scene, step.method))
+        left = sum(self._factors.get(name[1], 1.0) * self._expected[name] for name in self.steps[index:])
+        text = f"[{index + 1}/{len(self.steps)}] {step}: about {duration(left)} left for all"
         log(text, self.request.quiet)
 
     def _write_page(self) -> None:
@@ -157,7 +154,7 @@ class Reproduction:
             )
         )
 
-    def _keys(self) -> dict[Step, str]:
+    def _keys(self) -> dict[Name, str]:
         """The identities of results by these settings, of all scenes that are there."""
         request, keys = self.request, {}
         for scene in dict.fromkeys((*request.table.scenes, *request.scenes)):

@@ -21,7 +21,7 @@ from gsplatloc.mapping.resumable import STATE_NAME, is_finished, make_map
 from gsplatloc.reproduction.costs import measured
 from gsplatloc.reproduction.methods import Method, MethodName, localization_method, refinement_method
 from gsplatloc.reproduction.pose_files import find_pose_files
-from gsplatloc.reproduction.request import Request
+from gsplatloc.reproduction.request import Request, Step
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene
 from gsplatloc.scene.export import find_ply, map_files
@@ -62,21 +62,21 @@ def identity(request: Request, name: MethodName, scene: str, source: Path) -> st
     return _hash(*parts)
 
 
-def run_scene(request: Request, name: MethodName, scene: str, source: Path, key: str) -> bool:
+def run_scene(request: Request, step: Step) -> bool:
     """Make the map and localize the test images; False if a signal ended the mapping."""
-    if not map_scene(request, name, source, scene):
+    if not map_scene(request, step):
         return False
-    for part in scene_parts(request, name, scene, source):
-        localize_part(request, name, scene, source, part)
-    finish_scene(request, name, scene, source, key)
+    for part in scene_parts(request, step):
+        localize_part(request, step, part)
+    finish_scene(request, step)
     return True
 
 
-def map_scene(request: Request, name: MethodName, source: Path, scene: str) -> bool:
+def map_scene(request: Request, step: Step) -> bool:
     """Make the map of a scene; False if a signal ended it."""
-    read, folder = without_damaged(_read(request, source), quiet=request.quiet), request.folder(scene, name)
-    options = request.mapping(name)
-    config = MapConfig(str(read.root.resolve()), request.scene_options, preset=name, training=asdict(options))
+    read, folder = without_damaged(_read(request, step), quiet=request.quiet), _folder(request, step)
+    options, source = request.mapping(step.method), str(read.root.resolve())
+    config = MapConfig(source, request.scene_options, preset=step.method, training=asdict(options))
     if is_finished(folder / "map"):
         return make_map(read, folder / "map", options, config)  # checks that it is this map
     with measured(folder / COSTS_NAME, "mapping"):
@@ -92,26 +92,24 @@ class Part:
     stop: int
 
 
-def scene_parts(request: Request, name: MethodName, scene: str, source: Path, count: int = 1) -> list[Part]:
+def scene_parts(request: Request, step: Step, count: int = 1) -> list[Part]:
     """The queries of a scene, those of each run in up to `count` parts of about equal size.
 
     Saved results of other queries, other options or another map are deleted.
     """
     parts = []
-    folder = request.folder(scene, name)
-    for run in _query_runs(request, name, scene, _read(request, source), folder):
-        _check_state(run, folder / "map")
+    for run in _query_runs(request, step):
+        _check_state(run, _folder(request, step) / "map")
         total = len(run.queries)
         size = max(_CHUNK, math.ceil(total / count))
         parts += [Part(run.folder.name, at, min(at + size, total)) for at in range(0, total, size)]
     return parts
 
 
-def localize_part(request: Request, name: MethodName, scene: str, source: Path, part: Part) -> None:
+def localize_part(request: Request, step: Step, part: Part) -> None:
     """Localize those queries of a part that are not localized yet, and save their results."""
-    folder = request.folder(scene, name)
-    runs = _query_runs(request, name, scene, _read(request, source), folder)
-    run = next(run for run in runs if run.folder.name == part.run)
+    folder = _folder(request, step)
+    run = next(run for run in _query_runs(request, step) if run.folder.name == part.run)
     saved = _saved(run)
     missing = [number for number in range(part.start, part.stop) if number not in saved]
     count = part.stop - part.start
@@ -122,7 +120,7 @@ def localize_part(request: Request, name: MethodName, scene: str, source: Path, 
     costs = folder / f"{part.run}-{part.start:06d}-{COSTS_NAME}"  # its own: parts run side by side
     with (
         measured(costs, "localization"),
-        ProgressBar(count, f"{scene}: localizing", count - len(missing), request.quiet) as bar,
+        ProgressBar(count, f"{step.scene}: localizing", count - len(missing), request.quiet) as bar,
     ):
         localizer = Localizer.load(folder / "map", run.method.localizer)
         for at in range(0, len(missing), _CHUNK):
@@ -134,34 +132,38 @@ def localize_part(request: Request, name: MethodName, scene: str, source: Path, 
                 bar.advance()
 
 
-def finish_scene(request: Request, name: MethodName, scene: str, source: Path, key: str) -> None:
+def finish_scene(request: Request, step: Step) -> None:
     """Write the results of a scene whose queries are all localized."""
-    read, folder = _read(request, source), request.folder(scene, name)
-    map_bytes = _map_bytes(folder / "map", name)
+    folder = _folder(request, step)
+    map_bytes = _map_bytes(folder / "map", step.method)
     rows: list[dict[str, Any]] = []
     times: dict[str, float | None] = {}
-    for run in _query_runs(request, name, scene, read, folder):
+    for run in _query_runs(request, step):
         saved = _saved(run)
         results = [saved[number] for number in range(len(run.queries))]
         stages = run.method.localizer.chain()
-        figures = write_results(run.folder, scene, results, map_bytes, stages)
+        figures = write_results(run.folder, step.scene, results, map_bytes, stages)
         rows += _rows(figures, run.method)
         times[run.folder.name] = figures["total_median_ms"]
     shutil.rmtree(folder / "map" / "cache", ignore_errors=True)  # features of mapping images: gigabytes
     facts = {
         "mapping_images": len(read_cameras(folder / "map" / CAMERAS_NAME)),
-        "test_images": len(read.test),
+        "test_images": len(_read(request, step).test),
         "map_bytes": map_bytes,
     }
     write_json(
-        folder / RESULT_NAME, {"key": key, "commit": commit(), "rows": rows, "query_ms": times, **facts}
+        folder / RESULT_NAME, {"key": step.key, "commit": commit(), "rows": rows, "query_ms": times, **facts}
     )
 
 
-def _read(request: Request, source: Path) -> Scene:
-    read = _read_once(source, request.scene_options)
+def _folder(request: Request, step: Step) -> Path:
+    return request.folder(step.scene, step.method)
+
+
+def _read(request: Request, step: Step) -> Scene:
+    read = _read_once(step.source, request.scene_options)
     if not read.test:
-        raise GSplatLocError(f"expected test images in {source}, found none: set the scene up again")
+        raise GSplatLocError(f"expected test images in {step.source}, found none: set the scene up again")
     return read
 
 
@@ -171,21 +173,19 @@ def _read_once(source: Path, options: SceneOptions) -> Scene:
     return read_scene(source, options)
 
 
-def _query_runs(
-    request: Request, name: MethodName, scene: str, read: Scene, folder: Path
-) -> Iterator[QueryRun]:
+def _query_runs(request: Request, step: Step) -> Iterator[QueryRun]:
     """The test images; for refinement once for every file of given poses."""
-    views = read.test[:: request.every]
+    views, folder = _read(request, step).test[:: request.every], _folder(request, step)
     if request.table.evaluation == "localize":
-        method = localization_method(name, request.table.outdoors)
+        method = localization_method(step.method, request.table.outdoors)
         yield QueryRun(folder / "localization", [query_from_view(view) for view in views], method)
         return
-    for estimator, path in find_pose_files(request.poses, scene).items():
+    for estimator, path in find_pose_files(request.poses, step.scene).items():
         poses = read_pose_file(path, [view.name for view in views], stamps=[view.timestamp for view in views])
         yield QueryRun(
             folder / f"refined-{estimator}",
             queries_of_views(views, poses),
-            refinement_method(name, estimator),
+            refinement_method(step.method, estimator),
         )
 
 

@@ -1,11 +1,10 @@
 """One RGB-D sequence by one method: its trajectory and the errors of it."""
 
-from pathlib import Path
 from typing import Any
 
 from gsplatloc.reproduction.costs import measured
 from gsplatloc.reproduction.methods import MethodName
-from gsplatloc.reproduction.request import Request
+from gsplatloc.reproduction.request import Request, Step
 from gsplatloc.reproduction.scene_run import COSTS_NAME, RESULT_NAME
 from gsplatloc.scene import SceneOptions
 from gsplatloc.scene.export import find_ply
@@ -20,20 +19,20 @@ from gsplatloc.utils.machine import commit
 TRACKERS: dict[MethodName, Method] = {"ours": "lm", "paper": "gsplatloc"}
 
 
-def track_scene(request: Request, name: MethodName, scene: str, source: Path, key: str) -> bool:
+def track_scene(request: Request, step: Step) -> bool:
     """Track the sequence and write its result; an interruption raises, and the sequence begins anew."""
-    folder = request.folder(scene, name)
-    options = TrackingOptions(TRACKERS[name])
+    folder = request.folder(step.scene, step.method)
+    options = TrackingOptions(TRACKERS[step.method])
     with measured(folder / COSTS_NAME, "tracking"):
-        sequence = read_sequence(source, SceneOptions(resolution=1))
+        sequence = read_sequence(step.source, SceneOptions(resolution=1))
         if sequence.truth is None:
-            raise GSplatLocError(f"expected a true trajectory in {source}, found none: restore the data set")
-        with ProgressBar(len(sequence.views), f"{scene}: tracking", quiet=request.quiet) as bar:
+            raise GSplatLocError(f"expected a true trajectory in {step.source}, found none: restore it")
+        with ProgressBar(len(sequence.views), f"{step.scene}: tracking", quiet=request.quiet) as bar:
             result = track(sequence, options, bar.advance)
         write_result(folder / "sequence", sequence, options, result)
     error = result.error
     row: dict[str, Any] = {
-        "label": name,
+        "label": step.method,
         "count": len(result.trajectory),
         "failed": len(result.lost),
         "cm": None if error is None else 100 * error.ate_rmse_m,
@@ -44,6 +43,6 @@ def track_scene(request: Request, name: MethodName, scene: str, source: Path, ke
     facts = {"mapping_images": len(sequence.views), "test_images": len(sequence.views), "map_bytes": size}
     times = {"sequence": 1000 * result.seconds / len(result.trajectory)}
     write_json(
-        folder / RESULT_NAME, {"key": key, "commit": commit(), "rows": [row], "query_ms": times, **facts}
+        folder / RESULT_NAME, {"key": step.key, "commit": commit(), "rows": [row], "query_ms": times, **facts}
     )
     return True

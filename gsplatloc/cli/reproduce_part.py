@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from gsplatloc.arguments.reproduce import parse_reproduce_arguments
+from gsplatloc.reproduction.request import Step
 from gsplatloc.reproduction.scene_run import Part, localize_part, map_scene
 from gsplatloc.reproduction.track_run import track_scene
 from gsplatloc.utils import signals
@@ -14,15 +15,14 @@ from gsplatloc.utils.io import read_json
 
 
 def main() -> None:
-    part = read_json(Path(sys.argv[1]))
-    request = parse_reproduce_arguments(sys.argv[2:]).request()
-    scene, name, source = part["scene"], part["method"], Path(part["source"])
-    if part["part"] == "map":
-        completed = map_scene(request, name, source, scene)
-    elif part["part"] == "track":
-        completed = track_scene(request, name, scene, source, part["key"])
+    task = read_json(Path(sys.argv[1]))
+    request, part = parse_reproduce_arguments(sys.argv[2:]).request(), task["part"]
+    step, completed = Step(**task["step"] | {"source": Path(task["step"]["source"])}), True
+    if part == "map":
+        completed = map_scene(request, step)
+    elif part == "track":
+        completed = track_scene(request, step)
     else:
-        localize_part(request, name, scene, source, Part(**part["part"]))
-        completed = True
+        localize_part(request, step, Part(**part))
     if not completed:
         sys.exit(signals.exit_code())

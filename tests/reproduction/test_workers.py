@@ -10,6 +10,7 @@ import pytest
 
 from gsplatloc.arguments.reproduce import parse_reproduce_arguments
 from gsplatloc.reproduction import parallel
+from gsplatloc.reproduction.request import Step
 from gsplatloc.reproduction.scene_run import Part
 from gsplatloc.reproduction.workers import Job, LocalWorkers, last_error
 from gsplatloc.utils.errors import GSplatLocError
@@ -76,8 +77,9 @@ class Scripted:
 
     def submit(self, job: Job) -> "Future[int]":
         described = read_json(Path(job.words[0]))
-        self.parts.append((described["scene"], described["part"]))
-        code, future = self.codes[described["scene"]], Future()
+        scene = described["step"]["scene"]
+        self.parts.append((scene, described["part"]))
+        code, future = self.codes[scene], Future()
         if code:
             job.log.write_text("error: the disk is full\n")
         future.set_result(code)
@@ -93,11 +95,11 @@ def test_a_scene_that_fails_is_named_and_the_others_go_on(
     finished: list[str] = []
     parts = [Part("localization", 0, 20), Part("localization", 20, 30)]
     monkeypatch.setattr(parallel, "scene_parts", lambda *_: parts)
-    monkeypatch.setattr(parallel, "finish_scene", lambda *words: finished.append(words[2]))
+    monkeypatch.setattr(parallel, "finish_scene", lambda *words: finished.append(words[1].scene))
     request = parse_reproduce_arguments(["gsplatloc-7scenes", "-o", str(tmp_path), "--quiet"]).request()
     workers, done = Scripted({"chess": 0, "fire": 1}), []
     run = parallel.ParallelRun(request, workers, lambda path: (str(path),), 1, done.append)
-    steps = [parallel.Step(scene, "ours", tmp_path, "key") for scene in ("fire", "chess")]
+    steps = [Step(scene, "ours", tmp_path, "key") for scene in ("fire", "chess")]
     assert run.run(steps) == {"fire": "the disk is full"}
     assert finished == ["chess"] and done == steps[1:] and workers.closed
     assert [part for scene, part in workers.parts if scene == "chess"] == [
