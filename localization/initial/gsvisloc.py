@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from gsplatloc.localization.initial import InitialPose
-from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial.landmarks import GUIDED_RADIUS_PX, LandmarkPose
 from gsplatloc.localization.initial.members import GSVisLocOptions, LandmarkMatchingOptions
 from gsplatloc.localization.initial.view_index import index_key
 from gsplatloc.localization.landmarks.file import Landmarks, load_landmarks, save_landmarks
@@ -54,9 +54,7 @@ class GSVisLocPose:
     def __init__(self, landmarks: Landmarks, options: GSVisLocOptions | None = None):
         options = options or GSVisLocOptions()
         self.landmarks, self.options = landmarks, options
-        matching = LandmarkMatchingOptions(
-            options.keypoints, max(1, len(landmarks)), options.guided_radius_px, options.pnp
-        )
+        matching = LandmarkMatchingOptions(options.keypoints, max(1, len(landmarks)), options.pnp)
         self._pose = LandmarkPose(landmarks, matching, _MIN_SIMILARITY)
 
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
@@ -64,7 +62,7 @@ class GSVisLocPose:
         start = time.perf_counter()
         query = replace(query, keypoints=query.keypoints.select(slice(0, self.options.keypoints)))
         (estimate,) = self._pose.hypotheses(query)
-        if not estimate.ok and query.focal_known and self.options.guided_radius_px > 0:
+        if not estimate.ok and query.focal_known:
             estimate = self._tried(query) or estimate
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 
@@ -83,7 +81,7 @@ class GSVisLocPose:
             found = None if first is None else self._pose.guided(first, query)
             if found is None or found is first or found.matches is None:
                 continue
-            radius = self.options.guided_radius_px * pixel_scale(query.camera)
+            radius = GUIDED_RADIUS_PX * pixel_scale(query.camera)
             chance = min(1.0, (inlier_threshold_px(query.camera) / radius) ** 2)
             if (log10 := log10_tail(len(found.matches), found.inliers, chance)) < least:
                 best, least = found, log10

@@ -32,6 +32,9 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
 _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
+# Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice the
+# error of an inlier of the first pose.
+GUIDED_RADIUS_PX = 16.0
 _GUIDED_ROUNDS = 6  # maximum number of times that an unknown camera is estimated from guided matches
 _SAME_FOCAL = 0.003  # relative change of a focal length that is found again
 _MIN_SIMILARITY = 0.7  # cosine between a keypoint and its landmark
@@ -61,13 +64,13 @@ class LandmarkPose:
         """One estimate; with the estimated focal length, and radial distortion, of an unknown camera."""
         start = time.perf_counter()
         estimate = self._matched(query)
-        if estimate.ok and self.options.guided_radius_px > 0:
+        if estimate.ok:
             # Matches near the projections of a wrong focal length support it: until it does not change.
             for _ in range(1 if query.focal_known else _GUIDED_ROUNDS):
                 focal, estimate = estimate.camera.fx, self.guided(estimate, query)
                 if abs(math.log(estimate.camera.fx / focal)) < _SAME_FOCAL:
                     break
-        if estimate.ok and estimate.information is None:  # no guided matches were found, or the option is off
+        if estimate.ok and estimate.information is None:  # no guided matches were found
             estimate = with_uncertainty(estimate)
         return [replace(estimate, elapsed_ms=1000 * (time.perf_counter() - start))]
 
@@ -157,7 +160,7 @@ class LandmarkPose:
         if first.distortion != 0:
             xy = undistort_pixels(keypoints.xy.cpu().numpy(), first.camera, first.distortion)
             undistorted = replace(keypoints, xy=torch.from_numpy(xy).to(keypoints.xy))
-        radius = self.options.guided_radius_px * pixel_scale(first.camera)
+        radius = GUIDED_RADIUS_PX * pixel_scale(first.camera)
         pairs = guided_pairs(first, undistorted, self.landmarks, radius, self.min_similarity)
         if len(pairs) < first.inliers:
             return first

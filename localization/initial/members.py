@@ -18,9 +18,6 @@ class LandmarkMatchingOptions:
 
     first_keypoints: int = 512  # number of keypoints in the first matching pass, strongest first
     first_landmarks: int = 8_192  # number of landmarks in it, from the clusters with the highest scores
-    # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice
-    # the error of an inlier of the first pose; 0 = no guided matching.
-    guided_radius_px: float = 16.0
     pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP
 
 
@@ -55,7 +52,6 @@ class GSVisLocOptions:
     kept: int = 400  # ... of which those most like keypoints are kept; fewer save time, but lose poses
     min_opacity: float = 0.5  # of these Gaussians (paper: 0.9)
     keypoints: int = 1000  # of the query, the strongest
-    guided_radius_px: float = 16.0  # as of `landmarks`; 0 = no guided matching
     # Limits of RANSAC and PnP. Of 100,000 samples of three matches one is right if 2 % of the matches are.
     pnp: PnPOptions = field(default_factory=lambda: PnPOptions(max_iterations=100_000))
 

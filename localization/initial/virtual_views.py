@@ -5,8 +5,8 @@ query where mapping images are sparse. A pose is drawn between two neighbouring 
 kept if a small rendering shows enough of the map, and no surface right in front of the camera.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 
+_SHIFT = 0.1  # standard deviation of the offset in every direction, depths of the scene
+_TURN_DEG = 10.0  # standard deviation of the rotation about every axis
 _NEIGHBOURS = 3  # nearest mapping views, one of which the other end of an interpolation is drawn from
 _MIN_OPAQUE = 0.8  # share of the pixels that must show something
 _MIN_DEPTH = 0.25  # closest tenth of the pixels, depths of the scene: nearer is in front of a wall
@@ -25,32 +27,22 @@ _MISSES = 200  # in a row that end the search: the map shows nothing there
 _MAX_SIDE = 80  # pixels of the renderings that are checked
 
 
-@dataclass(frozen=True)
-class VirtualViewOptions:
-    """How far virtual views are from the path of the mapping views."""
-
-    shift: float = 0.1  # standard deviation of the offset in every direction, depths of the scene
-    turn_deg: float = 10.0  # standard deviation of the rotation about every axis
-
-
 def virtual_views(
     gaussians: Gaussians,
     views: Sequence[PosedCamera],
     count: int,
     seed: int = 0,
-    options: VirtualViewOptions | None = None,
 ) -> list[PosedCamera]:
     """Up to `count` views between and beside `views`, the same for the same seed.
 
     There are fewer if the map shows nothing at most of the poses tried.
     """
-    options = options or VirtualViewOptions()
     if count <= 0 or not views:
         return []
     depth = typical_depth(gaussians, views)
     kept: list[PosedCamera] = []
     misses = 0
-    for candidate in _candidates(views, depth, count * _TRIES, seed, options):
+    for candidate in _candidates(views, depth, count * _TRIES, seed):
         misses += 1
         if _can_be_rendered(gaussians, candidate, depth):
             kept.append(candidate)
@@ -71,14 +63,12 @@ def typical_depth(gaussians: Gaussians, views: Sequence[PosedCamera]) -> float:
     return torch.stack(depths).median().item() if depths else 1.0
 
 
-def _candidates(
-    views: Sequence[PosedCamera], depth: float, count: int, seed: int, options: VirtualViewOptions
-) -> Iterator[PosedCamera]:
+def _candidates(views: Sequence[PosedCamera], depth: float, count: int, seed: int) -> Iterator[PosedCamera]:
     """Poses drawn between each view and one of its neighbours, view after view in random order."""
     generator = torch.Generator().manual_seed(seed)
     neighbours = _neighbours(views, depth)
     order: list[int] = []
-    units = torch.tensor([options.shift * depth] * 3 + [torch.pi / 180 * options.turn_deg] * 3).double()
+    units = torch.tensor([_SHIFT * depth] * 3 + [math.radians(_TURN_DEG)] * 3).double()
     for _ in range(count):
         order = order or torch.randperm(len(views), generator=generator).tolist()
         index = order.pop()

@@ -34,7 +34,7 @@ class LmRefiner:
 
     def _refined(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate | None:
         options = self.options
-        if initial.covariance is None and options.wide_baseline:
+        if initial.covariance is None:
             initial = wide_baseline_pose(query, splat_map.described, initial)
         gaussians = splat_map.described if options.feature_weight > 0 else splat_map.gaussians
         return align_with_map(query, gaussians, initial, levenberg_marquardt, options)

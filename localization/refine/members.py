@@ -82,8 +82,6 @@ class GslocOptions(DescentOptions):
 class LmOptions(DirectOptions):
     """Options of the refinement `lm`."""
 
-    wide_baseline: bool = True  # match descriptors first where the initial pose states no covariance
-
 
 @dataclass(frozen=True)
 class WarpOptions(DirectOptions):

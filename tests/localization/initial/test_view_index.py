@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.features import Features, Keypoints
+from gsplatloc.localization.initial import virtual_views as virtual
 from gsplatloc.localization.initial.members import RetrievalOptions
 from gsplatloc.localization.initial.retrieval import RetrievedPose
 from gsplatloc.localization.initial.view_index import (
@@ -24,7 +25,7 @@ from gsplatloc.localization.initial.view_index import (
     save_index,
     vocabulary,
 )
-from gsplatloc.localization.initial.virtual_views import VirtualViewOptions, virtual_views
+from gsplatloc.localization.initial.virtual_views import virtual_views
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status
@@ -114,20 +115,26 @@ def test_virtual_views_are_the_same_for_the_same_seed(gaussians: Gaussians) -> N
         assert not torch.equal(a.cam_from_world, c.cam_from_world)
 
 
-def test_virtual_views_that_show_little_are_rejected(gaussians: Gaussians) -> None:
+def test_virtual_views_that_show_little_are_rejected(
+    gaussians: Gaussians, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of the mapping views here look away from everything."""
     away = [PosedCamera(CAMERA, se3.se3_exp(torch.tensor([0, 0, 0, 0, 3.1, 0]).double())) for _ in range(5)]
-    options = VirtualViewOptions(shift=0.01, turn_deg=1.0)
-    found = virtual_views(gaussians, [*VIEWS, *away], 5, 0, options)
+    monkeypatch.setattr(virtual, "_SHIFT", 0.01)
+    monkeypatch.setattr(virtual, "_TURN_DEG", 1.0)
+    found = virtual_views(gaussians, [*VIEWS, *away], 5)
     assert found
     for view in found:
         assert view.cam_from_world[2, 2] > 0.5
 
 
-def test_virtual_views_right_in_front_of_a_wall_are_rejected(gaussians: Gaussians) -> None:
+def test_virtual_views_right_in_front_of_a_wall_are_rejected(
+    gaussians: Gaussians, monkeypatch: pytest.MonkeyPatch
+) -> None:
     close = PosedCamera(CAMERA, se3.se3_exp(torch.tensor([0, 0, -3.1, 0, 0, 0]).double()))
-    options = VirtualViewOptions(shift=1e-3, turn_deg=0.1)
-    found = virtual_views(gaussians, [*VIEWS, close], 6, 0, options)
+    monkeypatch.setattr(virtual, "_SHIFT", 1e-3)
+    monkeypatch.setattr(virtual, "_TURN_DEG", 0.1)
+    found = virtual_views(gaussians, [*VIEWS, close], 6)
     assert found
     assert all(se3.camera_center(view.cam_from_world)[2] < 2.5 for view in found)
 
