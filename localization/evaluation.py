@@ -4,7 +4,7 @@ A query without an estimate has infinite error and stays in every denominator.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -105,17 +105,6 @@ def quantile(values: np.ndarray, fraction: float) -> float:
     ordered = np.sort(values)
     low, high = ordered[int(np.floor(position))], ordered[int(np.ceil(position))]
     return float(low) if low == high else float(low + (position % 1) * (high - low))
-
-
-def evaluate_poses(estimates: Mapping[str, Tensor], truths: Mapping[str, Tensor]) -> Accuracy:
-    """Accuracy of estimated poses against all `truths`: a name without an estimate is a failure."""
-    found = [name for name in truths if name in estimates]
-    errors = [FAILED] * (len(truths) - len(found))
-    if found:
-        errors += pose_error_list(
-            torch.stack([estimates[name] for name in found]), torch.stack([truths[name] for name in found])
-        )
-    return accuracy(errors)
 
 
 def stage_error(result: QueryResult, stage: str | None) -> PoseError | None:

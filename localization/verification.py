@@ -48,11 +48,6 @@ def image_correlations(
     return block_correlations(image, rendering, (view.alpha > _MIN_ALPHA).numpy())
 
 
-def block_correlation(a: np.ndarray, b: np.ndarray, covered: np.ndarray) -> float:
-    """Median over blocks of the correlation of two images [H, W] where `covered` [H, W] is set."""
-    return _score(block_correlations(a, b, covered))
-
-
 def block_correlations(a: np.ndarray, b: np.ndarray, covered: np.ndarray) -> np.ndarray:
     """The correlation of two images [H, W] in each block where `covered` [H, W] is set; else NaN."""
     rows = np.arange(a.shape[0]) * _ROWS // a.shape[0]

@@ -8,7 +8,6 @@ import torch
 
 from gsplatloc.localization.verification import (
     MIN_SCORE,
-    block_correlation,
     block_correlations,
     verification_score,
 )
@@ -44,17 +43,16 @@ def test_an_empty_map_verifies_nothing(room: Room) -> None:
     assert verification_score(room.query, SplatMap(gaussians=nothing), room.truth) == 0.0
 
 
-def test_block_correlation_is_the_median_over_blocks() -> None:
+def test_blocks_are_compared_regardless_of_brightness_and_contrast() -> None:
     a = np.random.default_rng(1).normal(size=(60, 80))
-    same, opposite = (
-        block_correlation(a, 2 * a + 3, np.ones_like(a, bool)),
-        block_correlation(a, -a, np.ones_like(a, bool)),
-    )
-    assert same == pytest.approx(1.0) and opposite == pytest.approx(-1.0)
+    everywhere = np.ones_like(a, bool)
+    assert block_correlations(a, 2 * a + 3, everywhere) == pytest.approx(1.0)
+    assert block_correlations(a, -a, everywhere) == pytest.approx(-1.0)
     half = a.copy()
     half[:, :30] = 0.0  # three of eight columns of blocks
-    assert block_correlation(a, half, np.ones_like(a, bool)) == pytest.approx(1.0)
-    assert block_correlation(a, a, np.zeros_like(a, bool)) == 0.0
+    found = block_correlations(a, half, everywhere).reshape(6, 8)
+    assert found[:, :3] == pytest.approx(0.0) and found[:, 4:] == pytest.approx(1.0)
+    assert np.isnan(block_correlations(a, a, ~everywhere)).all()
 
 
 def test_blocks_show_a_difference_that_the_score_does_not() -> None:
