@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
@@ -58,7 +57,11 @@ class QueryResult:
 
 def pose_error(estimate: Tensor | None, truth: Tensor) -> PoseError:
     """Errors of an estimate [4, 4]; all are infinite if it is None."""
-    return FAILED if estimate is None else pose_error_list(estimate[None], truth[None])[0]
+    if estimate is None:
+        return FAILED
+    translation, rotation = pose_distances(estimate[None], truth[None])
+    difference = (estimate[:3, 3] - truth[:3, 3]).norm()
+    return PoseError(translation.item(), rotation.item(), difference.item())
 
 
 def pose_distances(estimates: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,13 +69,6 @@ def pose_distances(estimates: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
     translation = (se3.camera_center(estimates) - se3.camera_center(truths)).norm(dim=1)
     rotation = se3.so3_log(estimates[:, :3, :3] @ truths[:, :3, :3].transpose(1, 2)).norm(dim=1)
     return translation, rotation.rad2deg()
-
-
-def pose_error_list(estimates: Tensor, truths: Tensor) -> list[PoseError]:
-    """Errors of estimates [N, 4, 4], all at once."""
-    difference = (estimates[:, :3, 3] - truths[:, :3, 3]).norm(dim=1)
-    rows = torch.stack([*pose_distances(estimates, truths), difference], 1)
-    return [PoseError(*row) for row in rows.tolist()]
 
 
 def accuracy(errors: Sequence[PoseError]) -> Accuracy:
