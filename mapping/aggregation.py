@@ -43,14 +43,22 @@ def _weighted_sums(gaussians: Gaussians, view: View, target: Tensor, options: Re
     """Sums over the pixels of a view, [N, D + 1], of weight times (descriptor, 1)."""
     channels, height, width = target.shape
     features = torch.zeros(len(gaussians), channels + 1, device=gaussians.device, requires_grad=True)
-    with_sums = replace(gaussians.detach(), features=features, feature_decoder=None)
-    # Only the feature map is needed: colours are rendered at its size too, and with one coefficient.
-    camera = view.camera.resized(width, height)
-    options = replace(options, feature_size=(height, width), sh_degree=0, features_move_geometry=False)
-    rendered = render(with_sums, camera, view.cam_from_world, options).features
-    assert rendered is not None
+    rendered = render_features(gaussians, features, view, (height, width), options)
     weights = torch.cat([target, torch.ones_like(target[:1])])
     if view.load_mask is not None:
         weights = weights * torch.from_numpy(decode_mask(view, width, height)).to(weights)
     (sums,) = torch.autograd.grad(rendered, features, weights)
     return sums
+
+
+def render_features(
+    gaussians: Gaussians, features: Tensor, view: View, size: tuple[int, int], options: RenderOptions
+) -> Tensor:
+    """The map [D, h, w] of `features` [N, D] in a view; gradients flow to these alone."""
+    # Only this map is needed: colours are rendered at its size too, and with one coefficient.
+    camera = view.camera.resized(size[1], size[0])
+    options = replace(options, feature_size=size, sh_degree=0, features_move_geometry=False)
+    described = replace(gaussians.detach(), features=features, feature_decoder=None)
+    rendered = render(described, camera, view.cam_from_world, options).features
+    assert rendered is not None
+    return rendered

@@ -7,12 +7,12 @@ learning rates from 0.02 to 0.001.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.gaussian_renderer import RenderOptions
+from gsplatloc.mapping.aggregation import render_features
 from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.mapping.frames import decode_mask, masked_target
 from gsplatloc.mapping.losses import feature_loss
@@ -35,15 +35,11 @@ def distill_descriptors(
     features = gaussians.features.detach().clone().requires_grad_()
     adam = torch.optim.Adam([features], eps=1e-15, fused=True)
     order = ViewOrder(len(views), seed)
-    current = replace(gaussians.detach(), features=features, feature_decoder=None)
     for rate in progress(steps, len(steps), "distillation", quiet):
         view = views[order.advance()]
         target = torch.from_numpy(cache.load_dense(view)).to(features.device).float()
         height, width = target.shape[1:]
-        camera = view.camera.resized(width, height)
-        small = replace(options, feature_size=(height, width), sh_degree=0, features_move_geometry=False)
-        rendered = render(current, camera, view.cam_from_world, small).features
-        assert rendered is not None
+        rendered = render_features(gaussians, features, view, (height, width), options)
         if view.load_mask is not None:
             mask = torch.from_numpy(decode_mask(view, width, height)).to(target.device)
             target = masked_target(target, rendered, mask)
