@@ -75,7 +75,7 @@ class Fallback:
                 best, score = refined, refined_score
             if score >= MIN_SCORE:
                 return best, score
-        confirmed, prior = found.ok and _agrees(found, query), query
+        confirmed, given = found.ok and _agrees(found, query), query
         if confirmed:
             query = replace(prepared, camera=found.camera, focal_known=True)
         if query.has_camera:
@@ -84,7 +84,7 @@ class Fallback:
                     hypothesis = replace(
                         hypothesis, distortion=found.distortion, camera_covariance=found.camera_covariance
                     )
-                refined, refined_score = self._refined(query, hypothesis, prior)
+                refined, refined_score = self._refined(query, hypothesis, given)
                 least = MIN_POSSIBLE if score is None else max(score, MIN_POSSIBLE)
                 if refined is not None and refined_score > least:
                     best, score = refined, refined_score
@@ -104,25 +104,25 @@ class Fallback:
                     yield hypothesis
 
     def _refined(
-        self, query: Query, estimate: PoseEstimate, prior: Query
+        self, query: Query, estimate: PoseEstimate, given: Query
     ) -> tuple[PoseEstimate | None, float]:
         """The estimate refined, with its score; None if the first refinement rejects it.
 
-        Where the camera of `prior` is only probable, it is estimated from the matches of the refined pose,
+        Where the camera of `given` is only probable, it is estimated from the matches of the refined pose,
         which is refined again with it, until the focal length stays. A verified pose is not replaced by one
         that is not, nor any other by one with a lower score. One with a camera that no matches confirm is not
         verified: a pose with a wrong focal length may look like the image as well.
         """
         found, score = self._refined_as_is(query, estimate)
-        if prior.focal_known or found is None or found.matches is None:
+        if given.focal_known or found is None or found.matches is None:
             return found, score
         best, score, last = found, min(score, _UNCONFIRMED), found
         for _ in range(_CAMERA_ROUNDS):
             if last.matches is None:
                 break
             fitted = estimate_pose(
-                last.matches.pixels, last.matches.points, prior.camera,
-                focal_known=False, focal_sigma=prior.focal_sigma,
+                last.matches.pixels, last.matches.points, given.camera,
+                focal_known=False, focal_sigma=given.focal_sigma,
             )  # fmt: skip
             if not fitted.ok:
                 break

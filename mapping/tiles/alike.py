@@ -46,7 +46,7 @@ _ROWS = 1024  # landmarks or views that are compared at once, which bounds the m
 _KEPT = 16  # tiles whose landmarks are kept in memory
 _SIMILAR = 32  # most similar views elsewhere, whose tiles may look alike
 _VIEWS_APART = 0.7  # views nearer to each other are of one place
-_LEAST_VOTES = 6  # pairs of similar views of two tiles whose landmarks are compared
+_LEAST_SIMILAR = 6  # pairs of similar views of two tiles whose landmarks are compared
 _SEED = 0
 _EXACT = "donot_use_mm_for_euclid_dist"  # products lose centimetres some 100 m from the middle
 
@@ -124,9 +124,9 @@ def similar_tiles(index: PlaceIndex, tiles: int, apart: float) -> list[tuple[int
         best = similarity.topk(min(_SIMILAR, len(centers))).indices
         here, there = index.tiles[rows, None].expand_as(best), index.tiles[best]
         counts += torch.bincount((here * tiles + there).flatten(), minlength=tiles * tiles)
-    votes = counts.reshape(tiles, tiles)
-    votes = votes + votes.T
-    found = (votes.triu() >= _LEAST_VOTES).nonzero().tolist()
+    pairs = counts.reshape(tiles, tiles)
+    pairs = pairs + pairs.T
+    found = (pairs.triu() >= _LEAST_SIMILAR).nonzero().tolist()
     return [(a, b) for a, b in found]
 
 
