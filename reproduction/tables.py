@@ -8,7 +8,7 @@ from gsplatloc.reproduction import data_sets, published
 from gsplatloc.reproduction.data_sets import DataSet
 from gsplatloc.reproduction.methods import METHODS, MethodName
 from gsplatloc.reproduction.published import Published
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import require_known
 
 # localize: images without poses; refine: poses of other estimators (--poses); track: RGB-D sequences.
 Evaluation = Literal["localize", "refine", "track"]
@@ -33,10 +33,9 @@ class Table:
 
     def check_scenes(self, scenes: tuple[str, ...]) -> None:
         """Raise `GSplatLocError` for a scene that the data set has not; sequences may be a person's own."""
-        known = dict.fromkeys((*self.scenes, *self.data.images))
-        unknown = [scene for scene in scenes if scene not in known and self.evaluation != "track"]
-        if unknown:
-            raise GSplatLocError(f"expected scenes out of {', '.join(known)}, found {unknown[0]!r}: --scenes")
+        if self.evaluation != "track":
+            known = dict.fromkeys((*self.scenes, *self.data.images))
+            require_known("scenes", scenes, known, "see --scenes")
 
 
 _FULL_7SCENES = "all 17,000 test images of the seven scenes, with the poses named in the title"
@@ -77,6 +76,5 @@ TABLES: dict[str, Table] = {
 
 def table_of(name: str) -> Table:
     """The table of this name; `GSplatLocError` for an unknown one."""
-    if name not in TABLES:
-        raise GSplatLocError(f"expected a table out of {', '.join(TABLES)}, found {name!r}: choose one")
+    require_known("a table", [name], TABLES, "choose one")
     return TABLES[name]

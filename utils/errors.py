@@ -1,7 +1,7 @@
 """The base class of every error that a user can correct, and what turns damaged files into such errors."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,13 @@ def quoted(found: object, length: int = QUOTE_LENGTH) -> str:
         return text
     half = length // 2
     return f"{text[:half]} ... {text[-half:]}"
+
+
+def require_known(what: str, names: Iterable[str], known: Collection[str], action: str) -> None:
+    """Raise `GSplatLocError` for the first of `names` that is not among the `known` ones."""
+    for name in names:
+        if name not in known:
+            raise GSplatLocError(f"expected {what} out of {', '.join(known)}, found {name!r}: {action}")
 
 
 @contextmanager

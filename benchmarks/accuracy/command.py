@@ -34,7 +34,7 @@ from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, require_known
 from gsplatloc.utils.io import read_json, write_json
 from gsplatloc.utils.machine import commit
 
@@ -96,9 +96,7 @@ def checked_script(arguments: AccuracyArguments) -> Path:
     """The baseline's script; arguments that would fail after hours are checked now."""
     for chain in arguments.chains:
         LocalizerOptions(stages=measure.stages_of(chain)).chain()
-    unknown = [kind for kind in arguments.baselines if kind not in BASELINES]
-    if unknown:
-        raise GSplatLocError(f"expected baselines out of {', '.join(BASELINES)}, found {unknown[0]}")
+    require_known("baselines", arguments.baselines, BASELINES, "see --baselines")
     names = [SceneVariant.parse(text).name for text in arguments.scenes]
     missing = [name for name in names if not (arguments.data / name).is_dir()]
     if missing:

@@ -44,7 +44,7 @@ from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, require_known
 from gsplatloc.utils.io import write_text
 
 _BLOCK = 56  # consecutive views of which one stretch is held out; South Building has two
@@ -70,9 +70,8 @@ class HardArguments(MapArguments):
 
 def main() -> None:
     arguments = tyro.cli(HardArguments, description=__doc__)
-    for kind, chosen, known in (("methods", arguments.methods, METHODS), ("cases", arguments.cases, CASES)):
-        if unknown := sorted(set(chosen) - set(known)):
-            raise GSplatLocError(f"expected --{kind} out of {', '.join(known)}, found {unknown[0]}")
+    require_known("methods", arguments.methods, METHODS, "see --methods")
+    require_known("cases", arguments.cases, CASES, "see --cases")
     script = baseline_script(arguments, any(method in BASELINES for method in arguments.methods))
     record = Record(arguments.results, arguments.keep)
     for scene in arguments.scenes:

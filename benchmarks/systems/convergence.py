@@ -34,7 +34,7 @@ from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils.console import progress
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, require_known
 
 # name -> (refinement, options that differ from its defaults)
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -68,9 +68,8 @@ class ConvergenceArguments(RecordArguments):
 
 def main() -> None:
     arguments = tyro.cli(ConvergenceArguments, description=__doc__)
-    known = METHODS | ABLATIONS
-    if unknown := [name for name in (*arguments.methods, *arguments.ablations) if name not in known]:
-        raise GSplatLocError(f"expected methods out of {', '.join(known)}, found {unknown[0]!r}")
+    named = (*arguments.methods, *arguments.ablations)
+    require_known("methods", named, METHODS | ABLATIONS, "see --methods and --ablations")
     for folder in arguments.maps:
         read_config(folder)  # a map that is missing is an error now, not after hours
     torch.set_num_threads(arguments.threads)

@@ -38,7 +38,7 @@ from gsplatloc.scene.export import find_ply, load_gaussians
 from gsplatloc.scene.map_config import read_config
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, require_known
 
 RETRIEVAL = "retrieval"
 # name -> (centimetres, degrees)
@@ -72,10 +72,7 @@ class RefinementArguments(RecordArguments):
 
 def main() -> None:
     arguments = tyro.cli(RefinementArguments, description=__doc__)
-    if unknown := [kind for kind in arguments.given if kind not in (*NOISE, RETRIEVAL)]:
-        raise GSplatLocError(
-            f"expected errors out of {', '.join((*NOISE, RETRIEVAL))}, found {unknown[0]}: see --given"
-        )
+    require_known("errors", arguments.given, (*NOISE, RETRIEVAL), "see --given")
     record, views = Record(arguments.results, arguments.keep), views_to_refine(arguments)
     refine_given_poses(arguments, views, record)
     if arguments.act is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gsplatloc.scene.image_header import DamagedImageError
-from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted, require_known
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,9 @@ def test_errors_that_name_the_file_pass_unchanged() -> None:
 def test_a_full_disk_is_no_damaged_file() -> None:
     with pytest.raises(OSError, match="full"), decoding("an archive", "a.zip", "delete it"):
         raise OSError(errno.ENOSPC, "full")
+
+
+def test_the_first_unknown_name_is_refused_with_all_known_ones() -> None:
+    require_known("colours", ["red", "blue"], {"red": 1, "blue": 2}, "choose one")
+    with pytest.raises(GSplatLocError, match="out of red, blue, found 'pink': choose one$"):
+        require_known("colours", ["red", "pink", "grey"], ("red", "blue"), "choose one")
