@@ -7,9 +7,8 @@ import numpy as np
 import poselib
 
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.localization.pose.pnp import RANSAC_SEED, poselib_camera
-from gsplatloc.mapping.triangulation import MAX_EPIPOLAR_PX, MIN_SIMILARITY, pixel_scale
+from gsplatloc.mapping.triangulation import MAX_EPIPOLAR_PX, match_keypoints, matched_pixels, pixel_scale
 from gsplatloc.scene.cameras import View
 
 _OFFSETS = (1, 2, 4, 8)  # between the views of a pair: in the order of names, neighbours often overlap
@@ -37,13 +36,18 @@ def matched_pairs(views: Sequence[View], keypoints: Sequence[Keypoints], most: i
 
 def _pair(a: View, b: View, of_a: Keypoints, of_b: Keypoints) -> Pair | None:
     """The matches of two views that fit one relative pose; None if there are few."""
-    matches = mutual_nearest(of_a.descriptors, of_b.descriptors, MIN_SIMILARITY)
-    xy_a, xy_b = of_a.xy[matches.index_a].double().numpy(), of_b.xy[matches.index_b].double().numpy()
+    xy_a, xy_b = matched_pixels(of_a, of_b, match_keypoints(of_a, of_b))
     if len(xy_a) < _MIN_INLIERS:
         return None
-    ransac = {"max_epipolar_error": MAX_EPIPOLAR_PX * pixel_scale([a, b]), "seed": RANSAC_SEED}
-    _, info = poselib.estimate_relative_pose(
-        xy_a, xy_b, poselib_camera(a.camera), poselib_camera(b.camera), ransac, {}
-    )
-    inliers = np.array(info["inliers"], bool)
+    inliers = fit_relative_pose(a, b, xy_a, xy_b, pixel_scale([a, b]))
     return Pair(a, b, xy_a[inliers], xy_b[inliers]) if inliers.sum() >= _MIN_INLIERS else None
+
+
+def fit_relative_pose(
+    a: View, b: View, xy_a: np.ndarray, xy_b: np.ndarray, scale: float, **ransac: int
+) -> np.ndarray:
+    """Which matches [K] of pixels [K, 2] fit one relative pose; `scale`: of the tolerance for the images."""
+    options = {"max_epipolar_error": MAX_EPIPOLAR_PX * scale, "seed": RANSAC_SEED, **ransac}
+    cameras = poselib_camera(a.camera), poselib_camera(b.camera)
+    _, info = poselib.estimate_relative_pose(xy_a, xy_b, *cameras, options, {})
+    return np.array(info["inliers"], bool)

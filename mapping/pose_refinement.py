@@ -9,30 +9,26 @@ wide as the given poses have turned out to be wrong.
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import poselib
 import torch
 from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.matching.nearest import mutual_nearest
-from gsplatloc.localization.pose.pnp import RANSAC_SEED, poselib_camera
 from gsplatloc.mapping.bundle_adjustment import Observations, PosePriors, bundle_adjust
+from gsplatloc.mapping.matched_pairs import fit_relative_pose
 from gsplatloc.mapping.triangulation import (
-    MAX_EPIPOLAR_PX,
     MIN_LENGTH,
-    MIN_SIMILARITY,
     epipolar_distances,
     fixed_reconstruction,
+    match_keypoints,
+    matched_pixels,
     pipeline_options,
     pixel_scale,
     quiet_pycolmap,
     select_pairs,
-    write_matches,
-    write_views,
+    write_database,
 )
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
@@ -40,6 +36,7 @@ from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import log, progress, stopwatch
 
 _MIN_INLIERS = 20  # of the relative pose of a pair
+_RANSAC = {"min_iterations": 50, "max_iterations": 500}  # of that pose, for PoseLib
 _WIDE_PX = 60.0  # from the epipolar line of the given poses: 1 degree and 2 cm are about 20 pixels
 _WIDE_ANGLE_DEG = 6.0  # between the rays of a track and its point, with the given poses
 _NEIGHBOURS = 10  # views that each view is matched with
@@ -54,13 +51,8 @@ _GIVEN_AGREE = 1.15  # given poses whose median epipolar distance is below so ma
 _MEDIAN_OF_3D = 1.538  # median length of a standard normal vector in three dimensions
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Matches of two views that fit one relative pose."""
-
-    a: int
-    b: int
-    matches: np.ndarray  # [K, 2] uint32 indices of keypoints
+# Two views, and indices [K, 2] uint32 of their keypoints, whose matches fit one relative pose.
+_Pair = tuple[int, int, np.ndarray]
 
 
 def refine_poses(
@@ -93,21 +85,16 @@ def _verified_pairs(
     """Pairs of views with enough matches that fit one relative pose, and the given ones roughly."""
     scale, pairs = pixel_scale(views), []
     selected = select_pairs(views, _NEIGHBOURS)
-    ransac = {"max_epipolar_error": MAX_EPIPOLAR_PX * scale, "seed": RANSAC_SEED}
-    ransac |= {"min_iterations": 50, "max_iterations": 500}
     for a, b in progress(selected, len(selected), "checking poses", quiet):
-        of_a, of_b = keypoints[a], keypoints[b]
-        found = mutual_nearest(of_a.descriptors.to(device), of_b.descriptors.to(device), MIN_SIMILARITY)
-        matches = torch.stack([found.index_a, found.index_b], 1).cpu().numpy()
-        xy_a, xy_b = of_a.xy.double().numpy()[matches[:, 0]], of_b.xy.double().numpy()[matches[:, 1]]
-        near = epipolar_distances(views[a], views[b], xy_a, xy_b) < _WIDE_PX * scale
+        of_a, of_b, view_a, view_b = keypoints[a], keypoints[b], views[a], views[b]
+        matches = match_keypoints(of_a, of_b, device)
+        xy_a, xy_b = matched_pixels(of_a, of_b, matches)
+        near = epipolar_distances(view_a, view_b, xy_a, xy_b) < _WIDE_PX * scale
         if near.sum() < _MIN_INLIERS:
             continue
-        cameras = poselib_camera(views[a].camera), poselib_camera(views[b].camera)
-        _, info = poselib.estimate_relative_pose(xy_a[near], xy_b[near], *cameras, ransac, {})
-        inliers = np.flatnonzero(near)[np.array(info["inliers"], bool)]
-        if len(inliers) >= _MIN_INLIERS:
-            pairs.append(_Pair(a, b, matches[inliers].astype(np.uint32)))
+        inliers = fit_relative_pose(view_a, view_b, xy_a[near], xy_b[near], scale, **_RANSAC)
+        if inliers.sum() >= _MIN_INLIERS:
+            pairs.append((a, b, matches[near][inliers]))
     return pairs
 
 
@@ -117,10 +104,7 @@ def _adjusted(
     """cam_from_world [N, 4, 4] after bundle adjustment."""
     reconstruction = fixed_reconstruction(views, keypoints)
     database_path = folder / "database.db"
-    with pycolmap.Database.open(database_path) as database:
-        write_views(database, reconstruction)
-        for pair in pairs:
-            write_matches(database, pair.a, pair.b, pair.matches)
+    write_database(database_path, reconstruction, pairs)
     given, scale = _poses(views), pixel_scale(views)
     centers = se3.camera_center(given)
     spread = max(float((centers - centers.mean(0)).norm(dim=1).median()), 1e-6)
@@ -194,11 +178,8 @@ def _poses(views: Sequence[View]) -> Tensor:
 
 def _median_distance(views: Sequence[View], keypoints: Sequence[Keypoints], pairs: Sequence[_Pair]) -> float:
     """Median distance in pixels of matches from their epipolar lines."""
-    distances = []
-    for pair in pairs:
-        xy_a, xy_b = (
-            keypoints[view].xy.double().numpy()[pair.matches[:, column]]
-            for column, view in enumerate((pair.a, pair.b))
-        )
-        distances.append(epipolar_distances(views[pair.a], views[pair.b], xy_a, xy_b))
+    distances = [
+        epipolar_distances(views[a], views[b], *matched_pixels(keypoints[a], keypoints[b], matches))
+        for a, b, matches in pairs
+    ]
     return float(np.median(np.concatenate(distances)))

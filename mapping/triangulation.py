@@ -6,7 +6,7 @@ longer side is 640 pixels, and grow in proportion to larger images.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +67,8 @@ def triangulate(
     with tempfile.TemporaryDirectory() as folder:
         reconstruction = fixed_reconstruction(views, keypoints)
         database_path = Path(folder) / "database.db"
-        with pycolmap.Database.open(database_path) as database:
-            write_views(database, reconstruction)
-            for a, b, matches in _verified_matches(views, keypoints, torch.device(device), quiet):
-                write_matches(database, a, b, matches)
+        pairs = _verified_matches(views, keypoints, torch.device(device), quiet)
+        write_database(database_path, reconstruction, pairs)
         output = Path(folder) / "points"
         output.mkdir()
         pipeline = pipeline_options(pixel_scale(views))
@@ -126,13 +124,22 @@ def _verified_matches(
     selected = select_pairs(views)
     for a, b in progress(selected, len(selected), "matching", quiet):
         of_a, of_b = keypoints[a], keypoints[b]
-        pairs = mutual_nearest(of_a.descriptors.to(device), of_b.descriptors.to(device), MIN_SIMILARITY)
-        index_a, index_b = pairs.index_a.cpu().numpy(), pairs.index_b.cpu().numpy()
-        xy_a, xy_b = (found.xy.numpy().astype(np.float64) for found in (of_a, of_b))
-        distances = epipolar_distances(views[a], views[b], xy_a[index_a], xy_b[index_b])
+        matches = match_keypoints(of_a, of_b, device)
+        distances = epipolar_distances(views[a], views[b], *matched_pixels(of_a, of_b, matches))
         keep = distances < MAX_EPIPOLAR_PX * pixel_scale([views[a], views[b]])
         if keep.sum() >= _MIN_MATCHES:
-            yield a, b, np.column_stack([index_a[keep], index_b[keep]]).astype(np.uint32)
+            yield a, b, matches[keep]
+
+
+def match_keypoints(a: Keypoints, b: Keypoints, device: torch.device | str = "cpu") -> np.ndarray:
+    """Indices [K, 2] uint32 of keypoints that are each other's nearest, compared on `device`."""
+    pairs = mutual_nearest(a.descriptors.to(device), b.descriptors.to(device), MIN_SIMILARITY)
+    return torch.stack([pairs.index_a, pairs.index_b], 1).cpu().numpy().astype(np.uint32)
+
+
+def matched_pixels(a: Keypoints, b: Keypoints, matches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels [K, 2] float64 of matches [K, 2], in either image."""
+    return a.xy.double().numpy()[matches[:, 0]], b.xy.double().numpy()[matches[:, 1]]
 
 
 def pixel_scale(views: Sequence[View]) -> float:
@@ -144,12 +151,13 @@ def pixel_scale(views: Sequence[View]) -> float:
 def fixed_reconstruction(views: Sequence[View], keypoints: Sequence[Keypoints]) -> pycolmap.Reconstruction:
     """The views with their poses and keypoints, without points; image and camera ids count from 1."""
     reconstruction = pycolmap.Reconstruction()
-    for number, camera in enumerate(_cameras(views), start=1):
+    cameras = dict.fromkeys(view.camera for view in views)  # the different ones, in order of appearance
+    numbers = {camera: number for number, camera in enumerate(cameras, start=1)}
+    for camera, number in numbers.items():
         params = [camera.fx, camera.fy, camera.cx, camera.cy]
         size = {"width": camera.width, "height": camera.height}
         pinhole = pycolmap.Camera(model="PINHOLE", params=params, camera_id=number, **size)
         reconstruction.add_camera_with_trivial_rig(pinhole)
-    numbers = {camera: number for number, camera in enumerate(_cameras(views), start=1)}
     for number, (view, found) in enumerate(zip(views, keypoints), start=1):
         image = pycolmap.Image(name=view.name, camera_id=numbers[view.camera], image_id=number)
         points = [pycolmap.Point2D(pixel) for pixel in found.xy.numpy().astype(np.float64)]
@@ -160,27 +168,24 @@ def fixed_reconstruction(views: Sequence[View], keypoints: Sequence[Keypoints]) 
     return reconstruction
 
 
-def _cameras(views: Sequence[View]) -> list:
-    """The different cameras, in order of appearance."""
-    return list(dict.fromkeys(view.camera for view in views))
-
-
-def write_views(database: pycolmap.Database, reconstruction: pycolmap.Reconstruction) -> None:
-    for camera in reconstruction.cameras.values():
-        database.write_camera(camera, use_camera_id=True)
-    for number, image in reconstruction.images.items():
-        plain = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=number)
-        database.write_image(plain, use_image_id=True)
-        pixels = np.array([point.xy for point in image.points2D], np.float32).reshape(-1, 2)
-        database.write_keypoints(number, pixels)
-
-
-def write_matches(database: pycolmap.Database, a: int, b: int, matches: np.ndarray) -> None:
-    geometry = pycolmap.TwoViewGeometry()
-    geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
-    geometry.inlier_matches = matches
-    database.write_matches(a + 1, b + 1, matches)
-    database.write_two_view_geometry(a + 1, b + 1, geometry)
+def write_database(
+    path: Path, reconstruction: pycolmap.Reconstruction, pairs: Iterable[tuple[int, int, np.ndarray]]
+) -> None:
+    """The database of a `fixed_reconstruction` and of pairs of its views, with their matches [K, 2]."""
+    with pycolmap.Database.open(path) as database:
+        for camera in reconstruction.cameras.values():
+            database.write_camera(camera, use_camera_id=True)
+        for number, image in reconstruction.images.items():
+            plain = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=number)
+            database.write_image(plain, use_image_id=True)
+            pixels = np.array([point.xy for point in image.points2D], np.float32).reshape(-1, 2)
+            database.write_keypoints(number, pixels)
+        for a, b, matches in pairs:
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+            geometry.inlier_matches = matches
+            database.write_matches(a + 1, b + 1, matches)
+            database.write_two_view_geometry(a + 1, b + 1, geometry)
 
 
 def pipeline_options(scale: float) -> pycolmap.IncrementalPipelineOptions:

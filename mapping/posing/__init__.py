@@ -20,7 +20,6 @@ from torch import Tensor
 from gsplatloc.localization.features import Extractor
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
 from gsplatloc.localization.matching.images.lightglue import matcher_for
-from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.localization.queries import QueryImage, queries_in_folder
 from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
 from gsplatloc.mapping.options import PosingOptions
@@ -28,7 +27,7 @@ from gsplatloc.mapping.posing.database import MatchDatabase, cameras_by_size
 from gsplatloc.mapping.posing.pairs import first_pairs, second_pairs, similarities
 from gsplatloc.mapping.posing.tracks import refine_tracks
 from gsplatloc.mapping.posing.turns import turned, turned_back, turned_size, upright
-from gsplatloc.mapping.triangulation import MIN_SIMILARITY, quiet_pycolmap
+from gsplatloc.mapping.triangulation import match_keypoints, quiet_pycolmap
 from gsplatloc.scene.incremental_mapping import FEWEST_POSED, largest_model, model_line
 from gsplatloc.utils.clock import Clock, in_stages
 from gsplatloc.utils.colmap import pycolmap, working_in
@@ -93,14 +92,13 @@ def _match(
     device = cache.extractor.device
 
     def mutual(a: int, b: int) -> np.ndarray:
-        first, second = (keypoints[image].descriptors.to(device) for image in (a, b))
-        pairs = mutual_nearest(first, second, MIN_SIMILARITY)
-        return _matches(pairs.index_a, pairs.index_b)
+        return match_keypoints(keypoints[a], keypoints[b], device)
 
     def by_network(matcher: KeypointMatcher, a: int, b: int) -> np.ndarray:
         sizes = [turned_size(_size(cameras[image]), turns[image]) for image in (a, b)]
         found = [keypoints[image].to(device) for image in (a, b)]
-        return _matches(*matcher.pair(found[0], sizes[0], found[1], sizes[1])[:2])
+        pairs = torch.stack(matcher.pair(found[0], sizes[0], found[1], sizes[1])[:2], 1)
+        return pairs.cpu().numpy().astype(np.uint32)
 
     with closing(MatchDatabase(path, [photo.name for photo in photos], cameras)) as database:
         database.write_keypoints(
@@ -116,10 +114,6 @@ def _match(
 def _dense_maps(photos: Sequence[QueryImage], cache: FeatureCache) -> Iterator[Tensor]:
     for photo in photos:
         yield torch.from_numpy(cache.load_dense(photo)).float()
-
-
-def _matches(index_a: Tensor, index_b: Tensor) -> np.ndarray:
-    return torch.stack([index_a, index_b], 1).cpu().numpy().astype(np.uint32)
 
 
 def _size(camera: pycolmap.Camera) -> tuple[int, int]:
