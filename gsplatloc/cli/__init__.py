@@ -63,13 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def dispatch(program: str, commands: dict[str, tuple[str, str]], words: list[str]) -> None:
     """Run one of `commands` (name -> module, help) with the words after its name, as `PROGRAM NAME`."""
     if words[:1] in (["-h"], ["--help"]):
-        print(usage(program, commands))
-        sys.exit(0)
+        run_script(lambda: print(usage(program, commands), flush=True))
     if words[:1] == ["--version"]:
         from gsplatloc.utils.version import version
 
-        print(f"{program} {version()}")
-        sys.exit(0)
+        run_script(lambda: print(f"{program} {version()}", flush=True))
     if not words or words[0] not in commands:
         found = repr(words[0]) if words else "none"
         similar = get_close_matches(words[0], commands, 1) if words else []

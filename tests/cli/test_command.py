@@ -1,5 +1,6 @@
 """The console command: help, version, and words that are no command."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,16 @@ def test_help_lists_every_command(flag: str, capsys: pytest.CaptureFixture[str])
 def test_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("--version") == 0
     assert capsys.readouterr().out == f"gsplatloc {version()}\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_a_reader_that_ended_gets_no_traceback(flag: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "gsplatloc", flag]
+    found = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (found.returncode, found.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(("words", "found"), [((), "found none"), (("trian",), "found 'trian'")])
