@@ -9,6 +9,7 @@ from gsplatloc.datasets.room_furniture import ROOM_SIZE, furnish
 from gsplatloc.datasets.room_light import bake, to_display
 from gsplatloc.datasets.room_surfaces import Array, Surface
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 AMBIENT = np.array([0.34, 0.35, 0.38], np.float32)
 _SUN = np.array(
@@ -226,7 +227,7 @@ def _rays(camera: Camera, world_from_cam: Array) -> Array:
 
 def image_window(points: Array, camera: Camera, cam_from_world: Array) -> tuple[slice, slice] | None:
     """The rows and columns that the convex hull of points [K, 3] can cover; None where it is out of sight."""
-    points = points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
+    points = se3.transform(cam_from_world, points)
     if (points[:, 2] < _NEAR).all():
         return None
     if (points[:, 2] < _NEAR).any():

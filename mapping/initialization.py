@@ -84,9 +84,7 @@ def _seen_points(points: SparsePoints, views: Sequence[View]) -> SparsePoints:
     """The points of a scene; none, with a warning, if the views see hardly any: they are of another world."""
     seen = np.zeros(len(points), bool)
     for view in views[:: max(1, math.ceil(len(views) / _SEEN_VIEWS))]:
-        local = (
-            torch.from_numpy(points.positions) @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
-        )
+        local = se3.transform(view.cam_from_world, torch.from_numpy(points.positions))
         inside = (local[:, 2:] > 0) & (local[:, :2] / local[:, 2:] * view.camera.fx).abs().lt(
             max(view.camera.width, view.camera.height)
         )
@@ -149,7 +147,7 @@ def compared_depths(views: Sequence[View], tracks: Tracks) -> np.ndarray:
     for index in with_depth[:: max(1, math.ceil(len(with_depth) / _SCALE_VIEWS))]:
         view = views[index]
         seen = torch.from_numpy(tracks.positions[tracks.observed_track[tracks.observed_view == index]])
-        in_camera = seen @ view.cam_from_world[:3, :3].T + view.cam_from_world[:3, 3]
+        in_camera = se3.transform(view.cam_from_world, seen)
         in_camera = in_camera[in_camera[:, 2] > 0]
         if not len(in_camera) or view.load_depth is None:
             continue
@@ -204,7 +202,7 @@ def random_points(views: Sequence[View], count: int, generator: torch.Generator)
         draws = torch.rand(per_view, 3, generator=generator, dtype=torch.float64)
         depth = extent * (0.1 + 2.9 * draws[:, 2])
         pixels = draws[:, :2] * torch.tensor([camera.width, camera.height], dtype=torch.float64)
-        clouds.append(_to_world(view, camera.unproject(pixels, depth)))
+        clouds.append(se3.transform(se3.inverse(view.cam_from_world), camera.unproject(pixels, depth)))
     positions = torch.cat(clouds).numpy()[:count]
     return SparsePoints(positions, np.full((len(positions), 3), 128, np.uint8))
 
@@ -257,13 +255,8 @@ def _back_projected(view: View, step: int) -> SparsePoints:
     rows, columns = rows[keep], columns[keep]
     pixels = torch.from_numpy(np.stack([columns, rows], 1) + 0.5)
     positions = camera.unproject(pixels, torch.from_numpy(depth[rows, columns]).double())
-    return SparsePoints(_to_world(view, positions).numpy(), image[rows, columns])
-
-
-def _to_world(view: View, points: Tensor) -> Tensor:
-    """Points [N, 3] in the view's camera frame -> world."""
-    world_from_cam = se3.inverse(view.cam_from_world)
-    return points @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
+    positions = se3.transform(se3.inverse(view.cam_from_world), positions)
+    return SparsePoints(positions.numpy(), image[rows, columns])
 
 
 def _merged(clouds: Sequence[SparsePoints]) -> SparsePoints:

@@ -163,13 +163,9 @@ def _disagreement(
     errors = reprojection.errors_px(view.camera, given, reprojection.observe(pixels, points))
     observed = reprojection.observe(pixels, points, max(reprojection.noise_px(errors), _MIN_NOISE_PX))
     found, _ = reprojection.minimise(view.camera, given, observed)
-    turned = view.camera.project(_local(found, points)) - view.camera.project(_local(given, points))
+    there, here = (view.camera.project(se3.transform(pose, points)) for pose in (found, given))
     return _Disagreement(
         se3.se3_log(found @ se3.inverse(given)),
         reprojection.jackknifed(view.camera, found, observed),
-        (turned.norm(dim=1).median() / view.camera.fx).item(),
+        ((there - here).norm(dim=1).median() / view.camera.fx).item(),
     )
-
-
-def _local(cam_from_world: Tensor, points: Tensor) -> Tensor:
-    return points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]

@@ -41,6 +41,10 @@ class Camera:
         xy = points[:, :2] / points[:, 2:]
         return torch.stack([xy[:, 0] * self.fx + self.cx, xy[:, 1] * self.fy + self.cy], 1)
 
+    def shows(self, pixels: Tensor) -> Tensor:
+        """Which pixels [N, 2] are within the image: [N] bool."""
+        return ((pixels >= 0) & (pixels < pixels.new_tensor([self.width, self.height]))).all(1)
+
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """Pixels [N, 2] and depths z [N] in metres -> points [N, 3] in the camera frame."""
         x = (pixels[:, 0] - self.cx) / self.fx

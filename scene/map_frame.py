@@ -136,10 +136,9 @@ def median_depth(views: Sequence[View | PosedCamera], positions: np.ndarray) -> 
     depths = [np.zeros(0)]
     for view in views[:: max(1, math.ceil(len(views) / _DEPTH_VIEWS))]:
         pose, camera = view.cam_from_world.numpy(), view.camera
-        local = positions @ pose[:3, :3].T + pose[:3, 3]
+        local = se3.transform(pose, positions)
         local = local[local[:, 2] > 0]
-        pixels = camera.project(torch.from_numpy(local)).numpy()
-        inside = ((pixels >= 0) & (pixels < (camera.width, camera.height))).all(1)
+        inside = camera.shows(camera.project(torch.from_numpy(local))).numpy()
         depths.append(local[inside, 2])
     together = np.concatenate(depths)
     return float(np.median(together)) if len(together) >= _MIN_DEPTHS else None

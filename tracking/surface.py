@@ -48,11 +48,10 @@ class SurfaceMap:
         inverse, camera = frame.inverse_depth, frame.camera
         covered = torch.zeros(inverse.shape, dtype=torch.bool)
         pose = cam_from_world.float()
-        local = self.means @ pose[:3, :3].T + pose[:3, 3]
+        local = se3.transform(pose, self.means)
         index = (local[:, 2] > _NEAREST).nonzero()[:, 0]
         pixels = camera.project(local[index]).floor().long()
-        size = torch.tensor([camera.width, camera.height])
-        inside = ((pixels >= 0) & (pixels < size)).all(1)
+        inside = camera.shows(pixels)
         index, (columns, rows) = index[inside], pixels[inside].T
         seen = inverse[rows, columns]
         same = (seen * local[index, 2] - 1).abs() < _SAME
@@ -61,9 +60,8 @@ class SurfaceMap:
         # The measurement lies on the point's own ray: only its depth is new.
         measured = local[index] / (seen * local[index, 2])[:, None]
         to_world = se3.inverse(cam_from_world).float()
-        self._average(
-            index, measured @ to_world[:3, :3].T + to_world[:3, 3], _colours(frame, rows, columns), seen**4
-        )
+        means = se3.transform(to_world, measured)
+        self._average(index, means, _colours(frame, rows, columns), seen**4)
         return covered
 
     def _average(self, index: Tensor, means: Tensor, rgb: Tensor, weight: Tensor) -> None:
@@ -84,7 +82,7 @@ class SurfaceMap:
         depth = 1 / frame.inverse_depth[rows, columns]
         local = frame.camera.unproject(torch.stack([columns, rows], 1) + 0.5, depth)
         to_world = se3.inverse(cam_from_world).float()
-        self.means = torch.cat([self.means, local @ to_world[:3, :3].T + to_world[:3, 3]])
+        self.means = torch.cat([self.means, se3.transform(to_world, local)])
         self.rgb = torch.cat([self.rgb, _colours(frame, rows, columns)])
         self.weights = torch.cat([self.weights, depth**-4])
 

@@ -6,10 +6,13 @@ Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics" (2
 """
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Points = TypeVar("Points", Tensor, np.ndarray)
 
 _SMALL_ANGLE_SQ = 1e-6  # radians^2; below it the truncated Taylor series are exact to float64
 
@@ -138,6 +141,11 @@ def rigid_motion(source: Tensor, target: Tensor) -> Tensor:
     rotation = (u * sign[..., None, :]) @ vt
     translation = (to_mean.mT - rotation @ from_mean.mT)[..., 0]
     return from_rotation_translation(rotation, translation)
+
+
+def transform(motion: Points, points: Points) -> Points:
+    """Points [N, 3] moved by a rigid motion [4, 4], both tensors or both arrays."""
+    return points @ motion[:3, :3].T + motion[:3, 3]
 
 
 def camera_center(cam_from_world: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.utils import se3
 
 _WINDOW = 21  # pixels: side of the patches of Lucas-Kanade
 _LEVELS = 3  # of its pyramid above the image itself
@@ -75,7 +76,7 @@ def follow(
     if corners is None:
         return _correspondences(view)
     points = rendering.lift(view, torch.from_numpy(corners[:, 0]).to(view.depth) + 0.5).double().cpu()
-    moved = points @ query_from_view[:3, :3].T + query_from_view[:3, 3]
+    moved = se3.transform(query_from_view, points)
     expected = (view.camera.project(moved) - 0.5).float().numpy()[:, None]
     there, found = _lucas_kanade(rendered, query, corners, expected, 0)
     good = found & (moved[:, 2] > 0).numpy()

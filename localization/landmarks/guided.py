@@ -94,8 +94,8 @@ def guided_pairs(
     """Pairs of keypoints and landmarks around the projections of the landmarks that `estimate` could see."""
     pose, camera = estimate.pose(), estimate.camera
     index = visible(landmarks, pose, camera, radius)
-    local = pose.to(landmarks.positions)
-    projections = camera.project(landmarks.positions[index] @ local[:3, :3].T + local[:3, 3])
+    positions = landmarks.positions[index]
+    projections = camera.project(se3.transform(pose.to(positions), positions))
     return match_near(keypoints, landmarks, index, projections, radius, min_similarity)
 
 

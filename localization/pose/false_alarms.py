@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gsplatloc.localization.result import Matches
 from gsplatloc.scene.cameras import Camera
+from gsplatloc.utils import se3
 
 POSE_PARAMETERS = 6
 _SHUFFLES = 32  # of points against pixels: 32 * 500 pairs give a chance of 1e-3 to within a quarter
@@ -78,7 +79,7 @@ def _chance_of_shuffled(
     textured surfaces: there, wrong matches agree more often than uniformly distributed ones.
     """
     points = torch.from_numpy(matches.points)
-    in_cam = points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
+    in_cam = se3.transform(cam_from_world, points)
     projections = torch.where(in_cam[:, 2:] > 0, camera.project(in_cam), torch.inf).numpy()
     rng, count = np.random.default_rng(0), len(matches)
     shifts = rng.choice(np.arange(1, count), min(_SHUFFLES, count - 1), replace=False)

@@ -72,7 +72,7 @@ def inliers(camera: Camera, cam_from_world: Tensor, observations: Observations) 
 
 def errors_px(camera: Camera, cam_from_world: Tensor, observations: Observations) -> Tensor:
     """Reprojection errors [M] in pixels; infinite behind the camera."""
-    local = _transform(cam_from_world, observations.points)
+    local = se3.transform(cam_from_world, observations.points)
     error = torch.linalg.norm(camera.project(local) - observations.pixels, dim=1)
     return torch.where(local[:, 2] > MIN_DEPTH, error, torch.inf)
 
@@ -188,10 +188,6 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
     d_column *= camera.fx
     d_row *= camera.fy
     return Linear(d_column, d_row, column, row, weight, square)
-
-
-def _transform(cam_from_world: Tensor, points: Tensor) -> Tensor:
-    return points @ cam_from_world[:3, :3].T + cam_from_world[:3, 3]
 
 
 def ray_jacobian(local: np.ndarray) -> np.ndarray:

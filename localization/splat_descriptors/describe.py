@@ -46,7 +46,7 @@ def visible_anchors(
     small = shrunk(camera, _RENDERED)
     shown = render(gaussians, small, cam_from_world, RenderOptions(sh_degree=0))
     pose = cam_from_world.to(gaussians.means)
-    local = gaussians.means[candidates] @ pose[:3, :3].T + pose[:3, 3]
+    local = se3.transform(pose, gaussians.means[candidates])
     xy = camera.project(local)
     size = torch.tensor([camera.width, camera.height]).to(xy)
     inside = ((xy > _BORDER) & (xy < size - _BORDER)).all(1) & (local[:, 2] > 0)

@@ -70,7 +70,7 @@ class Projected:
 def project(gaussians: Gaussians, camera: Camera, cam_from_world: Tensor) -> Projected:
     """The Gaussians in and beside the image of `camera` at `cam_from_world` [4, 4]."""
     pose = cam_from_world.to(gaussians.means)
-    local = gaussians.means @ pose[:3, :3].T + pose[:3, 3]
+    local = se3.transform(pose, gaussians.means)
     xy = camera.project(local)
     size = torch.tensor([camera.width, camera.height]).to(xy)
     shown = ((xy > -_MARGIN * size) & (xy < (1 + _MARGIN) * size)).all(1) & (local[:, 2] > _NEAR)

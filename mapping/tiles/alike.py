@@ -170,7 +170,7 @@ def _sides(triangles: Tensor) -> Tensor:
 
 
 def _inliers(motion: Tensor, source: Tensor, target: Tensor, tolerance: float) -> Tensor:
-    return (source @ motion[:3, :3].T + motion[:3, 3] - target).norm(dim=1) < tolerance
+    return (se3.transform(motion, source) - target).norm(dim=1) < tolerance
 
 
 def similar_apart(a: Landmarks, b: Landmarks) -> tuple[Tensor, Tensor]:
@@ -189,7 +189,7 @@ def similar_apart(a: Landmarks, b: Landmarks) -> tuple[Tensor, Tensor]:
 def has_counterpart(here: Landmarks, there: Landmarks, motion: Tensor) -> Tensor:
     """Which landmarks [N] have a similar one beside them when `motion` [4, 4] moves them there."""
     radius = _COUNTERPART * viewing_distance(here)
-    moved_there = (here.positions.double() @ motion[:3, :3].T + motion[:3, 3]).to(there.positions)
+    moved_there = se3.transform(motion, here.positions.double()).to(there.positions)
     found = torch.zeros(len(here), dtype=torch.bool)
     for rows in torch.arange(len(here)).split(_ROWS):
         distance = torch.cdist(moved_there[rows], there.positions, compute_mode=_EXACT)

@@ -33,7 +33,7 @@ from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config
 from gsplatloc.scene.tiled_map import Tile, write_tiles
-from gsplatloc.utils import signals
+from gsplatloc.utils import se3, signals
 from gsplatloc.utils.console import log, run_script
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json
@@ -276,9 +276,8 @@ def visible_points(points: SparsePoints, views: Sequence[View]) -> SparsePoints 
         pose, camera = view.cam_from_world.numpy(), view.camera
         depth = points.positions @ pose[2, :3] + pose[2, 3]
         front = np.flatnonzero(depth > 0)
-        local = points.positions[front] @ pose[:3, :3].T + pose[:3, 3]
-        pixels = camera.project(torch.from_numpy(local)).numpy()
-        inside = front[((pixels >= 0) & (pixels < (camera.width, camera.height))).all(1)]
+        pixels = camera.project(torch.from_numpy(se3.transform(pose, points.positions[front])))
+        inside = front[camera.shows(pixels).numpy()]
         if len(inside):
             seen[inside[depth[inside] <= _FAR * np.median(depth[inside])]] = True
     return SparsePoints(points.positions[seen], points.colors[seen]) if seen.any() else None

@@ -54,10 +54,8 @@ def _functions(means: Tensor, degree: int, views: Sequence[PosedCamera]) -> Tens
     found = []
     for view in views:
         pose = view.cam_from_world.to(means)
-        local = means @ pose[:3, :3].T + pose[:3, 3]
-        size = torch.tensor([view.camera.width, view.camera.height]).to(means)
-        pixels = view.camera.project(local)
-        inside = (local[:, 2] > _NEAR) & (pixels >= 0).all(1) & (pixels < size).all(1)
+        local = se3.transform(pose, means)
+        inside = (local[:, 2] > _NEAR) & view.camera.shows(view.camera.project(local))
         directions = torch.nn.functional.normalize(means - se3.camera_center(pose), dim=1)
         found.append(basis(directions, degree) * (inside / local[:, 2].clamp(min=_NEAR))[:, None])
     return torch.stack(found)

@@ -40,3 +40,11 @@ def test_resizing_keeps_corners_on_corners() -> None:
 def test_resizing_back_restores_the_camera() -> None:
     restored = CAMERA.resized(320, 240).resized(640, 480)
     torch.testing.assert_close(restored.matrix(), CAMERA.matrix())
+
+
+def test_an_image_shows_its_pixels_up_to_its_borders() -> None:
+    width, height = CAMERA.width, CAMERA.height
+    inside = torch.tensor([[0.0, 0.0], [width - 0.01, height - 0.01]])
+    outside = torch.tensor([[-0.01, 5.0], [5.0, -0.01], [width, 5.0], [5.0, height], [float("nan"), 5.0]])
+    assert CAMERA.shows(torch.cat([inside, outside])).tolist() == [True] * 2 + [False] * 5
+    assert CAMERA.shows(torch.tensor([[0, height - 1], [width, 0]])).tolist() == [True, False]

@@ -3,6 +3,7 @@
 import math
 import zlib
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -191,3 +192,13 @@ def test_rigid_motions_of_points_are_found_and_are_no_mirrors() -> None:
     flat = points[0] * torch.tensor([1.0, 1, 0], dtype=torch.float64)
     mirrored = flat * torch.tensor([-1.0, 1, 1], dtype=torch.float64)
     assert torch.linalg.det(se3.rigid_motion(flat, mirrored)[:3, :3]).item() > 0.99
+
+
+def test_points_are_moved_alike_as_tensors_and_as_arrays() -> None:
+    motion = se3.se3_exp(torch.tensor([0.3, -1.0, 2.0, 0.4, 0.1, -0.7], dtype=torch.float64))
+    points = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moved = se3.transform(motion, points)
+    homogeneous = torch.cat([points, torch.ones(5, 1)], 1) @ motion.T
+    assert torch.allclose(moved, homogeneous[:, :3], atol=1e-12)
+    assert np.allclose(se3.transform(motion.numpy(), points.numpy()), moved.numpy(), atol=1e-12)
+    assert torch.allclose(se3.transform(se3.inverse(motion), moved), points, atol=1e-12)
