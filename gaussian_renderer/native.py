@@ -10,7 +10,17 @@ from gsplatloc.gaussian_renderer.reference import degree_in_use
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 
+# The number of the interface that this library calls: see `gsplatloc_kernels.interface`.
+INTERFACE = 1
 _INSTALL = "install the package gsplatloc-kernels (in a checkout: `make setup`)"
+_BOTH = (
+    "install both from the same sources (in a checkout: `make setup`, or"
+    " `pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization`)"
+)
+
+
+class NotInstalledError(GSplatLocError):
+    """The native package is not installed: what it only makes faster goes on without it."""
 
 
 def rasterize(
@@ -20,7 +30,7 @@ def rasterize(
     options: RenderOptions,
     screen_offsets: Tensor | None = None,
 ) -> RenderResult:
-    """Like `reference.rasterize`, natively; raises `GSplatLocError` if the package is not installed."""
+    """Like `reference.rasterize`, natively; raises `GSplatLocError` without the right package."""
     package = _package()
     height, width = options.feature_size or (camera.height, camera.width)
     settings = package.RasterizerSettings(
@@ -53,10 +63,13 @@ def cuda_problem() -> str | None:
 
 
 def package_for(tensor: Tensor) -> ModuleType | None:
-    """The native package if it is installed and supports tensors of this dtype and device, otherwise None."""
+    """The native package if it is installed and supports tensors of this dtype and device, otherwise None.
+
+    Raises `GSplatLocError` if its interface is another one.
+    """
     try:
         package = _package()
-    except GSplatLocError:
+    except NotInstalledError:
         return None
     if tensor.device.type == "cpu":
         return package if tensor.dtype in (torch.float32, torch.float64) else None
@@ -65,20 +78,30 @@ def package_for(tensor: Tensor) -> ModuleType | None:
 
 
 def alignment() -> ModuleType | None:
-    """The native module `alignment`, normal equations of image alignment; None if it is not installed."""
+    """The native module `alignment`, normal equations of image alignment; None if it is not installed.
+
+    Raises `GSplatLocError` if its interface is another one.
+    """
     try:
-        from gsplatloc_kernels import alignment
-    except ImportError:
+        _package()
+    except NotInstalledError:
         return None
+    from gsplatloc_kernels import alignment
+
     return alignment
 
 
 def matching() -> ModuleType | None:
-    """The native module `matching`, nearest neighbours of descriptors; None if it is not installed."""
+    """The native module `matching`, nearest neighbours of descriptors; None if it is not installed.
+
+    Raises `GSplatLocError` if its interface is another one.
+    """
     try:
-        from gsplatloc_kernels import matching
-    except ImportError:
+        _package()
+    except NotInstalledError:
         return None
+    from gsplatloc_kernels import matching
+
     return matching
 
 
@@ -87,7 +110,13 @@ def _package() -> ModuleType:
     try:
         import gsplatloc_kernels
     except ImportError as error:
-        raise GSplatLocError(
+        raise NotInstalledError(
             f"expected the native rasterizer, found none ({error}): {_INSTALL}, or use the reference backend"
         ) from error
+    found = getattr(gsplatloc_kernels, "INTERFACE", None)
+    if found != INTERFACE:
+        raise GSplatLocError(
+            f"expected the native rasterizer with interface {INTERFACE},"
+            f" found {found or 'one without a number'} in {gsplatloc_kernels.__file__}: {_BOTH}"
+        )
     return gsplatloc_kernels

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gsplatloc_kernels.interface import check_interface
 from gsplatloc_kernels.training import CudaTraining
 
 # Most memory for the gradients of features of all tile intersections, unless 32 channels take more.
@@ -27,14 +28,16 @@ def has_cuda() -> bool:
 
 @cache
 def extension() -> ModuleType:
-    """The compiled CUDA half. Raises ImportError with the command that builds it."""
+    """The compiled CUDA half. Raises ImportError with the command that builds it, or builds it again."""
     try:
-        return import_module("gsplatloc_kernels._cuda")
+        module = import_module("gsplatloc_kernels._cuda")
     except ImportError as error:
         raise ImportError(
             f"expected a rasterizer with CUDA for tensors on a GPU, found one for the CPU ({error}): build it"
             f" with `{BUILD}`, or move the tensors with .cpu()"
         ) from error
+    check_interface(module)
+    return module
 
 
 class Memory:

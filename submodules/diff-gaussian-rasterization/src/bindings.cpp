@@ -8,7 +8,9 @@
 
 #include "alignment_bindings.h"
 #include "cpu/rasterizer.h"
+#include "interface.h"
 #include "matching_bindings.h"
+#include "argument_error.h"
 #include "settings.h"
 #include "training_bindings.h"
 
@@ -16,6 +18,7 @@ namespace nb = nanobind;
 
 namespace {
 
+using splat::argument_error;
 using splat::value;
 
 template <class T>
@@ -26,21 +29,22 @@ T* pointer(const nb::dict& arrays, const char* name, int64_t size) {
   const auto array = nb::cast<nb::ndarray<T, nb::c_contig, nb::device::cpu>>(
       value, false);  // a converted copy would not live
   if (int64_t(array.size()) != size)
-    throw std::invalid_argument("expected " + std::to_string(size) + " numbers of " + name + ", found " +
-                                std::to_string(array.size()));
+    throw argument_error(std::to_string(size) + " numbers of " + name, std::to_string(array.size()),
+                         "give it the size that the settings state");
   // The dict keeps the tensor alive for the whole call; an empty one may have no address.
   return array.data();
 }
 
 void require(bool given, const char* names) {
-  if (!given) throw std::invalid_argument(std::string("expected ") + names + ", found none");
+  if (!given) throw argument_error(names, "none or only some of them", "add the missing arrays");
 }
 
 // A size in the settings that is no size would overflow the products of sizes.
 int64_t bounded(const nb::dict& settings, const char* name, int64_t least, int64_t most) {
   const int64_t number = value<int64_t>(settings, name);
   if (number < least || number > most)
-    throw std::invalid_argument(std::string("expected another ") + name + " than " + std::to_string(number));
+    throw argument_error(std::string(name) + " from " + std::to_string(least) + " to " + std::to_string(most),
+                         std::to_string(number), "correct the settings");
   return number;
 }
 
@@ -54,12 +58,21 @@ struct Sizes {
         pixels(bounded(s, "width", 1, kMostPixels) * bounded(s, "height", 1, kMostPixels)),
         cells(bounded(s, "feature_width", 1, kMostPixels) * bounded(s, "feature_height", 1, kMostPixels)) {
     bounded(s, "sh_degree", 0, 3);
-    if (pixels > kMostPixels || cells > kMostPixels) throw std::invalid_argument("expected fewer pixels");
+    if (pixels > kMostPixels || cells > kMostPixels)
+      throw argument_error(
+          "at most " + std::to_string(kMostPixels) + " pixels",
+          std::to_string(pixels) + " of the image and " + std::to_string(cells) + " of features",
+          "render a smaller image");
   }
 
  private:
   static constexpr int64_t kMostGaussians = (int64_t(1) << 31) - 1, kMostPixels = 1 << 28;
 };
+
+std::string sizes_text(int64_t gaussians, int64_t pixels, int64_t cells) {
+  return std::to_string(gaussians) + " Gaussians, " + std::to_string(pixels) + " pixels and " +
+         std::to_string(cells) + " of features";
+}
 
 template <class T>
 splat::Request<T> request_from(const nb::dict& settings, const nb::dict& arrays) {
@@ -127,12 +140,15 @@ void backward(const splat::State<T>& state, const nb::dict& settings, const nb::
   const splat::Request<T> request = request_from<T>(settings, inputs);
   const Sizes n(settings);
   if (!state.differentiable)
-    throw std::invalid_argument("expected the state of a differentiable forward pass, found another");
+    throw argument_error("the state of a differentiable forward pass", "one that is not",
+                         "render with `differentiable` set");
   const splat::Raster<T>& first = state.layers.front().raster;
   const splat::Raster<T>& last = state.layers.back().raster;
   if (state.count != n.count || int64_t(first.width) * first.height != n.pixels ||
       (request.in.features && int64_t(last.width) * last.height != n.cells))
-    throw std::invalid_argument("expected the settings of the forward pass, found other sizes");
+    throw argument_error(sizes_text(state.count, int64_t(first.width) * first.height,
+                                    request.in.features ? int64_t(last.width) * last.height : n.cells),
+                         sizes_text(n.count, n.pixels, n.cells), "pass the settings of the forward pass");
   const splat::Images<T> images = images_from<T>(n, outputs);
   const splat::ImageGradients<T> d_images = {pointer<const T>(d_outputs, "rgb", 3 * n.pixels),
                                              pointer<const T>(d_outputs, "depth", n.pixels),
@@ -175,6 +191,7 @@ NB_MODULE(_core, m) {
       PyErr_SetString(PyExc_MemoryError, e.what());
     }
   });
+  m.attr("INTERFACE") = splat::kInterface;
   bind<float>(m, "StateFloat32", "forward_float32");
   bind<double>(m, "StateFloat64", "forward_float64");
   splat::bind_training(m);

@@ -6,10 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "cpu/matching_kernel.h"
+#include "argument_error.h"
 
 namespace nb = nanobind;
 
@@ -20,11 +21,36 @@ using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
 constexpr size_t kMostRows = size_t(1) << 24;  // their numbers are exact in single precision
 
-void require(bool condition) {
-  if (!condition) throw std::invalid_argument("expected arrays that fit each other");
+using splat::argument_error;
+using splat::shape;
+
+constexpr size_t kAny = size_t(-1);
+
+// A table [rows, columns], either of which may be `kAny`.
+void check_table(const char* name, const Array<const float>& array, size_t rows, size_t columns) {
+  const auto size_text = [](size_t size) { return size == kAny ? "*" : std::to_string(size); };
+  if (array.ndim() != 2 || (rows != kAny && array.shape(0) != rows) ||
+      (columns != kAny && array.shape(1) != columns))
+    throw argument_error(
+        std::string(name) + " of shape [" + size_text(rows) + ", " + size_text(columns) + "]", shape(array),
+        "give arrays that fit each other");
+  if (array.shape(0) >= kMostRows)
+    throw argument_error(std::string(name) + " with fewer than " + std::to_string(kMostRows) + " rows",
+                         std::to_string(array.shape(0)), "match them in parts");
 }
 
-bool is_table(const Array<const float>& array) { return array.ndim() == 2 && array.shape(0) < kMostRows; }
+void check_some(const char* name, const Array<const float>& array) {
+  if (array.size() == 0)
+    throw argument_error(std::string(name) + " that is not empty", shape(array),
+                         "match only where there are descriptors");
+}
+
+template <class T>
+void check_column(const char* name, const Array<T>& array, size_t rows) {
+  if (array.size() != rows)
+    throw argument_error(std::string(name) + " of " + std::to_string(rows) + " numbers", shape(array),
+                         "give one for each row");
+}
 
 // What Python gets of a `Best`.
 struct Columns {
@@ -33,7 +59,8 @@ struct Columns {
 };
 
 Columns columns(const Array<float>& value, const Array<int64_t>& index, size_t size) {
-  require(value.size() == size && index.size() == size);
+  check_column("similarities", value, size);
+  check_column("indices", index, size);
   return {value.data(), index.data()};
 }
 
@@ -43,7 +70,10 @@ void write(const std::vector<splat::Best>& best, Columns out) {
 
 void nearest(Array<const float> a, Array<const float> b, Array<float> value_a, Array<int64_t> index_a,
              Array<float> value_b, Array<int64_t> index_b, int threads) {
-  require(is_table(a) && is_table(b) && a.shape(1) == b.shape(1) && a.size() > 0 && b.size() > 0);
+  check_table("a", a, kAny, kAny);
+  check_table("b", b, kAny, a.shape(1));
+  check_some("a", a);
+  check_some("b", b);
   const Columns out_a = columns(value_a, index_a, a.shape(0)), out_b = columns(value_b, index_b, b.shape(0));
   const splat::NearestJob job = {a.data(), b.data(), int64_t(a.shape(0)), int64_t(b.shape(0)),
                                  int64_t(a.shape(1))};
@@ -69,12 +99,18 @@ Sorted sorted(const float* xy, const float* descriptors, int64_t rows, int64_t c
   Sorted s;
   float low[2] = {xy[0], xy[1]}, high[2] = {xy[0], xy[1]};
   for (int64_t i = 0; i < 2 * rows; ++i) {
-    if (!std::isfinite(xy[i])) throw std::invalid_argument("expected finite points");
+    if (!std::isfinite(xy[i]))
+      throw argument_error("finite points", splat::text(xy[i]) + " in row " + std::to_string(i / 2),
+                           "leave out that point");
     low[i % 2] = std::min(low[i % 2], xy[i]);
     high[i % 2] = std::max(high[i % 2], xy[i]);
   }
   const float extent = std::max(high[0] - low[0], high[1] - low[1]);
-  if (!std::isfinite(extent)) throw std::invalid_argument("expected points of one image");
+  if (!std::isfinite(extent))
+    throw argument_error("points of one image",
+                         "points from (" + splat::text(low[0]) + ", " + splat::text(low[1]) + ") to (" +
+                             splat::text(high[0]) + ", " + splat::text(high[1]) + ")",
+                         "leave out what lies far outside the image");
   s.side = std::max({radius / 2, extent / kMostCells, std::numeric_limits<float>::min()});
   s.origin_x = low[0], s.origin_y = low[1];
   s.across = std::min(kMostCells, int((high[0] - low[0]) / s.side)) + 1;
@@ -101,15 +137,20 @@ Sorted sorted(const float* xy, const float* descriptors, int64_t rows, int64_t c
 void nearest_within(Array<const float> xy_a, Array<const float> a, Array<const float> xy_b,
                     Array<const float> b, Array<const int64_t> rows_b, float radius, Array<float> value_a,
                     Array<int64_t> index_a, Array<float> value_b, Array<int64_t> index_b, int threads) {
-  require(is_table(a) && is_table(b) && is_table(xy_a) && is_table(xy_b) && a.shape(1) == b.shape(1) &&
-          xy_a.shape(1) == 2 && xy_b.shape(1) == 2 && xy_a.shape(0) == a.shape(0) && a.size() > 0 &&
-          rows_b.size() == xy_b.shape(0));
-  if (!(std::isfinite(radius) && radius > 0)) throw std::invalid_argument("expected a radius above 0");
+  check_table("a", a, kAny, kAny);
+  check_table("b", b, kAny, a.shape(1));
+  check_table("xy_a", xy_a, a.shape(0), 2);
+  check_table("xy_b", xy_b, kAny, 2);
+  check_column("rows_b", rows_b, xy_b.shape(0));
+  check_some("a", a);
+  if (!(std::isfinite(radius) && radius > 0))
+    throw argument_error("a finite radius above 0", splat::text(radius), "give it in pixels");
   const int64_t rows = int64_t(a.shape(0)), count = int64_t(xy_b.shape(0)), channels = int64_t(a.shape(1));
   const Columns out_a = columns(value_a, index_a, rows), out_b = columns(value_b, index_b, count);
   for (int64_t k = 0; k < count; ++k)
     if (rows_b.data()[k] < 0 || rows_b.data()[k] >= int64_t(b.shape(0)))
-      throw std::invalid_argument("expected rows_b to be rows of b");
+      throw argument_error("rows_b from 0 to " + std::to_string(int64_t(b.shape(0)) - 1),
+                           std::to_string(rows_b.data()[k]), "give rows of b");
   nb::gil_scoped_release release;
   const Sorted s = sorted(xy_a.data(), a.data(), rows, channels, radius);
   const splat::NearJob job = {

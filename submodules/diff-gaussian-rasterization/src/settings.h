@@ -3,8 +3,9 @@
 
 #include <nanobind/nanobind.h>
 
-#include <stdexcept>
+#include <string>
 
+#include "argument_error.h"
 #include "splat/camera.h"
 
 namespace splat {
@@ -35,7 +36,9 @@ template <class T>
 void set_background(T (&background)[3], const nanobind::dict& settings) {
   const nanobind::handle given = settings["background"];
   const nanobind::tuple colors(given);  // converts any sequence
-  if (colors.size() != 3) throw std::invalid_argument("expected a background of 3 numbers");
+  if (colors.size() != 3)
+    throw argument_error("a background of 3 numbers", std::to_string(colors.size()),
+                         "give red, green and blue");
   for (int c = 0; c < 3; ++c) background[c] = T(nanobind::cast<double>(colors[c]));
 }
 

@@ -3,10 +3,10 @@
 
 #include <nanobind/ndarray.h>
 
-#include <stdexcept>
 #include <string>
 
 #include "cpu/training.h"
+#include "argument_error.h"
 
 namespace nb = nanobind;
 
@@ -18,11 +18,11 @@ using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
 // The address of an array of `size` numbers, which its owner keeps alive.
 template <class T>
-T* sized(nb::handle array, size_t size) {
+T* sized(const char* name, nb::handle array, size_t size) {
   const auto given = nb::cast<Array<T>>(array, false);  // a converted copy would not live
   if (given.size() != size)
-    throw std::invalid_argument("expected " + std::to_string(size) + " numbers, found " +
-                                std::to_string(given.size()));
+    throw argument_error(std::to_string(size) + " numbers in the " + name, std::to_string(given.size()),
+                         "give it the size of what it belongs to");
   return given.data();
 }
 
@@ -30,9 +30,10 @@ T* sized(nb::handle array, size_t size) {
 template <class T>
 nb::tuple photometric_of(Array<const T> rendered, Array<const T> target, nb::object gradient, double lambda,
                          int threads) {
-  T* const out = gradient.is_none() ? nullptr : sized<T>(gradient, rendered.size());
+  T* const out = gradient.is_none() ? nullptr : sized<T>("gradient of the image", gradient, rendered.size());
   if (rendered.ndim() != 3 || rendered.shape(0) != 3 || target.size() != rendered.size())
-    throw std::invalid_argument("expected images of one shape, [3, H, W]");
+    throw argument_error("images of one shape [3, H, W]", shape(rendered) + " and " + shape(target),
+                         "resize one to the other");
   const double pixels = double(rendered.size());
   const PhotometricJob<T> job = photometric_job(rendered.data(), target.data(), out, int(rendered.shape(2)),
                                                 int(rendered.shape(1)), lambda);
@@ -51,13 +52,14 @@ AdamJob<T> adam_job(nb::handle item, double beta1, double beta2, double eps) {
   const nb::tuple fields = nb::cast<nb::tuple>(item);
   const auto value = nb::cast<Array<T>>(fields[0], false);
   if (value.ndim() != 2 || value.size() == 0)
-    throw std::invalid_argument("expected parameters of shape [N, D], none of them empty");
+    throw argument_error("parameters of shape [N, D] that are not empty", shape(value),
+                         "flatten their rows, and leave out empty ones");
   AdamJob<T> job{};
   job.value = value.data();
-  job.gradient = sized<const T>(fields[1], value.size());
-  job.mean = sized<T>(fields[2], value.size());
-  job.square = sized<T>(fields[3], value.size());
-  if (!fields[4].is_none()) job.visible = sized<const uint8_t>(fields[4], value.shape(0));
+  job.gradient = sized<const T>("gradient", fields[1], value.size());
+  job.mean = sized<T>("mean of gradients", fields[2], value.size());
+  job.square = sized<T>("mean of squares", fields[3], value.size());
+  if (!fields[4].is_none()) job.visible = sized<const uint8_t>("mask", fields[4], value.shape(0));
   job.rows = int64_t(value.shape(0));
   job.width = int(value.shape(1));
   job.step =

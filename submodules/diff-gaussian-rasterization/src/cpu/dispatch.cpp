@@ -40,10 +40,11 @@ Isa choose() {
   }
   const Isa isa = name == "avx512" ? Isa::kAvx512 : name == "avx2" ? Isa::kAvx2 : Isa::kPortable;
   if (isa == Isa::kPortable && name != "portable")
-    throw std::invalid_argument("expected GSPLAT_ISA to be portable, avx2 or avx512, found " + name);
+    throw std::invalid_argument("expected GSPLAT_ISA to be portable, avx2 or avx512, found " + name +
+                                ": correct it, or unset it to use the best");
   if (!supported(isa))
-    throw std::invalid_argument("GSPLAT_ISA asks for " + name +
-                                ", which this processor or build does not have");
+    throw std::invalid_argument("expected GSPLAT_ISA to be a set of this processor and build, found " + name +
+                                ": unset it to use the best");
   return isa;
 }
 

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "interface.h"
+#include "argument_error.h"
 #include "python.h"
 #include "rasterizer.h"
 #include "settings.h"
@@ -112,7 +114,8 @@ void backward_from(const State& state, const nb::dict& settings, const nb::dict&
 void check_capacity(const std::vector<int64_t>& numbers, int64_t capacity) {
   Counts counts;
   if (numbers.size() * sizeof(int64_t) != sizeof(counts))
-    throw std::invalid_argument("expected 5 counts, found " + std::to_string(numbers.size()));
+    throw argument_error("5 counts", std::to_string(numbers.size()),
+                         "pass outputs[\"counts\"] of the forward pass as it is");
   std::copy_n(reinterpret_cast<const char*>(numbers.data()), sizeof(counts),
               reinterpret_cast<char*>(&counts));
   check_counts(counts, capacity, "intersection_capacity");
@@ -158,6 +161,7 @@ NB_MODULE(SPLAT_MODULE, m) {
   m.def("backward", &backward_from, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
         nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("allocate"), nb::arg("stream"),
         "Fills `d_inputs`, which must be zero on entry.");
+  m.attr("INTERFACE") = kInterface;
   bind_training(m);
 #if defined(SPLAT_SHIM)
   shim::bind(m);

@@ -115,7 +115,8 @@ inline void read_back(void* host, const void* device, size_t bytes, cudaStream_t
 inline dim3 blocks_for(int64_t count, int each) {
   const int64_t blocks = (count + each - 1) / each;
   if (blocks > INT32_MAX)
-    throw DeviceError("expected fewer than 2^31 blocks, found " + std::to_string(blocks));
+    throw DeviceError("expected fewer than 2^31 blocks, found " + std::to_string(blocks) +
+                      ": render fewer Gaussians or a smaller image");
   return dim3(unsigned(blocks));
 }
 

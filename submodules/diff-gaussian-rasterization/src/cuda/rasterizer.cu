@@ -169,7 +169,9 @@ void backward_features(RenderBackwardJob job, const State& state, const TileList
 
 // The same errors as the CPU's, by Python and by its schedule.
 void check_counts(const Counts& counts, int64_t limit, const char* name) {
-  if (counts.bad_pose) throw std::invalid_argument("expected a finite cam_from_world, found NaN or infinity");
+  if (counts.bad_pose)
+    throw std::invalid_argument(
+        "expected a finite cam_from_world, found NaN or infinity: correct the pose, or lower its step");
   if (counts.bad_features)
     throw std::invalid_argument("expected finite features, found NaN or infinity: remove those Gaussians");
   if (counts.invalid != UINT64_MAX)

@@ -1,0 +1,76 @@
+"""The number of the interface: checked at import, and changed with the functions that it stands for."""
+
+import hashlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import gsplatloc_kernels as native
+from gsplatloc_kernels import _core, alignment, matching
+from gsplatloc_kernels.interface import INTERFACE, check_interface
+
+# Of all signatures of an interface. After a change of one: raise the number (in `interface.py`,
+# src/interface.h and the library's gaussian_renderer/native.py) and replace both here.
+RECORDED = (1, "781e161d2bd0b962")
+_ARGUMENT = re.compile(r"(\w+): ")
+
+
+def signatures() -> str:
+    """Functions, classes and the names of their arguments: what the library and the package call."""
+    lines = [
+        f"_core.{name}({', '.join(_ARGUMENT.findall(line))})"
+        for name in sorted(vars(_core))
+        if callable(function := getattr(_core, name)) and not isinstance(function, type)
+        for line in (function.__doc__ or "").splitlines()
+        if line.startswith(f"{name}(")
+    ]
+    for module in (native, alignment, matching):
+        for name, value in sorted(vars(module).items()):
+            ours = getattr(value, "__module__", "").startswith("gsplatloc_kernels.") and name[0] != "_"
+            if ours and (inspect.isclass(value) or inspect.isfunction(value)):
+                lines.append(f"{name}({', '.join(inspect.signature(value).parameters)})")
+    return "\n".join(lines)
+
+
+def test_another_signature_takes_another_number() -> None:
+    found = hashlib.sha256(signatures().encode()).hexdigest()[:16]
+    assert (INTERFACE, found) == RECORDED, f"the interface has changed:\n{signatures()}"
+
+
+@pytest.mark.parametrize("number", [None, 0, INTERFACE + 1])
+def test_a_module_of_another_interface_is_refused(number: int | None) -> None:
+    module = ModuleType("_core")
+    module.__file__ = "/somewhere/_core.so"
+    if number is not None:
+        module.INTERFACE = number  # type: ignore[attr-defined]
+    with pytest.raises(ImportError) as caught:
+        check_interface(module)
+    message = str(caught.value)
+    assert f"expected a native module with interface {INTERFACE}, found" in message
+    assert (str(number) if number else "one without a number") in message
+    assert "/somewhere/_core.so" in message and "pip install" in message and "\n" not in message
+
+
+def test_importing_the_package_checks_the_module_that_was_built(tmp_path: Path) -> None:
+    """Sources that were updated beside a module that was not: a copy of the package, with a module that has
+    none of its functions."""
+    copy = tmp_path / "gsplatloc_kernels"
+    copy.mkdir()
+    for source in Path(native.__file__).parent.glob("*.py"):
+        (copy / source.name).write_text(source.read_text())
+    (copy / "_core.py").write_text("def isa(): ...\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gsplatloc_kernels"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(
+        f"ImportError: expected a native module with interface {INTERFACE}, found one without a number in"
+    )
+
+
+def test_the_built_module_has_the_number() -> None:
+    assert _core.INTERFACE == native.INTERFACE == INTERFACE
