@@ -26,28 +26,30 @@ struct SplatList {
   }
 };
 
-// Weights of one vector of pixels, as the forward pass meets them.
+// Numbers of some splats of a batch, for one vector of pixels: alphas, and their weights in the same place.
 template <class T>
-struct WeightList {
-  alignas(64) T weights[kBatch * Vec<T>::kCount];
+struct PixelList {
+  alignas(64) T numbers[kBatch * Vec<T>::kCount];
   uint8_t splat[kBatch];
   int count = 0;
 
   // Keeps the splat only when `counts`, without a branch.
-  SPLAT_LANE void append(int k, Vec<T> weight, bool counts) {
-    weight.store(weights + count * Vec<T>::kCount);
+  SPLAT_LANE void append(int k, Vec<T> values, bool counts = true) {
+    values.store(numbers + count * Vec<T>::kCount);
     splat[count] = uint8_t(k);
     count += counts;
   }
+
+  SPLAT_LANE Vec<T> operator[](int i) const { return Vec<T>::load(numbers + i * Vec<T>::kCount); }
 };
 
 template <int Channels, class T>
-SPLAT_LANE void accumulate_block(const WeightList<T>& list, const T* rows, int stride, T* planes) {
+SPLAT_LANE void accumulate_block(const PixelList<T>& list, const T* rows, int stride, T* planes) {
   using V = Vec<T>;
   V total[Channels];
   for (int c = 0; c < Channels; ++c) total[c] = V::load(planes + c * kCellPixels);
   for (int i = 0; i < list.count; ++i) {
-    const V weight = V::load(list.weights + i * V::kCount);
+    const V weight = list[i];
     const T* row = rows + list.splat[i] * stride;
     for (int c = 0; c < Channels; ++c) total[c] = total[c] + weight * V(row[c]);
   }
@@ -56,7 +58,7 @@ SPLAT_LANE void accumulate_block(const WeightList<T>& list, const T* rows, int s
 
 // planes[c] += sum over the list of weight * rows[splat][c], for one vector of pixels.
 template <class T>
-void accumulate(const WeightList<T>& list, const Tile<T>& tile, const T* rows, T* planes) {
+void accumulate(const PixelList<T>& list, const Tile<T>& tile, const T* rows, T* planes) {
   const int stride = tile.padded_channels;
   int c = 0;
   for (; c + kChannelBlock <= tile.channels; c += kChannelBlock)

@@ -124,6 +124,7 @@ template <class T>
 struct Brush {
   T x, y, half_xx, xy, half_yy, opacity, depth, red, green, blue;
 };
+constexpr int kBrush = 10;  // numbers
 
 // Per-thread memory for one tile. A batch has room for one more splat, whose values stay zero: lists of
 // splats are padded with it to whole blocks.
@@ -135,8 +136,7 @@ struct TileScratch {
   alignas(64) T color[4][kTilePixels];  // red, green, blue, depth; their gradients in backward
   alignas(64) T constant[kTilePixels];  // the part of sum_c g_c c that is the same for every splat
   alignas(64) T rest[kTilePixels];      // the weighted sum over what is still behind
-  Brush<T> brushes[kBatch];
-  uint16_t hits[kBatch];
+  alignas(64) T brushes[kBrush][kBatch];  // of the batch, field by field: forward only
   // Of features, each null unless there are any:
   T* planes;                       // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
   T* pixels;                       // [kCells, kCellPixels, padded_channels]: the gradients again

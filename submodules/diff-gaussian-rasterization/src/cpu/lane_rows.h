@@ -27,18 +27,23 @@ SPLAT_LANE void transpose_quarters(__m512* z) {
   z[0] = low(a, c), z[1] = high(a, c), z[2] = low(b, d), z[3] = high(b, d);
 }
 
-// Four columns of 16 rows that are `stride` numbers apart.
-SPLAT_LANE void load_quads(const float* rows, int64_t stride, Vec<float>* columns) {
+// Four columns of 16 rows; row(i) is where those of row i are.
+template <class Row>
+SPLAT_LANE void load_quads_of(const Row& row, Vec<float>* columns) {
   __m512 z[4];
   for (int k = 0; k < 4; ++k) {
-    const float* row = rows + k * stride;
-    z[k] = _mm512_castps128_ps512(_mm_loadu_ps(row));
-    z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(row + 4 * stride), 1);
-    z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(row + 8 * stride), 2);
-    z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(row + 12 * stride), 3);
+    z[k] = _mm512_castps128_ps512(_mm_loadu_ps(row(k)));
+    z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(row(k + 4)), 1);
+    z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(row(k + 8)), 2);
+    z[k] = _mm512_insertf32x4(z[k], _mm_loadu_ps(row(k + 12)), 3);
   }
   transpose_quarters(z);
   for (int k = 0; k < 4; ++k) columns[k].v = (Vec<float>::Values)z[k];
+}
+
+// Likewise of rows that are `stride` numbers apart.
+SPLAT_LANE void load_quads(const float* rows, int64_t stride, Vec<float>* columns) {
+  load_quads_of([=](int i) { return rows + i * stride; }, columns);
 }
 
 SPLAT_LANE void store_quads(const Vec<float>* columns, float* rows, int64_t stride) {

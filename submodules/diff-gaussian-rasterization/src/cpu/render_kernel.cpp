@@ -1,6 +1,7 @@
 // Blending of one tile and its adjoint, in batches of splats. Forward, cell by cell: a vector of pixels stays
 // in registers for all splats of the batch. Backward, splat by splat: its sums stay in registers for all its
 // cells. Compiled once per instruction set.
+#include "batch.h"
 #include "feature_tile.h"
 #include "kernels_isa.h"
 // after simd.h: the blending functions call its exponential()
@@ -9,12 +10,6 @@
 namespace splat {
 namespace SPLAT_ISA {
 namespace {
-
-template <class T>
-SPLAT_LANE Brush<T> brush_of(const Splat<T>& s) {
-  return {s.x,     s.y,   T(0.5) * s.conic_xx, s.conic_xy, T(0.5) * s.conic_yy, s.opacity, s.depth, s.red,
-          s.green, s.blue};
-}
 
 template <class T>
 SPLAT_LANE Vec<T> alpha_at(const Brush<T>& s, Vec<T> dx, Vec<T> dy) {
@@ -82,69 +77,125 @@ SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, uint
   suspicion = suspicion + V::load(to + c) * V(T(0));
 }
 
-// Blends the splats of a batch that reach a cell into one vector of its pixels. False when all are finished.
-template <bool Color, bool Features, class T>
-SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int first, uint64_t splats) {
-  using V = Vec<T>;
-  const int cell = first / kCellPixels;
-  const V x = V::load(scratch.x + first), y = V::load(scratch.y + first);
-  V transmittance = V::load(scratch.transmittance + first);
-  V color[4];
-  for (int c = 0; Color && c < 4; ++c) color[c] = V::load(scratch.color[c] + first);
-  WeightList<T> list;
+// The features of some splats of the batch that begins at `begin`.
+template <class T>
+SPLAT_LANE void copy_features(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, uint64_t splats) {
+  Vec<T> suspicion(T(0));
   for (; splats; splats &= splats - 1) {
     const int k = __builtin_ctzll(splats);
-    const Brush<T>& s = scratch.brushes[k];
-    const Blend<V> b = blend<V, T>(alpha_at(s, x - V(s.x), y - V(s.y)), transmittance);
-    const bool changed = any(b.transmittance < transmittance);
-    transmittance = b.transmittance;
-    scratch.hits[k] = uint16_t(scratch.hits[k] | changed << cell);
-    if constexpr (Color) {
-      color[0] = color[0] + b.weight * V(s.red);
-      color[1] = color[1] + b.weight * V(s.green);
-      color[2] = color[2] + b.weight * V(s.blue);
-      color[3] = color[3] + b.weight * V(s.depth);
-    }
-    if constexpr (Features) list.append(k, b.weight, changed);
+    copy_features(tile, scratch, tile.gaussians[begin + k], k, suspicion);
   }
-  transmittance.store(scratch.transmittance + first);
+  if (any(!(suspicion == Vec<T>(T(0))))) scratch.features_finite = false;
+}
+
+// Transmittance of one vector of pixels, splat by splat: blend() of all lanes. What a splat leaves of the
+// light is computed whether or not it contributes: it only falls, so that a pixel whose light is below the
+// least transmittance stays finished. Splats wait for one product and one difference of the splat before
+// them, and for no comparison.
+template <class T>
+class LightOf {
+ public:
+  // Finished pixels have a negative transmittance.
+  SPLAT_LANE explicit LightOf(Vec<T> transmittance)
+      : light_(maximum(transmittance, Vec<T>(T(0)))), kept_(-negative(transmittance)), open_(enough(light_)) {}
+
+  // Whether the splat counts in a pixel that is not finished. To be called before weight_of().
+  SPLAT_LANE bool reached(Vec<T> alpha) const { return any((alpha > Vec<T>(T(0))) & open_); }
+
+  // Blends a splat whose alpha is zero where it is too small to count.
+  SPLAT_LANE Vec<T> weight_of(Vec<T> alpha) {
+    const Vec<T> zero(T(0)), weight = alpha * light_;
+    light_ = light_ - weight;
+    open_ = enough(light_);
+    kept_ = select(open_, light_, kept_);
+    return select(open_, weight, zero);
+  }
+
+  SPLAT_LANE bool left() const { return any(open_); }
+  SPLAT_LANE Vec<T> transmittance() const { return select(open_, kept_, -kept_); }
+
+ private:
+  static SPLAT_LANE Mask<T> enough(Vec<T> light) { return light >= Vec<T>(T(kMinTransmittance)); }
+
+  Vec<T> light_, kept_;
+  Mask<T> open_;
+};
+
+// The alphas of splats at one vector of pixels, zero where they are too small to count. In a loop of its own:
+// the processor overlaps more of these long computations than with blending between them.
+template <class T>
+SPLAT_LANE void list_alphas(const TileScratch<T>& scratch, int first, uint64_t splats, PixelList<T>& list) {
+  using V = Vec<T>;
+  const V x = V::load(scratch.x + first), y = V::load(scratch.y + first);
+  for (; splats; splats &= splats - 1) {
+    const int k = __builtin_ctzll(splats);
+    const Brush<T> s = brush_at(scratch, k);
+    const V alpha = alpha_at(s, x - V(s.x), y - V(s.y));
+    list.append(k, select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))));
+  }
+}
+
+// Blends the splats of a batch that reach a cell into one vector of its pixels; adds to `changed` those that
+// changed one. False when all are finished.
+template <bool Color, bool Features, class T>
+SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int first, uint64_t splats,
+                              uint64_t& changed) {
+  using V = Vec<T>;
+  PixelList<T> list;
+  list_alphas(scratch, first, splats, list);
+  const int count = list.count;
+  list.count = 0;
+  LightOf<T> light(V::load(scratch.transmittance + first));
+  V color[4];
+  for (int c = 0; Color && c < 4; ++c) color[c] = V::load(scratch.color[c] + first);
+  for (int i = 0; i < count; ++i) {
+    const int k = list.splat[i];
+    const Brush<T> s = brush_at(scratch, k);
+    const V alpha = list[i];
+    const bool changes = light.reached(alpha);
+    const V weight = light.weight_of(alpha);
+    changed |= uint64_t(changes) << k;
+    if constexpr (Color) {
+      color[0] = color[0] + weight * V(s.red);
+      color[1] = color[1] + weight * V(s.green);
+      color[2] = color[2] + weight * V(s.blue);
+      color[3] = color[3] + weight * V(s.depth);
+    }
+    if constexpr (Features) list.append(k, weight, changes);
+  }
+  light.transmittance().store(scratch.transmittance + first);
   for (int c = 0; Color && c < 4; ++c) color[c].store(scratch.color[c] + first);
   if constexpr (Features) {
-    T* planes = scratch.planes + int64_t(cell) * tile.padded_channels * kCellPixels + first % kCellPixels;
+    T* planes = scratch.planes + int64_t(first / kCellPixels) * tile.padded_channels * kCellPixels + first % kCellPixels;
     accumulate(list, tile, scratch.rows, planes);
   }
-  return any(transmittance > V(T(0)));
+  return light.left();
 }
 
 // Blends Gaussians [begin, begin + count) of the list. Returns which of the cells `alive` are unfinished.
 template <bool Color, bool Features, class T>
 uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int count,
                       uint32_t alive) {
-  CellLists lists;
-  Vec<T> suspicion(T(0));
-  for (int k = 0; k < count; ++k) {
-    const uint32_t gaussian = tile.gaussians[begin + k];
-    const Splat<T>& s = tile.splats[gaussian];
-    const uint32_t cells = touched_cells(s, tile.x, tile.y) & alive;
-    lists.add(k, cells);
-    scratch.brushes[k] = brush_of(s);
-    scratch.hits[k] = 0;
-    if (Features && cells) copy_features(tile, scratch, gaussian, k, suspicion);
-  }
-  if (Features && any(!(suspicion == Vec<T>(T(0))))) scratch.features_finite = false;
-  uint64_t splats[kCells];
-  lists.store(splats);
+  CellMasks reached, changed;
+  prepare(tile, begin, count, scratch, reached);
+  for (int cell = 0; cell < kCells; ++cell)
+    if (!(alive >> cell & 1)) reached.splats[cell] = 0;
+  if constexpr (Features) copy_features(tile, scratch, begin, reached.anywhere());
   for (int cell = 0; cell < kCells; ++cell) {
     constexpr int each = kBatch / kCells;
     const int64_t next = begin + kBatch + cell * each;
     prefetch(tile, next, next + each, Features);
-    if (!splats[cell]) continue;
+    const uint64_t splats = reached.splats[cell];
+    if (!splats) continue;
     bool unfinished = false;
+    uint64_t own = 0;
     for (int place = 0; place < kCellPixels; place += Vec<T>::kCount)
-      unfinished |= render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, splats[cell]);
+      unfinished |=
+          render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, splats, own);
+    changed.splats[cell] = own;
     if (!unfinished) alive &= ~(1u << cell);
   }
-  std::memcpy(tile.hits + begin, scratch.hits, sizeof(*tile.hits) * count);
+  store_hits(changed, tile.hits + begin, count);
   return alive;
 }
 

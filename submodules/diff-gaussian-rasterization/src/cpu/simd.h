@@ -175,7 +175,14 @@ SPLAT_LANE Vec<T> minimum(Vec<T> a, Vec<T> b) {
 
 template <class T>
 SPLAT_LANE Vec<T> maximum(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (typename Vec<T>::Values)_mm512_max_ps((__m512)a.v, (__m512)b.v);
+  else
+    return (typename Vec<T>::Values)_mm512_max_pd((__m512d)a.v, (__m512d)b.v);
+#else
   return select(a > b, a, b);
+#endif
 }
 
 template <class T>
@@ -272,7 +279,11 @@ SPLAT_LANE Vec<float> exponential(Vec<float> x) {
   using V = Vec<float>;
   const V t = maximum(x * V(1.44269504f), V(-126.f));
   const V shifted = t + V(12582912.f);  // 1.5 * 2^23: the integer part lands in the low bits
+#if defined(__AVX512DQ__)
+  const V f((V::Values)_mm512_reduce_ps((__m512)t.v, 0));  // the same number, sooner
+#else
   const V f = t - (shifted - V(12582912.f));
+#endif
   V p = V(0.00132765f);
   p = p * f + V(0.00967554f);
   p = p * f + V(0.05550713f);
