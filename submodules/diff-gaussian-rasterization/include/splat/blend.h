@@ -29,13 +29,19 @@ SPLAT_HD Blend<S> blend(const S& alpha, const S& transmittance) {
   return {select(contributes, weight, S(0)), select(contributes, behind, negative(transmittance))};
 }
 
-// dL/d(power) of a contributing splat. `value` is sum_c g_c c for this splat's colour and `rest` the same
-// sum, weighted, over everything behind it: dL/d(alpha) = T value - rest / (1 - alpha), d(alpha)/d(power) =
-// -alpha. Where alpha is clamped it does not depend on the power.
+// alpha / (1 - alpha), for power_adjoint().
+template <class S>
+SPLAT_HD S odds_of(const S& alpha) {
+  return quotient(alpha, S(1) - alpha);
+}
+
+// dL/d(power) of a splat that contributes with `weight`, 0 where it does not. `value` is sum_c g_c c for this
+// splat's colour and `rest` the same sum, weighted, over everything behind it: dL/d(alpha) = T value - rest /
+// (1 - alpha), d(alpha)/d(power) = -alpha. Where alpha is clamped it does not depend on the power.
 template <class S, class T>
-SPLAT_HD S power_adjoint(const S& alpha, const Blend<S>& b, const S& value, const S& rest) {
-  const S d_power = rest * quotient(alpha, S(1) - alpha) - b.weight * value;
-  const auto follows = (b.weight > S(0)) & (alpha < S(T(kMaxAlpha)));
+SPLAT_HD S power_adjoint(const S& alpha, const S& odds, const S& weight, const S& value, const S& rest) {
+  const S d_power = rest * odds - weight * value;
+  const auto follows = (weight > S(0)) & (alpha < S(T(kMaxAlpha)));
   return select(follows, d_power, S(0));
 }
 

@@ -31,13 +31,11 @@ template <class T>
 struct PixelList {
   alignas(64) T numbers[kBatch * Vec<T>::kCount];
   uint8_t splat[kBatch];
-  int count = 0;
+  int count;
 
-  // Keeps the splat only when `counts`, without a branch.
-  SPLAT_LANE void append(int k, Vec<T> values, bool counts = true) {
-    values.store(numbers + count * Vec<T>::kCount);
-    splat[count] = uint8_t(k);
-    count += counts;
+  SPLAT_LANE void set(int i, int k, Vec<T> values) {
+    values.store(numbers + i * Vec<T>::kCount);
+    splat[i] = uint8_t(k);
   }
 
   SPLAT_LANE Vec<T> operator[](int i) const { return Vec<T>::load(numbers + i * Vec<T>::kCount); }

@@ -15,6 +15,7 @@ constexpr int kCell = 4;  // pixels on a side; a tile's memory lies cell by cell
 constexpr int kCellPixels = kCell * kCell;
 constexpr int kCells = kTilePixels / kCellPixels;  // of a tile
 constexpr int kBatch = 64;                         // splats of a tile that are blended together
+constexpr int kGroup = 16;                         // of them, that are blended backward together
 constexpr int64_t kGaussianChunk = 1024;           // Gaussians per work item; a multiple of every lane count
 constexpr int kMaxLanes = 16;
 
@@ -137,6 +138,9 @@ struct TileScratch {
   alignas(64) T constant[kTilePixels];  // the part of sum_c g_c c that is the same for every splat
   alignas(64) T rest[kTilePixels];      // the weighted sum over what is still behind
   alignas(64) T brushes[kBrush][kBatch];  // of the batch, field by field: forward only
+  // Backward only, of a group of splats at the cells that they hit:
+  alignas(64) T alphas[kGroup * kTilePixels];
+  alignas(64) T odds[kGroup * kTilePixels];  // alpha / (1 - alpha)
   // Of features, each null unless there are any:
   T* planes;                       // [kCells, padded_channels, kCellPixels]: outputs, or their gradients
   T* pixels;                       // [kCells, kCellPixels, padded_channels]: the gradients again

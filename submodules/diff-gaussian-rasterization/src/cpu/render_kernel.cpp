@@ -17,19 +17,38 @@ SPLAT_LANE Vec<T> alpha_at(const Brush<T>& s, Vec<T> dx, Vec<T> dy) {
   return splat_alpha<Vec<T>, T>(s.opacity, power);
 }
 
+// Pixel centres of a tile at the origin, in the order of cells.
+template <class T>
+struct Centres {
+  alignas(64) T x[kTilePixels], y[kTilePixels];
+};
+
+template <class T>
+constexpr Centres<T> centres() {
+  Centres<T> c{};
+  for (int i = 0; i < kTilePixels; ++i) {
+    const int cell = i / kCellPixels, place = i % kCellPixels;
+    c.x[i] = T(cell % kCellsAcross * kCell + place % kCell) + T(0.5);
+    c.y[i] = T(cell / kCellsAcross * kCell + place / kCell) + T(0.5);
+  }
+  return c;
+}
+template <class T>
+constexpr Centres<T> kCentres = centres<T>();
+
 // Where the pixels are; those outside the image start out finished. Returns the cells within the image.
 template <class T>
 uint32_t start(const Tile<T>& tile, TileScratch<T>& scratch) {
+  using V = Vec<T>;
+  const V left(T(tile.x)), top(T(tile.y)), right(T(tile.width)), bottom(T(tile.height));
   uint32_t alive = 0;
-  for (int i = 0; i < kTilePixels; ++i) {
-    const int cell = i / kCellPixels, place = i % kCellPixels;
-    const int x = tile.x + cell % kCellsAcross * kCell + place % kCell;
-    const int y = tile.y + cell / kCellsAcross * kCell + place / kCell;
-    const bool inside = x < tile.width && y < tile.height;
-    scratch.x[i] = T(x) + T(0.5);
-    scratch.y[i] = T(y) + T(0.5);
-    scratch.transmittance[i] = inside ? T(1) : T(-1);
-    alive |= uint32_t(inside) << cell;
+  for (int i = 0; i < kTilePixels; i += V::kCount) {
+    const V x = V::load(kCentres<T>.x + i) + left, y = V::load(kCentres<T>.y + i) + top;
+    const Mask<T> inside = (x < right) & (y < bottom);
+    x.store(scratch.x + i);
+    y.store(scratch.y + i);
+    select(inside, V(T(1)), V(T(-1))).store(scratch.transmittance + i);
+    alive |= uint32_t(any(inside)) << (i / kCellPixels);
   }
   return alive;
 }
@@ -127,12 +146,14 @@ template <class T>
 SPLAT_LANE void list_alphas(const TileScratch<T>& scratch, int first, uint64_t splats, PixelList<T>& list) {
   using V = Vec<T>;
   const V x = V::load(scratch.x + first), y = V::load(scratch.y + first);
+  int count = 0;
   for (; splats; splats &= splats - 1) {
     const int k = __builtin_ctzll(splats);
     const Brush<T> s = brush_at(scratch, k);
     const V alpha = alpha_at(s, x - V(s.x), y - V(s.y));
-    list.append(k, select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))));
+    list.set(count++, k, select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))));
   }
+  list.count = count;
 }
 
 // Blends the splats of a batch that reach a cell into one vector of its pixels; adds to `changed` those that
@@ -143,12 +164,11 @@ SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int 
   using V = Vec<T>;
   PixelList<T> list;
   list_alphas(scratch, first, splats, list);
-  const int count = list.count;
-  list.count = 0;
   LightOf<T> light(V::load(scratch.transmittance + first));
   V color[4];
   for (int c = 0; Color && c < 4; ++c) color[c] = V::load(scratch.color[c] + first);
-  for (int i = 0; i < count; ++i) {
+  int kept = 0;
+  for (int i = 0, count = list.count; i < count; ++i) {
     const int k = list.splat[i];
     const Brush<T> s = brush_at(scratch, k);
     const V alpha = list[i];
@@ -161,8 +181,12 @@ SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int 
       color[2] = color[2] + weight * V(s.blue);
       color[3] = color[3] + weight * V(s.depth);
     }
-    if constexpr (Features) list.append(k, weight, changes);
+    if constexpr (Features) {
+      list.set(kept, k, weight);
+      kept += changes;  // without a branch
+    }
   }
+  list.count = kept;
   light.transmittance().store(scratch.transmittance + first);
   for (int c = 0; Color && c < 4; ++c) color[c].store(scratch.color[c] + first);
   if constexpr (Features) {
@@ -273,37 +297,58 @@ void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
   }
 }
 
+// The alphas of a splat at the cells that it hit, zero where they are too small to count, and their odds, cell
+// after cell from number `first` of the scratch memory on. Returns the number behind the last one. A loop of
+// its own, as list_alphas().
+template <class T>
+SPLAT_LANE int store_alphas(TileScratch<T>& scratch, const Brush<T>& s, uint32_t cells, int first) {
+  using V = Vec<T>;
+  for (; cells; cells &= cells - 1) {
+    const int corner = __builtin_ctz(cells) * kCellPixels;
+    for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount, first += V::kCount) {
+      const V alpha =
+          alpha_at(s, V::load(scratch.x + pixel) - V(s.x), V::load(scratch.y + pixel) - V(s.y));
+      select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))).store(scratch.alphas + first);
+      odds_of(alpha).store(scratch.odds + first);
+    }
+  }
+  return first;
+}
+
 // The adjoint of one splat over the cells that it hit, front to back, so that the weights are those of the
-// forward pass. `weights` [kTilePixels] hold feature_values() on entry and the weights on return.
+// forward pass: see LightOf. Its alphas begin at number `at` of the scratch memory. `weights` [kTilePixels]
+// hold feature_values() on entry and the weights on return.
 template <bool Color, bool Features, bool FeatureGeometry, class T>
-SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s, uint32_t cells, T* weights,
-                                      T* gradients) {
+SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T>& s, uint32_t cells, int at,
+                                      T* weights, T* gradients) {
   using V = Vec<T>;
   constexpr bool kGeometry = Color || FeatureGeometry;
   V sums[kGradients];
   for (V& each : sums) each = V(T(0));
   for (; cells; cells &= cells - 1) {
     const int corner = __builtin_ctz(cells) * kCellPixels;
-    for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount) {
+    for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount, at += V::kCount) {
       const V dx = V::load(scratch.x + pixel) - V(s.x), dy = V::load(scratch.y + pixel) - V(s.y);
-      const V alpha = alpha_at(s, dx, dy);
-      const Blend<V> b = blend<V, T>(alpha, V::load(scratch.transmittance + pixel));
-      b.transmittance.store(scratch.transmittance + pixel);
+      const V alpha = V::load(scratch.alphas + at), light = V::load(scratch.transmittance + pixel);
+      const V reflected = alpha * light, behind = light - reflected;
+      behind.store(scratch.transmittance + pixel);
+      const V weight = select(behind >= V(T(kMinTransmittance)), reflected, V(T(0)));
       if constexpr (kGeometry) {
         V value = V::load(scratch.constant + pixel);
         if constexpr (Color) {
           const V red = V::load(scratch.color[0] + pixel), green = V::load(scratch.color[1] + pixel);
           const V blue = V::load(scratch.color[2] + pixel), depth = V::load(scratch.color[3] + pixel);
           value = value + V(s.red) * red + V(s.green) * green + V(s.blue) * blue + V(s.depth) * depth;
-          sums[kDRed] = sums[kDRed] + b.weight * red;
-          sums[kDGreen] = sums[kDGreen] + b.weight * green;
-          sums[kDBlue] = sums[kDBlue] + b.weight * blue;
-          sums[kDDepth] = sums[kDDepth] + b.weight * depth;
+          sums[kDRed] = sums[kDRed] + weight * red;
+          sums[kDGreen] = sums[kDGreen] + weight * green;
+          sums[kDBlue] = sums[kDBlue] + weight * blue;
+          sums[kDDepth] = sums[kDDepth] + weight * depth;
         }
         if constexpr (FeatureGeometry) value = value + V::load(weights + pixel);
-        const V rest = V::load(scratch.rest + pixel) - b.weight * value;
+        const V rest = V::load(scratch.rest + pixel) - weight * value;
         rest.store(scratch.rest + pixel);
-        const V h = power_adjoint<V, T>(alpha, b, value, rest), hx = h * dx, hy = h * dy;
+        const V odds = V::load(scratch.odds + at);
+        const V h = power_adjoint<V, T>(alpha, odds, weight, value, rest), hx = h * dx, hy = h * dy;
         sums[kH] = sums[kH] + h;
         sums[kHx] = sums[kHx] + hx;
         sums[kHy] = sums[kHy] + hy;
@@ -311,11 +356,32 @@ SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T> s,
         sums[kHxy] = sums[kHxy] + hx * dy;
         sums[kHyy] = sums[kHyy] + hy * dy;
       }
-      if constexpr (Features) b.weight.store(weights + pixel);
+      if constexpr (Features) weight.store(weights + pixel);
     }
   }
   if constexpr (kGeometry)
     for (int k = 0; k < kGradients; k += 4) store_sums(sums + k, gradients + k);
+}
+
+// Splats [first, first + count) of the batch that begins at `begin`.
+template <bool Color, bool Features, bool FeatureGeometry, class T>
+SPLAT_LANE void render_group_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int first,
+                                      int count) {
+  Brush<T> brushes[kGroup];
+  int alphas[kGroup + 1] = {};  // where those of each begin
+  for (int k = 0; k < count; ++k) {
+    const int64_t index = begin + first + k;
+    prefetch(tile, index + kGroup, index + kGroup + 1, false);
+    brushes[k] = brush_of(tile.splats[tile.gaussians[index]]);
+    alphas[k + 1] = store_alphas(scratch, brushes[k], tile.hits[index], alphas[k]);
+  }
+  for (int k = 0; k < count; ++k) {
+    const int64_t index = begin + first + k;
+    if (tile.hits[index])
+      render_splat_backward<Color, Features, FeatureGeometry>(
+          scratch, brushes[k], tile.hits[index], alphas[k], scratch.weights + (first + k) * kTilePixels,
+          tile.gradients + index * kGradientStride);
+  }
 }
 
 template <bool Color, bool Features, bool FeatureGeometry, class T>
@@ -333,14 +399,9 @@ void render_batch_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t
   lists.store(splats);
   for (int cell = 0; FeatureGeometry && cell < kCells; ++cell)
     feature_values(SplatList(splats[cell]), tile, scratch, cell);
-  for (int k = 0; k < count; ++k) {
-    prefetch(tile, begin + k + 8, begin + k + 9, false);
-    const int64_t index = begin + k;
-    if (tile.hits[index])
-      render_splat_backward<Color, Features, FeatureGeometry>(
-          scratch, brush_of(tile.splats[tile.gaussians[index]]), tile.hits[index],
-          scratch.weights + k * kTilePixels, tile.gradients + index * kGradientStride);
-  }
+  for (int k = 0; k < count; k += kGroup)
+    render_group_backward<Color, Features, FeatureGeometry>(tile, scratch, begin, k,
+                                                            count - k < kGroup ? count - k : kGroup);
   if (!Features || !tile.d_features_in) return;
   std::memset(scratch.d_rows, 0, sizeof(T) * count * tile.padded_channels);
   for (int cell = 0; cell < kCells; ++cell) collect(SplatList(splats[cell]), tile, scratch, cell);

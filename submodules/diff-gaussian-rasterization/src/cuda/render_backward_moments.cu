@@ -179,7 +179,7 @@ __device__ __forceinline__ PixelTerms blend_backward(const WarpSplat& s, const W
   const float value = pixel.constant + s.red * pixel.g[0] + s.green * pixel.g[1] + s.blue * pixel.g[2] +
                       s.depth * pixel.g[3] + features;
   pixel.rest -= b.weight * value;
-  return {power_adjoint<float, float>(alpha, b, value, pixel.rest), b.weight};
+  return {power_adjoint<float, float>(alpha, odds_of(alpha), b.weight, value, pixel.rest), b.weight};
 }
 
 // Eight splats at a time, unrolled: their rows and records lie at fixed distances. The rows of h hold the
