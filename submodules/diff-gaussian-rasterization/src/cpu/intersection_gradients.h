@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "lane_rows.h"
 #include "simd.h"
 
 namespace splat {
@@ -30,11 +31,35 @@ SPLAT_LANE void prefetch_gradients(const ProjectBackwardJob<T>& job, int r, int6
   }
 }
 
+#if defined(__AVX512F__)
+// sum_gradients() with a row of gradients in one vector.
+SPLAT_LANE void sum_rows(const ProjectBackwardJob<float>& job, int r, int64_t i, int lanes,
+                         Vec<float>* sums) {
+  static_assert(kGradients <= 16 && kGradients % 4 == 0 && kGradientStride == 16);
+  constexpr __mmask16 kWritten = (1 << kGradients) - 1;
+  alignas(64) float total[16][16];
+  for (int l = 0; l < 16; ++l) {
+    __m512 own = _mm512_setzero_ps();
+    const int64_t end = l < lanes ? job.gaussian_begin[r][i + l + 1] : 0;
+    for (int64_t s = l < lanes ? job.gaussian_begin[r][i + l] : 0; s < end; ++s) {
+      const int64_t at = job.positions[r][s];
+      if (!job.hits[r][at]) continue;
+      own = _mm512_add_ps(own, _mm512_maskz_loadu_ps(kWritten, job.gradients[r] + at * kGradientStride));
+    }
+    _mm512_store_ps(total[l], own);
+  }
+  for (int k = 0; k < kGradients; k += 4) load_quads(total[0] + k, 16, sums + k);
+}
+#endif
+
 // The sums of the gradients of the lanes' Gaussians in raster r, always in the same order.
 template <class T>
 SPLAT_LANE void sum_gradients(const ProjectBackwardJob<T>& job, int r, int64_t i, int lanes, Vec<T>* sums) {
-  T total[Vec<T>::kCount][kGradients] = {};
   prefetch_gradients(job, r, i + lanes);
+#if defined(__AVX512F__)
+  if constexpr (kTransposes<T>) return sum_rows(job, r, i, lanes, sums);
+#endif
+  T total[Vec<T>::kCount][kGradients] = {};
   for (int l = 0; l < lanes; ++l)
     for (int64_t s = job.gaussian_begin[r][i + l]; s < job.gaussian_begin[r][i + l + 1]; ++s) {
       const int64_t at = job.positions[r][s];

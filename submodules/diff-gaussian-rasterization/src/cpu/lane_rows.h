@@ -59,6 +59,36 @@ SPLAT_LANE void store_quads(const Vec<float>* columns, float* rows, int64_t stri
   }
 }
 
+// The places of numbers 16 k to 16 k + 15 of 16 rows of three: a lane of the first two columns, or of the third.
+struct Rows {
+  alignas(64) int32_t pair[3][16], third[3][16];
+  uint16_t late[3];  // numbers of the third column
+};
+
+constexpr Rows rows_of_three() {
+  Rows r{};
+  for (int k = 0; k < 3; ++k)
+    for (int i = 0; i < 16; ++i) {
+      const int lane = (16 * k + i) / 3, column = (16 * k + i) % 3;
+      if (column == 2) r.late[k] = uint16_t(r.late[k] | 1 << i);
+      r.pair[k][i] = lane + 16 * (column == 1);
+      r.third[k][i] = lane;
+    }
+  return r;
+}
+constexpr Rows kRowsOfThree = rows_of_three();
+
+// Three columns into 16 rows of three.
+SPLAT_LANE void store_triples(const Vec<float>* columns, float* rows) {
+  for (int k = 0; k < 3; ++k) {
+    const __m512i third = _mm512_load_si512(kRowsOfThree.third[k]);
+    const __m512 pair = _mm512_permutex2var_ps(
+        (__m512)columns[0].v, _mm512_load_si512(kRowsOfThree.pair[k]), (__m512)columns[1].v);
+    _mm512_storeu_ps(rows + 16 * k, _mm512_mask_permutexvar_ps(pair, kRowsOfThree.late[k], third,
+                                                               (__m512)columns[2].v));
+  }
+}
+
 // The places of column c among 48 numbers, 16 rows of three: those of the first 32, and of the last 16.
 struct Triples {
   alignas(64) int32_t first[3][16], last[3][16];
@@ -131,12 +161,26 @@ SPLAT_LANE void store_columns(T* array, int stride, int count, int64_t i, int la
   if (!array) return;
   int column = 0;
 #if defined(__AVX512F__)
-  if constexpr (kTransposes<T>)
-    for (; lanes == Vec<T>::kCount && column + 4 <= count; column += 4) {
-      Vec<T> quad[4];
-      for (int k = 0; k < 4; ++k) quad[k] = select(Mask<T>{seen}, values[column + k], Vec<T>(T(0)));
-      store_quads(quad, array + i * stride + column, stride);
+  if constexpr (kTransposes<T>) {
+    const bool whole = lanes == Vec<T>::kCount;
+    Vec<T> shown[4];
+    const auto show = [&](int numbers) {
+      for (int k = 0; k < numbers; ++k)
+        shown[k] = select(Mask<T>{seen}, values[column + k], Vec<T>(T(0)));
+    };
+    if (whole && stride == 3 && count == 3) {
+      show(3);
+      return store_triples(shown, array + i * 3);
     }
+    if (whole && stride == 1) {
+      show(1);
+      return shown[0].store(array + i);
+    }
+    for (; whole && column + 4 <= count; column += 4) {
+      show(4);
+      store_quads(shown, array + i * stride + column, stride);
+    }
+  }
 #endif
   for (; column < count; ++column) {
     T lane[Vec<T>::kCount];

@@ -297,22 +297,42 @@ void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
   }
 }
 
-// The alphas of a splat at the cells that it hit, zero where they are too small to count, and their odds, cell
-// after cell from number `first` of the scratch memory on. Returns the number behind the last one. A loop of
-// its own, as list_alphas().
+// Splats of a batch that changed a pixel, at most kGroup.
 template <class T>
-SPLAT_LANE int store_alphas(TileScratch<T>& scratch, const Brush<T>& s, uint32_t cells, int first) {
+struct Group {
+  int count = 0, cells = 0;
+  int64_t index[kGroup + 1];      // in the tile's list
+  uint32_t hits[kGroup + 1];      // the cells that each changed
+  Brush<T> brushes[kGroup + 1];
+
+  SPLAT_LANE void add(const Tile<T>& tile, int64_t at) {
+    index[count] = at;
+    hits[count] = tile.hits[at];
+    brushes[count] = brush_of(tile.splats[tile.gaussians[at]]);
+    cells += __builtin_popcount(tile.hits[at]);
+    count += tile.hits[at] != 0;  // without a branch
+  }
+};
+
+// The alphas of the splats at the cells that they changed, zero where they are too small to count, and their
+// odds: splat by splat and cell by cell. A loop of its own, as list_alphas().
+template <class T>
+SPLAT_LANE void store_alphas(const Group<T>& group, TileScratch<T>& scratch) {
   using V = Vec<T>;
-  for (; cells; cells &= cells - 1) {
-    const int corner = __builtin_ctz(cells) * kCellPixels;
-    for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount, first += V::kCount) {
+  uint32_t left = group.hits[0];
+  for (int at = 0, k = 0; at < group.cells * kCellPixels;) {
+    const Brush<T>& s = group.brushes[k];
+    const int corner = __builtin_ctz(left) * kCellPixels;
+    for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount, at += V::kCount) {
       const V alpha =
           alpha_at(s, V::load(scratch.x + pixel) - V(s.x), V::load(scratch.y + pixel) - V(s.y));
-      select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))).store(scratch.alphas + first);
-      odds_of(alpha).store(scratch.odds + first);
+      select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))).store(scratch.alphas + at);
+      odds_of(alpha).store(scratch.odds + at);
     }
+    left &= left - 1;
+    k += left == 0;
+    left = left ? left : group.hits[k];
   }
-  return first;
 }
 
 // The adjoint of one splat over the cells that it hit, front to back, so that the weights are those of the
@@ -367,20 +387,18 @@ SPLAT_LANE void render_splat_backward(TileScratch<T>& scratch, const Brush<T>& s
 template <bool Color, bool Features, bool FeatureGeometry, class T>
 SPLAT_LANE void render_group_backward(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begin, int first,
                                       int count) {
-  Brush<T> brushes[kGroup];
-  int alphas[kGroup + 1] = {};  // where those of each begin
-  for (int k = 0; k < count; ++k) {
-    const int64_t index = begin + first + k;
+  Group<T> group;
+  for (int64_t index = begin + first; index < begin + first + count; ++index) {
     prefetch(tile, index + kGroup, index + kGroup + 1, false);
-    brushes[k] = brush_of(tile.splats[tile.gaussians[index]]);
-    alphas[k + 1] = store_alphas(scratch, brushes[k], tile.hits[index], alphas[k]);
+    group.add(tile, index);
   }
-  for (int k = 0; k < count; ++k) {
-    const int64_t index = begin + first + k;
-    if (tile.hits[index])
-      render_splat_backward<Color, Features, FeatureGeometry>(
-          scratch, brushes[k], tile.hits[index], alphas[k], scratch.weights + (first + k) * kTilePixels,
-          tile.gradients + index * kGradientStride);
+  store_alphas(group, scratch);
+  for (int k = 0, at = 0; k < group.count; ++k) {
+    const int64_t index = group.index[k];
+    render_splat_backward<Color, Features, FeatureGeometry>(
+        scratch, group.brushes[k], group.hits[k], at, scratch.weights + (index - begin) * kTilePixels,
+        tile.gradients + index * kGradientStride);
+    at += __builtin_popcount(group.hits[k]) * kCellPixels;
   }
 }
 
