@@ -134,9 +134,9 @@ struct TileScratch {
   alignas(64) T x[kTilePixels];  // pixel centres
   alignas(64) T y[kTilePixels];
   alignas(64) T transmittance[kTilePixels];
-  alignas(64) T color[4][kTilePixels];  // red, green, blue, depth; their gradients in backward
-  alignas(64) T constant[kTilePixels];  // the part of sum_c g_c c that is the same for every splat
-  alignas(64) T rest[kTilePixels];      // the weighted sum over what is still behind
+  alignas(64) T color[4][kTilePixels];    // red, green, blue, depth; their gradients in backward
+  alignas(64) T constant[kTilePixels];    // the part of sum_c g_c c that is the same for every splat
+  alignas(64) T rest[kTilePixels];        // the weighted sum over what is still behind
   alignas(64) T brushes[kBrush][kBatch];  // of the batch, field by field: forward only
   // Backward only, of a group of splats at the cells that they hit:
   alignas(64) T alphas[kGroup * kTilePixels];

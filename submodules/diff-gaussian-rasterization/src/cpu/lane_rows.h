@@ -59,7 +59,8 @@ SPLAT_LANE void store_quads(const Vec<float>* columns, float* rows, int64_t stri
   }
 }
 
-// The places of numbers 16 k to 16 k + 15 of 16 rows of three: a lane of the first two columns, or of the third.
+// The places of numbers 16 k to 16 k + 15 of 16 rows of three: a lane of the first two columns, or of the
+// third.
 struct Rows {
   alignas(64) int32_t pair[3][16], third[3][16];
   uint16_t late[3];  // numbers of the third column
@@ -82,10 +83,10 @@ constexpr Rows kRowsOfThree = rows_of_three();
 SPLAT_LANE void store_triples(const Vec<float>* columns, float* rows) {
   for (int k = 0; k < 3; ++k) {
     const __m512i third = _mm512_load_si512(kRowsOfThree.third[k]);
-    const __m512 pair = _mm512_permutex2var_ps(
-        (__m512)columns[0].v, _mm512_load_si512(kRowsOfThree.pair[k]), (__m512)columns[1].v);
-    _mm512_storeu_ps(rows + 16 * k, _mm512_mask_permutexvar_ps(pair, kRowsOfThree.late[k], third,
-                                                               (__m512)columns[2].v));
+    const __m512 pair = _mm512_permutex2var_ps((__m512)columns[0].v, _mm512_load_si512(kRowsOfThree.pair[k]),
+                                               (__m512)columns[1].v);
+    _mm512_storeu_ps(rows + 16 * k,
+                     _mm512_mask_permutexvar_ps(pair, kRowsOfThree.late[k], third, (__m512)columns[2].v));
   }
 }
 
@@ -165,8 +166,7 @@ SPLAT_LANE void store_columns(T* array, int stride, int count, int64_t i, int la
     const bool whole = lanes == Vec<T>::kCount;
     Vec<T> shown[4];
     const auto show = [&](int numbers) {
-      for (int k = 0; k < numbers; ++k)
-        shown[k] = select(Mask<T>{seen}, values[column + k], Vec<T>(T(0)));
+      for (int k = 0; k < numbers; ++k) shown[k] = select(Mask<T>{seen}, values[column + k], Vec<T>(T(0)));
     };
     if (whole && stride == 3 && count == 3) {
       show(3);

@@ -116,7 +116,9 @@ class LightOf {
  public:
   // Finished pixels have a negative transmittance.
   SPLAT_LANE explicit LightOf(Vec<T> transmittance)
-      : light_(maximum(transmittance, Vec<T>(T(0)))), kept_(-negative(transmittance)), open_(enough(light_)) {}
+      : light_(maximum(transmittance, Vec<T>(T(0)))),
+        kept_(-negative(transmittance)),
+        open_(enough(light_)) {}
 
   // Whether the splat counts in a pixel that is not finished. To be called before weight_of().
   SPLAT_LANE bool reached(Vec<T> alpha) const { return any((alpha > Vec<T>(T(0))) & open_); }
@@ -190,7 +192,8 @@ SPLAT_LANE bool render_pixels(const Tile<T>& tile, TileScratch<T>& scratch, int 
   light.transmittance().store(scratch.transmittance + first);
   for (int c = 0; Color && c < 4; ++c) color[c].store(scratch.color[c] + first);
   if constexpr (Features) {
-    T* planes = scratch.planes + int64_t(first / kCellPixels) * tile.padded_channels * kCellPixels + first % kCellPixels;
+    T* planes = scratch.planes + int64_t(first / kCellPixels) * tile.padded_channels * kCellPixels +
+                first % kCellPixels;
     accumulate(list, tile, scratch.rows, planes);
   }
   return light.left();
@@ -214,8 +217,7 @@ uint32_t render_batch(const Tile<T>& tile, TileScratch<T>& scratch, int64_t begi
     bool unfinished = false;
     uint64_t own = 0;
     for (int place = 0; place < kCellPixels; place += Vec<T>::kCount)
-      unfinished |=
-          render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, splats, own);
+      unfinished |= render_pixels<Color, Features>(tile, scratch, cell * kCellPixels + place, splats, own);
     changed.splats[cell] = own;
     if (!unfinished) alive &= ~(1u << cell);
   }
@@ -301,8 +303,8 @@ void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
 template <class T>
 struct Group {
   int count = 0, cells = 0;
-  int64_t index[kGroup + 1];      // in the tile's list
-  uint32_t hits[kGroup + 1];      // the cells that each changed
+  int64_t index[kGroup + 1];  // in the tile's list
+  uint32_t hits[kGroup + 1];  // the cells that each changed
   Brush<T> brushes[kGroup + 1];
 
   SPLAT_LANE void add(const Tile<T>& tile, int64_t at) {
@@ -324,8 +326,7 @@ SPLAT_LANE void store_alphas(const Group<T>& group, TileScratch<T>& scratch) {
     const Brush<T>& s = group.brushes[k];
     const int corner = __builtin_ctz(left) * kCellPixels;
     for (int pixel = corner; pixel < corner + kCellPixels; pixel += V::kCount, at += V::kCount) {
-      const V alpha =
-          alpha_at(s, V::load(scratch.x + pixel) - V(s.x), V::load(scratch.y + pixel) - V(s.y));
+      const V alpha = alpha_at(s, V::load(scratch.x + pixel) - V(s.x), V::load(scratch.y + pixel) - V(s.y));
       select(alpha >= V(T(kMinAlpha)), alpha, V(T(0))).store(scratch.alphas + at);
       odds_of(alpha).store(scratch.odds + at);
     }
@@ -395,9 +396,9 @@ SPLAT_LANE void render_group_backward(const Tile<T>& tile, TileScratch<T>& scrat
   store_alphas(group, scratch);
   for (int k = 0, at = 0; k < group.count; ++k) {
     const int64_t index = group.index[k];
-    render_splat_backward<Color, Features, FeatureGeometry>(
-        scratch, group.brushes[k], group.hits[k], at, scratch.weights + (index - begin) * kTilePixels,
-        tile.gradients + index * kGradientStride);
+    render_splat_backward<Color, Features, FeatureGeometry>(scratch, group.brushes[k], group.hits[k], at,
+                                                            scratch.weights + (index - begin) * kTilePixels,
+                                                            tile.gradients + index * kGradientStride);
     at += __builtin_popcount(group.hits[k]) * kCellPixels;
   }
 }
