@@ -135,6 +135,16 @@ SPLAT_LANE void store_splats(const Vec<T>* fields, Splat<T>* splats, int lanes) 
   }
 }
 
+// Asks for the lines that the splats of the next vectors will be written to: stores that miss wait for each
+// other, these requests do not.
+template <class T>
+SPLAT_LANE void prefetch_splats(const ProjectJob<T>& job, int64_t i, int64_t end) {
+  constexpr int64_t kAhead = 2 * Vec<T>::kCount;
+  for (int r = 0; r < job.rasters; ++r)
+    for (int64_t k = i + kAhead; k < std::min(i + kAhead + Vec<T>::kCount, end); ++k)
+      __builtin_prefetch(job.splats[r] + k, 1);
+}
+
 // The tiles that the lanes' bounding boxes touch.
 template <class T>
 SPLAT_LANE void lane_tiles(const TileBits& tiles, const Raster<T>& raster, const Vec<T>* fields,
@@ -166,6 +176,7 @@ int64_t project_chunk(const ProjectJob<T>& job, int64_t begin, int64_t end) {
       hide(job, i, lanes);
       continue;
     }
+    prefetch_splats(job, i, end);
     set_covariance(job.in, g);
     Mask<T> in_front;
     const Projection<V> p = project_lanes(job.camera, job.in, at, g, in_front);
