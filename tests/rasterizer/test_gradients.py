@@ -10,6 +10,7 @@ from gsplatloc.gaussian_renderer.reference import covariances
 from tests.rasterizer.support import (
     CAMERA,
     Inputs,
+    available_isas,
     gradients,
     make_inputs,
     render_native,
@@ -83,6 +84,25 @@ def test_reference_gradients(moves: bool, size: tuple[int, int] | None, antialia
         feature_size=size, features_move_geometry=moves, antialiased=antialiased, background=(0.3, 0.1, 0.8)
     )
     assert_matches_reference(make_inputs(100, 7), options)
+
+
+@pytest.mark.parametrize("isa", available_isas())
+@pytest.mark.parametrize("moves", [False, True])
+def test_pixels_that_finish_at_different_splats(
+    isa: str, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 splats over the same cells, most of them behind the one that finishes a pixel: neither pass may blend
+    those, whichever batch or group of splats they are in."""
+    monkeypatch.setenv("GSPLAT_ISA", isa)
+    inputs = make_inputs(300, seed=5)
+    inputs["means"][:, :2] *= 0.1
+    inputs["opacities"] = inputs["opacities"] * 0.2
+    inputs["opacities"][::7] = 1.0
+    options = with_options(feature_size=FULL_SIZE, features_move_geometry=moves)
+    result = render_native(inputs, options)
+    finished = result.alpha > 0.99
+    assert int(finished.sum()) > 20 and bool((result.alpha < 0.5).any())
+    assert_matches_reference(inputs, options)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 64, 100])
