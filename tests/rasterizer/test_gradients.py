@@ -91,7 +91,7 @@ def test_reference_gradients(moves: bool, size: tuple[int, int] | None, antialia
 def test_pixels_that_finish_at_different_splats(
     isa: str, moves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """300 splats over the same cells, most of them behind the one that finishes a pixel: neither pass may blend
+    """300 splats over the same cells, most of them behind the one that finishes a pixel: no pass may blend
     those, whichever batch or group of splats they are in."""
     monkeypatch.setenv("GSPLAT_ISA", isa)
     inputs = make_inputs(300, seed=5)
