@@ -26,8 +26,7 @@ class ExportArguments:
     output: Path | None = None
     """file to write; unset = MODEL_PATH/export/splat.SUFFIX"""
     map: Path | None = None
-    """folder to write a small map to, for the stages landmarks and lm, in place of a splat; of a map
-    in tiles too"""
+    """folder to write a small map to, instead of a splat; it can be localized in by landmarks and lm"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     filter: tyro.conf.OmitArgPrefixes[SplatFilter] = field(default_factory=SplatFilter)

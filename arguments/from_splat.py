@@ -29,8 +29,7 @@ class FromSplatArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map that is written"""
     cameras: Path | None = None
-    """cameras.json, transforms.json or COLMAP folder with the poses of the photographs; unset = cameras are
-    found in the free space of the splat"""
+    """poses of the photographs: cameras.json, transforms.json, COLMAP folder; unset = found in free space"""
     scale: float = 1.0
     """factor of all lengths: metres per unit of the splat, for poses in metres"""
     virtual: tyro.conf.OmitArgPrefixes[VirtualCameraOptions] = field(default_factory=VirtualCameraOptions)

@@ -22,7 +22,11 @@ DESCRIPTION = (
     " The same command goes on with a run that was stopped. A scene with poses, of any layout that"
     " gsplatloc train reads, is mapped with them."
 )
-EXAMPLES = ("gsplatloc map photos/ -m my_map", "gsplatloc map video.mp4 -m my_map --frames 100")
+EXAMPLES = (
+    "gsplatloc map photos/ -m my_map",
+    "gsplatloc map video.mp4 -m my_map --frames 100",
+    "gsplatloc map clip.r3d -m my_map",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class MapArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map; the posed photos are in its subfolder scene/"""
     preset: Preset = "cpu"
-    """cpu: minutes on two cores; gpu: 7,000 iterations on a GPU; paper: GSplatLoc's settings"""
+    """cpu: minutes on two cores; gpu: 7000 iterations on a GPU; paper: GSplatLoc's settings"""
     iterations: int | None = None
     """number of training steps; unset = the preset's"""
     frames: int = 150

@@ -50,8 +50,7 @@ class RefineArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as gsplatloc train wrote it"""
     poses: Path
-    """the given poses: a file `name qw qx qy qz tx ty tz [focal]` (cam_from_world), a TUM trajectory
-    `timestamp tx ty tz qx qy qz qw` (camera in the world), or the folder of a COLMAP model"""
+    """given poses: lines `name qw qx qy qz tx ty tz [focal]`, a TUM trajectory, or a COLMAP model's folder"""
     format: PoseFormat = "auto"
     """format of --poses; auto = detected from its content"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None

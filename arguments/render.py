@@ -23,8 +23,7 @@ class RenderArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as gsplatloc train wrote it"""
     split: Split = "path"
-    """cameras: a smooth path through the training cameras (path), those of the training images or of the test
-    images"""
+    """cameras: a smooth path through the training cameras, or those of the training or of the test images"""
     poses: Path | None = None
     """file of poses `name qw qx qy qz tx ty tz [focal]` (cam_from_world), instead of --split"""
     iteration: int | None = None
@@ -68,8 +67,7 @@ class ViewArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of a map, or any .ply of 3D Gaussians"""
     results: Path | None = None
-    """folder of results of gsplatloc localize, whose queries are shown in the map; unset =
-    MODEL_PATH/localization and MODEL_PATH/queries, where they exist"""
+    """folder of localize's results to show; unset = MODEL_PATH/localization and MODEL_PATH/queries, if any"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     ip: str = "127.0.0.1"

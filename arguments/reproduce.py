@@ -34,11 +34,9 @@ class ReproduceArguments:
     scenes: tuple[str, ...] = ()
     """scenes of the table; unset = all"""
     method: Literal["ours", "paper", "sparse", "both", "all"] = "ours"
-    """ours: the toolkit's defaults; paper: as published; sparse: landmarks, retrieval and RANSAC without a
-    splat; both: ours and paper; all: every method of the table"""
+    """ours: our defaults; paper: as published; sparse: no splat; both: ours and paper; all: all methods"""
     data: Path = Path("datasets")
-    """folder of the data set: as gsplatloc setup lays it out, or with upstream's archives; what it lacks is
-    downloaded into it"""
+    """folder of the data: as gsplatloc setup makes it, or upstream's archives; what it lacks is downloaded"""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """folder of maps, results and the page; unset = output/reproduce/TABLE"""
     dry_run: bool = False
@@ -58,8 +56,7 @@ class ReproduceArguments:
     workers: int = 0
     """processes that make scenes, and parts of their test images, side by side; 0 = all in this process"""
     ray: str | None = None
-    """address of a cluster of Ray that does it instead: HOST:PORT, auto or local; its machines need this
-    installation and the folders --data and --output"""
+    """Ray cluster to compute on: HOST:PORT, auto or local; it needs this package, --data and --output, too"""
     cores: int = 1
     """cores of each worker"""
     quiet: bool = False

@@ -49,8 +49,7 @@ class SceneArguments:
     """The scene and the folder of its map."""
 
     source_path: Annotated[Path, tyro.conf.arg(aliases=["-s"])]
-    """the scene: a folder of a layout that is read (train/ and test/, a COLMAP model, transforms.json, a
-    phone's recording), or an archive of one (.r3d, .zip)"""
+    """the scene: train/ and test/, a COLMAP model, transforms.json, ..., a phone's recording (.r3d, .zip)"""
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder that the map is written to"""
     images: Annotated[str | None, tyro.conf.arg(aliases=["-i"])] = None
@@ -58,15 +57,13 @@ class SceneArguments:
     eval: bool = False
     """hold out every 8th image as a test image, where the scene has no test images of its own"""
     resolution: Annotated[int | None, tyro.conf.arg(aliases=["-r"])] = None
-    """1 2 4 8 = divisor of the image size; 0 = the feature map's size; other = width in pixels; unset = at
-    most 1600 pixels wide"""
+    """1 2 4 8 = divisor of the image size; 0 = the feature map's size; other = width; unset = 1600 at most"""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """white instead of black behind the map and transparent images"""
     strict: bool = False
     """stop at the first image that is cut or damaged; otherwise such images are left out, with a count"""
     depth_units: float | None = None
-    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000,
-    floats 1)"""
+    """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000, floats 1)"""
 
     def options(self) -> SceneOptions:
         """How the scene is read. Resolution 0 only concerns training: features need full-size images."""
@@ -94,11 +91,9 @@ class TrainArguments:
 
     scene: OmitArgPrefixes[SceneArguments]
     preset: Preset = "paper"
-    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU. Flags override
-    it"""
+    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7000 iterations; flags override it"""
     tile_views: int | None = None
-    """map in overlapping tiles of about this many views each, one after the other in the memory of one; for
-    places of more than about 500 images; unset = one map"""
+    """map in overlapping tiles of about so many views, for more than about 500 images; unset = one map"""
     workers: int = 1
     """tiles that are mapped at a time, each in the memory of one and with its share of the cores"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)

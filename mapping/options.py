@@ -143,7 +143,7 @@ class OptimizerOptions:
 class ScheduleOptions:
     """Iterations, resolution and views of a run."""
 
-    iterations: int = 30_000  # one training view each; GSplatLoc's README uses 7,000, its paper 15,000
+    iterations: int = 30_000  # one training view each; GSplatLoc's README: 7000, its paper: 15000
     sh_degree: int = 3  # 0 to 3: highest degree of the view-dependent colour
     sh_interval: int = 1_000  # iterations between two degrees
     train_pixels: int = 0  # per image; larger images are shrunk to this for training; 0 = no limit
