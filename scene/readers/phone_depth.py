@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from gsplatloc.scene.image_header import damaged, decoding_image
-from gsplatloc.scene.images import decode_depth, decode_rgb, where_known
+from gsplatloc.scene.images import ASPECT_TOLERANCE, decode_depth, decode_rgb, image_size, where_known
 from gsplatloc.utils.errors import GSplatLocError, quoted
 
 INSTALL = "pip install 'gsplatloc[phones]'"
@@ -33,7 +33,8 @@ class PhoneDepth:
     """Decodes a depth map; where the sensor's confidence is 0, the lowest, there is no depth."""
 
     confidence: Path | None = None  # image, or array of bytes as Record3D writes it; None = all is confident
-    shape: tuple[int, int] | None = None  # rows and columns of Record3D's .depth and .conf
+    shape: tuple[int, int] | None = None  # rows and columns of Record3D's .depth and .conf, if it states them
+    image: Path | None = None  # which they belong to: they are turned as it is
 
     def __call__(self, path: Path, units_per_metre: float) -> np.ndarray:
         """[h, w] float32 metres, 0 where unknown."""
@@ -41,7 +42,7 @@ class PhoneDepth:
         if self.confidence is None:
             return depth
         if self.confidence.suffix.lower() == ".conf":
-            confidence = _array(self.confidence, self.shape, depth.shape, "B")
+            confidence = self._array(self.confidence, ("u1",), depth.shape)
         else:
             confidence = decode_rgb(self.confidence)[..., 0]
         if confidence.shape != depth.shape:
@@ -49,23 +50,39 @@ class PhoneDepth:
             confidence = cv2.resize(confidence, size, interpolation=cv2.INTER_NEAREST_EXACT)
         return np.where(confidence > 0, depth, np.float32(0))
 
+    def _array(self, path: Path, dtypes: tuple[str, ...], other: tuple[int, ...] | None = None) -> np.ndarray:
+        """The array in a .depth or .conf file: of the stated shape, of `other`, or of the image's aspect."""
+        data = _decompressed(path)
+        image = None if self.image is None else image_size(self.image)
+        stated = self.shape if self.shape is None or image is None else _turned(self.shape, image)
+        for dtype in map(np.dtype, dtypes):
+            values = len(data) // dtype.itemsize
+            like = _shape_like(image, values) if image and not (stated or other) else None
+            for shape in (known for known in (stated, other, like) if known):
+                if len(data) == math.prod(shape) * dtype.itemsize:
+                    return np.frombuffer(data, dtype).reshape(shape)
+        expected = "x".join(str(side) for side in reversed(stated or other or ())) or "any size of"
+        raise damaged(path, f"{len(data)} bytes for {expected} pixels")
+
     def _depth(self, path: Path, units_per_metre: float) -> np.ndarray:
         suffix = path.suffix.lower()
         if suffix not in _PACKAGES:
             return decode_depth(path, units_per_metre)
-        stored = _read_exr(path) if suffix == ".exr" else _array(path, self.shape, None, "f")
+        stored = _read_exr(path) if suffix == ".exr" else self._array(path, ("<f4", "<f2"))
         return where_known(stored.astype(np.float32))
 
 
-def _array(path: Path, shape: tuple[int, int] | None, other: tuple[int, ...] | None, kind: str) -> np.ndarray:
-    """The array in a .depth (floats, "f") or .conf file (bytes, "B") of Record3D."""
-    data = _decompressed(path)
-    for rows, columns in (known for known in (shape, other) if known):
-        for dtype in ("<f4", "<f2") if kind == "f" else ("u1",):
-            if len(data) == rows * columns * np.dtype(dtype).itemsize:
-                return np.frombuffer(data, dtype).reshape(rows, columns)
-    expected = "x".join(str(side) for side in reversed(shape or other or ()))
-    raise damaged(path, f"{len(data)} bytes for {expected} pixels")
+def _turned(shape: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
+    """A shape, portrait if the image of that (width, height) is, else landscape."""
+    return shape if (shape[0] > shape[1]) == (image[1] > image[0]) else (shape[1], shape[0])
+
+
+def _shape_like(image: tuple[int, int], values: int) -> tuple[int, int] | None:
+    """The shape of so many values with the aspect of an image (width, height); None if there is none."""
+    rows = round(math.sqrt(values * image[1] / image[0]))
+    if rows < 1 or values % rows or abs(rows * rows * image[0] / (values * image[1]) - 1) > ASPECT_TOLERANCE:
+        return None
+    return rows, values // rows
 
 
 def _decompressed(path: Path) -> bytes:

@@ -5,6 +5,7 @@ the sensor: nothing is rotated.
 """
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,15 +45,21 @@ def scene_of_frames(
     path: Path, frames: Iterable[PhoneFrame], options: SceneOptions, tally: Tally, convention: PoseConvention
 ) -> Scene:
     """The scene of at most `options.frames` frames that have an image and a finite pose."""
-    posed = []
+    posed: list[PhoneFrame] = []
+    still: list[PhoneFrame] = []
     for frame in frames:
         tally.found += 1
         if frame.world_from_camera is None or frame.intrinsics is None:
             tally.leave_out("no pose or no intrinsics")
         elif not np.isfinite(frame.world_from_camera).all():
             tally.leave_out("their poses are not finite")
+        elif posed and np.array_equal(frame.world_from_camera, posed[-1].world_from_camera):
+            still.append(frame)
         else:
             posed.append(frame)
+    if still and len(posed) == 1:
+        raise _untracked(path, [*posed, *still])
+    tally.leave_out("the same pose as the frame before: tracking stood still", len(still))
     views = []
     for frame in thinned(posed, options.frames, tally):
         with tally.damaged(frame.image, options):
@@ -61,6 +68,14 @@ def scene_of_frames(
         raise tally.nothing_left(f"images with poses in {path}", "export the recording again")
     scene = tally.scene(path, *split_test_views(views, options), convention=convention)
     return replace(scene, rough_poses=True)
+
+
+def _untracked(path: Path, frames: list[PhoneFrame]) -> GSplatLocError:
+    images = shlex.quote(str(frames[0].image.parent))
+    return GSplatLocError(
+        f"expected poses of a phone's tracking in {quoted(path)}, found the same pose for all {len(frames)}"
+        f" images, as of a front camera: gsplatloc map {images} -m OUT finds poses"
+    )
 
 
 def thinned(frames: list[PhoneFrame], count: int, tally: Tally) -> list[PhoneFrame]:

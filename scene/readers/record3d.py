@@ -2,8 +2,10 @@
 
 `metadata` (or metadata.json) holds a camera-to-world pose per frame, `qx qy qz qw x y z`, with OpenGL axes; K
 in columns, for an image of w x h pixels, newer versions `perFrameIntrinsicCoeffs` (fx fy cx cy); dw x dh, the
-size of depth. `rgbd/12.jpg`, `12.depth` (floats, compressed by LZFSE) and `12.conf` (bytes, 0 to 2) are frame
-12; exported folders have `rgb/12.jpg` and `depth/12.exr`.
+size of depth, which older versions do not state. `rgbd/12.jpg`, `12.depth` (floats, compressed by LZFSE) and
+`12.conf` (bytes, 0 to 2) are frame 12; exported folders have `rgb/12.jpg` and `depth/12.exr`. Images of a
+phone held upright are portrait, and their poses and intrinsics are those of the portrait camera. Poses are
+relative to the first frame (`initPose` moves them all alike, and is not applied).
 """
 
 from collections.abc import Iterator, Mapping
@@ -74,7 +76,7 @@ def _frames(
             _pose(poses[row]) if row < len(poses) else None,
             size,
             depths.get(number),
-            PhoneDepth(confidences.get(number), shape),
+            PhoneDepth(confidences.get(number), shape, image),
         )
 
 
