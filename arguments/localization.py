@@ -67,9 +67,9 @@ class LocalizeArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as gsplatloc train wrote it"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None
-    """folder of the scene with the test images; unset = the scene that the map was made from"""
+    """scene whose test images are localized, or all if it has none; unset = the scene of the map"""
     queries: Path | None = None
-    """image, or folder of images, to localize instead of the scene's test images; without ground truth"""
+    """image, folder of images, or phone's recording (.r3d, .zip) to localize; without ground truth"""
     output: Path | None = None
     """folder of the results; unset = MODEL_PATH/localization, with --queries MODEL_PATH/queries"""
     initial: str = LocalizerOptions.initial

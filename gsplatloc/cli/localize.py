@@ -2,10 +2,11 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from gsplatloc.arguments.localization import LocalizeArguments
+from gsplatloc.arguments.localization import CameraArguments, LocalizeArguments
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io.json_lines import json_line
 from gsplatloc.localization.io.results import (
@@ -24,9 +25,10 @@ from gsplatloc.scene import read_scene
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.image_files import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
+from gsplatloc.scene.readers import is_recording, unpacked_scene
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.console import counted, log
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.certainty import draw_results
 from gsplatloc.visualization.pictures import make_pictures, write_pictures
@@ -89,21 +91,36 @@ def make_report(
 
 
 def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryImage]:
-    """The images to localize: those of a folder, or the scene's test images."""
+    """The images to localize: those of a folder or of a recording, or a scene's test images."""
+    quiet = arguments.computation.quiet
     if arguments.queries is not None:
-        queries = queries_in_folder(arguments.queries, arguments.camera.known())
-        left_out = unread_files(Path(arguments.queries))
+        folder = unpacked_scene(arguments.queries)
+        if is_recording(folder):
+            return recorded_queries(arguments, folder)
+        queries = queries_in_folder(folder, arguments.camera.known())
+        left_out = unread_files(folder)
         report = f"{arguments.queries}: found {counted(len(queries), 'image')}"
-        log(
-            report + (f", left out {left_out}" if left_out else ""),
-            arguments.computation.quiet,
-            sys.stderr,
-        )
+        log(report + (f", left out {left_out}" if left_out else ""), quiet, sys.stderr)
         return queries
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
-    log(scene.report, arguments.computation.quiet, sys.stderr)
-    if not scene.test:
+    log(scene.report, quiet, sys.stderr)
+    if scene.test:
+        return [query_from_view(view) for view in scene.test]
+    if arguments.source_path is None or scene.root.resolve() == Path(config.source_path).resolve():
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"
         )
-    return [query_from_view(view) for view in scene.test]
+    log(f"no test images: all of its {len(scene.train)} images are localized", quiet, sys.stderr)
+    return [query_from_view(view) for view in scene.train]
+
+
+def recorded_queries(arguments: LocalizeArguments, folder: Path) -> list[QueryImage]:
+    """The images of a phone's recording with its intrinsics; its poses are in coordinates of their own."""
+    if arguments.camera != CameraArguments():
+        raise GSplatLocError(
+            f"expected --queries without --focal and --intrinsics for a phone's recording, which states them,"
+            f" found {quoted(arguments.queries)} with them: leave them out"
+        )
+    scene = read_scene(folder)
+    log(scene.report, arguments.computation.quiet, sys.stderr)
+    return [replace(query_from_view(view), cam_from_world=None) for view in scene.train]

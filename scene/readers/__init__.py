@@ -89,6 +89,11 @@ def has_known_layout(path: Path) -> bool:
     return os.path.isdir(path) and _reader_of(path) is not None
 
 
+def is_recording(path: Path) -> bool:
+    """Whether `path` is the folder of a phone's recording, whose reader has a true `recording`."""
+    return os.path.isdir(path) and getattr(_reader_of(path), "recording", False)
+
+
 def unpacked_scene(path: Path) -> Path:
     """The folder that an archive holds, or `path` itself if it is none."""
     if not is_archive(path):
