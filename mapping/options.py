@@ -58,7 +58,7 @@ class DescriptorOptions:
     descriptor_steps: int = 0  # gradient steps after aggregation, one training view each
     speedup: bool = False  # train 16 channels and a 1x1 decoder instead of all of the extractor's channels
     top_k: int = 2048  # keypoints per training image, for tracks and landmarks
-    max_landmarks: int = MAX_LANDMARKS  # longest tracks kept, of 24 bytes and one per channel in the file
+    max_landmarks: int = MAX_LANDMARKS  # longest tracks kept, of 26 bytes and one per channel in the file
     cache_dir: str | None = None  # folder of features on disk; unset = cache/features in the map's folder
 
     def descriptor_rates(self) -> list[float]:

@@ -1,7 +1,7 @@
 """Recordings of phones: frames with poses of the phone's own tracking, in metres, and depth of its sensor.
 
-Images are as the sensor gave them, in most apps landscape however the phone was held, and poses are those of
-the sensor: nothing is rotated.
+Images stay as the app stored them, and poses and intrinsics are of the images as stored: of the sensor,
+however the phone was held, or of the image that the app has turned (Record3D).
 """
 
 import math
