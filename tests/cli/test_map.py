@@ -2,20 +2,25 @@
 
 import shutil
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from gsplatloc.arguments.map import parse_map_arguments
 from gsplatloc.cli import map as command
 from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.mapping import resumable
 from gsplatloc.mapping.options import PosingOptions
 from gsplatloc.mapping.train import TrainingReport
 from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.map_config import read_cameras, read_config
+from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from tests.scene import recordings
 
@@ -159,6 +164,35 @@ def test_a_phones_recording_is_mapped_as_it_is(run, room_path: Path, tmp_path: P
     assert "arbitrary" not in printed and "next " in printed
     config = read_config(tmp_path / "m")
     assert len(read_scene(config.source_path, config.scene).train) == 10
+
+
+def tracked(view: View, index: int) -> View:
+    """The view with a pose as of a phone's tracking: a drift of 1 cm and 0.5 degrees, and noise of half."""
+    slow = torch.tensor([0.006, 0.004, 0.005, 0.005, 0.005, 0.003], dtype=torch.float64)
+    phase = index / torch.tensor([9.0, 7.0, 11.0, 8.0, 10.0, 6.0], dtype=torch.float64)
+    fast = 0.003 * torch.randn(6, generator=torch.Generator().manual_seed(index), dtype=torch.float64)
+    return replace(view, cam_from_world=se3.se3_exp(slow * phase.sin() + fast) @ view.cam_from_world)
+
+
+def test_the_second_walk_of_a_phone_is_localized_in_the_map_of_the_first(
+    run,  # noqa: ANN001
+    room_scene: Path,
+    tmp_path: Path,
+) -> None:
+    """A Record3D clip of a phone held upright, whose tracking drifts: poses are in metres."""
+    pytest.importorskip("lzfse")
+    scene = read_scene(room_scene)
+    walk = [tracked(recordings.portrait(view), index) for index, view in enumerate(scene.train)]
+    clip = recordings.record3d(tmp_path / "first", walk)
+    assert "after refinement, which moves cameras" in run(str(clip), "-m", str(tmp_path / "m"))
+    localizer = Localizer.load(tmp_path / "m", LocalizerOptions(stages=()))
+    errors = []
+    for view in map(recordings.portrait, scene.test):
+        found = localizer.localize(view.load_image(), view.camera).final
+        assert found.cam_from_world is not None
+        moved = se3.camera_center(found.cam_from_world) - se3.camera_center(view.cam_from_world)
+        errors.append(float(moved.norm()))
+    assert sorted(errors)[len(errors) // 2] < 0.02
 
 
 def test_an_archive_of_photos_is_posed(photos: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001

@@ -3,13 +3,15 @@
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
-from gsplatloc.scene.cameras import View
+from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils import se3
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -22,17 +24,34 @@ def world_from_camera(view: View, opengl: bool = True) -> np.ndarray:
 
 def quaternion_and_position(view: View, opengl: bool = True) -> list[float]:
     """qx qy qz qw x y z."""
-    import torch
-
     pose = world_from_camera(view, opengl)
     w, x, y, z = se3.quaternion_from_rotation(torch.from_numpy(pose[:3, :3])).tolist()
     return [x, y, z, w, *pose[:3, 3].tolist()]
 
 
+def depth_of(view: View) -> np.ndarray:
+    assert view.load_depth is not None
+    return view.load_depth()
+
+
+def portrait(view: View) -> View:
+    """The view as a phone held upright stores it: the sensor's image turned clockwise, with its camera."""
+    camera, turn = view.camera, torch.eye(4, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])  # right is the sensor's up
+    image, depth = np.rot90(view.load_image(), -1), np.rot90(depth_of(view), -1)
+    turned = Camera(camera.height, camera.width, camera.fy, camera.fx, camera.height - camera.cy, camera.cx)
+    return replace(
+        view,
+        camera=turned,
+        cam_from_world=turn @ view.cam_from_world,
+        load_image=lambda: image,
+        load_depth=lambda: depth,
+    )
+
+
 def small_depth(view: View) -> np.ndarray:
     """[h / 2, w / 2] float32 metres."""
-    assert view.load_depth is not None
-    return view.load_depth()[::2, ::2].copy()
+    return depth_of(view)[::2, ::2].copy()
 
 
 def confidence_of(depth: np.ndarray) -> np.ndarray:

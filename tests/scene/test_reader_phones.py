@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gsplatloc.scene import SceneOptions, read_scene
-from gsplatloc.scene.cameras import Camera, Scene, View
+from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 from tests.scene import recordings
@@ -323,30 +323,10 @@ def test_pictures_of_depth_are_no_depth(truth: list[View], tmp_path: Path) -> No
     assert "depth is left out, for example 0.depth.png, since it does not have 16 bits" in scene.report
 
 
-def depth_of(view: View) -> np.ndarray:
-    assert view.load_depth is not None
-    return view.load_depth()
-
-
-def portrait(view: View) -> View:
-    """The view as a phone held upright stores it: the sensor's image turned clockwise, with its camera."""
-    camera, turn = view.camera, torch.eye(4, dtype=torch.float64)
-    turn[:2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])  # right is the sensor's up
-    image, depth = np.rot90(view.load_image(), -1), np.rot90(depth_of(view), -1)
-    turned = Camera(camera.height, camera.width, camera.fy, camera.fx, camera.height - camera.cy, camera.cx)
-    return replace(
-        view,
-        camera=turned,
-        cam_from_world=turn @ view.cam_from_world,
-        load_image=lambda: image,
-        load_depth=lambda: depth,
-    )
-
-
 @pytest.fixture
 def upright(truth: list[View], tmp_path: Path) -> Path:
     """An .r3d clip of a phone held upright: images, depth and cameras are portrait."""
-    views = [portrait(view) for view in truth]
+    views = [recordings.portrait(view) for view in truth]
     return recordings.record3d_folder(folder(tmp_path / "upright", "record3d"), views)
 
 
@@ -358,13 +338,13 @@ def upright(truth: list[View], tmp_path: Path) -> Path:
 def test_a_phone_held_upright(upright: Path, truth: list[View], changes: dict[str, object]) -> None:
     """Its poses are those of the turned camera; depth is turned like the images."""
     view = read_scene(change(upright, **changes)).train[2]
-    expected = portrait(truth[2])
+    expected = recordings.portrait(truth[2])
     assert (view.camera.width, view.camera.height) == (160, 192)
     torch.testing.assert_close(view.camera.matrix(), expected.camera.matrix())
     torch.testing.assert_close(view.cam_from_world, expected.cam_from_world, atol=1e-6, rtol=0)
     np.testing.assert_array_equal(view.load_image(), expected.load_image())
     assert view.load_depth is not None
-    depth, measured = view.load_depth()[:, 40:], depth_of(expected)[::2, ::2]
+    depth, measured = view.load_depth()[:, 40:], recordings.depth_of(expected)[::2, ::2]
     np.testing.assert_allclose(depth, measured.repeat(2, 0).repeat(2, 1)[:, 40:], atol=6e-4)
 
 
