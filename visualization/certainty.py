@@ -33,8 +33,11 @@ def uncertainty(result: QueryResult) -> tuple[bool, bool, float, int]:
 
 
 def stated_figures(results: Sequence[QueryResult]) -> dict[str, float | None]:
-    """Medians over the queries with a pose: `translation_m`, `rotation_deg` as stated, and `inliers`."""
-    final = [result.localization.final for result in results if result.localization.final.ok]
+    """Medians over the verified queries: `translation_m`, `rotation_deg` as stated, and `inliers`.
+
+    Errors that unverified poses state do not say whether the place is right.
+    """
+    final = [result.localization.final for result in results if result.localization.status is Status.OK]
     columns: dict[str, list[float | None]] = {
         "translation_m": [estimate.expected_translation_m for estimate in final],
         "rotation_deg": [estimate.expected_rotation_deg for estimate in final],

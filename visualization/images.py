@@ -102,13 +102,18 @@ def draw_dots(image: Image, pixels: NDArray[np.floating], color: RGB, radius: fl
 
 
 def draw_rays(
-    image: Image, starts: NDArray[np.floating], directions: NDArray[np.floating], color: RGB
+    image: Image,
+    starts: NDArray[np.floating],
+    directions: NDArray[np.floating],
+    color: RGB,
+    radius: float = 2.5,
 ) -> None:
     """Dots at `starts` [M, 2], each with a line along `directions` [M, 2], pixels, in place."""
+    width = max(1, round(radius / 2.5))
     ends = starts + directions
     for start, end in zip((starts - 0.5).round().astype(int), (ends - 0.5).round().astype(int)):
-        cv2.line(image, start.tolist(), end.tolist(), color, 1, cv2.LINE_AA)
-    draw_dots(image, starts, color, 2.5)
+        cv2.line(image, start.tolist(), end.tolist(), color, width, cv2.LINE_AA)
+    draw_dots(image, starts, color, radius)
 
 
 def draw_text(

@@ -24,7 +24,9 @@ _HEADROOM = 0.05  # of the plan's extent: how far above the highest camera the m
 _DISTANCE = 30.0  # of the camera above the map, in extents of the plan: hardly any perspective
 _MARGIN = 0.4  # of the cameras' extent: how far beyond them the map is shown, at least
 _SHOWN = (2.0, 98.0)  # percentiles of the Gaussians' positions that are shown
-_ARROW_PX = 11  # length of a viewing direction
+_ARROW_PX = 11  # length of a viewing direction ...
+_DOT_PX = 2.5  # ... and radius of a camera; of at most ...
+_FEW = 40  # ... so many cameras twice as much: they are not in each other's way
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ def draw_plan(gaussians: Gaussians | None, groups: Sequence[Cameras], size: int 
     if gaussians is not None:
         ceiling = centers[:, 2].max() + _HEADROOM * (high - low).max()
         canvas = _drawn_map(gaussians, to_plan, low, high, scale, ceiling)
+    factor = 2 if len(poses) <= _FEW else 1
     for group in groups:
         axes = group.poses.double().numpy()[:, 2, :3] @ to_plan.T
         at = se3.camera_center(group.poses.double()).numpy() @ to_plan.T
-        images.draw_rays(canvas, (at[:, :2] - low) * scale, axes[:, :2] * _ARROW_PX, group.color)
+        at, axes = (at[:, :2] - low) * scale, axes[:, :2] * factor * _ARROW_PX
+        images.draw_rays(canvas, at, axes, group.color, factor * _DOT_PX)
     return canvas
 
 

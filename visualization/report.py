@@ -112,9 +112,9 @@ def _stated_cards(report: Report) -> str:
     verified = sum(result.localization.status is Status.OK for result in report.results)
     return _cells([
         ("verified", f"{verified} of {len(report.results)}"),
-        ("median stated position error", _position(stated["translation_m"], metrics, 2)),
-        ("median stated rotation error", _scaled(stated["rotation_deg"], 1, "°", 2)),
-        ("median inliers", _scaled(stated["inliers"], 1, "", 0).strip()),
+        ("stated position error, median of verified", _position(stated["translation_m"], metrics, 2)),
+        ("stated rotation error, median of verified", _scaled(stated["rotation_deg"], 1, "°", 2)),
+        ("inliers, median of verified", _scaled(stated["inliers"], 1, "", 0).strip()),
         ("per query", _scaled(metrics["total_median_ms"], 1, "ms", 0)),
         ("map", _scaled(metrics["map_bytes"], 1e-6, "MB", 1)),
     ])  # fmt: skip

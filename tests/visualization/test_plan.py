@@ -51,13 +51,21 @@ def test_a_line_shows_where_a_camera_looks() -> None:
     assert rows > columns + 4  # the dot is round, the line points across the row of cameras
 
 
+@pytest.mark.parametrize(("count", "diameter"), [(40, 10), (41, 5)])
+def test_few_cameras_are_drawn_large(count: int, diameter: int) -> None:
+    poses = torch.stack([looking(x, 0.0, (0.0, 0.0, -1.0)) for x in range(count)])
+    image = draw_plan(None, [Cameras(poses[:-1], GREEN), Cameras(poses[-1:], RED)], 2000)
+    rows, columns = np.nonzero((image == RED).all(2))
+    assert np.ptp(rows) + 1 == pytest.approx(diameter, abs=2)
+
+
 def test_one_camera_and_a_map_without_extent_are_drawn() -> None:
     image = draw_plan(None, [Cameras(looking(0.0, 0.0, (1.0, 0.0, 0.0))[None], GREEN)], 100)
     assert (image == GREEN).all(2).any()
 
 
 def test_the_map_is_drawn_where_it_is_and_without_what_is_above_the_cameras() -> None:
-    cameras = Cameras(torch.stack([looking(x, 0.0, (1.0, 0.0, 0.0)) for x in (-1.0, 1.0)]), GREEN)
+    cameras = Cameras(torch.stack([looking(x, 0.0, (0.0, 1.0, 0.0)) for x in (-1.0, 1.0)]), GREEN)
     made = make_gaussians(2)
     means = torch.tensor([[0.5, 0.3, 0.0], [-0.5, -0.3, 9.0]])
     sh = torch.zeros_like(made.sh)

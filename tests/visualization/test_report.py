@@ -113,6 +113,7 @@ def test_a_run_without_truth_shows_what_the_results_state(tmp_path: Path) -> Non
     assert names == [("0", "&lt;lost&gt;"), ("1", "unverified"), ("2", "unsure"), ("3", "sure")]
     assert "no consensus</td><td></td><td>11</td>" in page and "its matches agree on no pose" in page
     assert "3.5 cm" in page and 'alt="the map from above"' in page
+    assert re.search(r"<b>1\.8\d* cm</b><span>stated position error, median of verified", page)
 
 
 def test_a_run_with_truth_keeps_its_table_of_stages(tmp_path: Path) -> None:
