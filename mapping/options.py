@@ -53,7 +53,7 @@ class RenderingOptions:
 class DescriptorOptions:
     """The descriptors of the map: by which extractor, of Gaussians and of landmarks."""
 
-    extractor: str = DEFAULT_EXTRACTOR  # feature extractor, a name in `EXTRACTORS`
+    extractor: str = DEFAULT_EXTRACTOR  # feature extractor: xfeat, disk, or one of a plugin
     descriptors: Literal["distilled", "aggregated", "none"] = "distilled"  # by gradient, or in closed form
     descriptor_steps: int = 0  # gradient steps after aggregation, one training view each
     speedup: bool = False  # train 16 channels and a 1x1 decoder instead of all of the extractor's channels
@@ -129,8 +129,8 @@ class OptimizerOptions:
     position_lr_delay_mult: float = 0.01  # initial factor of the position rate, if there is a delay
     position_lr_delay_steps: int = 0  # iterations in which that factor rises to one; 0 = no delay
     position_lr_max_steps: int = 30_000  # iterations; the rate stays at its final value afterwards
-    color_lr: float = 0.0025  # of the constant colour; higher harmonics have a twentieth
-    opacity_lr: float = 0.05  # of the opacity's logit
+    color_lr: float = 0.0025  # rate of the constant colour; higher harmonics have a twentieth
+    opacity_lr: float = 0.05  # rate of the opacity's logit
     scaling_lr: float = 0.005  # of the logarithm of the scales
     rotation_lr: float = 0.001  # of the quaternions
     feature_lr: float = 0.001  # of the descriptors, and of their decoder
@@ -216,7 +216,7 @@ class FromSplatOptions:
     """How a splat is mapped."""
 
     views: int = 160  # about how many renderings: at the given cameras first, then between and beside them
-    extractor: str = DescriptorOptions.extractor  # feature extractor, a name in `EXTRACTORS`
+    extractor: str = DescriptorOptions.extractor  # feature extractor: xfeat, disk, or one of a plugin
     top_k: int = DescriptorOptions.top_k  # keypoints per rendering
     device: str = "auto"  # auto (a GPU where one can be used), cpu, cuda or cuda:N
     quiet: bool = False  # print nothing but errors

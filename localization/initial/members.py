@@ -26,7 +26,7 @@ class GaussianMatchingOptions:
     """How keypoints and Gaussians are matched."""
 
     keypoints: int = 1000  # of the query, the strongest (paper: 1,000)
-    min_opacity: float = 0.1  # of Gaussians that are matched: fainter ones are no surface
+    min_opacity: float = 0.1  # least opacity of matched Gaussians: fainter ones are no surface
     pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP (paper: 20,000 samples)
 
 
@@ -34,7 +34,7 @@ class GaussianMatchingOptions:
 class ViewMatchingOptions:
     """How many views are retrieved, and how the pose is found."""
 
-    views: int = 20  # with most landmarks in common with the query
+    views: int = 20  # number of mapping views: those with the most landmarks in common with the query
     pnp: PnPOptions = field(default_factory=PnPOptions)  # limits of RANSAC and PnP
 
     def __post_init__(self) -> None:
@@ -48,9 +48,9 @@ class GSVisLocOptions:
 
     weights: str | None = None  # file of gsplatloc train-matcher; unset = the file of this package
     views: int = 160  # views of the map, at most, from which Gaussians are described
-    tried: int = 400  # visible Gaussians of each view that are described ...
-    kept: int = 400  # ... of which those most like keypoints are kept; fewer save time, but lose poses
-    min_opacity: float = 0.5  # of these Gaussians (paper: 0.9)
+    tried: int = 400  # number of visible Gaussians that are described in each view
+    kept: int = 400  # number of these that are kept, those most like keypoints; fewer save time, lose poses
+    min_opacity: float = 0.5  # least opacity of these Gaussians (paper: 0.9)
     keypoints: int = 1000  # of the query, the strongest
     # Limits of RANSAC and PnP. Of 100,000 samples of three matches one is right if 2 % of the matches are.
     pnp: PnPOptions = field(default_factory=lambda: PnPOptions(max_iterations=100_000))
@@ -67,9 +67,9 @@ class GSVisLocOptions:
 class RetrievalOptions:
     """The views of the index, and how many of those retrieved are tried."""
 
-    views: int = 0  # rendered virtual views beside the mapping views
-    candidates: int = 10  # views nearest by pooled descriptors, compared by a small rendering
-    kept: int = 3  # best of the candidates by that comparison, which are refined
+    views: int = 0  # number of virtual views, which are rendered beside the mapping views
+    candidates: int = 10  # number of views nearest by pooled descriptors, compared by a small rendering
+    kept: int = 3  # number of candidates that are refined, the best by that comparison
 
     def __post_init__(self) -> None:
         if min(self.candidates, self.kept) < 1 or self.views < 0:

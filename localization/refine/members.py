@@ -26,7 +26,7 @@ class FineOptions:
     max_side: int = 800  # pixels: the longer side of the rendering; larger queries are matched at this size
     match: Literal["track", "keypoints", "map"] = "track"  # corners, keypoints of both, or the feature map
     min_inliers: int = 40  # of the rendered matches; fewer are not enough to accept a pose
-    sample_size: float = 1000.0  # effective, of all rendered matches: they share the map's errors
+    sample_size: float = 1000.0  # effective sample size of all rendered matches, which share the map's errors
 
 
 Exposure = Literal["none", "act", "affine"]
