@@ -91,7 +91,7 @@ def has_known_layout(path: Path) -> bool:
 
 def is_recording(path: Path) -> bool:
     """Whether `path` is the folder of a phone's recording, whose reader has a true `recording`."""
-    return os.path.isdir(path) and getattr(_reader_of(path), "recording", False)
+    return os.path.isdir(path) and bool(getattr(_reader_of(path), "recording", False))
 
 
 def unpacked_scene(path: Path) -> Path:

@@ -55,7 +55,8 @@ class PhoneDepth:
         data = _decompressed(path)
         image = None if self.image is None else image_size(self.image)
         stated = self.shape if self.shape is None or image is None else _turned(self.shape, image)
-        for dtype in map(np.dtype, dtypes):
+        for name in dtypes:
+            dtype: np.dtype = np.dtype(name)
             values = len(data) // dtype.itemsize
             like = _shape_like(image, values) if image and not (stated or other) else None
             for shape in (known for known in (stated, other, like) if known):

@@ -47,16 +47,18 @@ def scene_of_frames(
     """The scene of at most `options.frames` frames that have an image and a finite pose."""
     posed: list[PhoneFrame] = []
     still: list[PhoneFrame] = []
+    last: np.ndarray | None = None  # pose of the frame before
     for frame in frames:
         tally.found += 1
         if frame.world_from_camera is None or frame.intrinsics is None:
             tally.leave_out("no pose or no intrinsics")
         elif not np.isfinite(frame.world_from_camera).all():
             tally.leave_out("their poses are not finite")
-        elif posed and np.array_equal(frame.world_from_camera, posed[-1].world_from_camera):
+        elif last is not None and np.array_equal(frame.world_from_camera, last):
             still.append(frame)
         else:
             posed.append(frame)
+            last = frame.world_from_camera
     if still and len(posed) == 1:
         raise _untracked(path, [*posed, *still])
     tally.leave_out("the same pose as the frame before: tracking stood still", len(still))
@@ -71,10 +73,13 @@ def scene_of_frames(
 
 
 def _untracked(path: Path, frames: list[PhoneFrame]) -> GSplatLocError:
-    images = shlex.quote(str(frames[0].image.parent))
+    images = frames[0].image.parent
+    action = f"gsplatloc map {shlex.quote(str(images))} -m OUT finds poses"
+    if images == path:  # where it would read this recording
+        action = "copy the images into a folder of their own, for which gsplatloc map finds poses"
     return GSplatLocError(
         f"expected poses of a phone's tracking in {quoted(path)}, found the same pose for all {len(frames)}"
-        f" images, as of a front camera: gsplatloc map {images} -m OUT finds poses"
+        f" images, as of a front camera: {action}"
     )
 
 
