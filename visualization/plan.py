@@ -24,6 +24,7 @@ _HEADROOM = 0.05  # of the plan's extent: how far above the highest camera the m
 _DISTANCE = 30.0  # of the camera above the map, in extents of the plan: hardly any perspective
 _MARGIN = 0.4  # of the cameras' extent: how far beyond them the map is shown, at least
 _SHOWN = (2.0, 98.0)  # percentiles of the Gaussians' positions that are shown
+_ON_ITS_SIDE = 0.05  # by which the mean of an axis must be longer: all are 1 for a camera that never turns
 _ARROW_PX = 11  # length of a viewing direction ...
 _DOT_PX = 2.5  # ... and radius of a camera; of at most ...
 _FEW = 40  # ... so many cameras twice as much: they are not in each other's way
@@ -40,7 +41,8 @@ class Cameras:
 def draw_plan(gaussians: Gaussians | None, groups: Sequence[Cameras], size: int = 720) -> Image:
     """The map seen from above and cameras with their viewing direction; the longer side has `size` pixels.
 
-    Above is where the images' upper edges point on average. Later groups are drawn over earlier ones.
+    Above is where the images' upper edges point on average (`up_direction`). Later groups are
+    drawn over earlier ones.
     """
     poses = torch.cat([group.poses.double() for group in groups])
     to_plan = _plan_from_world(poses)  # [3, 3]; rows: right, down, height
@@ -63,7 +65,7 @@ def draw_plan(gaussians: Gaussians | None, groups: Sequence[Cameras], size: int 
 
 def _plan_from_world(poses: Tensor) -> NDArray[np.float64]:
     """Rotation [3, 3] into a frame: along the cameras' longest horizontal extent, across it, and up."""
-    up = -torch.nn.functional.normalize(poses[:, 1, :3].mean(0), dim=0).numpy()
+    up = up_direction(poses)
     centers = se3.camera_center(poses).numpy()
     flat = (centers - centers.mean(0)) @ (np.eye(3) - np.outer(up, up))
     right = np.linalg.svd(np.vstack([flat, 1e-9 * np.eye(3)]), full_matrices=False)[2][0]
@@ -72,6 +74,17 @@ def _plan_from_world(poses: Tensor) -> NDArray[np.float64]:
         right = np.linalg.svd(up[None])[2][1]
     right /= np.linalg.norm(right)
     return np.stack([right, np.cross(right, up), up])
+
+
+def up_direction(poses: Tensor) -> NDArray[np.float64]:
+    """[3] in world coordinates: where the images' upper edges point on average.
+
+    Or their left edges, if images lie on their side, as phones that are held upright store them: whoever
+    turns around the vertical changes the direction of every other axis more.
+    """
+    right, down = poses[:, :2, :3].mean(0)
+    axis = right if right.norm() > down.norm() + _ON_ITS_SIDE else down
+    return -torch.nn.functional.normalize(axis, dim=0).numpy()
 
 
 def _bounds(centers: NDArray[np.floating], means: NDArray[np.floating]) -> tuple[NDArray, NDArray]:

@@ -1,5 +1,6 @@
 """The map from above: where cameras are drawn, and which way they look."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_a_line_shows_where_a_camera_looks() -> None:
     reddish = (image[..., 0] > 100) & (image[..., 1] < 60)  # edges of lines are blended
     rows, columns = (np.ptp(axis) for axis in np.nonzero(reddish))
     assert rows > columns + 4  # the dot is round, the line points across the row of cameras
+
+
+def test_images_that_lie_on_their_side_are_seen_from_above_too() -> None:
+    """As of a phone held upright, whose camera's right is down."""
+    angles = np.linspace(0, 2, 12)
+    poses = torch.stack([looking(4 * a, a * a, (math.cos(a), math.sin(a), 0.0)) for a in angles])
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    upright, lying = (draw_plan(None, [Cameras(found, GREEN)], 300) for found in (poses, turn @ poses))
+    np.testing.assert_array_equal(upright, lying)
 
 
 @pytest.mark.parametrize(("count", "diameter"), [(40, 10), (41, 5)])

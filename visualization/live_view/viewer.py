@@ -25,6 +25,7 @@ from gsplatloc.visualization.live_view.query_panel import Draw, QueryPanel, mark
 from gsplatloc.visualization.live_view.query_shapes import field_of_view
 from gsplatloc.visualization.live_view.rendered_view import RenderedView
 from gsplatloc.visualization.live_view.server import start_server
+from gsplatloc.visualization.plan import up_direction
 
 _MIN_INTERVAL = 2.0  # seconds between two uploads: 100,000 Gaussians are 3 MB
 _MAX_GAUSSIANS = 500_000  # maximum uploaded; those of least opacity are left out
@@ -132,7 +133,7 @@ class LiveViewer:
     def show_cameras(self, cameras: Sequence[View | PosedCamera]) -> None:
         """Draw frustums, set the up direction, and start a little behind the first camera, which is seen."""
         poses = torch.stack([camera.cam_from_world for camera in cameras])
-        centers, up = se3.camera_center(poses), -poses[:, 1, :3].mean(0)
+        centers, up = se3.camera_center(poses), up_direction(poses)
         self._server.scene.set_up_direction(tuple(up.tolist()))
         extent = (centers - centers.mean(0)).norm(dim=1).max().item()
         self._scale = scale = _FRUSTUM_SHARE * (extent or 1.0)
