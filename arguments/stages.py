@@ -25,7 +25,8 @@ class ComputationArguments:
     max_side: int | None = None
     """pixels; larger images are shrunk to it for localization; unset = the size of the mapping images"""
     ransac_iters: int | None = None
-    """maximum number of RANSAC samples of every method with an option pnp (lm has none); unset = 20,000"""
+    """maximum number of RANSAC samples of every method with an option pnp (lm has none); unset = 20,000,
+    5,000 of gscpr and 100,000 of gsvisloc"""
     device: str = "auto"
     """device of the networks and the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
     quiet: bool = False

@@ -47,6 +47,7 @@ _SAME_FOCAL = 0.08  # logarithm: EXIF data of the map's camera differs by no mor
 _SAME_SHAPE = 0.005  # relative difference of the height-to-width ratio of images of one camera
 _CLEARLY = 1.5  # times better a quarter turn must match the map to be tried; right ones do 2.6 times (median)
 _CERTAIN = 1.0  # support of a turn that is searched without a pose; wrong ones have less in hard images
+_FEW = 512  # keypoints, the strongest, that must find a pose in a turn that hardly matches the map
 _QUARTERS = (1, 2, 3)  # counterclockwise, by which an image without a verified pose is turned
 
 
@@ -207,7 +208,7 @@ class Localizer:
         that has a pose that looks less like the map, or none. If neither has a pose, the turn is searched
         only if it matches the map: 13 of 21 upright images that failed matched 1.5 times better turned.
         In images of little texture all turns hardly match: without a pose every turn is tried, best first,
-        and one counts only with a verified pose.
+        in full if its strongest keypoints find a pose, and one counts only with a verified pose.
         """
         support = None if self.fallback is None else self.fallback.support
         if support is None:
@@ -224,6 +225,13 @@ class Localizer:
             turns = turns[:1] if turns[0][0] > _CLEARLY * as_given else []
         features_ms, search_ms = 1000 * (time.perf_counter() - start), upright.total_ms
         for found, quarters, turned in turns:
+            if not matched:
+                start = time.perf_counter()
+                few = replace(turned, keypoints=turned.keypoints.select(slice(0, _FEW)))
+                likely = any(hypothesis.ok for hypothesis in self.initial.hypotheses(few))
+                search_ms += 1000 * (time.perf_counter() - start)
+                if not likely:
+                    continue
             attempt, turned_prepared = self._attempt(turned, features_ms)
             less = not attempt.verified and (attempt.score or -1.0) < (upright.score or -1.0)
             counts = attempt.verified
@@ -361,8 +369,12 @@ class Localizer:
         stages = {INITIAL: estimate}
         if estimate.ok:
             for refiner in self.refiners:
-                estimate = refiner.refine(query, self.splat_map, estimate)
-                stages[refiner.name] = estimate
+                refined = refiner.refine(query, self.splat_map, estimate)
+                if not refined.accepted and self.verify and getattr(refiner, "verifies", False):
+                    wide = self.noise.widened(estimate)
+                    if wide is not estimate:
+                        refined = cascade.refined_again(refiner, query, self.splat_map, wide, refined)
+                estimate = stages[refiner.name] = refined
         return stages
 
 

@@ -9,7 +9,7 @@ common to each ninth of an image move its pose by H^-1 J^T s, most along the dir
 determines least.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from gsplatloc.localization.landmarks.file import Landmarks, load_geometry
 from gsplatloc.localization.landmarks.guided import visible
 from gsplatloc.localization.pose.covariance import Grid, symmetric_inverse, with_pose_noise
 from gsplatloc.localization.pose.reprojection import ray_jacobian
+from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera
 
 _LANDMARKS = 2_048  # of a map, evenly from the most to the least often observed, that are enough
@@ -55,6 +56,18 @@ class MapNoise:
         if self.landmarks is None:
             return covariance
         return covariance + self.ray**2 * _displaced(self.landmarks, cam_from_world, camera)
+
+    def widened(self, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate as a prior with the error of the map; the same one without covariance or noise."""
+        if estimate.covariance is None or not (self.ray or any(self.poses)):
+            return estimate
+        covariance = estimate.covariance.double().cpu()
+        wide = self.added(covariance, estimate.pose(), estimate.camera)
+        information = estimate.information
+        if information is not None:
+            independent = symmetric_inverse(information.double().cpu())
+            information = symmetric_inverse(independent + wide - covariance)
+        return replace(estimate, covariance=wide, information=information)
 
 
 def _displaced(landmarks: Landmarks, cam_from_world: Tensor, camera: Camera) -> Tensor:

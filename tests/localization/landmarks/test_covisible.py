@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.landmarks.covisible import CovisibleViews
+from gsplatloc.localization.landmarks.covisible import MIN_COMMON, CovisibleViews
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.queries import Query
 from gsplatloc.scene.cameras import PosedCamera
@@ -68,3 +68,11 @@ def test_only_views_with_a_common_landmark_are_returned_and_at_most_so_many() ->
     assert len(CovisibleViews(landmarks, VIEWS).hypotheses(query)) == 2
     assert len(CovisibleViews(landmarks, VIEWS, kept=1).hypotheses(query)) == 1
     assert CovisibleViews(landmarks, VIEWS).hypotheses(query_of(landmarks, torch.full((50,), -1))) == []
+
+
+def test_a_query_with_hardly_a_common_landmark_may_show_another_place() -> None:
+    landmarks = room()
+    views = CovisibleViews(landmarks, VIEWS)
+    one, some = (query_of(landmarks, torch.arange(count)) for count in (1, 20))
+    assert 0 < views.scores(one.keypoints).max() < MIN_COMMON < views.scores(some.keypoints).max()
+    assert views.best(one.keypoints, 3) and not views.hypotheses(one) and views.hypotheses(some)

@@ -12,6 +12,7 @@ from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.localization.pose import reprojection
 from gsplatloc.localization.pose.covariance import Grid
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import se3
 
@@ -72,3 +73,23 @@ def test_nothing_is_added_where_the_map_states_no_noise_or_shows_too_little() ->
     away = se3.se3_exp(torch.tensor([0, 0, 0, 0, math.pi, 0], dtype=torch.float64))
     noise = MapNoise((0.0, 0.0), 1e-3, seen_from(aside))
     assert torch.equal(noise.added(NOTHING, away, CAMERA), NOTHING)
+
+
+def test_a_widened_estimate_is_a_prior_with_the_error_of_the_map() -> None:
+    noise = MapNoise((0.01, 0.02), 1e-3, seen_from(torch.tensor([0.3, 0.0, 0.0])))
+    pose, own = torch.eye(4, dtype=torch.float64), torch.diag(torch.tensor([1e-4] * 6, dtype=torch.float64))
+    estimate = PoseEstimate(Status.OK, CAMERA, pose, covariance=own, information=25 * own.inverse())
+    wide = noise.widened(estimate)
+    added = noise.added(NOTHING, pose, CAMERA)
+    assert wide.covariance is not None and wide.information is not None
+    torch.testing.assert_close(wide.covariance, own + added)
+    torch.testing.assert_close(wide.information, (own / 25 + added).inverse())
+    assert torch.equal(wide.pose(), pose) and estimate.covariance is own
+
+
+@pytest.mark.parametrize("noise, covariance", [(MapNoise(), NOTHING + 1), (MapNoise((0.01, 0.0)), None)])
+def test_an_estimate_is_not_widened_without_noise_or_covariance(
+    noise: MapNoise, covariance: Tensor | None
+) -> None:
+    estimate = PoseEstimate(Status.OK, CAMERA, torch.eye(4, dtype=torch.float64), covariance=covariance)
+    assert noise.widened(estimate) is estimate
