@@ -161,7 +161,7 @@ NB_MODULE(SPLAT_MODULE, m) {
   m.def("backward", &backward_from, nb::arg("state"), nb::arg("settings"), nb::arg("inputs"),
         nb::arg("outputs"), nb::arg("d_outputs"), nb::arg("d_inputs"), nb::arg("allocate"), nb::arg("stream"),
         "Fills `d_inputs`, which must be zero on entry.");
-  m.attr("INTERFACE") = kInterface;
+  m.attr("INTERFACE") = splat::kInterface;
   bind_training(m);
 #if defined(SPLAT_SHIM)
   shim::bind(m);
