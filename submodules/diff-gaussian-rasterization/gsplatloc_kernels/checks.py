@@ -134,7 +134,9 @@ def check_values(inputs: dict[str, Tensor | None]) -> None:
     """Raise ValueError for NaN or infinity in the pose; the kernels check everything else."""
     pose = inputs["cam_from_world"]
     if pose is not None and not bool(torch.isfinite(pose).all()):
-        raise ValueError("expected a finite cam_from_world, found NaN or infinity")
+        raise ValueError(
+            "expected a finite cam_from_world, found NaN or infinity: correct the pose, or lower its step"
+        )
 
 
 def _check_choices(inputs: dict[str, Tensor | None]) -> None:
