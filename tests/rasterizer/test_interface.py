@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -64,8 +65,9 @@ def test_importing_the_package_checks_the_module_that_was_built(tmp_path: Path) 
     for source in Path(native.__file__).parent.glob("*.py"):
         (copy / source.name).write_text(source.read_text())
     (copy / "_core.py").write_text("def isa(): ...\n")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gsplatloc_kernels"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", "import gsplatloc_kernels"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith(
         f"ImportError: expected a native module with interface {INTERFACE}, found one without a number in"
