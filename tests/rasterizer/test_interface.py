@@ -48,7 +48,7 @@ def test_a_module_of_another_interface_is_refused(number: int | None) -> None:
     module = ModuleType("_core")
     module.__file__ = "/somewhere/_core.so"
     if number is not None:
-        module.INTERFACE = number  # type: ignore[attr-defined]
+        vars(module).update(INTERFACE=number)
     with pytest.raises(ImportError) as caught:
         check_interface(module)
     message = str(caught.value)
