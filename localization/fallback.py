@@ -122,7 +122,7 @@ class Fallback:
             if not found:
                 return
             for hypothesis in found:
-                if not any(torch.equal(hypothesis.pose(), pose) for pose in tried):
+                if hypothesis.ok and not any(torch.equal(hypothesis.pose(), pose) for pose in tried):
                     tried.append(hypothesis.pose())
                     yield hypothesis
 

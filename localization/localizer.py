@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
-from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.landmarks.covisible import CovisibleViews
@@ -127,9 +127,7 @@ class Localizer:
         refiners = [REFINERS.make(name, settings, context) for name in names]
         if refiners:
             _ = splat_map.gaussians  # read now: an unreadable map is an error before the first query
-        fallback = None
-        if refiners and options.fallback and isinstance(initial, LandmarkPose):
-            fallback = _make_fallback(context, settings, initial)
+        fallback = _make_fallback(context, settings, initial) if refiners and options.fallback else None
         max_side = options.max_side or longest_side(map_dir)
         noise = MapNoise.load(map_dir / LANDMARKS)
         focal = typical_focal(map_dir)
@@ -320,7 +318,9 @@ class Localizer:
         image = resize_rgb(image, guess.width, guess.height)
         features = self.extractor.extract(image)
         exact = isinstance(known, Camera)
-        query = Query(image, guess, features.keypoints, features.dense, exact, sigma, cam_from_world)
+        query = Query(
+            image, guess, features.keypoints, features.dense, exact, sigma, cam_from_world, max(width, height)
+        )
         return query, 1000 * (time.perf_counter() - start)
 
     def _in_map_scale(self, camera: Camera, focal_known: bool) -> Camera:
@@ -378,17 +378,27 @@ class Localizer:
         return stages
 
 
-def _make_fallback(context: StageContext, settings: Sequence[Any], initial: LandmarkPose) -> Fallback:
+def _make_fallback(context: StageContext, settings: Sequence[Any], initial: InitialPose) -> Fallback | None:
     """The fallback of a map; its indices of views are made at first need, one is kept in the map's folder.
 
-    A map without mapping views (cameras.json) has nothing to retrieve.
+    After an initial pose of predicted landmarks its first hypothesis is that of the map's own. None after
+    other initial poses, and in a map without landmarks. A map without mapping views (cameras.json) has
+    nothing to retrieve.
     """
+    splat_map, landmarks = context.splat_map, initial
+    sources: list[Callable[[], InitialPose]] = []
+    predicts = getattr(initial, "predicts", False)
+    if predicts and splat_map.folder and (splat_map.folder / LANDMARKS).is_file():
+        landmarks = INITIAL_POSES.make(DEFAULT_INITIAL, settings, context)
+        sources.append(lambda: landmarks)
+    if not isinstance(landmarks, LandmarkPose):
+        return None
+    if splat_map.has_views():
+        sources.append(partial(CovisibleViews, landmarks.landmarks, splat_map.views))
+        sources.append(partial(INITIAL_POSES.make, cascade.INITIAL, settings, context))
     refiners = [REFINERS.make(name, settings, context) for name in cascade.REFINEMENTS]
-    if not context.splat_map.has_views():
-        return Fallback(context.splat_map, refiners, (), initial.support)
-    retrieval = partial(INITIAL_POSES.make, cascade.INITIAL, settings, context)
-    covisible = partial(CovisibleViews, initial.landmarks, context.splat_map.views)
-    return Fallback(context.splat_map, refiners, (covisible, retrieval), initial.support)
+    # Images are not turned for predicted landmarks: matching these takes a second per turn.
+    return Fallback(splat_map, refiners, sources, landmarks.support if landmarks is initial else None)
 
 
 def check_camera(camera: object) -> None:

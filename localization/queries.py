@@ -43,6 +43,7 @@ class Query:
     # Otherwise: standard deviation of the logarithm of the focal length about the camera's; inf = a guess
     focal_sigma: float = math.inf
     given_pose: Tensor | None = None  # [4, 4] cam_from_world of another estimator
+    given_side: int | None = None  # longer side of the image as given, pixels, before it was shrunk
 
     @property
     def has_camera(self) -> bool:

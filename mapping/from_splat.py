@@ -72,6 +72,10 @@ def map_splat(
         raise GSplatLocError(
             f"expected a folder without a map, found one in {output}: remove it, or pass another"
         )
+    if len(gaussians) < _MIN_LANDMARKS:
+        raise GSplatLocError(
+            f"expected a splat of a place in {source}, found {len(gaussians)} Gaussians: pass another file"
+        )
     if cameras is None:
         cameras = find_cameras(gaussians, (options.views + 1) // 2, virtual, options.quiet)
     if frame is None:

@@ -231,11 +231,14 @@ class VirtualCameraOptions:
     """The virtual cameras of a splat without any."""
 
     fov: float = 65.0  # degrees, horizontal field of view
+    width: int = 640  # pixels of an image, best that of the photos to be localized: larger ones are shrunk
     up: tuple[float, float, float] | None = None  # up direction in the splat; unset = estimated
 
     def __post_init__(self) -> None:
         if not 10 <= self.fov <= 150:
             raise GSplatLocError(f"expected --fov of 10 to 150 degrees, found {self.fov}: correct it")
+        if not 80 <= self.width <= 4096:
+            raise GSplatLocError(f"expected --width of 80 to 4096 pixels, found {self.width}: correct it")
         if self.up is not None and not 0 < math.hypot(*self.up) < math.inf:
             raise GSplatLocError(f"expected --up other than zero, found {self.up}: correct it")
 

@@ -10,6 +10,7 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _SAMPLE = 50_000  # Gaussians from which quantiles are taken
 _CORE = 0.05  # share of the Gaussians beyond each side of the core of the splat
+_FRINGE = 0.02  # share of the Gaussians on each side that count for nothing
 _FLAT = 0.3  # a Gaussian is flat if its smallest scale is less than this share of the next
 _PARALLEL = 0.985  # cosine of normals that belong to one plane's direction
 _DIRECTIONS = 800  # normals tried as the direction of planes
@@ -60,6 +61,22 @@ def up_direction(gaussians: Gaussians) -> Tensor:
         if not bool(support.max() > 0):
             break
     return min(candidates, key=lambda candidate: candidate[0])[1].double().cpu()
+
+
+def share_within(gaussians: Gaussians, positions: Tensor, up: Tensor) -> float:
+    """Share of positions [P, 3] with something solid beyond them on all four sides, at whatever height.
+
+    1 in a room or a street, 0 around an object that has nothing behind it.
+    """
+    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
+    level = torch.stack([east, torch.linalg.cross(up, east)], 1)  # [3, 2]
+    solid = gaussians.means[gaussians.opacities > 0.5].double().cpu() @ level
+    low, high = (
+        torch.tensor([quantile(solid[:, axis], share) for axis in range(2)], dtype=torch.float64)
+        for share in (_FRINGE, 1 - _FRINGE)
+    )
+    there = positions.double() @ level
+    return ((there > low) & (there < high)).all(1).double().mean().item() if len(positions) else 1.0
 
 
 def quantile(values: Tensor, share: float) -> float:

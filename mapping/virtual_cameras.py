@@ -9,7 +9,9 @@ that shows most of what few places have shown so far, so that every surface is s
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,14 +20,14 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import shrunk
 from gsplatloc.mapping.options import VirtualCameraOptions
-from gsplatloc.mapping.splat_frame import core_frame, quantile, up_direction
+from gsplatloc.mapping.splat_frame import core_frame, quantile, share_within, up_direction
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
 
-WIDTH, HEIGHT = 640, 480  # pixels of the virtual cameras
+_SHAPE = 0.75  # height of the virtual cameras' images, of their width
 _MARGIN = 1.0  # searched beyond each side of the core, which is 2 long: objects are seen from outside
 _PLACES_DRAWN = 200  # tried anywhere in and around the core
 _PLACES_GROWN = 200  # tried in free space that was seen from places
@@ -44,6 +46,12 @@ _CELL = 4  # pixels of small renderings, side of the cells in which something mu
 _SHARP = 0.6  # share of a view's cells that show something, of that of the best views
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
+_OBJECT = 0.25  # of an object: share of the places that are not beside all of it (objects 0.07, places 0.55)
+_OBJECT_UP = (0.0, -1.0, 0.0)  # of .spz and .glb, and of .ply as most tools write it
+_OBJECT_TEXT = (
+    "the cameras found look at the splat from outside, as at an object: photos from within it cannot be"
+    " localized; if it is a place, pass --cameras"
+)
 _GAINS = (1.0, 1.0, 1.0, 0.5, 0.25)  # of a Gaussian's first, second, ... view
 _LEAST_GAIN = 0.02  # of a view, as a share of the first view's: what others show is too little or too coarse
 
@@ -63,20 +71,32 @@ def find_cameras(
         means=torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy())).to(gaussians.sh),
         log_scales=gaussians.log_scales - math.log(frame.unit),
     )
-    up = up_direction(gaussians) if options.up is None else torch.tensor(options.up, dtype=torch.float64)
+    up, source = up_direction(gaussians), "estimated, else pass --up"
+    if options.up is not None:
+        up, source = torch.tensor(options.up, dtype=torch.float64), "as given"
     up = up / up.norm()
-    focal = 0.5 * WIDTH / math.tan(0.5 * math.radians(options.fov))
-    camera = Camera(WIDTH, HEIGHT, focal, focal, WIDTH / 2, HEIGHT / 2)
+    camera = _camera(options)
     places, depth = _places(gaussians, up, quiet)
+    within = share_within(gaussians, places, up)
+    if within < _OBJECT and options.up is None:  # few planes, of no known direction
+        up, source = torch.tensor(_OBJECT_UP, dtype=torch.float64), "that of most files, else pass --up"
+        places, depth = _places(gaussians, up, quiet)
     views = _chosen(gaussians, list(_looking_around(places, up, camera)), depth, count, quiet)
     if not views:
         raise GSplatLocError(
             "expected a splat with surfaces to look at, found no view of one: pass --cameras, or check --up"
         )
     x, y, z = (round(value, 2) for value in up.tolist())
-    source = "estimated, else pass --up" if options.up is None else "as given"
     log(f"cameras    {len(views)} virtual ones at {len(places)} places, up is {x} {y} {z} ({source})", quiet)
+    if within < _OBJECT:
+        log(f"warning: {_OBJECT_TEXT}", quiet, sys.stderr)
     return [replace(view, cam_from_world=frame.pose_in_world(view.cam_from_world)) for view in views]
+
+
+def _camera(options: VirtualCameraOptions) -> Camera:
+    width, height = options.width, round(_SHAPE * options.width)
+    focal = 0.5 * width / math.tan(0.5 * math.radians(options.fov))
+    return Camera(width, height, focal, focal, width / 2, height / 2)
 
 
 @dataclass(frozen=True)
@@ -97,9 +117,20 @@ def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, floa
     solid = gaussians.means[(gaussians.opacities > 0.5) & (gaussians.means.abs() < 1).all(1)]
     sides = solid.abs().max(0).values.double().cpu() + _MARGIN
     draws = torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(_PLACES_DRAWN, dtype=torch.float64)
-    faces = _faces(up)
-    bar = iter(progress(range(_PLACES_DRAWN + _PLACES_GROWN), desc="places", quiet=quiet))
-    tried = [_seen_from(gaussians, position, faces) for position, _ in zip((2 * draws - 1) * sides, bar)]
+    with closing(progress(range(_PLACES_DRAWN + _PLACES_GROWN), desc="places", quiet=quiet)) as bar:
+        free, typical = _free_places(gaussians, (2 * draws - 1) * sides, _faces(up), bar)
+    positions = torch.stack([place.position for place in free]) if free else torch.zeros(0, 3).double()
+    return _spread(positions, up, _PLACES), typical
+
+
+def _free_places(
+    gaussians: Gaussians, drawn: Tensor, faces: Sequence[Tensor], bar: Iterator[int]
+) -> tuple[list[_Place], float]:
+    """Places to stand out of the positions `drawn` [P, 3] and others that are seen from them.
+
+    With the median depth of what is seen. `bar` counts the positions tried, and ends the search.
+    """
+    tried = [_seen_from(gaussians, position, faces) for position, _ in zip(drawn, bar)]
     best = quantile(torch.tensor([place.around for place in tried]), 0.95)
     free = [place for place in tried if place.around > 0 and place.around >= _SURROUNDED * best]
     if not free:
@@ -113,8 +144,7 @@ def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, floa
         place = _seen_from(gaussians, _on_the_way(free, faces, 2 * typical, generator), faces)
         if place.around >= _REACHED * best and place.share(_CLOSE * typical) <= _MOST_CLOSE:
             free.append(place)
-    positions = torch.stack([place.position for place in free]) if free else torch.zeros(0, 3).double()
-    return _spread(positions, up, _PLACES), typical
+    return free, typical
 
 
 def _faces(up: Tensor) -> list[Tensor]:

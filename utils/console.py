@@ -5,7 +5,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -98,7 +98,7 @@ def _failed(line: str, code: int = EXIT_USER_ERROR) -> int:
 
 def progress(
     iterable: Iterable[Item], total: int | None = None, desc: str = "", quiet: bool = False
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Iterate with a progress bar on stderr; `quiet` iterates silently."""
     yield from _bar(iterable, total=total, desc=desc, disable=quiet)
 

@@ -77,7 +77,8 @@ def align_with_map(
 def _render(query: Query, gaussians: Gaussians, pose: Tensor, options: DirectOptions) -> Rendering:
     camera = query.camera
     whole = max(camera.width, camera.height)
-    side = min(whole, max(round(options.scale * whole), options.min_side))
+    given = min(round(options.scale * max(whole, query.given_side or 0)), options.shrunk_side)
+    side = min(whole, max(round(options.scale * whole), given, options.min_side))
     size = (query.dense.shape[1], query.dense.shape[2]) if options.feature_weight > 0 else None
     low_pass = rendering.shrunk_low_pass(camera, side)
     view = rendering.render_map(gaussians, camera, pose, side, size, low_pass)

@@ -10,6 +10,9 @@ class DirectOptions:
 
     scale: float = 0.5  # size of the rendering relative to the query image; 1 is no more accurate
     min_side: int = 320  # pixels, longer side: smaller renderings are enlarged to it, or to the query image
+    # Of a query image that was shrunk to the size of the mapping images, the rendering has `scale` times the
+    # size before that, up to this many pixels on the longer side.
+    shrunk_side: int = 640
     feature_weight: float = 0.0  # of the descriptor term relative to the photometric one; 0 = not used
     prior_weight: float = 0.15  # factor on the initial pose's information: both share the map's errors
     patches: bool = True  # KLT patches are added as reprojection residuals after photometric convergence

@@ -50,6 +50,7 @@ class GSVisLocPose:
     """
 
     name = "gsvisloc"
+    predicts = True  # its landmarks are predicted: the fallback tries those of the map
 
     def __init__(self, landmarks: Landmarks, options: GSVisLocOptions | None = None):
         options = options or GSVisLocOptions()

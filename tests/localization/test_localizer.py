@@ -298,6 +298,7 @@ def test_a_large_image_is_shrunk_and_its_estimate_is_for_the_image_as_given(worl
     distances = np.linalg.norm(estimate.matches.pixels[:1] / 2 - world.pixels, axis=1)
     assert distances.min() < 1e-4
     assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01
+    assert localizer.query(np.zeros((960, 1280, 3), np.uint8), camera)[0].given_side == 1280
 
 
 def test_a_small_image_is_not_enlarged(world: World) -> None:

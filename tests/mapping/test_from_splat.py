@@ -14,11 +14,14 @@ from gsplatloc.cli import export
 from gsplatloc.cli.from_splat import posed_in, scaled
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
+from gsplatloc.localization.initial.gsvisloc import GSVisLocPose
+from gsplatloc.localization.initial.members import GSVisLocOptions
 from gsplatloc.localization.initial.view_index import ViewIndexOptions, index_key, load_index
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
-from gsplatloc.localization.result import Status
+from gsplatloc.localization.queries import Query
+from gsplatloc.localization.result import PoseEstimate, Status
 from gsplatloc.mapping.from_splat import map_splat, moved
 from gsplatloc.mapping.options import FromSplatOptions
 from gsplatloc.scene.cameras import Camera, PosedCamera
@@ -119,6 +122,28 @@ def test_queries_are_localized_in_the_map_of_a_splat(room: Gaussians, room_map: 
         assert offset.norm() < 0.02
 
 
+@pytest.mark.parametrize("fallback", [True, False])
+def test_after_the_learned_matcher_the_rendered_landmarks_are_tried(
+    room: Gaussians, room_map: Path, monkeypatch: pytest.MonkeyPatch, fallback: bool
+) -> None:
+    def nothing(_: GSVisLocPose, query: Query) -> list[PoseEstimate]:
+        return [PoseEstimate(Status.NO_CONSENSUS, query.camera)]
+
+    monkeypatch.setattr(GSVisLocPose, "hypotheses", nothing)
+    settings = GSVisLocOptions(tried=60, kept=30, views=8)
+    options = LocalizerOptions("gsvisloc", settings=(settings,), fallback=fallback)
+    truth = look(0.1, -0.2, 0.5)
+    image = to_image(render(room, CAMERA, truth, RenderOptions()).rgb)
+    found = Localizer.load(room_map, options).localize(image, CAMERA)
+    assert not found.stages["initial"].ok
+    if not fallback:
+        assert found.status is Status.NO_CONSENSUS
+        return
+    assert found.status is Status.OK and "fallback" in found.stages
+    offset = se3.camera_center(found.final.cam_from_world.double()) - se3.camera_center(truth)
+    assert offset.norm() < 0.02
+
+
 def test_landmarks_lie_on_the_walls(room_map: Path) -> None:
     localizer = Localizer.load(room_map)
     positions = localizer.initial.landmarks.positions.abs() / torch.tensor([2.0, 1.5, 2.0])  # type: ignore[attr-defined]
@@ -198,9 +223,15 @@ def test_the_given_cameras_leave_no_more_renderings_than_asked_for(room: Gaussia
 
 
 def test_a_splat_that_shows_nothing_is_a_users_error(tmp_path: Path) -> None:
-    few = make_room(3)
+    few = make_room(5)
     with pytest.raises(GSplatLocError, match="--cameras"):
         map_splat(few, tmp_path, Path("few.ply"), ring()[:4], FromSplatOptions(views=4, quiet=True))
+
+
+def test_a_handful_of_gaussians_is_no_place(room: Gaussians, tmp_path: Path) -> None:
+    """As in the tiny files that tools are tested with: said at once, not after rendering."""
+    with pytest.raises(GSplatLocError, match="of a place in few.spz, found 64 Gaussians"):
+        map_splat(room.select(torch.arange(64)), tmp_path, Path("few.spz"), None, FromSplatOptions())
 
 
 def test_a_scale_moves_gaussians_and_cameras_alike(room: Gaussians) -> None:

@@ -61,6 +61,14 @@ def test_cameras_are_level(cameras: list[PosedCamera]) -> None:
     assert rights[:, 1].abs().max() < 1e-6 and (downs[:, 1] > 0.8).all()
 
 
+def test_images_have_the_width_that_is_asked_for(room: Gaussians, cameras: list[PosedCamera]) -> None:
+    found = find_cameras(room, 3, VirtualCameraOptions(up=UP, width=1200), quiet=True)
+    assert found[0].camera == cameras[0].camera.resized(1200, 900)
+    assert torch.equal(centers(found), centers(cameras[:3])), "the search does not depend on it"
+    with pytest.raises(GSplatLocError, match="--width of 80 to 4096"):
+        VirtualCameraOptions(width=0)
+
+
 def test_most_of_the_room_is_seen_from_three_places(room: Gaussians, cameras: list[PosedCamera]) -> None:
     seen: dict[tuple[float, ...], torch.Tensor] = {}
     for view, place in zip(cameras, centers(cameras).mul(1000).round().tolist()):
@@ -132,11 +140,11 @@ def test_unit_and_origin_do_not_matter(
     assert sum(matching) > 0.8 * len(matching)
 
 
-def test_an_object_is_seen_from_outside() -> None:
+def make_ball() -> Gaussians:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(4000, 3, generator=generator)
     points = points / points.norm(dim=1, keepdim=True) * torch.rand(4000, 1, generator=generator) ** (1 / 3)
-    ball = Gaussians(
+    return Gaussians(
         points,
         torch.tensor([1.0, 0, 0, 0]).repeat(4000, 1),
         torch.full((4000, 3), 0.05).log(),
@@ -144,12 +152,36 @@ def test_an_object_is_seen_from_outside() -> None:
         torch.randn(4000, 1, 3, generator=generator),
         torch.zeros(4000, 0),
     )
-    found = find_cameras(ball, 40, VirtualCameraOptions(up=UP), quiet=True)
+
+
+def test_an_object_is_seen_from_outside() -> None:
+    found = find_cameras(make_ball(), 40, VirtualCameraOptions(up=UP), quiet=True)
     assert len(found) >= 8 and centers(found).norm(dim=1).min() > 1
     towards = torch.stack(
         [-(view.cam_from_world[2, :3] @ center) for view, center in zip(found, centers(found))]
     )
     assert (towards > 0).all(), "they look at it"
+
+
+def test_of_an_object_it_is_said_and_up_is_that_of_most_files(
+    room: Gaussians, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lying = make_ball()  # least wide along x, which a room would have as up
+    lying = replace(lying, means=lying.means * torch.tensor([0.3, 1.0, 0.5]))
+    found = find_cameras(lying, 10)
+    printed = capsys.readouterr()
+    assert "from outside, as at an object" in printed.err and "up is 0.0 -1.0 0.0" in printed.out
+    rights = torch.stack([camera.cam_from_world[0, :3] for camera in found])
+    assert rights[:, 1].abs().max() < 1e-6, "level"
+    find_cameras(room, 4, VirtualCameraOptions(up=UP))
+    assert "object" not in capsys.readouterr().err
+
+
+def test_the_progress_bar_ends_before_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    fog = replace(make_ball(), log_scales=torch.full((4000, 3), 1.0))  # wherever a camera is, it touches it
+    with pytest.raises(GSplatLocError, match="free space and surfaces"):
+        find_cameras(fog, 10)
+    assert capsys.readouterr().err.endswith("\n")
 
 
 def test_up_is_the_short_side_with_more_below(room: Gaussians) -> None:

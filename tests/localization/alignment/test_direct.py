@@ -95,6 +95,16 @@ def test_a_rendering_is_half_the_photo_but_not_too_small(room: Any, least: int, 
     assert view.camera.width == width
 
 
+@pytest.mark.parametrize(("given", "most", "width"), [(480, 640, 240), (480, 200, 200), (2000, 640, 320)])
+def test_of_a_shrunk_photo_the_rendering_is_half_the_photo_as_given(
+    room: Any, given: int, most: int, width: int
+) -> None:
+    options = DirectOptions(scale=0.5, min_side=100, shrunk_side=most)
+    query = replace(room.query, given_side=given)
+    view = direct._render(query, room.gaussians, room.truth, options, RenderOptions())
+    assert view.camera.width == width
+
+
 def test_coarse_levels_are_for_uncertain_initial_poses(room: Any) -> None:
     initial = room.initial(START)
     view = rendering.render_map(room.gaussians, initial.camera, initial.pose(), 320)
