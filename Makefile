@@ -21,7 +21,7 @@ help:
 	@echo "make test      lint, and run every test"
 	@echo "make test-cuda the CUDA kernels: run on the CPU, compiled for every GPU from sm_75 to sm_120 (needs nvcc)"
 	@echo "make crash     kill and stop mapping, localizing and set-up at MOMENTS=50 random moments each, by SIGKILL and SIGTERM"
-	@echo "make fuzz      damaged files and hostile calls, SECONDS=600 for every reader"
+	@echo "make fuzz      damaged files and hostile calls, SECONDS=600 for every reader, INPUTS=100000 in all"
 	@echo "make gate      fail if a kernel has become 25 % slower relative to this machine's matrix rate"
 	@echo "make wheels    dist/*.whl: gsplatloc and gsplatloc-kernels, to install elsewhere with pip"
 	@echo "make lint      ruff, mypy, clang-format"
@@ -73,9 +73,11 @@ crash: setup
 docs: setup build/typed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# The inputs follow from the seed, which is the time of the start.
+# The inputs follow from the seed, which is the time of the start. With INPUTS=100000 every reader is given inputs
+# from 0 until it has read so many in all; a run goes on where the last one was stopped (build/fuzz.json).
 fuzz: setup
-	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) --seed $$(date +%s)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) \
+	  $(if $(INPUTS),--inputs $(INPUTS) --record build/fuzz.json,--seed $$(date +%s))
 
 gate: setup
 	$(BIN)/python -m benchmarks gate

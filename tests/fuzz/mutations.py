@@ -4,17 +4,18 @@ import copy
 import json
 import random
 import re
-import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-DEEP, LONG = "[" * 100_000, "x" * 100_000
+DEEP, LONG = "[" * 3_000, "x" * 3_000  # deeper than the recursion limit; longer than any name
+HUGE = ["[" * 100_000, "x" * 100_000, "9" * 100_000]  # take a reader milliseconds: rarely
+_RARE = 0.03
 WORDS = re.findall(
     r"\S+", "nan -inf 1e999 -1 0 1e-320 1e300 -1.#IND x 1_0 1.5 2147483648 ../../x.png /etc 9999999999"
 )
-WORDS += ["9" * 100_000, "", LONG, "\x1b[31m", "\u0663", "\udce9", "a\x00b"]
+WORDS += ["9" * 5_000, "", LONG, DEEP, "\x1b[31m", "\u0663", "\udce9", "a\x00b"]
 VALUES = json.loads(
     '[null, true, -1, 0, 1e300, -1.5, NaN, Infinity, "", "x", [], {}, [[]], {"a": 1}, [1, [2]]]'
 )
@@ -24,18 +25,21 @@ ENCODINGS = ["utf-8-sig", "utf-16", "utf-32", "latin-1", "utf-16-le", "cp500"]
 Mutation = Callable[[random.Random, bytes], bytes]
 
 
-def mutate(chance: random.Random, root: Path) -> None:
-    """Damage one to three times a file below `root`, or where it is."""
+def mutate(chance: random.Random, root: Path, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Damage one to three times one of the `files` (name -> content) that lie in `root`, or where it lies.
+
+    Returns the files whose content was damaged.
+    """
+    damaged: dict[str, bytes] = {}
     for _ in range(chance.choice([1, 1, 1, 2, 3])):
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        if not files:
-            return
-        path = chance.choice(files)
+        name = chance.choice(list(files))
         if chance.random() < 0.03:
-            _misplace(chance, path, root)
-            continue
-        data = path.read_bytes()
-        path.write_bytes(chance.choice(_mutations(path, data))(chance, data)[: 4 << 20])
+            _misplace(chance, root / name, root)
+            return damaged
+        data = damaged.get(name, files[name])
+        damaged[name] = chance.choice(_mutations(Path(name), data))(chance, data)[: 4 << 20]
+        (root / name).write_bytes(damaged[name])
+    return damaged
 
 
 def _mutations(path: Path, data: bytes) -> list[Mutation]:
@@ -51,15 +55,12 @@ def _mutations(path: Path, data: bytes) -> list[Mutation]:
 
 def _misplace(chance: random.Random, path: Path, root: Path) -> None:
     """A folder, a link to itself or nothing in the place of a file or its folder."""
-    if chance.random() < 0.3 and path.parent != root:
-        path = path.parent
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    path = path.parent if chance.random() < 0.3 and path.parent != root else path
+    path.rename(root.with_name("misplaced"))
     kind = chance.randrange(3)
     if kind == 0:
-        path.mkdir(parents=True)
-    elif kind == 1 and path.parent.is_dir():
+        path.mkdir()
+    elif kind == 1:
         path.symlink_to(path.name)
 
 
@@ -93,9 +94,13 @@ def _shuffle(chance: random.Random, data: bytes) -> bytes:
     return chance.choice([rest, rest[:to] + part + rest[to:], data[:at] + 3 * part + data[at:]])
 
 
+def _a_word(chance: random.Random) -> str:
+    return chance.choice(HUGE if chance.random() < _RARE else WORDS)
+
+
 def _word(chance: random.Random, data: bytes) -> bytes:
     parts = re.split(r"(\s+|[,:])", data.decode())
-    parts[chance.randrange(0, len(parts), 2)] = chance.choice([*WORDS, DEEP])
+    parts[chance.randrange(0, len(parts), 2)] = _a_word(chance)
     return "".join(parts).encode(errors="surrogateescape")
 
 
@@ -108,7 +113,7 @@ def _line(chance: random.Random, data: bytes) -> bytes:
     elif how == 1:
         lines[at], lines[other] = lines[other], lines[at]
     else:
-        lines.insert(at, lines[other] if how == 2 else chance.choice(WORDS))
+        lines.insert(at, lines[other] if how == 2 else _a_word(chance))
     return (
         chance.choice(["\n", "\r\n", "\r"] if how == 3 else ["\n"])
         .join(lines)
@@ -171,7 +176,7 @@ def _header(chance: random.Random, data: bytes) -> bytes:
             )
         elif "__metadata__" in header and chance.random() < 0.6:
             name = chance.choice(sorted(header["__metadata__"]))
-            header["__metadata__"][name] = chance.choice([*WORDS, DEEP, "5", "null", "{}", "[1]"])
+            header["__metadata__"][name] = chance.choice([*WORDS, "5", "null", "{}", "[1]"])
         else:
             header = replaced(chance, header)
         packed = json.dumps(header).encode(errors="replace")

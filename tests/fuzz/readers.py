@@ -44,6 +44,9 @@ from tests.fuzz import native, seeds
 from tests.scene import recordings
 
 
+NOTHING = object()  # the answer of a read that found no file to read
+
+
 @dataclass(frozen=True)
 class Target:
     """A reader."""
@@ -51,6 +54,7 @@ class Target:
     build: Callable[[Path], None]  # writes a valid input into a folder
     reads: tuple[Callable[[Path], Any], ...]  # each is to return, or to raise a GSplatLocError
     alone: bool = False  # whether every file is an input of its own
+    writes: bool = False  # whether reading writes into the folder
 
 
 def scene(root: Path) -> None:
@@ -62,12 +66,14 @@ def scene(root: Path) -> None:
             view.load_depth()
 
 
-def each(pattern: str, read: Callable[[Path], Any]) -> Callable[[Path], None]:
+def each(pattern: str, read: Callable[[Path], Any]) -> Callable[[Path], object]:
     """Reads every file of a name."""
 
-    def run(root: Path) -> None:
-        for path in sorted(root.glob(pattern)):
+    def run(root: Path) -> object:
+        paths = sorted(root.glob(pattern))
+        for path in paths:
             read(path)
+        return paths or NOTHING
 
     return run
 
@@ -126,11 +132,13 @@ TARGETS: dict[str, Target] = {
     "tum": Target(seeds.tum, (scene,)),
     "replica": Target(seeds.replica, (scene,)),
     "record3d": Target(recorded(recordings.record3d_folder), (scene,)),
-    "record3d_archive": Target(recorded(recordings.record3d), (lambda root: scene(root / "clip.r3d"),)),
+    "record3d_archive": Target(
+        recorded(recordings.record3d), (lambda root: scene(root / "clip.r3d"),), writes=True
+    ),
     "record3d_export": Target(recorded(recordings.record3d_export), (scene,)),
     "polycam": Target(recorded(recordings.polycam), (scene,)),
     "scanner_app": Target(recorded(recordings.scanner_app), (scene,)),
-    "stray_scanner": Target(recorded(partial(recordings.stray_scanner, video=True)), (scene,)),
+    "stray_scanner": Target(recorded(partial(recordings.stray_scanner, video=True)), (scene,), writes=True),
     "nerfcapture": Target(recorded(recordings.nerfcapture), (scene,)),
     "pose_files": Target(
         seeds.pose_files,
@@ -186,11 +194,13 @@ TARGETS: dict[str, Target] = {
         ),
         alone=True,
     ),
-    "training_log": Target(seeds.training_log, (each("*.jsonl", curves), lambda root: TrainingLog(root, 2))),
+    "training_log": Target(
+        seeds.training_log, (each("*.jsonl", curves), lambda root: TrainingLog(root, 2)), writes=True
+    ),
     "splats": Target(seeds.splats, (each("*", splat),), alone=True),
     "poses_without_images": Target(
         seeds.poses_without_images,
-        (each("*.json", posed), lambda root: posed(root) if (root / "sparse").is_dir() else None),
+        (each("*.json", posed), lambda root: posed(root) if (root / "sparse").is_dir() else NOTHING),
         alone=True,
     ),
     "results": Target(
@@ -198,7 +208,7 @@ TARGETS: dict[str, Target] = {
         (
             each("*.jsonl", read_outcomes),
             each("results.json", load_results),
-            lambda root: read_localized(root) if (root / "queries.jsonl").is_file() else None,
+            lambda root: read_localized(root) if (root / "queries.jsonl").is_file() else NOTHING,
         ),
     ),
     "tiles": Target(
@@ -214,7 +224,7 @@ TARGETS: dict[str, Target] = {
         (is_finished, lambda root: read_costs(root / "costs.json"), each("exposure*", load_exposure)),
         alone=True,
     ),
-    "feature_cache": Target(seeds.feature_cache, (cache,)),
+    "feature_cache": Target(seeds.feature_cache, (cache,), writes=True),
     "native": Target(native.build, (native.call,)),
     "archives": Target(
         seeds.archive, (each("*.zip", lambda path: extract(path, path.parent / "out")),), alone=True
