@@ -1,4 +1,4 @@
-"""Fuzz the readers: `python -m tests.fuzz [READER ...] [--inputs N] [--seconds S] [--seed N] [--record FILE]`.
+"""Fuzz the readers: `python -m tests.fuzz [READER ...] [--inputs N] [--seconds S] [--seed N]`.
 
 Each reader gets a process of its own with 2 GB more memory than it starts with, and 10 seconds an input; its
 files lie in memory where the system has a folder there. An input is right if every read of it returns, or

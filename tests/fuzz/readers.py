@@ -43,7 +43,6 @@ from gsplatloc.visualization.plots import read_log, training_curves
 from tests.fuzz import native, seeds
 from tests.scene import recordings
 
-
 NOTHING = object()  # the answer of a read that found no file to read
 
 
