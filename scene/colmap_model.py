@@ -70,12 +70,25 @@ def read_model(folder: Path) -> ColmapModel:
 def read_images(folder: Path) -> list[ColmapImage]:
     """The images of the model in `folder`."""
     binary, text = (folder / name for name in IMAGE_FILES)
-    found = _binary_images(binary) if binary.is_file() else _text_images(text)
+    path = binary if binary.is_file() else text
+    found = _binary_images(path) if path is binary else _text_images(path)
     names = [image.name for image in found]
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise _broken(binary if binary.is_file() else text, f"image {twice} twice")
+        raise _broken(path, f"image {twice} twice")
     return found
+
+
+def other_poses(folder: Path, images: Sequence[ColmapImage]) -> bool:
+    """Whether the model in `folder`, of which `images` were read, is there as text, too, with other poses."""
+    text = folder / IMAGE_FILES[1]
+    if not ((folder / IMAGE_FILES[0]).is_file() and text.is_file()):
+        return False
+    poses = {image.name: image.cam_from_world for image in _text_images(text)}
+    return poses.keys() != {image.name for image in images} or not all(
+        np.allclose(poses[image.name], image.cam_from_world, rtol=1e-4, atol=1e-5, equal_nan=True)
+        for image in images
+    )
 
 
 def read_model_points(folder: Path) -> SparsePoints | None:
@@ -206,7 +219,7 @@ def _text_images(path: Path) -> list[ColmapImage]:
     found: list[ColmapImage] = []
     keypoints_expected = False
     for words, where in _lines(path):
-        if _is_image(words):
+        if _is_image(words, keypoints_expected):
             pose = [_parsed(float, word, where) for word in words[1:8]]
             name = " ".join(words[_IMAGE_WORDS - 1 :])
             found.append(ColmapImage(name, _parsed(int, words[8], where), _matrix(pose)))
@@ -218,9 +231,13 @@ def _text_images(path: Path) -> list[ColmapImage]:
     return found
 
 
-def _is_image(words: Sequence[str]) -> bool:
-    """Whether a line of images.txt is an image's. A line of keypoints holds triples of numbers."""
-    return len(words) >= _IMAGE_WORDS and (len(words) % 3 != 0 or not _is_number(words[_IMAGE_WORDS - 1]))
+def _is_image(words: Sequence[str], keypoints_expected: bool) -> bool:
+    """Whether a line of images.txt is an image's. A line of keypoints, which follows one, holds triples of
+    numbers; names of images may hold spaces, and begin with numbers."""
+    if len(words) < _IMAGE_WORDS:
+        return False
+    triples = len(words) % 3 == 0 and all(map(_is_number, words[_IMAGE_WORDS - 1 :]))
+    return not (keypoints_expected and triples)
 
 
 def _text_points(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Tensors in safetensors files. Equal tensors and metadata make equal files."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,9 +27,9 @@ def write_tensors(
 
 @contextmanager
 def stored_tensors(
-    path: Path | str, expected: str, action: str, *formats: str
+    path: Path | str, expected: str, action: str, *formats: str, without: Collection[str] = ()
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, str]]]:
-    """The tensors of a file and its metadata, for the body to check and use.
+    """The tensors of a file but those `without`, and its metadata, for the body to check and use.
 
     A missing or damaged file, one whose metadata name none of `formats` (if any are given), and any error of
     the body are a `GSplatLocError`: "expected EXPECTED in PATH, found ...: ACTION" (`decoding`).
@@ -37,7 +37,8 @@ def stored_tensors(
     with decoding(expected, path, action):
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = [name for name in file.keys() if name not in without]  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in names}
         found = metadata.get("format", "no format name")
         if formats and found not in formats:
             raise ValueError(f"{quoted(found)} instead of {formats[0]}")

@@ -1,18 +1,20 @@
 """Landmarks: points of the map with descriptors for matching, a few MB that suffice for an initial pose."""
 
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import Tensor
 
 from gsplatloc.scene.map_folder import require_map
-from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "landmarks.safetensors"
 _FORMAT = "gsplatloc-landmarks-2"
+_OLDER_FORMAT = "gsplatloc-landmarks-1"
 _LEVELS = 127  # value in the file of a descriptor's largest component
 
 
@@ -90,22 +92,28 @@ def load_landmarks(path: Path | str) -> Landmarks:
     if not path.is_file():
         require_map(path.parent)
         raise GSplatLocError(f"expected landmarks in {path}, found no file: run gsplatloc train")
-    with decoding("landmarks of a map", path, "train this map anew"):
-        return _landmarks(path)
+    with _stored(path) as (tensors, metadata):
+        if metadata["format"] == _OLDER_FORMAT:  # written before distances were kept
+            count = len(tensors.get("lengths", torch.zeros(1)).flatten())
+            tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(count, 1)
+        return _made(tensors, metadata["extractor"])
 
 
 def load_geometry(path: Path) -> Landmarks | None:
     """The landmarks of a file without their descriptors; None where it was written before `pose_noise`."""
-    with (
-        decoding("landmarks of a map", path, "train this map anew"),
-        safetensors.safe_open(path, "pt") as file,
-    ):
-        names = set(file.keys())
-        if "pose_noise" not in names:
+    with _stored(path, without=("descriptors",)) as (tensors, _):
+        if "pose_noise" not in tensors:
             return None
-        tensors = {name: file.get_tensor(name) for name in names - {"descriptors"}}
         count = len(tensors["lengths"].flatten())
         return _made(tensors | {"descriptors": torch.zeros(count, 0)}, "")
+
+
+def _stored(
+    path: Path, without: Collection[str] = ()
+) -> AbstractContextManager[tuple[dict[str, Tensor], dict[str, str]]]:
+    """The tensors of a file of landmarks and its metadata (`stored_tensors`)."""
+    expected, action = "landmarks of a map", "train this map anew"
+    return stored_tensors(path, expected, action, _FORMAT, _OLDER_FORMAT, without=without)
 
 
 def _noise(stored: Tensor) -> tuple[float, float, float]:
@@ -116,19 +124,6 @@ def _noise(stored: Tensor) -> tuple[float, float, float]:
     if not all(0 <= value < torch.inf for value in values):
         raise ValueError(f"noise {stored.tolist()} of the mapping poses")
     return position, rotation, ray
-
-
-def _landmarks(path: Path) -> Landmarks:
-    with safetensors.safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if metadata.get("format") == "gsplatloc-landmarks-1":  # written before distances were kept
-        count = len(tensors.get("lengths", torch.zeros(1)).flatten())
-        tensors["distances"] = torch.tensor([0.0, torch.inf]).repeat(count, 1)
-    elif metadata.get("format") != _FORMAT:
-        found = quoted(metadata.get("format", "no format name"))
-        raise GSplatLocError(f"expected {_FORMAT} in {path}, found {found}: train this map anew")
-    return _made(tensors, metadata["extractor"])
 
 
 def _made(tensors: dict[str, Tensor], extractor: str) -> Landmarks:

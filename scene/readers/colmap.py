@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, View
-from gsplatloc.scene.colmap_model import IMAGE_FILES, ColmapModel, read_images, read_model
+from gsplatloc.scene.colmap_model import (
+    IMAGE_FILES,
+    ColmapModel,
+    other_poses,
+    read_images,
+    read_model,
+)
 from gsplatloc.scene.image_files import image_files, unread_files
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.image_finder import file_on_disk, image_on_disk
@@ -40,7 +46,13 @@ class ColmapReader:
                 f"expected a COLMAP model in {path / 'sparse' / '0'}, found none: run COLMAP"
             )
         tally = Tally()
-        model = read_model(_largest(path, folders, tally))
+        folder = _largest(path, folders, tally)
+        model = read_model(folder)
+        if other_poses(folder, model.images):
+            tally.note(
+                f"warning: {folder} holds a model in binary and in text files with other poses: the binary"
+                " one was read; remove the one that is out of date"
+            )
         views = _read_views(path, model, options, tally)
         convention = PoseConvention(camera_to_world=False, quaternion="wxyz")
         return tally.scene(path, *split_test_views(views, options), model.points, convention)

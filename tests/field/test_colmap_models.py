@@ -1,5 +1,6 @@
 """COLMAP models as people have them: cut, without points, without blank lines, in several parts."""
 
+import re
 import struct
 from pathlib import Path
 
@@ -106,6 +107,29 @@ def test_images_without_blank_lines_between_them_are_all_read(
     lines.insert(6, "1.5 2.5 -1 3.5 4.5 7")  # keypoints of one image
     path.write_bytes((mark + newline.join(lines)).encode())
     assert len(read_scene(tmp_path).train) == 6
+
+
+@pytest.mark.parametrize("name", ["20230501 12 30.png", "1 2 3.png", "(1) 0 0.png", "7 8 9"])
+@pytest.mark.parametrize("between", ["\n\n", "\n", "\n1.5 2.5 -1 3.5 4.5 7 1 2 3 4 5 6\n"])
+def test_names_that_begin_with_numbers_are_no_keypoints(tmp_path: Path, name: str, between: str) -> None:
+    path = write_model(tmp_path, 3, binary=False) / "images.txt"
+    rows = [f"{n} 1 0 0 0 {n} 2 3 1 {image}" for n, image in enumerate(["0.png", name, "2.png"], 1)]
+    path.write_text(between.join(rows) + "\n")
+    image = name if name.endswith(".png") else f"{name}.png"
+    (tmp_path / "images" / "1.png").rename(tmp_path / "images" / image)
+    if between == "\n" and image != name:  # nothing tells it from keypoints
+        return
+    assert {view.name for view in read_scene(tmp_path).train} == {"0.png", image, "2.png"}
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_text_model_with_other_poses_than_the_binary_one_is_said(tmp_path: Path, factor: float) -> None:
+    folder = write_model(tmp_path)
+    pycolmap.Reconstruction(str(folder)).write_text(str(folder))
+    text = folder / "images.txt"
+    text.write_text(re.sub(r" 0\.10*1? ", f" {0.1 * factor} ", text.read_text()))
+    report = read_scene(tmp_path).report
+    assert ("in binary and in text files with other poses" in report) == (factor != 1.0)
 
 
 @pytest.mark.parametrize("pose", ["0 0 0 0 1 2 3", "nan 0 0 0 1 2 3", "1 0 0 0 inf 2 3", "1e999 0 0 0 0 0 0"])

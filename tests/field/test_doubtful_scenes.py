@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 
 from gsplatloc.scene import SceneOptions, read_scene
@@ -103,31 +104,76 @@ def test_a_width_that_shows_nothing_is_refused(resolution: int) -> None:
         SceneOptions(resolution=resolution).size_of(640, 480)
 
 
+MATRIX = "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n"
+
+
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("files", "found"),
     [
-        ("cameras.xml", "cameras of Metashape"),
-        ("bundle.out", "a model of Bundler"),
-        ("mav0/cam0/data.csv", "a sequence of EuRoC"),
-        ("image_0/000000.png", "a sequence of KITTI"),
-        ("color/0.jpg", "a scan of ScanNet"),
-        ("a.bag", "a recording of ROS"),
-        ("reconstruction.json", "a model of OpenSfM"),
-        ("poses_bounds.npy", "a scene of LLFF"),
-        ("TrainSplit.txt", "7-Scenes as it is distributed, which is not read: gsplatloc setup 7scenes"),
-        ("point_cloud/iteration_7/point_cloud.ply", "a map, no scene"),
+        (
+            {"cameras.xml": '<?xml version="1.0"?>\n<document version="2.0.0"><chunk/></document>'},
+            "cameras of M",
+        ),
+        ({"bundle.out": "# Bundle file v0.3\n1 0\n"}, "a model of Bundler"),
+        ({"mav0/cam0/data.csv": "x"}, "a sequence of EuRoC"),
+        ({"image_0/000000.png": "x", "calib.txt": "P0: 1"}, "a sequence of KITTI"),
+        ({"color/0.jpg": "x", "pose/0.txt": MATRIX}, "a scan of ScanNet"),
+        ({"rgb/0.png": "x", "pose/0.txt": MATRIX, "intrinsics.txt": "1"}, "a scene of NSVF"),
+        ({"images/0.jpg": "x", "cams/00000000_cam.txt": "extrinsic"}, "a scene of MVSNet"),
+        ({"image/0.png": "x", "cameras_sphere.npz": "x"}, "a scene of IDR"),
+        ({"lowres_wide.traj": "0 0 0 0 0 0 0"}, "a scan of ARKitScenes"),
+        ({"poses.csv": "#name,x,y,alt,heading,pitch,roll\na.jpg,0,0,0,0,0,0"}, "cameras of RealityCapture"),
+        ({"a.bag": "#ROSBAG V2.0\n"}, "a recording of ROS"),
+        ({"reconstruction.json": '[{"cameras": {}, "shots": {}}]'}, "a model of OpenSfM"),
+        ({"sfm_data.json": '{"sfm_data_version": "0.3"}'}, "a model of OpenMVG"),
+        ({"poses_bounds.npy": "x"}, "a scene of LLFF"),
+        (
+            {"TrainSplit.txt": "x"},
+            "7-Scenes as it is distributed, which is not read: gsplatloc setup 7scenes",
+        ),
+        ({"point_cloud/iteration_7/point_cloud.ply": "x"}, "a map, no scene"),
+        ({"config.json": '{"format": 1, "source_path": "a"}'}, "a map, no scene"),
     ],
 )
-def test_folders_of_other_programs_are_named(tmp_path: Path, name: str, found: str) -> None:
-    file = tmp_path / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(b"x")
+def test_folders_of_other_programs_are_named(tmp_path: Path, files: dict[str, str], found: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     with pytest.raises(GSplatLocError, match=f"expected a scene in .*, found {found}"):
+        read_scene(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.json": '{"model": "resnet"}'},
+        {"config.json": "no JSON"},
+        {"layout.xml": "<annotation><object/></annotation>"},
+        {"color/0.jpg": "x"},
+        {"a/split.txt": "train: 0.8"},
+        {"image_0/holiday.png": "x"},
+        {"reconstruction.json": '{"mesh": "a.obj"}'},
+        {"meta_data.json": '{"author": "Anna"}'},
+        {"database.db": "SQLite format 3, of an address book"},
+        {"a.csv": "name,price\n"},
+    ],
+)
+def test_other_files_of_such_a_name_are_no_scene_of_a_program(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(GSplatLocError, match="expected a scene in .*, found no known layout"):
+        read_scene(tmp_path)
+
+
+def test_a_database_of_colmap_is_named(tmp_path: Path) -> None:
+    pycolmap.Database.open(str(tmp_path / "database.db")).close()
+    with pytest.raises(GSplatLocError, match="found a database of COLMAP without its model"):
         read_scene(tmp_path)
 
 
 def test_photos_beside_another_programs_poses_can_be_posed(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((48, 64, 3), np.uint8))
-    (tmp_path / "cameras.xml").write_text("<document/>")
+    (tmp_path / "cameras.xml").write_text("<document><chunk/></document>")
     with pytest.raises(GSplatLocError, match="as a COLMAP model.*, or gsplatloc map .* finds"):
         read_scene(tmp_path)
