@@ -12,7 +12,13 @@ from gsplatloc.localization.io.given_poses import (
     trajectory_of,
 )
 from gsplatloc.localization.io.pose_files import read_pose_file
-from gsplatloc.localization.io.results import localize_queries, summary_lines, write_queries, write_results
+from gsplatloc.localization.io.results import (
+    camera_lines,
+    localize_queries,
+    summary_lines,
+    write_queries,
+    write_results,
+)
 from gsplatloc.localization.queries import QueryImage
 from gsplatloc.localization.tiles.localizer import load_localizer
 from gsplatloc.scene import read_scene
@@ -41,7 +47,7 @@ def main(arguments: RefineArguments) -> None:
         trajectory = trajectory_of(queries, results)
         if trajectory is not None:
             write_tum_trajectory(folder / "trajectory.txt", trajectory)
-    log("\n".join(summary_lines(figures)), arguments.computation.quiet)
+    log("\n".join([*summary_lines(figures), *camera_lines(results)]), arguments.computation.quiet)
 
 
 def find_queries(arguments: RefineArguments, config: MapConfig) -> list[QueryImage]:

@@ -1,6 +1,8 @@
 """The initial pose of another estimator, which `gsplatloc refine` refines."""
 
 from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.file import FILE_NAME, load_landmarks
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate, Status
@@ -9,9 +11,15 @@ from gsplatloc.utils.registry import NoOptions
 
 
 class GivenPose:
-    """`InitialPose` of `Query.given_pose`. The other estimator's error is unknown: no covariance."""
+    """`InitialPose` of `Query.given_pose`. The other estimator's error is unknown: no covariance.
+
+    Matches with `landmarks`, if the map has any, show whether the camera is that of the query.
+    """
 
     name = "given"
+
+    def __init__(self, landmarks: LandmarkPose | None = None) -> None:
+        self.landmarks = landmarks
 
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         if query.given_pose is None:
@@ -24,4 +32,10 @@ class GivenPose:
 
 
 def make(options: NoOptions, context: StageContext) -> InitialPose:
-    return GivenPose()
+    splat_map = context.splat_map
+    if splat_map.folder is None or not (splat_map.folder / FILE_NAME).is_file():
+        return GivenPose()
+    landmarks = load_landmarks(splat_map.file(FILE_NAME))
+    if landmarks.extractor != context.extractor.version:
+        return GivenPose()
+    return GivenPose(LandmarkPose(landmarks.to(splat_map.device)))

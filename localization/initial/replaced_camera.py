@@ -5,11 +5,13 @@ or enlarged give a pose that is wrong by metres and has hundreds of inliers.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 
 from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.pose.camera_fit import differs
-from gsplatloc.localization.pose.pnp import contradicts_camera
+from gsplatloc.localization.pose.pnp import contradicts_camera, with_doubt_of_camera
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera
@@ -24,25 +26,59 @@ _MORE_INLIERS = 1.5
 
 
 def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Iterable[PoseEstimate], bool]:
-    """The query with hypotheses of its pose, and whether another camera than the given one was estimated."""
+    """The query with hypotheses of its pose, and whether another camera than the given one was estimated.
+
+    A camera that is kept is in doubt where the matches hardly determine it: the covariance of the first
+    hypothesis includes that. Poses of another estimator are given without matches: those with the map's
+    landmarks show which camera it is.
+    """
+    if isinstance(initial, GivenPose):
+        return _of_given_pose(initial, query)
     hypotheses = iter(initial.hypotheses(query))
     given = next(hypotheses, None)
     if given is None:
         return query, (), False
-    kept = query, chain([given], hypotheses), False
+    found = _another_camera(initial, query, given)
+    if found is None:
+        first = with_doubt_of_camera(given) if query.focal_known else given
+        return query, chain([first], hypotheses), False
+    return query.with_free_camera(), found, True
+
+
+def _of_given_pose(initial: GivenPose, query: Query) -> tuple[Query, Iterable[PoseEstimate], bool]:
+    """The given pose with another camera, if the matches contradict the given one, or with its doubt."""
+    (given,) = initial.hypotheses(query)
+    if not (given.ok and query.focal_known) or initial.landmarks is None:
+        return query, (given,), False
+    (matched,) = initial.landmarks.hypotheses(query)
+    found = _another_camera(initial.landmarks, query, matched)
+    if found is None:
+        doubt = with_doubt_of_camera(matched).camera_covariance
+        return query, (replace(given, camera_covariance=doubt),), False
+    other = next(iter(found))
+    given = replace(
+        given,
+        camera=other.camera,
+        distortion=other.distortion,
+        camera_covariance=other.camera_covariance,
+    )
+    return query.with_free_camera(), (given,), True
+
+
+def _another_camera(initial: InitialPose, query: Query, given: PoseEstimate) -> Iterable[PoseEstimate] | None:
+    """Hypotheses with the camera that fits better than the given one; None if that is kept."""
     if not query.focal_known or not given.ok or given.matches is None:
-        return kept
+        return None
     contradicted = contradicts_camera(given)
     agreeing = _OF_FEW if given.inliers < _FEW else _AGREEING
     if not contradicted and given.inliers >= agreeing * len(given.matches):
-        return kept
-    free = query.with_free_camera()
-    others = iter(initial.hypotheses(free))
+        return None
+    others = iter(initial.hypotheses(query.with_free_camera()))
     found = next(others, None)
     least = given.inliers * (1.0 if contradicted else _MORE_INLIERS)
     if found is None or not found.ok or found.inliers < least or not _is_another(found.camera, given.camera):
-        return kept
-    return free, chain([found], others), True
+        return None
+    return chain([found], others)
 
 
 def _is_another(camera: Camera, given: Camera) -> bool:

@@ -42,6 +42,10 @@ _CALIBRATION = 2.25
 _MIN_GAIN_OF_GIVEN = 6.0
 _MIN_DIFFERENCE = 0.02  # logarithm of the focal length; centre, relative to the longer side
 _PROMISED_BY_WRONG = 1.0  # gain in the quadratic approximation below which the camera is not estimated
+# Where matches hardly show the focal length, one given as exact may be wrong: with this probability, by so
+# much (standard deviation of its logarithm; matches show larger errors).
+_GIVEN_IS_WRONG, _WRONG_BY = 0.1, 0.05
+_DOUBTFUL = 0.2  # gain in the quadratic approximation above which the focal length is searched for
 _CENTER_SIGMA, _RADIAL_SIGMA = 0.01, 0.03  # of lenses: relative to the longer side; k
 _EXACTLY = 1e8  # factor of the precision of what is known exactly
 _NARROW = 0.8  # probability that what was known of the focal length is right
@@ -118,6 +122,34 @@ def contradicts(pose: Tensor, camera: Camera, observations: Observations) -> boo
     found = _minimised(replace(given, free=free), observations)
     other = differs(found.camera, camera) and _plausible(found)
     return other and _gain(given, found, observations) > _MIN_GAIN_OF_GIVEN
+
+
+def doubt_of_given(pose: Tensor, camera: Camera, observations: Observations) -> Tensor | None:
+    """The covariance [6, 6] of a pose [4, 4] that a focal length given as exact may be wrong.
+
+    Either it is right, or another one of a similar length is: of both, weighed by their likelihood, the
+    second moment about the pose. None where too few matches tell.
+    """
+    given, columns = CameraFit(pose, camera), torch.tensor([*range(POSE), *_FOCAL])
+    near = torch.from_numpy(errors_px(given, observations) < _REACH * inlier_threshold_px(camera))
+    observations = observations.select(near)
+    if len(observations) < _FEWEST:
+        return None
+    sums = _sums(given, observations)
+    sums = GridSums(sums.curvature[:, columns][:, :, columns], sums.gradient[:, columns])
+    whole = sums.curvature.sum(0)
+    independent = symmetric_inverse(whole)
+    away = -(independent @ sums.gradient.sum(0))[POSE].item()
+    variance = _CALIBRATION * torch.maximum(jackknife(sums), independent)[POSE, POSE].item()
+    if away**2 > 2 * _MATCHES_PER_ERROR * _DOUBTFUL * independent[POSE, POSE]:  # one step does not suffice
+        found = _minimised(replace(given, free=_FOCAL), observations)
+        away = math.log(found.camera.fx / camera.fx)
+        variance = _camera_covariance(found, observations, exact=True)[0, 0].item()
+    broad = _GIVEN_IS_WRONG * _density(away, variance + _WRONG_BY**2)
+    wrong = broad / (broad + (1 - _GIVEN_IS_WRONG) * _density(away, variance))
+    shrunk = _WRONG_BY**2 / (variance + _WRONG_BY**2)
+    follows = -symmetric_inverse(whole[:POSE, :POSE]) @ whole[:POSE, POSE]
+    return wrong * ((shrunk * away) ** 2 + shrunk * variance) * torch.outer(follows, follows)
 
 
 def differs(camera: Camera, given: Camera) -> bool:

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.camera_fit import CameraFit, contradicts, errors_px, fit_camera, likeliest
+from gsplatloc.localization.pose.camera_fit import (
+    CameraFit,
+    contradicts,
+    doubt_of_given,
+    errors_px,
+    fit_camera,
+    likeliest,
+)
 from gsplatloc.localization.pose.distortion import undistort_pixels
 from gsplatloc.localization.pose.estimates import inlier_observations, with_inliers
 from gsplatloc.localization.pose.false_alarms import (
@@ -114,6 +121,16 @@ def contradicts_camera(estimate: PoseEstimate) -> bool:
     if not estimate.ok or estimate.matches is None:
         return False
     return contradicts(estimate.pose(), estimate.camera, _observed(estimate.matches))
+
+
+def with_doubt_of_camera(estimate: PoseEstimate) -> PoseEstimate:
+    """An estimate whose covariance includes that the camera given as exact may be another one."""
+    if not estimate.ok or estimate.matches is None or estimate.covariance is None:
+        return estimate
+    doubt = doubt_of_given(estimate.pose(), estimate.camera, _observed(estimate.matches))
+    if doubt is None:
+        return estimate
+    return replace(estimate, covariance=estimate.covariance + doubt, camera_covariance=doubt)
 
 
 def verify_pose(cam_from_world: Tensor, matches: Matches, camera: Camera) -> PoseEstimate:

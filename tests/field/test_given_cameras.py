@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.queries import Intrinsics, Query, queries_in_folder
@@ -17,7 +18,7 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.intrinsics import doubt
 from gsplatloc.utils.errors import GSplatLocError
 from tests.field.test_photos_with_exif import check
-from tests.localization.world import CAMERA, make_world
+from tests.localization.world import CAMERA, TRUTH, make_world
 
 
 def given(focal: float = 1.0, across: float = 0.0) -> Camera:
@@ -44,6 +45,51 @@ def test_a_right_camera_is_kept(seed: int) -> None:
     world = make_world(seed=seed)
     query, found, replaced = hypotheses_of(LandmarkPose(world.landmarks), world.query(CAMERA))
     assert not replaced and query.focal_known and next(iter(found)).camera == CAMERA
+
+
+@pytest.mark.parametrize("focal", [0.95, 0.97, 1.03, 1.05])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_stated_error_holds_where_matches_hardly_show_the_focal_length(focal: float, seed: int) -> None:
+    world = make_world(noise_px=3.0, seed=seed)
+    _, found, _ = hypotheses_of(LandmarkPose(world.landmarks), world.query(given(focal)))
+    check(next(iter(found)), 0.5, 5.0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_doubt_of_a_right_camera_hardly_widens_the_stated_error(seed: int) -> None:
+    world = make_world(seed=seed)
+    pose, query = LandmarkPose(world.landmarks), world.query(CAMERA)
+    _, found, _ = hypotheses_of(pose, query)
+    stated, certain = (
+        next(iter(found)).expected_translation_m,
+        pose.hypotheses(query)[0].expected_translation_m,
+    )
+    assert stated is not None and certain is not None and certain <= stated < 1.2 * certain
+
+
+@pytest.mark.parametrize("focal", [0.5, 0.9, 1.3])
+def test_a_wrong_camera_of_a_given_pose_is_replaced(focal: float) -> None:
+    world = make_world(seed=0)
+    query = replace(world.query(given(focal)), given_pose=TRUTH)
+    query, found, replaced = hypotheses_of(GivenPose(LandmarkPose(world.landmarks)), query)
+    (pose,) = found
+    assert replaced and not query.focal_known and torch.equal(pose.pose(), TRUTH)
+    assert pose.camera.fx == pytest.approx(CAMERA.fx, rel=0.02) and pose.camera_covariance is not None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_right_camera_of_a_given_pose_is_kept_with_its_doubt(seed: int) -> None:
+    world = make_world(seed=seed)
+    query = replace(world.query(CAMERA), given_pose=TRUTH)
+    query, (pose,), replaced = hypotheses_of(GivenPose(LandmarkPose(world.landmarks)), query)
+    assert not replaced and query.focal_known and pose.camera == CAMERA
+    assert pose.covariance is None and pose.camera_covariance is not None
+
+
+def test_a_given_pose_in_a_map_without_landmarks_has_the_given_camera() -> None:
+    query = replace(make_world(seed=0).query(given(0.5)), given_pose=TRUTH)
+    _, (pose,), replaced = hypotheses_of(GivenPose(), query)
+    assert not replaced and pose.camera == given(0.5) and pose.camera_covariance is None
 
 
 @dataclass
