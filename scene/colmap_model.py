@@ -5,6 +5,7 @@ without limit, or return other intrinsics. rigs and frames are not needed, becau
 """
 
 import mmap
+import os
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,11 @@ def read_model(folder: Path) -> ColmapModel:
     suffix = ".bin" if (folder / "images.bin").is_file() else ".txt"
     binary = suffix == ".bin"
     cameras, images = folder / f"cameras{suffix}", folder / f"images{suffix}"
+    if images.is_file() and not os.path.lexists(cameras):
+        raise GSplatLocError(
+            f"expected {cameras.name} beside {images.name} in {folder}, found none: export the model again,"
+            " all of it in binary or all of it in text"
+        )
     camera_models = _binary_cameras(cameras) if binary else _text_cameras(cameras)
     found = read_images(folder)
     used: dict[int, CameraModel] = {}
@@ -153,9 +159,14 @@ def _binary_cameras(path: Path) -> dict[int, CameraModel]:
         camera_id, model, width, height = reader.take("<IiQQ")
         name = _model_name(model, path)
         params = reader.take(f"<{_param_count(name)}d")
-        found[camera_id] = CameraModel(name, width, height, tuple(params))
+        _add_camera(found, camera_id, CameraModel(name, width, height, tuple(params)), path)
     reader.finish()
     return found
+
+
+def _add_camera(found: dict[int, CameraModel], camera_id: int, model: CameraModel, path: Path) -> None:
+    if found.setdefault(camera_id, model) != model and str(model) != str(found[camera_id]):  # NaN, too
+        raise _broken(path, f"camera {camera_id} twice, with other parameters")
 
 
 def _binary_images(path: Path) -> list[ColmapImage]:
@@ -210,7 +221,7 @@ def _text_cameras(path: Path) -> dict[int, CameraModel]:
             raise _broken(path, f"{' '.join(words)} in {where}")
         camera_id, width, height = (_parsed(int, words[i], where) for i in (0, 2, 3))
         params = [_parsed(float, word, where) for word in words[4:]]
-        found[camera_id] = CameraModel(name, width, height, tuple(params))
+        _add_camera(found, camera_id, CameraModel(name, width, height, tuple(params)), path)
     return found
 
 

@@ -62,7 +62,7 @@ def read_tum_trajectory(path: Path | str) -> Trajectory:
         lost = f"{len(rows) - len(finite)} of {len(rows)} poses in {path}"
         log(f"warning: {lost} are not finite, and are left out", stream=sys.stderr)
     table = np.array(finite)
-    if _wxyz_columns(path):
+    if quaternion_order(path) == "wxyz":
         table = table[:, [0, 1, 2, 3, 5, 6, 7, 4]]
     table[:, 0] = in_seconds(table[:, 0])
     table = table[np.argsort(table[:, 0], kind="stable")]
@@ -136,13 +136,12 @@ def in_seconds(stamps: np.ndarray) -> np.ndarray:
     return stamps / next((unit for unit in _UNITS if least < middle / unit < most), 1.0)
 
 
-def _wxyz_columns(path: Path | str) -> bool:
-    """Whether a comment names the columns of the quaternion with w first: `q_RS_w [], q_RS_x [], ...`."""
+def quaternion_order(path: Path | str) -> str | None:
+    """wxyz or xyzw, if a comment names the columns of the quaternion: `q_RS_w [], q_RS_x [], ...`."""
     lines = [line for line in read_text(path).splitlines() if line.strip()]
     comments = (line for line in lines if line.lstrip().startswith("#") or names_columns(number_words(line)))
     orders = ("".join(re.findall(r"\bq\w*?_?([wxyz])\b", line.lower())) for line in comments)
-    first = next((found[0] for found in (re.search("wxyz|xyzw", order) for order in orders) if found), None)
-    return first == "wxyz"
+    return next((found[0] for found in (re.search("wxyz|xyzw", order) for order in orders) if found), None)
 
 
 def finite_number(word: str) -> float:

@@ -52,12 +52,16 @@ def main(arguments: RefineArguments) -> None:
 
 def find_queries(arguments: RefineArguments, config: MapConfig) -> list[QueryImage]:
     """The query images with their given poses: of a folder, or of a split of the scene."""
+    quiet = arguments.computation.quiet
     if arguments.images is not None:
         names = [path.relative_to(arguments.images).as_posix() for path in image_files(arguments.images)]
         poses = read_pose_file(arguments.poses, names, arguments.format)
+        if len(poses) < len(names):
+            without = f"{len(names) - len(poses)} of {len(names)} images in {arguments.images}"
+            log(f"{without} have no pose in {arguments.poses}, and are left out", quiet, sys.stderr)
         return queries_of_folder(arguments.images, poses, arguments.camera.known())
     scene = read_scene(arguments.source_path or config.source_path, config.scene)
-    log(scene.report, arguments.computation.quiet, sys.stderr)
+    log(scene.report, quiet, sys.stderr)
     views = scene.test if arguments.split == "test" else scene.train
     if not views:
         raise GSplatLocError(

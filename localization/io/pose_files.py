@@ -22,7 +22,14 @@ from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.scene.colmap_model import IMAGE_FILES, read_model
 from gsplatloc.scene.images import CameraModel
 from gsplatloc.scene.readers.poses import rigid_from_matrix
-from gsplatloc.scene.trajectory import Trajectory, associate, in_seconds, names_columns, read_tum_trajectory
+from gsplatloc.scene.trajectory import (
+    Trajectory,
+    associate,
+    in_seconds,
+    names_columns,
+    quaternion_order,
+    read_tum_trajectory,
+)
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import number_words, read_text
 
@@ -74,7 +81,8 @@ def detect_format(path: Path) -> PoseFormat:
     possible: list[PoseFormat] = []
     if named and all(len(row) >= 8 and _unit(row[1:5]) for row in named):
         possible.append("pgt")
-    if rows and all(len(row) == 8 and _unit(row[4:8]) and _number(row[0]) is not None for row in rows):
+    more = quaternion_order(path) is not None  # columns, such as velocities, in a table that names them
+    if rows and all(_is_tum(row, more) for row in rows):
         possible.append("tum")
     if len(possible) != 1:
         raise GSplatLocError(
@@ -82,6 +90,12 @@ def detect_format(path: Path) -> PoseFormat:
             f" or a COLMAP model's folder, found {' or '.join(possible) or 'neither'}: see --format"
         )
     return possible[0]
+
+
+def _is_tum(row: Sequence[str], more: bool) -> bool:
+    """Whether a row has the columns of TUM's format, or `more` than these."""
+    wide = len(row) >= 8 if more else len(row) == 8
+    return wide and _unit(row[4:8]) and _number(row[0]) is not None
 
 
 def _first_lines(path: Path) -> list[str]:

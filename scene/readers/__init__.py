@@ -58,6 +58,8 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
         if not scene.report:  # of a plugin
             used = f"{len(scene.train)} training and {len(scene.test)} test images"
             scene = replace(scene, report=f"{quoted(path)}: used {used}")
+        if unread := _also_there(folder, reader):
+            scene = replace(scene, report=f"{scene.report}; there is also {unread}, which is not read")
         return scene if folder is path else replace(scene, name=path.stem)
     if (near := _scene_near(folder)) is not None:
         raise GSplatLocError(
@@ -81,6 +83,10 @@ def require_scene(path: Path | str) -> None:
     """Raise `GSplatLocError` if there is neither a folder nor an archive at `path`."""
     path = expanded(path)
     if not os.path.isdir(path) and not is_archive(path):
+        if os.path.isfile(path):
+            raise GSplatLocError(
+                f"expected a scene folder at {quoted(path)}, found a file: pass the folder that it is in"
+            )
         raise GSplatLocError(f"expected a scene folder at {quoted(path)}, found none: check --source_path")
 
 
@@ -108,6 +114,17 @@ def _scene_near(path: Path) -> Path | None:
     path = path.absolute()
     inside = sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
     return next((folder for folder in (*path.parents[:2], *inside[:_MOST_NEAR]) if _reader_of(folder)), None)
+
+
+def _also_there(path: Path, reader: Reader) -> str:
+    """The other layouts that a folder has. Scenes in posed folders may hold the model they were made from."""
+    first, *others = READERS.entries()
+    if isinstance(reader, type(first.make())):
+        return ""
+    makes = ((entry, entry.make()) for entry in others)
+    return ", ".join(
+        entry.help for entry, other in makes if type(other) is not type(reader) and other.matches(path)
+    )
 
 
 def _reader_of(path: Path) -> Reader | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gsplatloc.scene.cameras import Scene, View
-from gsplatloc.scene.image_files import image_suffixes, unread_files
+from gsplatloc.scene.image_files import image_files, image_suffixes, unread_files
 from gsplatloc.scene.images import CameraModel, image_size
 from gsplatloc.scene.readers import READERS
 from gsplatloc.scene.readers.options import SceneOptions
@@ -67,6 +67,8 @@ def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]
         if depth_folder.is_dir()
         else {}
     )
+    if depth_folder.is_dir() and not depths and (others := image_files(depth_folder)):
+        tally.note(f"{len(others)} files in {depth_folder} are no depth that is read, as {others[0].name}")
     views = []
     tally.found += len(images)
     if alone := sorted(poses.keys() - images.keys()):

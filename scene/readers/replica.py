@@ -44,8 +44,9 @@ class ReplicaReader:
         poses = _read_poses(path / "traj.txt")
         if not images or max(images) >= len(poses):
             raise GSplatLocError(
-                f"expected a pose for each image, found {len(images)} images in {folder} and {len(poses)}"
-                f" lines in {path / 'traj.txt'}: the files are of different scenes"
+                f"expected a pose for each image, found {len(images)} images up to number"
+                f" {max(images, default=0)} in {folder} and {len(poses)} lines, from number 0, in"
+                f" {path / 'traj.txt'}: the files are of different scenes, or the images renumbered"
             )
         tally, views = Tally(), []
         tally.found = len(images)

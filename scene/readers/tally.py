@@ -1,9 +1,12 @@
 """What a reader found in a scene, what it used, and what it left out and why."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
 from gsplatloc.scene.image_header import DamagedImageError
@@ -75,6 +78,11 @@ class Tally:
                 f"warning: {len(doubts)} images have doubtful intrinsics, for example {view.name} {found}:"
                 " correct them, unless the images are parts of larger ones or their pixels are not square"
             )
+        if same := [test_view for test_view in test if _is_one_of(test_view, train)]:
+            self.note(
+                f"warning: {len(same)} test images are training images, too, for example {same[0].name}:"
+                " their errors say nothing of other images"
+            )
         used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
         report = f"{path}: found {self.found} images, used {used}"
         left_out = self._reasons()
@@ -88,3 +96,12 @@ class Tally:
         if self._damaged:
             reasons.append(f"{len(self._damaged)} (damaged, for example {self._damaged[0]})")
         return ", ".join(reasons)
+
+
+def _is_one_of(view: View, others: list[View]) -> bool:
+    """Whether one of the views has the same pose, and an image file of the same size."""
+    return any(
+        torch.equal(view.cam_from_world, other.cam_from_world)
+        and os.path.getsize(view.image_path) == os.path.getsize(other.image_path)
+        for other in others
+    )

@@ -51,10 +51,19 @@ class TransformsReader:
             document = read_document(path / "transforms_train.json")
             train = _by_name(_read_frames(path, document, "frames", options, tally))
             test = _by_name(_read_test_file(path, options, tally))
+        _note_unread(path, single.is_file(), tally)
         if not train:
             raise tally.nothing_left(f"the images listed in the transforms file of {path}", "check file_path")
         convention = PoseConvention(opengl_axes=True)
         return tally.scene(path, train, test, _points(path, document), convention)
+
+
+def _note_unread(path: Path, single: bool, tally: Tally) -> None:
+    """Say which transforms files are not read: of other splits than are used, or beside one of all frames."""
+    unread = [f"transforms_{split}.json" for split in ("train", "val", "test") if single or split == "val"]
+    if found := [name for name in unread if (path / name).is_file()]:
+        beside = ", because there is a transforms.json: its frames are used" if single else ""
+        tally.note(f"{' and '.join(found)} not read{beside}")
 
 
 def read_document(file: Path) -> Record:
@@ -91,6 +100,11 @@ def _read_single(
         )
     if test_names is None:  # what is no training image is a test image, unless it is for validation
         test_names = set(views) - (train_names or set()) - (val_names or set())
+    if both := sorted((train_names or set()) & test_names):
+        tally.note(
+            f"{len(both)} images of train_filenames and of test_filenames, for example"
+            f" {quoted(both[0])}, are test images"
+        )
     train_names = set(views) - test_names if train_names is None else train_names - test_names
     tally.leave_out(
         "in neither train_filenames nor test_filenames", len(set(views) - train_names - test_names)

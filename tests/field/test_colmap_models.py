@@ -122,6 +122,34 @@ def test_names_that_begin_with_numbers_are_no_keypoints(tmp_path: Path, name: st
     assert {view.name for view in read_scene(tmp_path).train} == {"0.png", image, "2.png"}
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_camera_with_two_sets_of_parameters_is_refused(tmp_path: Path, binary: bool) -> None:
+    path = write_model(tmp_path, binary=binary) / f"cameras{'.bin' if binary else '.txt'}"
+    data = path.read_bytes()
+    if binary:
+        entry = data[8:]
+        changed = entry[:24] + struct.pack("<d", 100.0) + entry[32:]
+        repeated, other = (struct.pack("<Q", 2) + entry + again for again in (entry, changed))
+    else:
+        repeated, other = data + data, data + data.replace(b" 70 ", b" 100 ")
+    assert repeated != other
+    path.write_bytes(repeated)
+    assert read_scene(tmp_path).train[0].camera.fx < 80
+    path.write_bytes(other)
+    with pytest.raises(GSplatLocError, match="camera 1 twice, with other parameters in cameras"):
+        read_scene(tmp_path)
+
+
+def test_a_model_of_which_half_is_binary_is_one_line(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    pycolmap.Reconstruction(str(folder)).write_text(str(folder))
+    (folder / "cameras.bin").unlink()
+    with pytest.raises(
+        GSplatLocError, match="expected cameras.bin beside images.bin in .*sparse/0, found none"
+    ):
+        read_scene(tmp_path)
+
+
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_a_text_model_with_other_poses_than_the_binary_one_is_said(tmp_path: Path, factor: float) -> None:
     folder = write_model(tmp_path)

@@ -175,3 +175,41 @@ def test_a_camera_that_no_image_has_is_not_read(tmp_path: Path) -> None:
     with (folder / "cameras.txt").open("a") as file:
         file.write("7 PINHOLE 10 10 0 0 5 5\n")
     assert len(read_scene(tmp_path).train) == 4
+
+
+def test_test_images_that_are_training_images_are_said(tmp_path: Path) -> None:
+    shutil.copytree(posed_folders(tmp_path) / "train", tmp_path / "test")
+    assert (
+        "warning: 2 test images are training images, too, for example test/a.png"
+        in read_scene(tmp_path).report
+    )
+    for name in ("a", "b"):
+        np.savetxt(tmp_path / "test" / "poses" / f"{name}.txt", POSE + np.eye(4, k=3))
+    assert "training images, too" not in read_scene(tmp_path).report
+
+
+def test_pictures_of_depth_are_said(tmp_path: Path) -> None:
+    depth = posed_folders(tmp_path) / "train" / "depth"
+    for name in ("a", "b"):
+        (depth / f"{name}.png").unlink()
+        cv2.imwrite(str(depth / f"{name}.jpg"), np.zeros((48, 64), np.uint8))
+    assert (
+        "2 files in" in read_scene(tmp_path).report
+        and "are no depth that is read" in read_scene(tmp_path).report
+    )
+
+
+def test_a_file_of_a_scene_is_not_its_folder(tmp_path: Path) -> None:
+    transforms(tmp_path)
+    with pytest.raises(GSplatLocError, match="found a file: pass the folder that it is in"):
+        read_scene(tmp_path / "transforms.json")
+
+
+def test_poses_in_another_layout_that_are_not_read_are_said(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    assert "not read" not in read_scene(tmp_path).report
+    transforms(tmp_path)
+    assert (
+        "there is also transforms.json (nerfstudio, NeRFCapture), which is not read"
+        in read_scene(tmp_path).report
+    )

@@ -80,6 +80,18 @@ def test_the_columns_of_a_quaternion_are_those_that_a_comment_names(
     assert torch.allclose(-found[:3, :3].T @ found[:3, 3], torch.tensor([1.0, 2, 3], dtype=torch.float64))
 
 
+def test_tables_with_more_columns_are_trajectories_if_they_name_them(tmp_path: Path) -> None:
+    """As EuRoC's, with velocities and biases."""
+    head, row = "#timestamp, p_x, p_y, p_z, q_w, q_x, q_y, q_z, v_x, v_y", "0,1,2,3,0.6,0.8,0,0,0.1,0.2"
+    path = tmp_path / "data.csv"
+    path.write_text(f"{head}\n{row}\n")
+    pose = read_pose_file(path, ["0.png"])["0.png"].cam_from_world
+    assert torch.allclose(-pose[:3, :3].T @ pose[:3, 3], torch.tensor([1.0, 2, 3], dtype=torch.float64))
+    path.write_text(f"{row}\n")
+    with pytest.raises(GSplatLocError, match="found neither"):
+        read_pose_file(path, ["0.png"])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_does_not_change_the_first_name(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "poses.txt"

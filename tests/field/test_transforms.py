@@ -306,3 +306,25 @@ def test_a_broken_file_is_one_short_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(GSplatLocError) as error:
         read_scene(tmp_path)
     assert len(str(error.value)) < 500 + 2 * len(str(tmp_path))
+
+
+def test_other_splits_than_the_ones_that_are_used_are_said(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / name, 7)
+    write(tmp_path, ["a.png"])
+    (tmp_path / "transforms.json").rename(tmp_path / "transforms_train.json")
+    write(tmp_path, ["b.png"])
+    (tmp_path / "transforms.json").rename(tmp_path / "transforms_val.json")
+    assert "transforms_val.json not read" in read_scene(tmp_path).report
+    write(tmp_path, ["a.png", "b.png", "c.png"])
+    found = "transforms_train.json and transforms_val.json not read, because there is a transforms.json"
+    assert found in read_scene(tmp_path).report
+
+
+def test_images_of_both_splits_are_test_images_and_said(tmp_path: Path) -> None:
+    names = ["a.png", "b.png"]
+    for name in names:
+        save(tmp_path / name, 7)
+    scene = read_scene(write(tmp_path, names, train_filenames=names, test_filenames=names[:1]))
+    assert [view.name for view in scene.train] == ["b.png"]
+    assert "1 images of train_filenames and of test_filenames, for example a.png" in scene.report
