@@ -18,6 +18,7 @@ from gsplatloc.scene.trajectory import Trajectory, write_tum_trajectory
 from gsplatloc.tracking.evaluation import TrajectoryError, pairs, path_scale, trajectory_error
 from gsplatloc.tracking.frames import RgbdFrame, load_frame
 from gsplatloc.tracking.gsplatloc import GsplatLocAligner
+from gsplatloc.tracking.intrinsics import warn_of_focal_length
 from gsplatloc.tracking.lm import KeyframeAligner
 from gsplatloc.tracking.options import RgbdFrameOptions, TrackingOptions
 from gsplatloc.tracking.protocol import Aligner
@@ -76,6 +77,7 @@ def track(
         tracker.add(frame)
         on_frame()
     seconds = time.perf_counter() - begin
+    warn_of_focal_length(sequence.views)
     poses = coordinates.pose_in_world(torch.stack(tracker.poses))
     trajectory = Trajectory(sequence.timestamps, poses)
     error = None
