@@ -1,5 +1,6 @@
 """Queries with the poses of another estimator, to be refined; and refined poses as a trajectory."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +24,7 @@ from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.views import make_view
 from gsplatloc.scene.trajectory import Trajectory
-from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.errors import GSplatLocError, quoted
 
 
 def queries_of_views(views: Sequence[View], poses: dict[str, ExternalPose]) -> list[QueryImage]:
@@ -73,7 +74,13 @@ def _with_camera(query: QueryImage, folder: Path, pose: ExternalPose, intrinsics
         view = cache(partial(make_view, query.name, path, model, given, SceneOptions()))
         return QueryImage(query.name, lambda: view().load_image(), lambda: view().camera)
     if pose.focal is not None:
+        if not (math.isfinite(pose.focal) and pose.focal > 0):
+            raise GSplatLocError(
+                f"expected a positive focal length of {quoted(query.name)} in the pose file, found"
+                f" {pose.focal:g}: correct it, or pass --focal"
+            )
         known = Intrinsics(pose.focal)
+        known.check([path])
         return replace(query, load_camera=lambda: camera_of_file(path, known))
     return query
 

@@ -1,5 +1,6 @@
 """Queries with poses of another estimator: their cameras, and the fate of one without a pose."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,14 @@ def test_the_pose_files_focal_length_is_used_and_the_given_one_wins(photos: Path
     (given,) = queries_of_folder(photos, poses, Intrinsics(focal=70.0))
     assert known.load_camera() == Camera(64, 48, 50.0, 50.0, 32.0, 24.0)
     assert given.load_camera() == Camera(64, 48, 70.0, 70.0, 32.0, 24.0)
+
+
+@pytest.mark.parametrize("focal", [0.0, -50.0, math.nan, 2.0])
+def test_a_focal_length_of_a_pose_file_that_no_lens_has_is_one_line(photos: Path, focal: float) -> None:
+    poses = {"a.png": ExternalPose(POSE, focal=focal)}
+    with pytest.raises(GSplatLocError, match="a.png.*, found"):
+        queries_of_folder(photos, poses, Intrinsics())
+    assert len(queries_of_folder(photos, poses, Intrinsics(focal=50.0))) == 1
 
 
 def test_the_distortion_of_a_pose_file_is_undone(photos: Path) -> None:
