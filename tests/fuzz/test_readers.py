@@ -1,6 +1,7 @@
 """Damaged files and hostile calls, from fixed seeds; `make fuzz` goes on for as long as wanted."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from gsplatloc.scene.map_config import longest_side, read_cameras, read_config
 from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.readers.transforms import TransformsReader
 from gsplatloc.utils.errors import GSplatLocError
+from tests.fuzz.case import Case
 from tests.fuzz.readers import TARGETS
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,26 @@ def test_damaged_input_is_read_or_refused_in_one_line(name: str, report: list[di
     entries = [entry for entry in report if entry["reader"] == name]
     assert [entry["fault"] for entry in entries if "fault" in entry] == []
     assert any(entry["inputs"] >= 1 for entry in entries if "inputs" in entry)
+
+
+@pytest.mark.parametrize("name", ["transforms", "posed_folders", "map"])
+def test_what_an_input_changed_is_put_back_for_the_next(tmp_path: Path, name: str) -> None:
+    case = Case(TARGETS[name], tmp_path)
+    damaged = sum(case.damage(random.Random(number)) for number in range(100))
+    assert damaged > 90 and case.untouched()
+    (case.root / "new").touch()
+    assert TARGETS[name].alone or not case.untouched()
+
+
+def test_a_recorded_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    record, entries = tmp_path / "record.json", []
+    for inputs in ("20", "50"):
+        command = [sys.executable, "-m", "tests.fuzz", "tiles", "--inputs", inputs, "--record", str(record)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        entries.append(json.loads(record.read_text())["tiles"])
+    first, second = entries
+    assert (first["inputs"], second["inputs"]) == (20, 50)
+    assert 0 < first["next"] < second["next"] and second["faults"] == 0
 
 
 @given(content=RECORD | st.lists(RECORD, max_size=2) | JSON)
