@@ -15,6 +15,7 @@ COMMANDS = {
         "published systems: convergence, refinement, rgbd, splats, photos, rough_poses, all",
     ),
     "building": ("benchmarks.building", "large places: buildings mapped in tiles, beside a room alone"),
+    "cluster": ("benchmarks.cluster", "Ray: four scenes mapped and localized in, on one and on two nodes"),
     "gpu": ("benchmarks.gpu.command", "the steps of benchmarks/gpu.sh"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),
     "picture": ("benchmarks.picture", "the README's picture, from the demo's map"),

@@ -6,7 +6,7 @@ landmarks onto similar ones lead from a tile to its rivals. At a pose in a tile,
 has nearly as many counterparts of the landmarks in view as the one that has most.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,9 @@ FILE_NAME = "alike.safetensors"
 _FORMAT = "gsplatloc-alike-1"
 # Of the landmarks in view, a room of the same furniture had counterparts of 0.52 to 0.71, and rooms of other
 # furniture 0.8 times as many or fewer (buildings of seed 2).
-_LEAST_SHARE, _NEARLY = 0.2, 0.85
+_LEAST_SHARE, _NEARLY = 0.2, 0.8
 _SAME_WAY = 0.9  # cosine between viewing directions
+_EXACT = "donot_use_mm_for_euclid_dist"  # products lose centimetres far from the origin
 
 
 @dataclass(frozen=True)
@@ -40,32 +41,46 @@ class AlikePlaces:
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def plausible(
-        self, estimate: PoseEstimate, landmarks: Landmarks, similar: Collection[int] = ()
-    ) -> list[int]:
+    def plausible(self, estimate: PoseEstimate, landmarks: Landmarks) -> list[int]:
         """The rivals that an image may show as well, the one with most counterparts first.
 
-        `estimate` is a pose in the tile, whose `landmarks` these are, in the coordinates of its map. Rivals
-        in tiles with views `similar` to the image may have fewer counterparts.
+        `estimate` is a pose in the tile, whose `landmarks` these are, in the coordinates of its map.
         """
-        index = visible(landmarks, estimate.pose(), estimate.camera, 0.0).cpu()
-        if not len(index) or not len(self):
-            return []
-        share = self.shared[:, index].float().mean(1)
+        share = self._share_in_view(estimate, landmarks)
         order = share.argsort(descending=True, stable=True)
-        least = torch.full_like(share, max(_LEAST_SHARE, _NEARLY * float(share.max())))
-        least[torch.isin(self.tiles, torch.tensor(sorted(similar), dtype=torch.int64))] = _LEAST_SHARE
-        return [int(number) for number in order if share[number] >= least[number]]
+        return [int(number) for number in order if share[number] >= _least(share)]
+
+    def of_other_kinds(self, estimate: PoseEstimate, landmarks: Landmarks, matched: Tensor) -> list[int]:
+        """The rivals that have fewer counterparts than the plausible ones: rooms of other furniture.
+
+        First those with counterparts of most of the landmarks `matched` [K], which an image's keypoints match
+        at the pose: an image of such a room matches what both rooms have.
+        """
+        share = self._share_in_view(estimate, landmarks)
+        if not len(share) or not len(matched):
+            return []
+        order = self.shared[:, matched].float().mean(1).argsort(descending=True, stable=True)
+        return [int(number) for number in order if share[number] < _least(share)]
+
+    def _share_in_view(self, estimate: PoseEstimate, landmarks: Landmarks) -> Tensor:
+        """The share [R] of the landmarks in view that have counterparts in a rival; [0] if none is seen."""
+        index = visible(landmarks, estimate.pose(), estimate.camera, 0.0).cpu()
+        return self.shared[:, index].float().mean(1) if len(index) and len(self) else torch.zeros(0)
 
     def corresponding(self, cam_from_world: Tensor) -> Tensor:
         """The poses [R, 4, 4] in the rivals that correspond to one in the tile, in world coordinates."""
         return cam_from_world.double() @ se3.inverse(self.motions)
 
 
-def same_place(a: Tensor, b: Tensor, apart: float) -> bool:
-    """Whether two poses [4, 4] are nearer than `apart` to each other, and look the same way."""
-    near = (se3.camera_center(a) - se3.camera_center(b)).norm() < apart
-    return bool(near and a[2, :3] @ b[2, :3] > _SAME_WAY)
+def _least(share: Tensor) -> float:
+    """The least share of counterparts of a plausible rival."""
+    return max(_LEAST_SHARE, _NEARLY * float(share.max())) if len(share) else _LEAST_SHARE
+
+
+def same_places(a: Tensor, b: Tensor, apart: float) -> Tensor:
+    """Which poses a [R, 4, 4] and b [K, 4, 4] are nearer than `apart` and look the same way: [R, K] bool."""
+    near = torch.cdist(se3.camera_center(a), se3.camera_center(b), compute_mode=_EXACT) < apart
+    return near & (a[:, 2, :3] @ b[:, 2, :3].T > _SAME_WAY)
 
 
 NONE_ALIKE = AlikePlaces(torch.zeros(0).long(), torch.zeros(0, 4, 4).double(), torch.zeros(0, 0).bool())

@@ -8,9 +8,11 @@ from functools import cached_property
 
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import Landmarks
-from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, AlikePlaces
+from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, AlikePlaces, viewing_distance
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.scene.map_frame import MapFrame
+
+_SAME_PLACE = 0.1  # viewing distances: poses nearer to each other are of one place
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class LoadedTile:
         """Those of a localizer that begins with landmarks, without which there are no rivals."""
         assert isinstance(self.localizer.initial, LandmarkPose)
         return self.localizer.initial.landmarks
+
+    @cached_property
+    def apart(self) -> float:
+        """World units: poses nearer to each other are of one place."""
+        return _SAME_PLACE * viewing_distance(self.landmarks) * self.frame.unit
 
     def nbytes(self) -> int:
         """Bytes of its Gaussians and landmarks that are in memory."""

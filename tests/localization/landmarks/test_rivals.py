@@ -10,7 +10,7 @@ from gsplatloc.localization.landmarks.rivals import (
     NONE_ALIKE,
     AlikePlaces,
     load_alike,
-    same_place,
+    same_places,
     save_alike,
 )
 from gsplatloc.localization.result import PoseEstimate, Status
@@ -34,9 +34,19 @@ def places(world: World, shares: list[float]) -> AlikePlaces:
 def test_rivals_with_nearly_as_many_counterparts_in_view_as_the_first_are_plausible(world: World) -> None:
     found = places(world, [0.4, 0.7, 0.65, 0.1])
     assert found.plausible(ESTIMATE, world.landmarks) == [1, 2]
-    assert found.plausible(ESTIMATE, world.landmarks, similar=[1, 4]) == [1, 2, 0]
     assert places(world, [0.1]).plausible(ESTIMATE, world.landmarks) == []
     assert NONE_ALIKE.plausible(ESTIMATE, world.landmarks) == []
+
+
+def test_rivals_of_other_kinds_come_in_the_order_of_the_matches_they_share(world: World) -> None:
+    found = places(world, [0.7, 0.65, 0.4, 0.4])
+    seen = visible(world.landmarks, TRUTH, CAMERA, 0.0)
+    found.shared[3] = False
+    found.shared[3, seen[-round(0.4 * len(seen)) :]] = True  # as many as 2, and others
+    assert found.of_other_kinds(ESTIMATE, world.landmarks, seen[:20]) == [2, 3]
+    assert found.of_other_kinds(ESTIMATE, world.landmarks, seen[-20:]) == [3, 2]
+    assert found.of_other_kinds(ESTIMATE, world.landmarks, seen[:0]) == []
+    assert NONE_ALIKE.of_other_kinds(ESTIMATE, world.landmarks, seen) == []
 
 
 def test_places_that_two_tiles_show_are_the_same(world: World) -> None:
@@ -45,10 +55,10 @@ def test_places_that_two_tiles_show_are_the_same(world: World) -> None:
     poses = found.corresponding(TRUTH)
     moved = found.motions @ se3.inverse(TRUTH)
     torch.testing.assert_close(se3.inverse(poses), moved)  # the camera is moved onto the rival
-    assert [same_place(poses[0], pose, 0.25) for pose in poses] == [True, True, False, False]
+    assert same_places(poses[:1], poses, 0.25).tolist() == [[True, True, False, False]]
     turned = poses[0].clone()
     turned[:3] = torch.diag(torch.tensor([-1.0, 1.0, -1.0])).double() @ turned[:3]  # half a turn on the spot
-    assert not same_place(poses[0], turned, 0.25)
+    assert not same_places(poses[:1], turned[None], 0.25).any()
 
 
 def test_rivals_are_read_as_they_were_written(world: World, tmp_path: Path) -> None:

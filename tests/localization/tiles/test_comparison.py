@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.tiles.comparison import Picture, Preference, Rendered, View, preference
+from gsplatloc.localization.tiles.comparison import Picture, Preference, Rendered, View, distinct, preference
 
 ROWS, COLUMNS = 32, 40
 _NOISE = 0.05
@@ -78,6 +78,23 @@ def test_landmarks_that_speak_for_the_other_place_leave_it_open() -> None:
     assert abs(Preference(30.0, 0.9, -9.0).score) < 1
     assert 0 < Preference(-30.0, -0.3, 20.0).score < 1  # which of them is more probable is known
     assert Preference(0.1, 1.0, 0.0).score < 1  # a difference that is hardly there
+
+
+def test_where_the_map_of_one_place_is_blurred_is_not_where_places_differ() -> None:
+    """Five rooms have a picture of their own; what they have in common is wrong in the map of the first."""
+    first, second = rooms()
+    random = np.random.default_rng(7)
+    all_rooms = [first, second, *(first.copy() for _ in range(3))]
+    for room in all_rooms[2:]:
+        room[4:10, 20:25] = random.uniform(0, 1, (6, 5, 3))
+    image = seen(first)
+    maps = [covered(room.copy()) for room in all_rooms]
+    maps[0].colors[14:30] = np.clip(first[14:30] + random.normal(0, 0.4, (16, COLUMNS, 3)), 0, 1)
+    assert preference(image, maps[0], maps[1]).share < 0
+    weight = distinct(maps)
+    assert weight is not None and weight[4:10, 20:25].min() > 0.5 and weight[14:30].max() < 0.01
+    assert preference(image, maps[0], maps[1], weight).score > 1
+    assert distinct(maps[:3]) is None
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -15,11 +15,13 @@ from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate
+from gsplatloc.localization.tiles import localizer
 from gsplatloc.localization.tiles.comparison import Preference, View
 from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
 from gsplatloc.localization.tiles.localizer import TiledLocalizer
 from gsplatloc.localization.tiles.options import TileOptions
 from gsplatloc.localization.tiles.place_index import PlaceIndex, PlaceWords, load_places, save_places
+from gsplatloc.localization.tiles.places import Choice, Place, place_at
 from gsplatloc.localization.tiles.shared_extractor import SharedExtractor
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.scene.tiled_map import Tile, write_tiles
@@ -114,7 +116,7 @@ def test_a_pose_is_moved_to_a_tile_whose_images_have_another_size(
     monkeypatch.setattr(View, "covers", lambda *_: True)
     scaled = ScaledExtractor(extractor.features)
 
-    def preferred(view: View, other: View) -> Preference:
+    def preferred(view: View, other: View, weight: object = None) -> Preference:
         centers = [se3.camera_center(one.estimate.pose())[0] for one in (view, other)]
         return Preference(100.0, 0.9 if centers[0] > centers[1] else -0.9)
 
@@ -134,6 +136,64 @@ def test_a_pose_is_moved_to_a_tile_whose_images_have_another_size(
     moved = TRUTH.clone()
     moved[:3, 3] -= moved[:3, :3] @ AWAY.double()
     assert pose_errors(found.final.pose(), moved)[0] < 0.02
+
+
+@pytest.mark.parametrize("rival_at, taken", [(1, False), (3, True)])
+def test_another_tile_decides_only_for_a_place_that_was_not_compared(
+    world: World,
+    extractor: CountingExtractor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rival_at: int,
+    taken: bool,
+) -> None:
+    """Tile 0 cannot tell its place from one `rival_at` times AWAY; tile 1, at AWAY, is sure of its own."""
+
+    def load(number: int) -> LoadedTile:
+        landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
+        motion = torch.eye(4, dtype=torch.float64)[None]
+        alike = AlikePlaces(torch.tensor([1 - number]), motion, torch.ones(1, len(landmarks)).bool())
+        return LoadedTile(number, Localizer(LandmarkPose(landmarks), extractor), alike)
+
+    def shown(here: Place, tiles: LoadedTiles) -> Choice:
+        moved = here.estimate.pose().clone()
+        moved[:3, 3] -= moved[:3, :3] @ (rival_at * AWAY).double()
+        rival = place_at(here.tile, replace(here.estimate, cam_from_world=moved), here.view.query)
+        return Choice(here, [rival] if here.tile.number == 0 else [], here.tile.number == 1)
+
+    monkeypatch.setattr(localizer, "shown", shown)
+    monkeypatch.setattr(localizer, "likelier", lambda *_: None)
+    monkeypatch.setattr(localizer, "shown_closely", lambda here, before: replace(before, place=here))
+    found = TiledLocalizer(tmp_path, place_index([3, 35]), load, extractor).localize(IMAGE, CAMERA)
+    assert found.verified is taken and (found.rival is None) is taken
+    moved = TRUTH.clone()
+    moved[:3, 3] -= moved[:3, :3] @ (taken * AWAY).double()
+    assert pose_errors(found.final.pose(), moved)[0] < 0.02
+
+
+def test_a_room_of_other_furniture_is_continued_with(
+    world: World, extractor: CountingExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(number: int) -> LoadedTile:
+        landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
+        motion = torch.eye(4, dtype=torch.float64)[None]
+        alike = AlikePlaces(torch.tensor([1 - number]), motion, torch.ones(1, len(landmarks)).bool())
+        return LoadedTile(number, Localizer(LandmarkPose(landmarks), extractor), alike)
+
+    def likelier(here: Place, tiles: LoadedTiles) -> Place | None:
+        moved = here.estimate.pose().clone()
+        moved[:3, 3] -= moved[:3, :3] @ AWAY.double()
+        return place_at(tiles[1], replace(here.estimate, cam_from_world=moved), here.view.query)
+
+    monkeypatch.setattr(localizer, "likelier", likelier)
+    for clear in (True, False):  # a pose that most matches agree with is looked at no further
+        choice = lambda here, tiles, clear=clear: Choice(here, [], clear or here.tile.number == 1)  # noqa: E731
+        monkeypatch.setattr(localizer, "shown", choice)
+        monkeypatch.setattr(localizer, "_AGREEING", 0.0)
+        found = TiledLocalizer(tmp_path, place_index([3]), load, extractor).localize(IMAGE, CAMERA)
+        moved = TRUTH.clone()
+        moved[:3, 3] -= moved[:3, :3] @ ((not clear) * AWAY).double()
+        assert found.verified and pose_errors(found.final.pose(), moved)[0] < 0.02
 
 
 def test_a_wrong_camera_is_replaced_in_a_tile_with_rivals(
