@@ -113,7 +113,9 @@ def rejection_table(scenes: Sequence[Row]) -> str:
     """How many images of other scenes got a pose in this one."""
     keys = ("photos", "accepted", "accepted_unknown_focal")
     rows = [[scene["scene"], *(str(scene["rejection"][key]) for key in keys)] for scene in scenes]
-    return table(["scene", "images of other scenes", "with a pose", "with a pose, focal length unknown"], rows)
+    return table(
+        ["scene", "images of other scenes", "with a pose", "with a pose, focal length unknown"], rows
+    )
 
 
 def ablation_table(scenes: Sequence[Row]) -> str:

@@ -101,7 +101,7 @@ def test_of_a_shrunk_photo_the_rendering_is_half_the_photo_as_given(
 ) -> None:
     options = DirectOptions(scale=0.5, min_side=100, shrunk_side=most)
     query = replace(room.query, given_side=given)
-    view = direct._render(query, room.gaussians, room.truth, options, RenderOptions())
+    view = direct._render(query, room.gaussians, room.truth, options)
     assert view.camera.width == width
 
 
