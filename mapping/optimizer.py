@@ -65,9 +65,15 @@ class MapOptimizer:
         """The number of Gaussians."""
         return self._parameters["means"].value.shape[0]
 
-    def gaussians(self) -> Gaussians:
-        """The map, differentiable down to the leaves."""
-        return _join({name: parameter.value for name, parameter in self._parameters.items()})
+    def gaussians(self, constant_colours: bool = False) -> Gaussians:
+        """The map, differentiable down to the leaves; with `constant_colours` without higher harmonics.
+
+        While these are not in use, their gradient is zero, and most of the map's numbers need not be copied.
+        """
+        values = {name: parameter.value for name, parameter in self._parameters.items()}
+        if constant_colours:
+            values["sh_rest"] = values["sh_rest"][:, :0]
+        return _join(values)
 
     def position_lr(self, iteration: float) -> float:
         """The position rate at an iteration, in metres."""
@@ -84,9 +90,9 @@ class MapOptimizer:
         due = []
         for name, parameter in self._parameters.items():
             leaf, gradient = parameter.value, parameter.value.grad
+            parameter.step += 1
             if gradient is None:
                 continue
-            parameter.step += 1
             rows = visible if self._options.sparse_adam and name != "feature_decoder" else None
             moments = parameter.exp_avg, parameter.exp_avg_sq
             due.append(

@@ -147,7 +147,8 @@ class ScheduleOptions:
     sh_degree: int = 3  # 0 to 3: highest degree of the view-dependent colour
     sh_interval: int = 1_000  # iterations between two degrees
     train_pixels: int = 0  # per image; larger images are shrunk to this for training; 0 = no limit
-    pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution doubles, up to full size
+    pyramid: tuple[float, ...] = ()  # fractions of the run at which the resolution rises, up to full size
+    pyramid_step: float = 2.0  # factor by which it rises
     # Every N-th training view is a validation view: Gaussians are not trained on it, and their rendering is
     # compared with it; 0 = none. Landmarks are made of all training views, these included.
     holdout: int = 0
@@ -162,6 +163,8 @@ class ScheduleOptions:
             raise GSplatLocError(f"expected --sh_interval of at least 1, found {self.sh_interval}")
         if self.holdout == 1 or self.holdout < 0:
             raise GSplatLocError(f"expected --holdout 0 or at least 2, found {self.holdout}")
+        if not 1 < self.pyramid_step < math.inf:
+            raise GSplatLocError(f"expected --pyramid_step above 1, found {self.pyramid_step}")
         if list(self.pyramid) != sorted(self.pyramid) or any(not 0 <= f <= 1 for f in self.pyramid):
             raise GSplatLocError(f"expected ascending fractions for --pyramid, found {list(self.pyramid)}")
 
@@ -182,7 +185,7 @@ class ScheduleOptions:
     def scale(self, camera: "Camera", iteration: int, cell: int | None = None) -> float:
         """The size, relative to the view's own, that a view is trained at in an iteration."""
         passed = sum(iteration > fraction * self.iterations for fraction in self.pyramid)
-        return self.full_scale(camera, cell) / (1 << (len(self.pyramid) - passed))
+        return self.full_scale(camera, cell) / self.pyramid_step ** (len(self.pyramid) - passed)
 
 
 @dataclass(frozen=True)

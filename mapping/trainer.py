@@ -201,8 +201,10 @@ class Trainer:
         requests = [self._request(index, iteration + ahead) for ahead, index in enumerate(upcoming)]
         self._loader.prefetch(requests)
         index, frame = self._order.advance(), self._loader.load(requests[0])
-        gaussians = self._optimizer.gaussians()
-        offsets = torch.zeros(len(gaussians), 2, device=self._device, requires_grad=True)
+        gaussians = self._optimizer.gaussians(self._options.schedule.degree(iteration) == 0)
+        offsets = None
+        if self._densification.observes(iteration):
+            offsets = torch.zeros(len(gaussians), 2, device=self._device, requires_grad=True)
         with self._dump_on_failure(iteration, gaussians, frame):
             result = self._render(iteration, index, gaussians, frame, offsets)
             loss = self._loss(iteration, index, gaussians, frame, result)
@@ -213,7 +215,7 @@ class Trainer:
         return loss.detach(), psnr
 
     def _trim_interval(self) -> int:
-        """Iterations; fewer in the first pass over the views after the resolution has doubled."""
+        """Iterations; fewer in the first pass over the views after the resolution has risen."""
         schedule, camera, cell = self._options.schedule, self._data.train[0].camera, self._data.cell
         before = schedule.scale(camera, self.iteration - len(self._data.train), cell)
         decoding = before != schedule.scale(camera, self.iteration, cell)
@@ -230,7 +232,7 @@ class Trainer:
         )
 
     def _render(
-        self, iteration: int, index: int, gaussians: Gaussians, frame: TrainingFrame, offsets: Tensor
+        self, iteration: int, index: int, gaussians: Gaussians, frame: TrainingFrame, offsets: Tensor | None
     ) -> RenderResult:
         size = None if frame.features is None else (frame.features.shape[1], frame.features.shape[2])
         degree = self._options.schedule.degree(iteration)
@@ -256,7 +258,7 @@ class Trainer:
         iteration: int,
         frame: TrainingFrame,
         result: RenderResult,
-        offsets: Tensor,
+        offsets: Tensor | None,
         gaussians: Gaussians,
     ) -> None:
         """Step the parameters, which `gaussians` share except for colours, then the set of Gaussians."""
@@ -269,9 +271,10 @@ class Trainer:
         )
         if noise is not None:
             self._optimizer.move_means(noise)
-        pulls = torch.zeros_like(offsets) if offsets.grad is None else offsets.grad
-        camera = frame.camera
-        self._densification.observe(iteration, Observation(result.radii, pulls, camera.width, camera.height))
+        if offsets is not None:
+            pulls = torch.zeros_like(offsets) if offsets.grad is None else offsets.grad
+            camera = frame.camera
+            self._densification.observe(Observation(result.radii, pulls, camera.width, camera.height))
         if self._stop.cooling_down:
             return  # the learning rate is too low for new Gaussians to settle
         if not self._densification.due(iteration):

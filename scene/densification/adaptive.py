@@ -31,9 +31,10 @@ class AdaptiveDensityControl(Densification):
         self._gradient_sum = torch.zeros(count)  # of the norms over the iterations that saw each Gaussian
         self._seen = torch.zeros(count, dtype=torch.int32)
 
-    def observe(self, iteration: int, observation: Observation) -> None:
-        if iteration > self._options.densify_until_iter:
-            return
+    def observes(self, iteration: int) -> bool:
+        return iteration <= self._options.densify_until_iter
+
+    def observe(self, observation: Observation) -> None:
         if self._seen.device != observation.radii.device:
             device = observation.radii.device
             self.load_state({name: tensor.to(device) for name, tensor in self.state().items()})

@@ -36,7 +36,11 @@ class Densification:
     Its whole state is in tensors, so that a run can be resumed.
     """
 
-    def observe(self, iteration: int, observation: Observation) -> None:
+    def observes(self, iteration: int) -> bool:
+        """Whether an iteration is to be recorded: gradients of projected centres cost time otherwise."""
+        return False
+
+    def observe(self, observation: Observation) -> None:
         """Record an iteration."""
 
     def due(self, iteration: int) -> bool:

@@ -77,6 +77,20 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     assert torch.equal(optimizer.gaussians().features, gaussians().features)
 
 
+def test_harmonics_that_are_not_in_use_are_left_out_as_if_their_gradient_were_zero() -> None:
+    whole, constant = (MapOptimizer(gaussians(), OPTIONS, 1.0) for _ in range(2))
+    for iteration in range(1, 7):
+        unused = iteration <= 3
+        for optimizer, left_out in ((whole, False), (constant, unused)):
+            sh = optimizer.gaussians(left_out).sh
+            assert sh.shape[1] == (1 if left_out else 4)
+            used = sh[:, :1] if unused else sh
+            (used * (1 + used)).sum().backward()
+            optimizer.step(iteration)
+    assert torch.equal(whole.gaussians().sh, constant.gaussians().sh)
+    assert not torch.equal(whole.gaussians().sh[:, 1:], gaussians().sh[:, 1:])
+
+
 def test_moments_follow_their_gaussians_through_an_edit() -> None:
     """Reordered Gaussians must go on exactly as they would have in the old order."""
     order = torch.tensor([2, 0, 3, 1])

@@ -40,6 +40,12 @@ def test_resolution_doubles_at_the_fractions() -> None:
     assert ScheduleOptions(iterations=100).scale(CAMERA, 1) == 1
 
 
+def test_resolution_rises_in_smaller_steps_if_asked_to() -> None:
+    options = ScheduleOptions(iterations=100, pyramid=(0.2, 0.5), pyramid_step=1.5)
+    scales = [options.scale(CAMERA, i) for i in (20, 21, 51)]
+    assert scales == pytest.approx([1 / 2.25, 1 / 1.5, 1])
+
+
 def test_large_images_are_trained_smaller() -> None:
     options = ScheduleOptions(iterations=100, train_pixels=75, pyramid=(0.5,))
     assert options.full_scale(CAMERA) == options.scale(CAMERA, 51) == 0.5
@@ -58,7 +64,15 @@ def test_a_degree_is_added_at_every_interval_up_to_the_highest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("sh_degree", 4), ("iterations", -1), ("holdout", 1), ("pyramid", (0.5, 0.2))]
+    ("field", "value"),
+    [
+        ("sh_degree", 4),
+        ("iterations", -1),
+        ("holdout", 1),
+        ("pyramid", (0.5, 0.2)),
+        ("pyramid_step", 1.0),
+        ("pyramid_step", float("nan")),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(field: str, value: object) -> None:
     with pytest.raises(GSplatLocError, match=field):

@@ -348,6 +348,24 @@ def test_coarse_images_come_first(
     assert widths == [10] * 2 + [20] * 2 + [40] * 4
 
 
+def test_passes_compute_only_what_their_iteration_uses(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spy(gaussians: Any, camera: Any, pose: Any, render_options: Any, offsets: Any) -> Any:
+        seen.append((gaussians.sh.shape[1], offsets is not None))
+        return render(gaussians, camera, pose, render_options, offsets)
+
+    render = trainer_module.render
+    monkeypatch.setattr(trainer_module, "render", spy)
+    settings = options(8, schedule=ScheduleOptions(iterations=8, sh_degree=1, sh_interval=3))
+    settings = replace(settings, densification=replace(settings.densification, densify_until_iter=5))
+    make_trainer(tiny_scene, tmp_path, settings, extractor).run()
+    assert [bases for bases, _ in seen] == [1, 1, 4, 4, 4, 4, 4, 4]
+    assert [pulled for _, pulled in seen] == [True] * 5 + [False] * 3
+
+
 @pytest.mark.parametrize("debug", [DebugOptions(debug=True), DebugOptions(debug_from=1)])
 def test_a_failing_iteration_leaves_its_inputs(
     tmp_path: Path, tiny_scene: Scene, extractor: Any, monkeypatch: pytest.MonkeyPatch, debug: DebugOptions

@@ -52,7 +52,7 @@ def control(
     options: DensificationOptions, pulls: list[float], radii: list[int] | None = None
 ) -> AdaptiveDensityControl:
     adc = AdaptiveDensityControl(options, EXTENT, len(pulls))
-    adc.observe(1, observation(pulls, radii))
+    adc.observe(observation(pulls, radii))
     return adc
 
 
@@ -92,16 +92,28 @@ def test_split_samples_follow_the_gaussians_orientation() -> None:
 def test_the_threshold_is_stated_in_normalised_device_coordinates() -> None:
     adc = AdaptiveDensityControl(OPTIONS, EXTENT, 1)
     pull_per_pixel = torch.tensor([[1.01 * OPTIONS.densify_grad_threshold / 320, 0.0]])
-    adc.observe(1, Observation(torch.ones(1, dtype=torch.int32), pull_per_pixel, 640, 480))
+    adc.observe(Observation(torch.ones(1, dtype=torch.int32), pull_per_pixel, 640, 480))
     assert len(edit_of(adc, gaussians([0.05])).gaussians) == 2
 
 
 def test_the_mean_is_over_the_iterations_that_saw_the_gaussian() -> None:
     adc = AdaptiveDensityControl(OPTIONS, EXTENT, 1)
-    adc.observe(1, observation([3e-4]))
-    for iteration in range(2, 9):
-        adc.observe(iteration, observation([0.0], radii=[0]))
+    adc.observe(observation([3e-4]))
+    for _ in range(7):
+        adc.observe(observation([0.0], radii=[0]))
     assert len(edit_of(adc, gaussians([0.05])).gaussians) == 2
+
+
+def test_gradients_of_centres_are_wanted_until_the_last_edit() -> None:
+    last = OPTIONS.densify_until_iter
+    made = make_densification(OPTIONS, EXTENT, 1)
+    assert [made.observes(iteration) for iteration in (1, last, last + 1)] == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["mcmc", "none"])
+def test_other_kinds_want_no_gradients_of_centres(kind: str) -> None:
+    made = make_densification(replace(OPTIONS, densification=kind), EXTENT, 1)  # type: ignore[arg-type]
+    assert not made.observes(1)
 
 
 def test_transparent_gaussians_are_dropped() -> None:
@@ -219,7 +231,7 @@ def test_regularisation_pulls_at_opacity_and_scale() -> None:
 def test_sampling_depends_on_the_generator_alone(kind: str) -> None:
     def once() -> Tensor:
         made = make_densification(replace(OPTIONS, densification=kind), EXTENT, 3)  # type: ignore[arg-type]
-        made.observe(1, observation([1e-3, 0.0, 1e-3]))
+        made.observe(observation([1e-3, 0.0, 1e-3]))
         edit = made.edit(10, gaussians([0.4, 0.4, 0.4], [0.001, 0.5, 0.6]), generator())
         assert edit is not None
         return edit.gaussians.means
