@@ -154,7 +154,7 @@ class _Reader:
 
 def _binary_cameras(path: Path) -> dict[int, CameraModel]:
     reader = _Reader(path)
-    found = {}
+    found: dict[int, CameraModel] = {}
     for _ in range(reader.count(24)):
         camera_id, model, width, height = reader.take("<IiQQ")
         name = _model_name(model, path)
@@ -212,7 +212,7 @@ def _point_starts(reader: _Reader, count: int) -> np.ndarray:
 
 
 def _text_cameras(path: Path) -> dict[int, CameraModel]:
-    found = {}
+    found: dict[int, CameraModel] = {}
     for words, where in _lines(path):
         if not words:
             continue

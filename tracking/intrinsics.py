@@ -43,13 +43,13 @@ def focal_factor(views: Sequence[View]) -> float | None:
     None where they do not show that it differs.
     """
     chosen = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, _FRAMES).round().astype(int))]
-    orb = cv2.ORB_create(_KEYPOINTS, fastThreshold=_CONTRAST)
-    seen = [found for view in chosen if (found := _seen(view, orb)) is not None]
+    orb = cv2.ORB.create(_KEYPOINTS, fastThreshold=_CONTRAST)
+    seen = [frame for view in chosen if (frame := _seen(view, orb)) is not None]
     pairs = [(a, seen[i + apart]) for i, a in enumerate(seen) for apart in _APART if i + apart < len(seen)]
-    found = [factor for a, b in pairs if (factor := _factor(a, b)) is not None]
-    if len(found) < _PAIRS:
+    factors = [factor for a, b in pairs if (factor := _factor(a, b)) is not None]
+    if len(factors) < _PAIRS:
         return None
-    low, middle, high = np.percentile(np.log(found), [25, 50, 75])
+    low, middle, high = np.percentile(np.log(factors), [25, 50, 75])
     deviation = (high - low) / 1.35
     return math.exp(middle) if abs(middle) > max(_DIFFERENCE, _DEVIATIONS * deviation) else None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
 from gsplatloc.utils.registry import Registry
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
@@ -88,11 +88,22 @@ def read_splat(path: Path | str, double: bool = False) -> Gaussians:
     formats = [entry.make() for entry in SPLAT_FORMATS.entries()]
     for format in formats:
         if format.matches(path, head):
-            found = _without_broken_rows(_with_rotations(format.read(path), path), path)
+            with decoding("a splat", path, "restore it"):
+                read = format.read(path)
+                _check_shapes(read)
+            found = _without_broken_rows(_with_rotations(read, path), path)
             _check_digits(found, path, double)
             return found if double else replace(found, means=found.means.float())
     known = ", ".join(sorted(format.suffix for format in formats))
     raise GSplatLocError(f"expected a splat ({known}) in {path}, found another kind of file: restore it")
+
+
+def _check_shapes(gaussians: Gaussians) -> None:
+    """Raise ValueError for columns of another width than a Gaussian has."""
+    for name, shape in {"means": (3,), "quaternions": (4,), "log_scales": (3,), "opacity_logits": ()}.items():
+        found, expected = tuple(getattr(gaussians, name).shape), (len(gaussians), *shape)
+        if found != expected:
+            raise ValueError(f"{name} of shape {found} instead of {expected}")
 
 
 def splat_format(path: Path | str) -> str:

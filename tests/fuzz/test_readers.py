@@ -63,6 +63,16 @@ def test_what_an_input_changed_is_put_back_for_the_next(tmp_path: Path, name: st
     assert TARGETS[name].alone or not case.untouched()
 
 
+# Inputs in which long runs found faults. Where mutations.py changes, these numbers are others.
+@pytest.mark.parametrize(("name", "number"), [("splats", 65051), ("splats", 96713)])
+def test_inputs_that_were_faults_are_refused_in_one_line(tmp_path: Path, name: str, number: int) -> None:
+    case = Case(TARGETS[name], tmp_path)
+    assert case.damage(random.Random(f"{name} {number}"))
+    with pytest.raises(GSplatLocError, match="expected a splat in .*, found .*: restore it"):
+        for read in TARGETS[name].reads:
+            read(case.root)
+
+
 def test_a_recorded_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     record, entries = tmp_path / "record.json", []
     for inputs in ("20", "50"):
