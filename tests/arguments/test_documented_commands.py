@@ -13,6 +13,7 @@ from benchmarks.accuracy.command import AccuracyArguments
 from benchmarks.accuracy.hard import HardArguments
 from benchmarks.accuracy.quality import QualityArguments
 from benchmarks.building import BuildingArguments
+from benchmarks.cluster import ClusterArguments
 from benchmarks.demo import DemoArguments
 from benchmarks.figures import FiguresArguments
 from benchmarks.performance.command import PerformanceArguments
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "systems rough_poses": RoughPosesArguments,
     "systems all": None,
     "building": BuildingArguments,
+    "cluster": ClusterArguments,
     "demo": DemoArguments,
     "figures": FiguresArguments,
 }

@@ -170,8 +170,13 @@ def gaussians(count: int = 6) -> Gaussians:
 
 
 def views(root: Path) -> list[View]:
-    pose = torch.eye(4, dtype=torch.float64)
-    return [View(name, CAMERA, pose, root / name, lambda: pixels(HEIGHT, WIDTH, 3)) for name in NAMES]
+    """Views of a camera that moves: a phone's tracking never states one pose for all frames."""
+    poses = torch.eye(4, dtype=torch.float64).repeat(len(NAMES), 1, 1)
+    poses[:, 0, 3] = 0.1 * torch.arange(len(NAMES))
+    return [
+        View(name, CAMERA, pose, root / name, lambda: pixels(HEIGHT, WIDTH, 3))
+        for name, pose in zip(NAMES, poses, strict=True)
+    ]
 
 
 def depth() -> np.ndarray:

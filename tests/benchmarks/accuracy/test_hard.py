@@ -72,7 +72,7 @@ def test_every_case_is_a_row_and_a_measured_one_stays(
 @pytest.mark.parametrize("flags", ["--methods magic", "--cases magic"])
 def test_an_unknown_method_or_case_is_one_line(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["hard", *flags.split()])
-    with pytest.raises(GSplatLocError, match="found magic"):
+    with pytest.raises(GSplatLocError, match="found 'magic'"):
         hard.main()
 
 

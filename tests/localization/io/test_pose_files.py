@@ -144,7 +144,7 @@ def test_what_cannot_be_used_is_one_line(
 
 def test_a_broken_model_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "images.bin").write_bytes(b"broken")
-    with pytest.raises(GSplatLocError, match="expected a COLMAP model in") as error:
+    with pytest.raises(GSplatLocError, match="expected cameras.bin beside images.bin") as error:
         read_pose_file(tmp_path, NAMES)
     assert "\n" not in str(error.value)
 
