@@ -25,7 +25,7 @@ class ComputationArguments:
     max_side: int | None = None
     """pixels; larger images are shrunk to it for localization; unset = the size of the mapping images"""
     ransac_iters: int | None = None
-    """maximum number of RANSAC samples of every stage but lm; unset = 20,000, gscpr 5,000, gsvisloc 100,000"""
+    """maximum number of RANSAC samples of all stages but lm; unset = 20,000, gscpr 5,000, gsvisloc 100,000"""
     device: str = "auto"
     """device of the networks and the map: auto (a GPU where one can be used), cpu, cuda or cuda:N"""
     quiet: bool = False
