@@ -26,7 +26,7 @@ class ExportArguments:
     output: Path | None = None
     """file to write; unset = MODEL_PATH/export/splat.SUFFIX"""
     map: Path | None = None
-    """folder to write a small map to, instead of a splat; it can be localized in by landmarks and lm"""
+    """folder to write a small map to (tiles, too), instead of a splat: landmarks and lm localize in it"""
     iteration: int | None = None
     """iteration of the map; unset = the latest"""
     filter: tyro.conf.OmitArgPrefixes[SplatFilter] = field(default_factory=SplatFilter)

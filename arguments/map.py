@@ -38,7 +38,7 @@ class MapArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map; the posed photos are in its subfolder scene/"""
     preset: Preset = "cpu"
-    """cpu: minutes on two cores; gpu: 7000 iterations on a GPU; paper: GSplatLoc's settings"""
+    """cpu: minutes on two cores; gpu: 7,000 iterations on a GPU; paper: GSplatLoc's settings"""
     iterations: int | None = None
     """number of training steps; unset = the preset's"""
     frames: int = 150

@@ -50,7 +50,7 @@ class RefineArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as gsplatloc train wrote it"""
     poses: Path
-    """given poses: lines `name qw qx qy qz tx ty tz [focal]`, a TUM trajectory, or a COLMAP model's folder"""
+    """`name qw qx qy qz tx ty tz [focal]` (cam_from_world) a line, a TUM trajectory, or a COLMAP folder"""
     format: PoseFormat = "auto"
     """format of --poses; auto = detected from its content"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None

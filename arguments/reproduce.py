@@ -34,7 +34,7 @@ class ReproduceArguments:
     scenes: tuple[str, ...] = ()
     """scenes of the table; unset = all"""
     method: Literal["ours", "paper", "sparse", "both", "all"] = "ours"
-    """ours: our defaults; paper: as published; sparse: no splat; both: ours and paper; all: all methods"""
+    """ours: defaults; paper: as published; sparse: landmarks, no splat; both: ours and paper; all: each"""
     data: Path = Path("datasets")
     """folder of the data: as gsplatloc setup makes it, or upstream's archives; what it lacks is downloaded"""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -56,7 +56,7 @@ class ReproduceArguments:
     workers: int = 0
     """processes that make scenes, and parts of their test images, side by side; 0 = all in this process"""
     ray: str | None = None
-    """Ray cluster to compute on: HOST:PORT, auto or local; it needs this package, --data and --output, too"""
+    """Ray cluster to use: HOST:PORT, auto or local; its machines need this package, --data and --output"""
     cores: int = 1
     """cores of each worker"""
     quiet: bool = False

@@ -30,7 +30,7 @@ class TrackingArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder for the trajectory, the map and the figures"""
     method: Method = _DEFAULTS.method
-    """lm: second-order alignment with keyframes; gsplatloc: gradient descent on the rendered depth"""
+    """lm: second-order alignment of image and depth; gsplatloc: gradient descent on the rendered depth"""
     split: Split = "all"
     """images of a scene that has two splits: all in the order of their names, train, or test"""
     first: int = 0

@@ -57,7 +57,7 @@ class SceneArguments:
     eval: bool = False
     """hold out every 8th image as a test image, where the scene has no test images of its own"""
     resolution: Annotated[int | None, tyro.conf.arg(aliases=["-r"])] = None
-    """1 2 4 8 = divisor of the image size; 0 = the feature map's size; other = width; unset = 1600 at most"""
+    """1 2 4 8 = divisor of the size; 0 = the feature map's; other = width in pixels; unset = at most 1600"""
     white_background: Annotated[bool, tyro.conf.arg(aliases=["-w"])] = False
     """white instead of black behind the map and transparent images"""
     strict: bool = False
@@ -91,9 +91,9 @@ class TrainArguments:
 
     scene: OmitArgPrefixes[SceneArguments]
     preset: Preset = "paper"
-    """paper: GSplatLoc's settings; cpu: minutes on two cores; gpu: 7000 iterations; flags override it"""
+    """paper: as GSplatLoc; cpu: minutes on two cores; gpu: 7,000 iterations on a GPU; flags override it"""
     tile_views: int | None = None
-    """map in overlapping tiles of about so many views, for more than about 500 images; unset = one map"""
+    """map in overlapping tiles of about so many views, one by one: for over 500 images; unset = one map"""
     workers: int = 1
     """tiles that are mapped at a time, each in the memory of one and with its share of the cores"""
     schedule: OmitArgPrefixes[ScheduleOptions] = field(default_factory=ScheduleOptions)

@@ -15,6 +15,7 @@ _OFFSETS = (1, 2, 4, 8)  # between the views of a pair: in the order of names, n
 _MIN_INLIERS = 40  # of the relative pose of a pair: it sees the same place
 # Of RANSAC. PoseLib's default of 1,000 takes three times as long for 1 % more inliers (campus_drone).
 _MIN_ITERATIONS = 100
+_MAX_ITERATIONS = 100_000  # PoseLib's default
 NO_BASELINE = 1e-9  # between two cameras at the same place, which have no epipolar lines
 
 
@@ -42,15 +43,30 @@ def _pair(a: View, b: View, of_a: Keypoints, of_b: Keypoints) -> Pair | None:
     if len(xy_a) < _MIN_INLIERS:
         return None
     scale = pixel_scale([a, b])
-    inliers = fit_relative_pose(a, b, xy_a, xy_b, scale, min_iterations=_MIN_ITERATIONS)
+    inliers = fit_relative_pose(a, b, xy_a, xy_b, scale, _MIN_ITERATIONS)
     return Pair(a, b, xy_a[inliers], xy_b[inliers]) if inliers.sum() >= _MIN_INLIERS else None
 
 
 def fit_relative_pose(
-    a: View, b: View, xy_a: np.ndarray, xy_b: np.ndarray, scale: float, **ransac: int
+    a: View,
+    b: View,
+    xy_a: np.ndarray,
+    xy_b: np.ndarray,
+    scale: float,
+    min_iterations: int,
+    max_iterations: int = _MAX_ITERATIONS,
 ) -> np.ndarray:
-    """Which matches [K] of pixels [K, 2] fit one relative pose; `scale`: of the tolerance for the images."""
-    options = {"max_epipolar_error": MAX_EPIPOLAR_PX * scale, "seed": RANSAC_SEED, **ransac}
+    """Which matches of pixels [K, 2] and [K, 2] fit one relative pose. Returns inliers [K] bool.
+
+    `scale`: factor on the epipolar tolerance (`pixel_scale` of the views). The others bound the iterations of
+    RANSAC.
+    """
+    options = {
+        "max_epipolar_error": MAX_EPIPOLAR_PX * scale,
+        "seed": RANSAC_SEED,
+        "min_iterations": min_iterations,
+        "max_iterations": max_iterations,
+    }
     cameras = poselib_camera(a.camera), poselib_camera(b.camera)
     _, info = poselib.estimate_relative_pose(xy_a, xy_b, *cameras, options, {})
     return np.array(info["inliers"], bool)

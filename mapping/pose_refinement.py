@@ -36,7 +36,7 @@ from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.console import log, progress, stopwatch
 
 _MIN_INLIERS = 20  # of the relative pose of a pair
-_RANSAC = {"min_iterations": 50, "max_iterations": 500}  # of that pose, for PoseLib
+_RANSAC_ITERATIONS = 50, 500  # of that pose, at least and at most
 _WIDE_PX = 60.0  # from the epipolar line of the given poses: 1 degree and 2 cm are about 20 pixels
 _WIDE_ANGLE_DEG = 6.0  # between the rays of a track and its point, with the given poses
 _NEIGHBOURS = 10  # views that each view is matched with
@@ -92,7 +92,7 @@ def _verified_pairs(
         near = epipolar_distances(view_a, view_b, xy_a, xy_b) < _WIDE_PX * scale
         if near.sum() < _MIN_INLIERS:
             continue
-        inliers = fit_relative_pose(view_a, view_b, xy_a[near], xy_b[near], scale, **_RANSAC)
+        inliers = fit_relative_pose(view_a, view_b, xy_a[near], xy_b[near], scale, *_RANSAC_ITERATIONS)
         if inliers.sum() >= _MIN_INLIERS:
             pairs.append((a, b, matches[near][inliers]))
     return pairs

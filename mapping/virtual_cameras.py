@@ -71,9 +71,10 @@ def find_cameras(
         means=torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy())).to(gaussians.sh),
         log_scales=gaussians.log_scales - math.log(frame.unit),
     )
-    up, source = up_direction(gaussians), "estimated, else pass --up"
     if options.up is not None:
         up, source = torch.tensor(options.up, dtype=torch.float64), "as given"
+    else:
+        up, source = up_direction(gaussians), "estimated, else pass --up"
     up = up / up.norm()
     camera = _camera(options)
     places, depth = _places(gaussians, up, quiet)

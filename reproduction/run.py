@@ -97,10 +97,10 @@ class Reproduction:
         run = ParallelRun(self.request, workers, parallel.words, parallel.cores, lambda _: self._write_page())
         log(f"workers    {workers.count}, each with {parallel.cores} cores", self.request.quiet)
         steps: list[Step] = []
-        for scene in self.request.scenes:
-            with self._without_failures_of(scene):
-                steps += self._steps_left(scene)
         try:
+            for scene in self.request.scenes:
+                with self._without_failures_of(scene):
+                    steps += self._steps_left(scene)
             self.failures |= run.run(steps)
         except (KeyboardInterrupt, SystemExit):
             log("stopped: the same command goes on from here", self.request.quiet)

@@ -27,6 +27,7 @@ Number = TypeVar("Number", int, float)
 _MAX_SIDE = 1_000_000  # pixels of an image; more is a damaged file
 _POINT2D_BYTES, _TRACK_BYTES, _POINT_BYTES = 24, 8, 51  # an observation; an element of a track; a point
 _POINTS_AT_ONCE = 65_536  # which bounds the memory
+_MOST_COMPARED = 50 << 20  # bytes of a text file beside a binary one: each costs a second per 30 MB
 _IMAGE_WORDS = 10  # of an image's line in images.txt
 _POINT_WORDS = 7  # at least, of a line in points3D.txt
 
@@ -86,11 +87,17 @@ def read_images(folder: Path) -> list[ColmapImage]:
 
 
 def other_poses(folder: Path, images: Sequence[ColmapImage]) -> bool:
-    """Whether the model in `folder`, of which `images` were read, is there as text, too, with other poses."""
+    """Whether the model in `folder`, of which `images` were read, is there as text, too, with other poses.
+
+    Not if the text, which is not used, is damaged or very large.
+    """
     text = folder / IMAGE_FILES[1]
-    if not ((folder / IMAGE_FILES[0]).is_file() and text.is_file()):
+    if not ((folder / IMAGE_FILES[0]).is_file() and text.is_file() and text.stat().st_size < _MOST_COMPARED):
         return False
-    poses = {image.name: image.cam_from_world for image in _text_images(text)}
+    try:
+        poses = {image.name: image.cam_from_world for image in _text_images(text)}
+    except GSplatLocError:
+        return False
     return poses.keys() != {image.name for image in images} or not all(
         np.allclose(poses[image.name], image.cam_from_world, rtol=1e-4, atol=1e-5, equal_nan=True)
         for image in images

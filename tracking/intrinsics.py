@@ -78,6 +78,8 @@ def _seen(view: View, orb: cv2.ORB) -> _Seen | None:
     column, row = pixels.round().astype(int).T
     inside = depth[row.clip(0, depth.shape[0] - 1), column.clip(0, depth.shape[1] - 1)]
     known = inside > 0
+    if not known.any():
+        return None
     rays = (pixels + 0.5 - [camera.cx, camera.cy]) / [camera.fx, camera.fy]
     return _Seen(rays[known], inside[known].astype(np.float64), descriptors[known])
 

@@ -77,7 +77,6 @@ def track(
         tracker.add(frame)
         on_frame()
     seconds = time.perf_counter() - begin
-    warn_of_focal_length(sequence.views)
     poses = coordinates.pose_in_world(torch.stack(tracker.poses))
     trajectory = Trajectory(sequence.timestamps, poses)
     error = None
@@ -101,7 +100,10 @@ def _map_frame(sequence: RgbdSequence) -> MapFrame:
 def write_result(
     folder: Path | str, sequence: RgbdSequence, options: TrackingOptions, result: TrackingResult
 ) -> None:
-    """Write trajectory.txt, groundtruth.txt, metrics.json, config.json and the map, for gsplatloc render."""
+    """Write trajectory.txt, groundtruth.txt, metrics.json, config.json and the map, for gsplatloc render.
+
+    Then warn on stderr if the frames show another focal length than the given one.
+    """
     folder = Path(folder)
     write_tum_trajectory(folder / "trajectory.txt", result.trajectory)
     if sequence.truth is not None:
@@ -112,6 +114,7 @@ def write_result(
     write_config(folder, MapConfig(str(sequence.root.resolve()), frame=result.frame))
     poses = result.frame.pose_in_map(result.trajectory.cam_from_world)
     write_cameras(folder, [sequence.views[index].with_pose(poses[index]) for index in result.keyframes])
+    warn_of_focal_length(sequence.views)  # last: whatever it meets, the trajectory is there
 
 
 def _prefetched(views: Sequence[View], options: RgbdFrameOptions) -> Iterator[RgbdFrame]:

@@ -24,7 +24,9 @@ _HEADROOM = 0.05  # of the plan's extent: how far above the highest camera the m
 _DISTANCE = 30.0  # of the camera above the map, in extents of the plan: hardly any perspective
 _MARGIN = 0.4  # of the cameras' extent: how far beyond them the map is shown, at least
 _SHOWN = (2.0, 98.0)  # percentiles of the Gaussians' positions that are shown
-_ON_ITS_SIDE = 0.05  # by which the mean of an axis must be longer: all are 1 for a camera that never turns
+# Images lie on their side if there are so many, and the mean of the right axis is so much longer: by 0.13 for
+# a camera that nods by 45 degrees up and down, by 0.54 for one on its side that turns by 230 degrees.
+_LEAST_POSES, _ON_ITS_SIDE = 10, 0.3
 _ARROW_PX = 11  # length of a viewing direction ...
 _DOT_PX = 2.5  # ... and radius of a camera; of at most ...
 _FEW = 40  # ... so many cameras twice as much: they are not in each other's way
@@ -80,10 +82,12 @@ def up_direction(poses: Tensor) -> NDArray[np.float64]:
     """[3] in world coordinates: where the images' upper edges point on average.
 
     Or their left edges, if images lie on their side, as phones that are held upright store them: whoever
-    turns around the vertical changes the direction of every other axis more.
+    turns around the vertical changes the direction of every other axis more. Images turned the other way,
+    whose right edges are up, come out upside down.
     """
     right, down = poses[:, :2, :3].mean(0)
-    axis = right if right.norm() > down.norm() + _ON_ITS_SIDE else down
+    on_its_side = len(poses) >= _LEAST_POSES and right.norm() > down.norm() + _ON_ITS_SIDE
+    axis = right if on_its_side else down
     return -torch.nn.functional.normalize(axis, dim=0).numpy()
 
 

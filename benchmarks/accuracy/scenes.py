@@ -15,6 +15,7 @@ from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.scene.map_config import read_cameras
 from gsplatloc.utils import se3
+from gsplatloc.utils.distances import exact_distances
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
@@ -104,7 +105,7 @@ def check_unseen(scene: Scene, map_folder: Path) -> None:
 
     mapped = torch.stack([flat(camera.cam_from_world) for camera in read_cameras(map_folder)])
     tested = torch.stack([flat(view.cam_from_world) for view in scene.test])
-    distances = torch.cdist(tested, mapped, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = exact_distances(tested, mapped)
     seen = (distances.amin(1) < _SAME_POSE).nonzero()[:, 0].tolist()
     if seen:
         raise GSplatLocError(

@@ -26,9 +26,11 @@ from gsplatloc.scene.export import saved_iterations
 from gsplatloc.scene.image_files import unread_files
 from gsplatloc.scene.map_config import MapConfig, read_config
 from gsplatloc.scene.readers import is_recording, unpacked_scene
+from gsplatloc.scene.readers.options import SceneOptions
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.console import counted, log
 from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.io import expanded
 from gsplatloc.utils.locks import output_folder
 from gsplatloc.visualization.certainty import draw_results
 from gsplatloc.visualization.pictures import make_pictures, write_pictures
@@ -106,7 +108,8 @@ def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryI
     log(scene.report, quiet, sys.stderr)
     if scene.test:
         return [query_from_view(view) for view in scene.test]
-    if arguments.source_path is None or scene.root.resolve() == Path(config.source_path).resolve():
+    mapped = expanded(config.source_path)
+    if scene.root.resolve() in (mapped.resolve(), unpacked_scene(mapped).resolve()):
         raise GSplatLocError(
             f"expected test images in {scene.root}, found none: pass --queries FOLDER, or map with --eval"
         )
@@ -115,12 +118,15 @@ def find_queries(arguments: LocalizeArguments, config: MapConfig) -> list[QueryI
 
 
 def recorded_queries(arguments: LocalizeArguments, folder: Path) -> list[QueryImage]:
-    """The images of a phone's recording with its intrinsics; its poses are in coordinates of their own."""
+    """The images of a phone's recording with its intrinsics.
+
+    Its poses are not used: they are in coordinates of their own.
+    """
     if arguments.camera != CameraArguments():
         raise GSplatLocError(
             f"expected --queries without --focal and --intrinsics for a phone's recording, which states them,"
             f" found {quoted(arguments.queries)} with them: leave them out"
         )
-    scene = read_scene(folder)
+    scene = read_scene(folder, SceneOptions(require_poses=False))
     log(scene.report, arguments.computation.quiet, sys.stderr)
-    return [replace(query_from_view(view), cam_from_world=None) for view in scene.train]
+    return [replace(query_from_view(view), cam_from_world=None) for view in (*scene.train, *scene.test)]

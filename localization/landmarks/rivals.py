@@ -18,6 +18,7 @@ from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.guided import visible
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.utils import se3
+from gsplatloc.utils.distances import exact_distances
 from gsplatloc.utils.tensors import stored_tensors, write_tensors
 
 FILE_NAME = "alike.safetensors"
@@ -26,7 +27,6 @@ _FORMAT = "gsplatloc-alike-1"
 # furniture 0.8 times as many or fewer (buildings of seed 2).
 _LEAST_SHARE, _NEARLY = 0.2, 0.8
 _SAME_WAY = 0.9  # cosine between viewing directions
-_EXACT = "donot_use_mm_for_euclid_dist"  # products lose centimetres far from the origin
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _least(share: Tensor) -> float:
 
 def same_places(a: Tensor, b: Tensor, apart: float) -> Tensor:
     """Which poses a [R, 4, 4] and b [K, 4, 4] are nearer than `apart` and look the same way: [R, K] bool."""
-    near = torch.cdist(se3.camera_center(a), se3.camera_center(b), compute_mode=_EXACT) < apart
+    near = exact_distances(se3.camera_center(a), se3.camera_center(b)) < apart
     return near & (a[:, 2, :3] @ b[:, 2, :3].T > _SAME_WAY)
 
 

@@ -27,6 +27,7 @@ from gsplatloc.scene.map_config import map_frame
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.tiled_map import Tile
 from gsplatloc.utils import se3
+from gsplatloc.utils.distances import exact_distances
 from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_SIMILARITY = 0.8  # cosine of landmarks that may be the same thing in two places
@@ -48,7 +49,6 @@ _SIMILAR = 32  # most similar views elsewhere, whose tiles may look alike
 _VIEWS_APART = 0.7  # views nearer to each other are of one place
 _LEAST_SIMILAR = 6  # pairs of similar views of two tiles whose landmarks are compared
 _SEED = 0
-_EXACT = "donot_use_mm_for_euclid_dist"  # products lose centimetres some 100 m from the middle
 
 
 def write_alike(output: Path, tiles: Sequence[Tile], index: PlaceIndex) -> int:
@@ -120,7 +120,7 @@ def similar_tiles(index: PlaceIndex, tiles: int, apart: float) -> list[tuple[int
     counts = torch.zeros(tiles * tiles, dtype=torch.int64)
     for rows in torch.arange(len(centers)).split(_ROWS):
         similarity = index.descriptors[rows] @ index.descriptors.T
-        similarity[torch.cdist(centers[rows], centers, compute_mode=_EXACT) < apart] = -1
+        similarity[exact_distances(centers[rows], centers) < apart] = -1
         best = similarity.topk(min(_SIMILAR, len(centers))).indices
         here, there = index.tiles[rows, None].expand_as(best), index.tiles[best]
         counts += torch.bincount((here * tiles + there).flatten(), minlength=tiles * tiles)
@@ -178,7 +178,7 @@ def similar_apart(a: Landmarks, b: Landmarks) -> tuple[Tensor, Tensor]:
     source, target, apart = [], [], _APART * viewing_distance(a)
     for rows in torch.arange(len(a)).split(_ROWS):
         similarity = a.descriptors[rows] @ b.descriptors.T
-        similarity[torch.cdist(a.positions[rows], b.positions, compute_mode=_EXACT) < apart] = -1
+        similarity[exact_distances(a.positions[rows], b.positions) < apart] = -1
         best, index = similarity.max(1)
         kept = best > _MIN_SIMILARITY
         source.append(a.positions[rows][kept].double())
@@ -192,7 +192,7 @@ def has_counterpart(here: Landmarks, there: Landmarks, motion: Tensor) -> Tensor
     moved_there = se3.transform(motion, here.positions.double()).to(there.positions)
     found = torch.zeros(len(here), dtype=torch.bool)
     for rows in torch.arange(len(here)).split(_ROWS):
-        distance = torch.cdist(moved_there[rows], there.positions, compute_mode=_EXACT)
+        distance = exact_distances(moved_there[rows], there.positions)
         near, other = (distance < radius).nonzero().unbind(1)
         cosine = (here.descriptors[rows[near]] * there.descriptors[other]).sum(1)
         found[rows[near[cosine > _SAME]]] = True

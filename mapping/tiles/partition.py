@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsplatloc.utils.distances import exact_distances
+
 _NEAR = 40  # views nearest in position, out of which ...
 _ALIKE = 8  # ... as many are neighbours
 _SLACK = 0.25  # of a block's size by which a cut may move to where it separates fewer neighbours
@@ -37,7 +39,7 @@ def neighbours(centers: Tensor, descriptors: Tensor) -> Tensor:
     found = []
     for begin in range(0, len(centers), _ROWS):
         rows = slice(begin, begin + _ROWS)
-        distance = torch.cdist(centers[rows], centers, compute_mode="donot_use_mm_for_euclid_dist")
+        distance = exact_distances(centers[rows], centers)
         own = torch.arange(len(distance)), torch.arange(begin, begin + len(distance))
         distance[own] = torch.inf
         candidates = distance.topk(near, largest=False).indices

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gsplatloc.scene.image_files import image_files
 from gsplatloc.scene.readers.options import SceneOptions
@@ -18,7 +19,7 @@ from gsplatloc.scene.readers.other_layouts import other_layout
 from gsplatloc.scene.unpacking import is_archive, unpacked
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import expanded
-from gsplatloc.utils.registry import Registry
+from gsplatloc.utils.registry import Entry, Registry
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
     from gsplatloc.scene.cameras import Scene
@@ -36,10 +37,20 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class RecordingReader(Reader, Protocol):
+    """A reader of recordings: --queries localizes their images, with the intrinsics that they state."""
+
+    def is_recording(self, path: Path) -> bool:
+        """Whether the folder, which has this layout, is a phone's recording."""
+        ...
+
+
 # Factories (the readers' classes) take no argument; the help line says what a folder of the layout holds.
 # If several readers match a folder, the one with the highest priority reads it. The built-in readers have
 # priorities 10 to 50, so that a plugin (0 by default) reads only what they do not match, unless it sets more.
 READERS = Registry[Reader]("scene reader", __name__, has_options=False)
+_POSED_FOLDERS = "posed_folders"  # name of the reader of scenes that set-up commands write
 _MOST_NEAR = 100  # folders in which a scene is looked for where there is none in the one that was named
 
 
@@ -58,7 +69,7 @@ def read_scene(path: Path | str, options: SceneOptions | None = None) -> Scene:
         if not scene.report:  # of a plugin
             used = f"{len(scene.train)} training and {len(scene.test)} test images"
             scene = replace(scene, report=f"{quoted(path)}: used {used}")
-        if unread := _also_there(folder, reader):
+        if unread := _also_there(folder):
             scene = replace(scene, report=f"{scene.report}; there is also {unread}, which is not read")
         return scene if folder is path else replace(scene, name=path.stem)
     if (near := _scene_near(folder)) is not None:
@@ -96,8 +107,9 @@ def has_known_layout(path: Path) -> bool:
 
 
 def is_recording(path: Path) -> bool:
-    """Whether `path` is the folder of a phone's recording, whose reader has a true `recording`."""
-    return os.path.isdir(path) and bool(getattr(_reader_of(path), "recording", False))
+    """Whether `path` is the folder of a phone's recording."""
+    reader = _reader_of(path) if os.path.isdir(path) else None
+    return isinstance(reader, RecordingReader) and reader.is_recording(path)
 
 
 def unpacked_scene(path: Path) -> Path:
@@ -116,17 +128,20 @@ def _scene_near(path: Path) -> Path | None:
     return next((folder for folder in (*path.parents[:2], *inside[:_MOST_NEAR]) if _reader_of(folder)), None)
 
 
-def _also_there(path: Path, reader: Reader) -> str:
+def _also_there(path: Path) -> str:
     """The other layouts that a folder has. Scenes in posed folders may hold the model they were made from."""
-    first, *others = READERS.entries()
-    if isinstance(reader, type(first.make())):
-        return ""
-    makes = ((entry, entry.make()) for entry in others)
-    return ", ".join(
-        entry.help for entry, other in makes if type(other) is not type(reader) and other.matches(path)
-    )
+    first, *others = [entry for entry, _ in _matching(path)]
+    return "" if first.name == _POSED_FOLDERS else ", ".join(entry.help for entry in others)
 
 
 def _reader_of(path: Path) -> Reader | None:
     """The first reader that matches the folder."""
-    return next((reader for entry in READERS.entries() if (reader := entry.make()).matches(path)), None)
+    return next((reader for _, reader in _matching(path)), None)
+
+
+def _matching(path: Path) -> Iterator[tuple[Entry[Reader], Reader]]:
+    """The readers that match the folder, that of the highest priority first."""
+    for entry in READERS.entries():
+        reader = entry.make()
+        if reader.matches(path):
+            yield entry, reader

@@ -27,6 +27,7 @@ class SceneOptions:
     strict: bool = False  # stop at an image that cannot be decoded; otherwise it is left out, with a count
     depth_units: float | None = None  # values of depth images per metre; None = the layout's own
     frames: int = MOST_FRAMES  # used of a phone's recording, at most, evenly spread
+    require_poses: bool = True  # False: every image of a recording is read, with the identity as its pose
 
     def __post_init__(self) -> None:
         units = self.depth_units

@@ -62,8 +62,9 @@ class PhoneDepth:
             for shape in (known for known in (stated, other, like) if known):
                 if len(data) == math.prod(shape) * dtype.itemsize:
                     return np.frombuffer(data, dtype).reshape(shape)
-        expected = "x".join(str(side) for side in reversed(stated or other or ())) or "any size of"
-        raise damaged(path, f"{len(data)} bytes for {expected} pixels")
+        expected = "x".join(str(side) for side in reversed(stated or other or ()))
+        fit = f" for {expected} pixels" if expected else ", which fit no size of the image's aspect"
+        raise damaged(path, f"{len(data)} bytes{fit}")
 
     def _depth(self, path: Path, units_per_metre: float) -> np.ndarray:
         suffix = path.suffix.lower()

@@ -44,7 +44,38 @@ class PhoneFrame:
 def scene_of_frames(
     path: Path, frames: Iterable[PhoneFrame], options: SceneOptions, tally: Tally, convention: PoseConvention
 ) -> Scene:
-    """The scene of at most `options.frames` frames that have an image and a finite pose."""
+    """The scene of at most `options.frames` frames that have an image and a finite pose.
+
+    Or of all frames with intrinsics, at the identity, unless `options.require_poses`.
+    """
+    if options.require_poses:
+        chosen, expected = thinned(_posed(path, frames, tally), options.frames, tally), "poses"
+    else:
+        chosen, expected = _calibrated(frames, tally), "intrinsics"
+    views = []
+    for frame in chosen:
+        with tally.damaged(frame.image, options):
+            views.append(_view(path, frame, options, convention))
+    if not views:
+        raise tally.nothing_left(f"images with {expected} in {path}", "export the recording again")
+    scene = tally.scene(path, *split_test_views(views, options), convention=convention)
+    return replace(scene, rough_poses=True)
+
+
+def _calibrated(frames: Iterable[PhoneFrame], tally: Tally) -> list[PhoneFrame]:
+    """The frames that have intrinsics, with the identity as their poses."""
+    found = []
+    for frame in frames:
+        tally.found += 1
+        if frame.intrinsics is None:
+            tally.leave_out("no intrinsics")
+        else:
+            found.append(replace(frame, world_from_camera=np.eye(4)))
+    return found
+
+
+def _posed(path: Path, frames: Iterable[PhoneFrame], tally: Tally) -> list[PhoneFrame]:
+    """The frames that have intrinsics, and a finite pose other than that of the frame before."""
     posed: list[PhoneFrame] = []
     still: list[PhoneFrame] = []
     last: np.ndarray | None = None  # pose of the frame before
@@ -62,14 +93,7 @@ def scene_of_frames(
     if still and len(posed) == 1:
         raise _untracked(path, [*posed, *still])
     tally.leave_out("the same pose as the frame before: tracking stood still", len(still))
-    views = []
-    for frame in thinned(posed, options.frames, tally):
-        with tally.damaged(frame.image, options):
-            views.append(_view(path, frame, options, convention))
-    if not views:
-        raise tally.nothing_left(f"images with poses in {path}", "export the recording again")
-    scene = tally.scene(path, *split_test_views(views, options), convention=convention)
-    return replace(scene, rough_poses=True)
+    return posed
 
 
 def _untracked(path: Path, frames: list[PhoneFrame]) -> GSplatLocError:

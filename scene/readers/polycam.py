@@ -41,7 +41,8 @@ _JSON = frozenset({".json"})
 class PolycamReader:
     """Reads Polycam's raw data: the optimized poses if there are any, else ARKit's."""
 
-    recording = True
+    def is_recording(self, path: Path) -> bool:
+        return True
 
     def matches(self, path: Path) -> bool:
         return (path / "keyframes" / "cameras").is_dir() or _is_corrected(path)

@@ -44,7 +44,8 @@ _LARGEST_SIDE = 100_000  # pixels of depth
 class Record3dReader:
     """Reads recordings of Record3D."""
 
-    recording = True
+    def is_recording(self, path: Path) -> bool:
+        return True
 
     def matches(self, path: Path) -> bool:
         return _metadata(path) is not None and _folder(path, _IMAGES) is not None

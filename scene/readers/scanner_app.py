@@ -33,7 +33,8 @@ from gsplatloc.utils.io import read_json
 class ScannerAppReader:
     """Reads scans of 3D Scanner App."""
 
-    recording = True
+    def is_recording(self, path: Path) -> bool:
+        return True
 
     def matches(self, path: Path) -> bool:
         return next(path.glob("frame_*[0-9].json"), None) is not None

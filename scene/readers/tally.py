@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from gsplatloc.scene.cameras import PoseConvention, Scene, SparsePoints, View
 from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.intrinsics import doubt
@@ -78,7 +76,8 @@ class Tally:
                 f"warning: {len(doubts)} images have doubtful intrinsics, for example {view.name} {found}:"
                 " correct them, unless the images are parts of larger ones or their pixels are not square"
             )
-        if same := [test_view for test_view in test if _is_one_of(test_view, train)]:
+        mapped = {_content(view) for view in train} if test else set()
+        if same := [view for view in test if _content(view) in mapped]:
             self.note(
                 f"warning: {len(same)} test images are training images, too, for example {same[0].name}:"
                 " their errors say nothing of other images"
@@ -98,10 +97,10 @@ class Tally:
         return ", ".join(reasons)
 
 
-def _is_one_of(view: View, others: list[View]) -> bool:
-    """Whether one of the views has the same pose, and an image file of the same size."""
-    return any(
-        torch.equal(view.cam_from_world, other.cam_from_world)
-        and os.path.getsize(view.image_path) == os.path.getsize(other.image_path)
-        for other in others
-    )
+def _content(view: View) -> tuple[bytes, int]:
+    """The pose, and the size of the image file, which tell views of one photo; -1 where the file is gone."""
+    try:
+        size = os.path.getsize(view.image_path)
+    except OSError:
+        size = -1
+    return (view.cam_from_world + 0.0).numpy().tobytes(), size  # 0 and -0 are one number

@@ -39,6 +39,10 @@ _OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torc
 class TransformsReader:
     """Reads layout 3: one file, or `transforms_train.json` with `transforms_test.json`."""
 
+    def is_recording(self, path: Path) -> bool:
+        """Whether it is of NeRFCapture, which stores depth beside the images."""
+        return (path / "transforms.json").is_file() and any((path / "images").glob("*.depth.png"))
+
     def matches(self, path: Path) -> bool:
         return (path / "transforms.json").is_file() or (path / "transforms_train.json").is_file()
 
@@ -182,7 +186,7 @@ def _read_frames(
             missing = listed_image(frame)
             tally.leave_out("listed in the transforms file but not on disk", example=missing)
             continue
-        cam_from_world = pose_of(frame, image_path)
+        cam_from_world = pose_of(frame, image_path) if options.require_poses else torch.eye(4).double()
         if cam_from_world is None:
             tally.leave_out("their poses are not finite")
             continue

@@ -11,7 +11,9 @@ from gsplatloc.cli.localize import find_queries
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.map_config import MapConfig
+from gsplatloc.scene.readers import unpacked_scene
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.io import read_json, write_json
 from tests.scene import recordings
 
 MAP = Path("map")  # nothing of it is read
@@ -40,6 +42,40 @@ def test_a_recordings_images_are_queries_with_its_intrinsics(
         assert camera is not None and camera == view.camera
         assert query.cam_from_world is None  # in coordinates of its own
         np.testing.assert_array_equal(query.load_image(), view.load_image())
+
+
+@pytest.mark.parametrize("poses", ["none", "one", "not finite"])
+def test_images_of_a_recording_need_no_poses(views: list[View], tmp_path: Path, poses: str) -> None:
+    """Nor are they fewer where tracking stood still, as of a front camera, or was lost."""
+    own = recordings.metadata(views)["poses"]
+    changed = {"none": [], "one": own[:1] * 4, "not finite": [[float("nan")] * 7] * 4}[poses]
+    clip = recordings.record3d_folder(tmp_path / "clip", views, poses=changed)
+    with pytest.raises(GSplatLocError):
+        read_scene(clip)
+    queries = find_queries(LocalizeArguments(MAP, queries=clip), MapConfig("scene"))
+    assert [query.load_camera() for query in queries] == [view.camera for view in views]
+    assert len(read_scene(clip, SceneOptions(frames=2, require_poses=False)).train) == len(views)
+
+
+def test_images_of_nerfcapture_are_queries_and_its_depth_is_not(views: list[View], tmp_path: Path) -> None:
+    clip = recordings.nerfcapture(tmp_path, views)
+    document = read_json(clip / "transforms.json")
+    document["frames"][0]["transform_matrix"] = None
+    document["test_frames"] = document["frames"][2:]
+    document["frames"] = document["frames"][:2]
+    write_json(clip / "transforms.json", document)
+    queries = find_queries(LocalizeArguments(MAP, queries=clip), MapConfig("scene"))
+    assert [query.load_camera() for query in queries] == [view.camera for view in views]
+    assert all(query.cam_from_world is None for query in queries)
+
+
+def test_photos_of_a_transforms_file_are_a_folder_of_photos(views: list[View], tmp_path: Path) -> None:
+    """Those without a pose, which it does not list, too."""
+    recordings.save(tmp_path / "images" / "0.png", views[0].load_image())
+    recordings.save(tmp_path / "images" / "1.png", views[1].load_image())
+    frame = {"file_path": "images/0.png", "transform_matrix": np.eye(4).tolist(), "fl_x": 50.0}
+    write_json(tmp_path / "transforms.json", {"frames": [frame]})
+    assert len(find_queries(LocalizeArguments(MAP, queries=tmp_path), MapConfig("scene"))) == 2
 
 
 def test_given_intrinsics_contradict_a_recording(clip: Path) -> None:
@@ -75,3 +111,11 @@ def test_the_mapping_images_are_no_test_images(room_path: Path, named: bool) -> 
     arguments = LocalizeArguments(MAP, source_path=room_path if named else None)
     with pytest.raises(GSplatLocError, match="expected test images in .*--eval"):
         find_queries(arguments, MapConfig(str(room_path), SceneOptions()))
+
+
+@pytest.mark.parametrize("mapped", ["archive", "folder"])
+@pytest.mark.parametrize("named", ["archive", "folder"])
+def test_the_mapping_images_of_an_archive_are_no_test_images(clip: Path, mapped: str, named: str) -> None:
+    paths = {"archive": clip, "folder": unpacked_scene(clip)}
+    with pytest.raises(GSplatLocError, match="expected test images in .*--eval"):
+        find_queries(LocalizeArguments(MAP, source_path=paths[named]), MapConfig(str(paths[mapped])))

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gsplatloc.localization.io.pose_files import read_pose_file
-from gsplatloc.scene import SceneOptions, read_scene
-from gsplatloc.scene.colmap_model import read_model
+from gsplatloc.scene import SceneOptions, colmap_model, read_scene
+from gsplatloc.scene.colmap_model import _text_images, read_model
 from gsplatloc.scene.images import CameraModel, undistorted_camera
 from gsplatloc.scene.readers.views import make_view
 from gsplatloc.utils.errors import GSplatLocError
@@ -158,6 +158,25 @@ def test_a_text_model_with_other_poses_than_the_binary_one_is_said(tmp_path: Pat
     text.write_text(re.sub(r" 0\.10*1? ", f" {0.1 * factor} ", text.read_text()))
     report = read_scene(tmp_path).report
     assert ("in binary and in text files with other poses" in report) == (factor != 1.0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "large"])
+def test_a_text_model_that_is_not_read_may_be_damaged_or_large(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model(tmp_path)
+    pycolmap.Reconstruction(str(folder)).write_text(str(folder))
+    text = folder / "images.txt"
+    if damage == "cut":
+        text.write_text(text.read_text()[:-20])
+        with pytest.raises(GSplatLocError):
+            _text_images(text)
+    else:
+        text.write_text(text.read_text().replace(" 2 1 ", " 9 1 "))
+        assert "with other poses" in read_scene(tmp_path).report
+        monkeypatch.setattr(colmap_model, "_MOST_COMPARED", text.stat().st_size)
+    scene = read_scene(tmp_path)
+    assert len(scene.train) == 4 and "with other poses" not in scene.report
 
 
 @pytest.mark.parametrize("pose", ["0 0 0 0 1 2 3", "nan 0 0 0 1 2 3", "1 0 0 0 inf 2 3", "1e999 0 0 0 0 0 0"])

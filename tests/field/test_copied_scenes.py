@@ -3,16 +3,25 @@
 import json
 import math
 import shutil
+import time
 import unicodedata
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from gsplatloc.scene import SceneOptions, read_scene
+from gsplatloc.scene.cameras import Camera, View
+from gsplatloc.scene.readers import READERS
+from gsplatloc.scene.readers.posed_folders import PosedFoldersReader
+from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.registry import Entry, NoOptions
 from tests.field.test_colmap_models import write_model
 
 POSE = np.array([[1, 0, 0, 3.0], [0, 1, 0, 4.0], [0, 0, 1, 5.0], [0, 0, 0, 1]])
@@ -188,6 +197,24 @@ def test_test_images_that_are_training_images_are_said(tmp_path: Path) -> None:
     assert "training images, too" not in read_scene(tmp_path).report
 
 
+def test_many_test_images_are_compared_with_many_training_images_at_once(tmp_path: Path) -> None:
+    """In time proportional to their number: 20,000 take a fraction of a second."""
+    image = tmp_path / "a.png"
+    image.write_bytes(b"1")
+    poses = torch.eye(4, dtype=torch.float64).repeat(20_000, 1, 1)
+    poses[:, 0, 3] = torch.arange(20_000)
+    load = partial(np.zeros, (2, 2, 3), np.uint8)
+    train, test = (
+        [View(f"{split}/{i}", Camera(2, 2, 2, 2, 1, 1), pose, image, load) for i, pose in enumerate(poses)]
+        for split in ("train", "test")
+    )
+    gone = replace(test[0], image_path=tmp_path / "gone.png")
+    begin = time.process_time()
+    report = Tally().scene(tmp_path, train, [gone, *test[1:]]).report
+    assert "warning: 19999 test images are training images" in report
+    assert time.process_time() - begin < 10
+
+
 def test_pictures_of_depth_are_said(tmp_path: Path) -> None:
     depth = posed_folders(tmp_path) / "train" / "depth"
     for name in ("a", "b"):
@@ -213,3 +240,18 @@ def test_poses_in_another_layout_that_are_not_read_are_said(tmp_path: Path) -> N
         "there is also transforms.json (nerfstudio, NeRFCapture), which is not read"
         in read_scene(tmp_path).report
     )
+
+
+def test_models_beside_posed_folders_are_not_said_and_beside_a_plugins_layout_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transforms(posed_folders(tmp_path))
+    assert "there is also" not in read_scene(tmp_path).report
+
+    class Plugin(PosedFoldersReader):
+        """A layout of a higher priority than that of posed folders."""
+
+    entries = READERS.entries()
+    plugin = Entry("plugin", "a plugin's", NoOptions, Plugin, 60)
+    monkeypatch.setattr(READERS, "entries", lambda: [plugin, *entries])
+    assert "there is also train/{rgb,poses,calibration}" in read_scene(tmp_path).report

@@ -55,6 +55,11 @@ def test_cameras_stand_in_the_room_and_not_at_its_walls(cameras: list[PosedCamer
     assert (HALF - centers(cameras).abs()).min() > 0.1
 
 
+def test_up_is_not_estimated_where_it_is_given(room: Gaussians, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_cameras, "up_direction", lambda splat: pytest.fail("estimated"))
+    assert find_cameras(room, 1, VirtualCameraOptions(up=UP), quiet=True)
+
+
 def test_cameras_are_level(cameras: list[PosedCamera]) -> None:
     rights = torch.stack([camera.cam_from_world[0, :3] for camera in cameras])
     downs = torch.stack([camera.cam_from_world[1, :3] for camera in cameras])

@@ -11,6 +11,7 @@ import pytest
 from gsplatloc.arguments.reproduce import parse_reproduce_arguments
 from gsplatloc.reproduction import parallel
 from gsplatloc.reproduction.request import Step
+from gsplatloc.reproduction.run import Parallel, Reproduction
 from gsplatloc.reproduction.scene_run import Part
 from gsplatloc.reproduction.workers import Job, LocalWorkers, last_error
 from gsplatloc.utils.errors import GSplatLocError
@@ -107,6 +108,19 @@ def test_a_scene_that_fails_is_named_and_the_others_go_on(
         *({"run": "localization", "start": part.start, "stop": part.stop} for part in parts),
     ]
     assert "fire, ours: the disk is full" in capsys.readouterr().err
+
+
+def test_a_stop_while_data_is_prepared_is_said_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reproduction, "_steps_left", stop)
+    request = parse_reproduce_arguments(["gsplatloc-7scenes", "-o", str(tmp_path)]).request()
+    with pytest.raises(KeyboardInterrupt):
+        Reproduction(request).run_on(Parallel(lambda: Scripted({}), lambda path: (str(path),), 1))
+    assert "stopped: the same command goes on from here" in capsys.readouterr().out
 
 
 def test_workers_get_the_command_line_with_absolute_paths(

@@ -230,6 +230,14 @@ def test_a_damaged_depth_map_is_named(clip: Path, content: bytes, found: str) ->
         view.load_depth()
 
 
+def test_a_depth_map_of_no_size_of_the_images_aspect_is_named(clip: Path) -> None:
+    (clip / "rgbd" / "0.depth").write_bytes(bytes(4 * 37))
+    view = read_scene(change(clip, dw=None, dh=None)).train[0]
+    assert view.load_depth is not None
+    with pytest.raises(GSplatLocError, match="148 bytes, which fit no size of the image's aspect"):
+        view.load_depth()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -1,12 +1,19 @@
 """Wrong intrinsics of a sequence show in distances between points, which are the same in every frame."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gsplatloc.scene.cameras import View
+from gsplatloc.scene.trajectory import read_tum_trajectory
+from gsplatloc.tracking import run
 from gsplatloc.tracking.intrinsics import focal_factor, warn_of_focal_length
-from tests.tracking.conftest import clip_views, make_clip
+from gsplatloc.tracking.options import TrackingOptions
+from gsplatloc.tracking.run import track, write_result
+from gsplatloc.tracking.sequence import RgbdSequence
+from tests.tracking.conftest import CAMERA, FRAMES, clip_views, make_clip
 
 
 def views(factor: float) -> list[View]:
@@ -27,6 +34,27 @@ def test_a_wrong_focal_length_is_found(factor: float, capsys: pytest.CaptureFixt
 def test_a_right_focal_length_is_not_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
     warn_of_focal_length(views(1.0))
     assert not capsys.readouterr().err
+
+
+def test_frames_without_known_depth_show_nothing() -> None:
+    """As of a sensor that was covered for a while: none of the keypoints is on known depth."""
+    found = views(0.5)
+    blind = [replace(view, load_depth=lambda: np.zeros((CAMERA.height, CAMERA.width))) for view in found]
+    assert focal_factor([*found[:20], *blind[20:]]) == pytest.approx(2, rel=0.03)
+    assert focal_factor(blind) is None
+
+
+def test_the_trajectory_is_written_before_the_focal_length_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = make_clip(4).truth
+    sequence = RgbdSequence("clip", clip_views(truth), truth.timestamps, truth)
+    options = replace(TrackingOptions(), frames=FRAMES)
+    result = track(sequence, options)
+    monkeypatch.setattr(run, "warn_of_focal_length", lambda views: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_result(tmp_path, sequence, options, result)
+    assert len(read_tum_trajectory(tmp_path / "trajectory.txt")) == 4
 
 
 def test_frames_of_one_place_show_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gsplatloc.utils import se3
-from gsplatloc.visualization.plan import Cameras, draw_plan
+from gsplatloc.visualization.plan import Cameras, draw_plan, up_direction
 from tests.scene.maps import make_gaussians
 
 GREEN, RED, BLUE = (0, 255, 0), (255, 0, 0), (0, 0, 255)
@@ -54,12 +54,29 @@ def test_a_line_shows_where_a_camera_looks() -> None:
 
 def test_images_that_lie_on_their_side_are_seen_from_above_too() -> None:
     """As of a phone held upright, whose camera's right is down."""
-    angles = np.linspace(0, 2, 12)
+    angles = np.linspace(0, 4, 12)
     poses = torch.stack([looking(4 * a, a * a, (math.cos(a), math.sin(a), 0.0)) for a in angles])
     turn = torch.eye(4, dtype=torch.float64)
     turn[:2, :2] = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
     upright, lying = (draw_plan(None, [Cameras(found, GREEN)], 300) for found in (poses, turn @ poses))
     np.testing.assert_array_equal(upright, lying)
+
+
+def test_a_camera_that_nods_more_than_it_turns_is_not_on_its_side() -> None:
+    pitches = np.radians(np.linspace(-45, 45, 12))
+    nodding = torch.stack([
+        torch.tensor([[0.0, -1.0, 0.0], [math.sin(p), 0.0, -math.cos(p)], [math.cos(p), 0.0, math.sin(p)]])
+        for p in pitches
+    ])  # fmt: skip
+    poses = se3.from_rotation_translation(nodding.double(), torch.zeros(12, 3).double())
+    np.testing.assert_allclose(up_direction(poses), [0, 0, 1], atol=1e-6)
+
+
+def test_two_cameras_do_not_show_that_they_are_on_their_side() -> None:
+    poses = torch.stack([looking(0.0, 0.0, axis) for axis in ((1.0, 0.0, 0.0), (-0.8, 0.6, 0.0))])
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    assert abs(up_direction(turn @ poses)[2]) < 1e-6
 
 
 @pytest.mark.parametrize(("count", "diameter"), [(40, 10), (41, 5)])
