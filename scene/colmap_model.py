@@ -27,7 +27,7 @@ Number = TypeVar("Number", int, float)
 _MAX_SIDE = 1_000_000  # pixels of an image; more is a damaged file
 _POINT2D_BYTES, _TRACK_BYTES, _POINT_BYTES = 24, 8, 51  # an observation; an element of a track; a point
 _POINTS_AT_ONCE = 65_536  # which bounds the memory
-_MOST_COMPARED = 50 << 20  # bytes of a text file beside a binary one: each costs a second per 30 MB
+_MOST_COMPARED = 50 << 20  # bytes of a text file beside a binary one: 50 MB take 0.5 s
 _IMAGE_WORDS = 10  # of an image's line in images.txt
 _POINT_WORDS = 7  # at least, of a line in points3D.txt
 
