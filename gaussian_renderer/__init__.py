@@ -36,6 +36,8 @@ def render(
         raise GSplatLocError(
             f"expected a backend among {sorted(BACKENDS)}, found {options.backend!r}: choose one of them"
         )
+    if gaussians.antialiased:
+        options = replace(options, antialiased=True)
     pose = cam_from_world.to(gaussians.means)
     splats = _splats(gaussians, pose, options)
     result = BACKENDS[options.backend](splats, camera, pose, options, screen_offsets)

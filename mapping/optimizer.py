@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -167,5 +168,5 @@ def _split(gaussians: Gaussians) -> dict[str, Tensor]:
 
 def _join(named: dict[str, Tensor]) -> Gaussians:
     base, rest = named["sh_base"], named["sh_rest"]
-    others = {name: tensor for name, tensor in named.items() if not name.startswith("sh_")}
+    others: dict[str, Any] = {name: tensor for name, tensor in named.items() if not name.startswith("sh_")}
     return Gaussians(sh=base if rest.shape[1] == 0 else torch.cat([base, rest], 1), **others)

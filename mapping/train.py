@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -291,7 +292,8 @@ def placeholder_gaussians(device: torch.device) -> Gaussians:
     """No Gaussians, where those of a checkpoint will be loaded."""
     shapes = {"means": (0, 3), "quaternions": (0, 4), "log_scales": (0, 3), "opacity_logits": (0,)}
     shapes |= {"sh": (0, 1, 3), "features": (0, 0)}
-    return Gaussians(**{name: torch.zeros(shape, device=device) for name, shape in shapes.items()})
+    tensors: dict[str, Any] = {name: torch.zeros(shape, device=device) for name, shape in shapes.items()}
+    return Gaussians(**tensors)
 
 
 def _sizes(output: Path, iteration: int) -> dict[str, int]:

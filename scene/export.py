@@ -11,6 +11,7 @@ from gsplatloc.scene.feature_file import FEATURES_NAME, check_decoder, read_feat
 from gsplatloc.scene.formats import is_splat_file, read_splat, write_splat
 from gsplatloc.scene.formats.ply import OLD_FEATURE_PREFIX, columns
 from gsplatloc.scene.gaussians import Gaussians
+from gsplatloc.scene.map_config import map_antialiased
 from gsplatloc.scene.ply import read_vertices
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
@@ -98,7 +99,7 @@ def load_gaussians(map_dir: Path | str, iteration: int | None = None) -> Gaussia
     Raises GSplatLocError if there are none.
     """
     path = find_ply(map_dir, iteration)
-    return with_descriptors(read_splat(path), path)
+    return replace(with_descriptors(read_splat(path), path), antialiased=map_antialiased(map_dir))
 
 
 def with_descriptors(gaussians: Gaussians, ply: Path) -> Gaussians:

@@ -1,6 +1,8 @@
 """The map itself: 3D Gaussians with colours and descriptors, as tensors of unconstrained parameters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ class Gaussians:
     sh: Tensor  # [N, K, 3] spherical harmonics, K = (degree + 1)^2, rgb = 0.5 + sum Y_k sh_k
     features: Tensor  # [N, C] descriptors, not normalised; C = 0 if there are none
     feature_decoder: Tensor | None = None  # [D, C]
+    antialiased: bool = False  # trained so: always rendered with `RenderOptions.antialiased`
 
     def __len__(self) -> int:
         return self.means.shape[0]
@@ -47,7 +50,7 @@ class Gaussians:
     def parameters(self) -> dict[str, Tensor]:
         """Every tensor by its name, including the decoder if there is one."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def per_gaussian(self) -> dict[str, Tensor]:
         """The tensors whose first axis is the Gaussian, by name."""
@@ -55,10 +58,13 @@ class Gaussians:
 
     def select(self, index: Tensor) -> "Gaussians":
         """The Gaussians at `index` (indices or a mask), in a new object."""
-        return replace(self, **{name: tensor[index] for name, tensor in self.per_gaussian().items()})
+        return self._with({name: tensor[index] for name, tensor in self.per_gaussian().items()})
 
     def to(self, device: torch.device | str) -> "Gaussians":
-        return replace(self, **{name: tensor.to(device) for name, tensor in self.parameters().items()})
+        return self._with({name: tensor.to(device) for name, tensor in self.parameters().items()})
 
     def detach(self) -> "Gaussians":
-        return replace(self, **{name: tensor.detach() for name, tensor in self.parameters().items()})
+        return self._with({name: tensor.detach() for name, tensor in self.parameters().items()})
+
+    def _with(self, tensors: Mapping[str, Any]) -> "Gaussians":
+        return replace(self, **tensors)

@@ -36,7 +36,7 @@ class MapConfig:
     preset: str = "paper"
     extractor: str = ""  # version of the descriptors' extractor; empty if there are none
     top_k: int = 0  # keypoints per mapping image
-    training: dict[str, Any] = field(default_factory=dict)  # all options of the run; nothing reads them
+    training: dict[str, Any] = field(default_factory=dict)  # all options of the run
     version: str = field(default_factory=version)  # of gsplatloc
     frame: MapFrame = field(default_factory=MapFrame)  # of everything else in the map's folder
     metric: bool = True  # False: poses were computed of photos alone, so that the unit of length is arbitrary
@@ -92,6 +92,14 @@ def map_frame(map_dir: Path | str | None) -> MapFrame:
     if map_dir is None or not config_path(map_dir).is_file():
         return MapFrame()
     return read_config(map_dir).frame
+
+
+def map_antialiased(map_dir: Path | str) -> bool:
+    """Whether a map was trained with `--antialiased`; False if the folder has no config.json."""
+    if not config_path(map_dir).is_file():
+        return False
+    rendering = read_config(map_dir).training.get("rendering")
+    return isinstance(rendering, dict) and rendering.get("antialiased") is True
 
 
 def frame_of_splat(path: Path) -> MapFrame | None:

@@ -1,5 +1,6 @@
 """A map whose parts are read from its folder when they are first needed."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply, map_files, with_descriptors
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.map_config import CAMERAS_NAME, map_frame, read_cameras
+from gsplatloc.scene.map_config import CAMERAS_NAME, map_antialiased, map_frame, read_cameras
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -41,7 +42,8 @@ class SplatMap:
 
         Raises `GSplatLocError` if the map has no Gaussians.
         """
-        return read_splat(self._ply).to(self.device)
+        found = read_splat(self._ply).to(self.device)
+        return replace(found, antialiased=self.folder is not None and map_antialiased(self.folder))
 
     @cached_property
     def described(self) -> Gaussians:

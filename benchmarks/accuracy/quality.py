@@ -42,10 +42,8 @@ def measure(arguments: QualityArguments) -> ImageQuality:
     """The figures of one map."""
     config = read_config(arguments.map)
     views = chosen_views(read_scene(config.source_path, config.scene), config, arguments.views)
-    options = RenderOptions(
-        background=(1.0, 1.0, 1.0) if config.scene.white_background else (0.0, 0.0, 0.0),
-        antialiased=config.training.get("rendering", {}).get("antialiased", False),
-    )
+    white = config.scene.white_background
+    options = RenderOptions(background=(1.0, 1.0, 1.0) if white else (0.0, 0.0, 0.0))
     gaussians = load_gaussians(arguments.map, arguments.iteration)
     return evaluate_views(gaussians, views, options)
 

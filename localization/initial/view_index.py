@@ -117,6 +117,8 @@ def index_key(gaussians: Gaussians, views: Sequence[PosedCamera], extractor: str
     poses = torch.stack([view.cam_from_world.double().cpu() for view in views])
     digest = hashlib.sha256(repr((extractor, astuple(options), [view.camera for view in views])).encode())
     shown = [tensor for name, tensor in gaussians.per_gaussian().items() if name != "features"]
+    if gaussians.antialiased:
+        digest.update(b"antialiased")
     for tensor in (poses, *shown):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

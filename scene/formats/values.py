@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,4 +107,5 @@ def joined(parts: Sequence[Gaussians]) -> Gaussians:
     most = max(part.sh.shape[1] for part in parts)
     padded = [torch.nn.functional.pad(part.sh, (0, 0, 0, most - part.sh.shape[1])) for part in parts]
     columns = [replace(part, sh=sh).per_gaussian() for part, sh in zip(parts, padded)]
-    return Gaussians(**{name: torch.cat([column[name] for column in columns]) for name in columns[0]})
+    tensors: dict[str, Any] = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
+    return Gaussians(**tensors, antialiased=parts[0].antialiased)

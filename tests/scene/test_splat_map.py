@@ -1,11 +1,15 @@
 """Maps that read no more of their folder than is asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from gsplatloc.scene.export import save_gaussians
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.scene.cameras import Camera
+from gsplatloc.scene.export import load_gaussians, save_gaussians
+from gsplatloc.scene.map_config import MapConfig, write_config
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
 from tests.scene.maps import make_gaussians, write_old_map
@@ -25,6 +29,25 @@ def test_descriptors_are_added_when_asked_for(tmp_path: Path) -> None:
     assert torch.equal(splat_map.described.features, gaussians.features.half().float())
     assert splat_map.described.means is splat_map.gaussians.means
     assert splat_map.bytes_read() == sum(file.stat().st_size for file in ply.parent.iterdir())
+
+
+@pytest.mark.parametrize("antialiased", [True, False])
+def test_a_map_is_rendered_with_the_filter_that_it_was_trained_with(
+    tmp_path: Path, antialiased: bool
+) -> None:
+    save_gaussians(tmp_path, 7, make_gaussians())
+    write_config(tmp_path, MapConfig("scene", training={"rendering": {"antialiased": antialiased}}))
+    gaussians = SplatMap(tmp_path).described
+    assert load_gaussians(tmp_path).antialiased is antialiased
+    gaussians = gaussians.select(torch.arange(len(gaussians))).detach().to("cpu")
+    gaussians.means = torch.tensor([[0.1 * number, 0.0, 5.0] for number in range(len(gaussians))])
+    gaussians.log_scales = torch.full_like(gaussians.log_scales, -6.0)  # less than a pixel
+    camera, pose = Camera(32, 24, 30.0, 30.0, 16.0, 12.0), torch.eye(4)
+    plain = replace(gaussians, antialiased=False)
+    options = RenderOptions(antialiased=antialiased)
+    shown = render(gaussians, camera, pose).alpha
+    assert torch.equal(shown, render(plain, camera, pose, options).alpha)
+    assert torch.equal(shown, render(plain, camera, pose).alpha) is not antialiased
 
 
 def test_an_old_map_gives_the_same_parts(tmp_path: Path) -> None:
