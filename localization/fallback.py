@@ -1,10 +1,12 @@
 """The second half of the cascade: further hypotheses for a query whose pose was not verified.
 
 The first half is the localizer's own chain (landmarks, then `lm`), which is verified where `lm` accepts its
-result. Where it does not, hypotheses are refined by `gscpr` and `lm`: the pose found so far, then the views
-of the map that see the landmarks most like the query's keypoints, then those whose renderings are most
-similar. The first pose with a verification score of `MIN_SCORE` ends the search. Without one, the pose with
-the highest score is returned, unverified: the pose found so far, or one of a view with a score of
+result. Where it does not, hypotheses are refined by `gscpr` and `lm`: the pose found so far, then those of
+sources that are asked in turn: the views of the map that see the landmarks most like the query's keypoints,
+then those whose renderings are most similar. After an initial pose with predicted landmarks, the first source
+is a pose from the landmarks stored in the map. A source that finds that the query shows another place ends
+the search, and so does the first pose with a verification score of `MIN_SCORE`. Without one, the pose with
+the highest score is returned, unverified: the pose found so far, or one of a source with a score of
 `MIN_POSSIBLE`. Without either the query fails.
 
 On held-out stretches of an office's training views (50 queries), recall at 5 cm and 5 degrees rose from 67 to
@@ -14,17 +16,24 @@ by more than 25 cm or 5 degrees, where 3 of the first chain were.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.features import Keypoints
-from gsplatloc.localization.initial import InitialPose
+from gsplatloc.localization.features import Extractor, Keypoints
+from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
+from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.landmarks.covisible import CovisibleViews
+from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
+from gsplatloc.localization.pose.distortion import undistort_image
+from gsplatloc.localization.pose.estimates import with_camera_error
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.queries import Query
-from gsplatloc.localization.refine import Refiner
+from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.localization.verification import MIN_SCORE, verification_score
 from gsplatloc.scene.splat_map import SplatMap
@@ -60,6 +69,16 @@ def refined_again(
     return replace(found if verified else rejected, elapsed_ms=elapsed_ms)
 
 
+class Source(Protocol):
+    """Proposes poses of a query, such as an initial pose.
+
+    A source may have a method `shows_another_place(query)`: where it has no hypothesis, that ends the search
+    if it is true. Without the method, and otherwise, the next source is asked.
+    """
+
+    def hypotheses(self, query: Query) -> Iterable[PoseEstimate]: ...
+
+
 class Fallback:
     """Searches for a verified pose where the first chain found none."""
 
@@ -67,17 +86,19 @@ class Fallback:
         self,
         splat_map: SplatMap,
         refiners: Sequence[Refiner],
-        sources: Sequence[Callable[[], InitialPose]] = (),
+        sources: Sequence[Callable[[], Source]] = (),
         support: Callable[[Keypoints], float] | None = None,
+        extractor: Extractor | None = None,
     ):
-        """`sources` each make a retrieval of views, at the first query that needs it; they are asked in turn,
-        until one finds that the query does not show the map.
+        """`sources` each make a source of hypotheses at the first query that needs it, and are asked in turn.
 
         `support` compares turns of one image: how well keypoints match the map. Without it none is tried.
+        `extractor`: of the map, for images whose distortion a source estimates.
         """
+        self._extractor = extractor
         self._splat_map, self._refiners, self.support = splat_map, tuple(refiners), support
         self._make_sources = tuple(sources)
-        self._sources: dict[int, InitialPose] = {}
+        self._sources: dict[int, Source] = {}
 
     def search(
         self, query: Query, prepared: Query, found: PoseEstimate, score: float | None
@@ -91,7 +112,7 @@ class Fallback:
             # The inliers of an unverified pose are left out: they held seven poses of held-out views of an
             # office at 11 to 46 cm (median 15), which went to 3 to 7 cm (median 4) without them.
             refined, refined_score = self._refined(prepared, replace(found, matches=None), query)
-            if refined is not None and refined_score > score:
+            if refined is not None and refined_score > max(score, MIN_POSSIBLE):
                 best, score = refined, refined_score
             if score >= MIN_SCORE:
                 return best, score
@@ -100,11 +121,15 @@ class Fallback:
             query = replace(prepared, camera=found.camera, focal_known=True)
         if query.has_camera:
             for hypothesis in self._hypotheses(query):
+                seen = self._as_seen(query, hypothesis)
                 if confirmed:
                     hypothesis = replace(
-                        hypothesis, distortion=found.distortion, camera_covariance=found.camera_covariance
+                        hypothesis,
+                        distortion=found.distortion,
+                        covariance=with_camera_error(hypothesis.covariance, found),
+                        camera_covariance=found.camera_covariance,
                     )
-                refined, refined_score = self._refined(query, hypothesis, given)
+                refined, refined_score = self._refined(seen, hypothesis, given)
                 least = MIN_POSSIBLE if score is None else max(score, MIN_POSSIBLE)
                 if refined is not None and refined_score > least:
                     best, score = refined, refined_score
@@ -113,18 +138,29 @@ class Fallback:
         return best, score
 
     def _hypotheses(self, query: Query) -> Iterator[PoseEstimate]:
-        """Views of the map from one source after the other, each pose once, until one has none."""
+        """Hypotheses of one source after the other, each pose once.
+
+        None further where a source finds that the query shows another place.
+        """
         tried: list[Tensor] = []
         for number, make in enumerate(self._make_sources):
             if number not in self._sources:
                 self._sources[number] = make()
-            found = list(self._sources[number].hypotheses(query))
-            if not found:
+            source = self._sources[number]
+            hypotheses = list(source.hypotheses(query))
+            shows_another_place = getattr(source, "shows_another_place", None)
+            if not hypotheses and shows_another_place is not None and shows_another_place(query):
                 return
-            for hypothesis in found:
+            for hypothesis in hypotheses:
                 if hypothesis.ok and not any(torch.equal(hypothesis.pose(), pose) for pose in tried):
                     tried.append(hypothesis.pose())
                     yield hypothesis
+
+    def _as_seen(self, query: Query, hypothesis: PoseEstimate) -> Query:
+        """The query with the camera of a hypothesis, undistorted by it."""
+        if hypothesis.distortion == 0 or self._extractor is None:
+            return replace(query, camera=hypothesis.camera)
+        return undistorted(query, hypothesis, self._extractor)
 
     def _refined(
         self, query: Query, estimate: PoseEstimate, given: Query
@@ -180,3 +216,36 @@ def _agrees(found: PoseEstimate, query: Query) -> bool:
         return True
     away = abs(math.log(found.camera.fx / query.camera.fx))
     return away < max(3 * query.focal_sigma, _SAME_FOCAL)
+
+
+def undistorted(query: Query, estimate: PoseEstimate, extractor: Extractor) -> Query:
+    """The query with the camera of an estimate, its image undistorted, and the features of that image."""
+    image = undistort_image(query.image, estimate.camera, estimate.distortion)
+    features = extractor.extract(image)
+    return replace(
+        query, image=image, camera=estimate.camera, keypoints=features.keypoints, dense=features.dense
+    )
+
+
+def make_fallback(context: StageContext, settings: Sequence[Any], initial: InitialPose) -> Fallback | None:
+    """The fallback of a map; its indices of views are made at first need, one is kept in the map's folder.
+
+    After an initial pose with predicted landmarks, the first source is a pose from the landmarks stored in
+    the map. None after other initial poses than those of landmarks, and in a map without landmarks. A map
+    without mapping views (cameras.json) has no views to retrieve.
+    """
+    splat_map, landmarks = context.splat_map, initial
+    sources: list[Callable[[], Source]] = []
+    predicts = getattr(initial, "predicts", False)
+    if predicts and splat_map.folder and (splat_map.folder / LANDMARKS).is_file():
+        landmarks = INITIAL_POSES.make(DEFAULT_INITIAL, settings, context)
+        sources.append(lambda: landmarks)
+    if not isinstance(landmarks, LandmarkPose):
+        return None
+    if splat_map.has_views():
+        sources.append(partial(CovisibleViews, landmarks.landmarks, splat_map.views))
+        sources.append(partial(INITIAL_POSES.make, INITIAL, settings, context))
+    refiners = [REFINERS.make(name, settings, context) for name in REFINEMENTS]
+    # Images are not turned for predicted landmarks: matching these takes a second per turn.
+    support = landmarks.support if landmarks is initial else None
+    return Fallback(splat_map, refiners, sources, support, context.extractor)

@@ -3,11 +3,10 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -16,25 +15,29 @@ from torch import Tensor
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.alignment.rendered_view import shrunk
-from gsplatloc.localization.fallback import FALLBACK, Fallback
+from gsplatloc.localization.fallback import FALLBACK, Fallback, make_fallback, undistorted
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
-from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
-from gsplatloc.localization.initial.landmarks import LandmarkPose
+from gsplatloc.localization.initial import INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
-from gsplatloc.localization.landmarks.covisible import CovisibleViews
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.localization.options import INITIAL, LocalizerOptions
-from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
-from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file, centered_camera
+from gsplatloc.localization.queries import (
+    CameraPrior,
+    Query,
+    as_rgb,
+    camera_of_file,
+    centered_camera,
+    check_camera,
+    check_pose,
+)
 from gsplatloc.localization.refine import REFINERS, Refiner, StageContext
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.localization.verification import MIN_SCORE, verification_score
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.images import resize_rgb
 from gsplatloc.scene.map_config import longest_side, map_extractor, typical_focal
-from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.scene.tiled_map import is_tiled
 from gsplatloc.utils.errors import GSplatLocError
@@ -127,7 +130,7 @@ class Localizer:
         refiners = [REFINERS.make(name, settings, context) for name in names]
         if refiners:
             _ = splat_map.gaussians  # read now: an unreadable map is an error before the first query
-        fallback = _make_fallback(context, settings, initial) if refiners and options.fallback else None
+        fallback = make_fallback(context, settings, initial) if refiners and options.fallback else None
         max_side = options.max_side or longest_side(map_dir)
         noise = MapNoise.load(map_dir / LANDMARKS)
         focal = typical_focal(map_dir)
@@ -357,11 +360,7 @@ class Localizer:
         if not estimate.ok or not self.refiners or estimate.distortion == 0:
             return replace(query, camera=estimate.camera), 0.0
         start = time.perf_counter()
-        image = undistort_image(query.image, estimate.camera, estimate.distortion)
-        features = self.extractor.extract(image)
-        query = replace(
-            query, image=image, camera=estimate.camera, keypoints=features.keypoints, dense=features.dense
-        )
+        query = undistorted(query, estimate, self.extractor)
         return query, 1000 * (time.perf_counter() - start)
 
     def _refined(self, query: Query, estimate: PoseEstimate) -> dict[str, PoseEstimate]:
@@ -376,49 +375,6 @@ class Localizer:
                         refined = cascade.refined_again(refiner, query, self.splat_map, wide, refined)
                 estimate = stages[refiner.name] = refined
         return stages
-
-
-def _make_fallback(context: StageContext, settings: Sequence[Any], initial: InitialPose) -> Fallback | None:
-    """The fallback of a map; its indices of views are made at first need, one is kept in the map's folder.
-
-    After an initial pose of predicted landmarks its first hypothesis is that of the map's own. None after
-    other initial poses, and in a map without landmarks. A map without mapping views (cameras.json) has
-    nothing to retrieve.
-    """
-    splat_map, landmarks = context.splat_map, initial
-    sources: list[Callable[[], InitialPose]] = []
-    predicts = getattr(initial, "predicts", False)
-    if predicts and splat_map.folder and (splat_map.folder / LANDMARKS).is_file():
-        landmarks = INITIAL_POSES.make(DEFAULT_INITIAL, settings, context)
-        sources.append(lambda: landmarks)
-    if not isinstance(landmarks, LandmarkPose):
-        return None
-    if splat_map.has_views():
-        sources.append(partial(CovisibleViews, landmarks.landmarks, splat_map.views))
-        sources.append(partial(INITIAL_POSES.make, cascade.INITIAL, settings, context))
-    refiners = [REFINERS.make(name, settings, context) for name in cascade.REFINEMENTS]
-    # Images are not turned for predicted landmarks: matching these takes a second per turn.
-    return Fallback(splat_map, refiners, sources, landmarks.support if landmarks is initial else None)
-
-
-def check_camera(camera: object) -> None:
-    """Raise `GSplatLocError` for what is no camera, such as a focal length."""
-    if not isinstance(camera, Camera | CameraPrior | None):
-        raise GSplatLocError(
-            f"expected a gsplatloc.Camera or CameraPrior, found {type(camera).__name__}: make one of"
-            " width, height, fx, fy, cx, cy in pixels"
-        )
-
-
-def check_pose(cam_from_world: Tensor | None) -> None:
-    """Raise `GSplatLocError` unless a given pose, if any, is a rigid motion [4, 4] of finite numbers."""
-    if cam_from_world is None:
-        return
-    if cam_from_world.shape != (4, 4):
-        shape = list(cam_from_world.shape)
-        raise GSplatLocError(f"expected cam_from_world [4, 4], found {shape}: give one rigid motion")
-    if rigid_from_matrix(cam_from_world.cpu().numpy(), "the given pose") is None:
-        raise GSplatLocError("expected a finite given pose, found NaN or infinity: leave the query out")
 
 
 def _rejected(stages: dict[str, PoseEstimate]) -> dict[str, PoseEstimate]:

@@ -24,7 +24,9 @@ class LocalizerOptions:
     top_k: int = 2048  # keypoints per query image
     max_side: int | None = None  # pixels of larger images, shrunk; None = the longest side of mapping images
     device: str = "auto"  # of network and map: auto (a GPU where one can be used), cpu, cuda or cuda:N
-    fallback: bool = True  # after `landmarks` and `gsvisloc`: search on where no refined pose was verified
+    # After `landmarks` and `gsvisloc`: search on where no refined pose was verified. Without a pose, only of
+    # images with a known or probable focal length.
+    fallback: bool = True
     quiet: bool = True  # do not print which device `auto` chose
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from gsplatloc.scene.image_files import VIDEO_SUFFIXES, image_files, unread_file
 from gsplatloc.scene.image_header import HEIF_SUFFIXES, DamagedImageError, exif_focal_35mm, image_size
 from gsplatloc.scene.images import decode_upright, upright_size
 from gsplatloc.scene.intrinsics import doubt
+from gsplatloc.scene.readers.poses import rigid_from_matrix
 from gsplatloc.utils.colmap import pycolmap
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import utf8_path
@@ -210,6 +211,26 @@ def camera_of_file(path: Path, intrinsics: Intrinsics | None = None) -> Camera |
         return centered_camera(width, height, intrinsics.focal)
     focal = exif_focal(path)
     return None if focal is None else CameraPrior(centered_camera(width, height, focal), EXIF_FOCAL_SIGMA)
+
+
+def check_camera(camera: object) -> None:
+    """Raise `GSplatLocError` for what is no camera, such as a focal length."""
+    if not isinstance(camera, Camera | CameraPrior | None):
+        raise GSplatLocError(
+            f"expected a gsplatloc.Camera or CameraPrior, found {type(camera).__name__}: make one of"
+            " width, height, fx, fy, cx, cy in pixels"
+        )
+
+
+def check_pose(cam_from_world: Tensor | None) -> None:
+    """Raise `GSplatLocError` unless a given pose, if any, is a rigid motion [4, 4] of finite numbers."""
+    if cam_from_world is None:
+        return
+    if cam_from_world.shape != (4, 4):
+        shape = list(cam_from_world.shape)
+        raise GSplatLocError(f"expected cam_from_world [4, 4], found {shape}: give one rigid motion")
+    if rigid_from_matrix(cam_from_world.cpu().numpy(), "the given pose") is None:
+        raise GSplatLocError("expected a finite given pose, found NaN or infinity: leave the query out")
 
 
 def exif_focal(path: Path) -> float | None:

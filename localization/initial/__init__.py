@@ -23,6 +23,12 @@ class InitialPose(Protocol):
     """Proposes poses of a query."""
 
     name: str  # the registered name
+    # True if its landmarks are predicted: the fallback then asks those of the map. Without the attribute it
+    # is False.
+    predicts: bool = False
+    # Where its poses have no matches: the initial pose whose matches show whether a camera given as exact is
+    # right. Without the attribute, or where it is None, its own matches show it.
+    camera_evidence: InitialPose | None = None
 
     def hypotheses(self, query: Query) -> Iterable[PoseEstimate]:
         """At least one estimate, the most promising first.

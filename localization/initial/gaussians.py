@@ -25,7 +25,7 @@ from gsplatloc.utils.errors import GSplatLocError
 _POSITIONS = 6.0
 
 
-class GaussianPose:
+class GaussianPose(InitialPose):
     """`InitialPose` by matching with the descriptors of Gaussians."""
 
     name = "gaussians"

@@ -40,7 +40,7 @@ _MOST_CHANCE = -6.0
 _MIN_SIMILARITY = 0.4  # cosine of a predicted descriptor and a keypoint's; chosen on held-out views
 
 
-class GSVisLocPose:
+class GSVisLocPose(InitialPose):
     """`InitialPose` by matching with predicted landmarks.
 
     Few of the first matches are right (6 % in a place that the network has not seen), often too few to prove
@@ -50,7 +50,7 @@ class GSVisLocPose:
     """
 
     name = "gsvisloc"
-    predicts = True  # its landmarks are predicted: the fallback tries those of the map
+    predicts = True
 
     def __init__(self, landmarks: Landmarks, options: GSVisLocOptions | None = None):
         options = options or GSVisLocOptions()

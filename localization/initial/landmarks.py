@@ -43,7 +43,7 @@ _MIN_NEAR = 12  # matches around a pose that was found in another place
 _CLUSTERED = 2  # clusters save time in maps of more than two shortlists
 
 
-class LandmarkPose:
+class LandmarkPose(InitialPose):
     """`InitialPose` by matching with landmarks."""
 
     name = "landmarks"

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import chain
 
 from gsplatloc.localization.initial import InitialPose
-from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.pose.camera_fit import differs
 from gsplatloc.localization.pose.pnp import contradicts_camera, with_doubt_of_camera
 from gsplatloc.localization.queries import Query
@@ -32,8 +31,9 @@ def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Iterable[P
     hypothesis includes that. Poses of another estimator are given without matches: those with the map's
     landmarks show which camera it is.
     """
-    if isinstance(initial, GivenPose):
-        return _of_given_pose(initial, query)
+    evidence = getattr(initial, "camera_evidence", None)
+    if evidence is not None:
+        return _without_matches(initial, evidence, query)
     hypotheses = iter(initial.hypotheses(query))
     given = next(hypotheses, None)
     if given is None:
@@ -45,13 +45,15 @@ def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Iterable[P
     return query.with_free_camera(), found, True
 
 
-def _of_given_pose(initial: GivenPose, query: Query) -> tuple[Query, Iterable[PoseEstimate], bool]:
-    """The given pose with another camera, if the matches contradict the given one, or with its doubt."""
-    (given,) = initial.hypotheses(query)
-    if not (given.ok and query.focal_known) or initial.landmarks is None:
+def _without_matches(
+    initial: InitialPose, evidence: InitialPose, query: Query
+) -> tuple[Query, Iterable[PoseEstimate], bool]:
+    """The pose with another camera, if the matches of `evidence` contradict the given one, or its doubt."""
+    given = next(iter(initial.hypotheses(query)))
+    if not (given.ok and query.focal_known):
         return query, (given,), False
-    (matched,) = initial.landmarks.hypotheses(query)
-    found = _another_camera(initial.landmarks, query, matched)
+    matched = next(iter(evidence.hypotheses(query)))
+    found = _another_camera(evidence, query, matched)
     if found is None:
         doubt = with_doubt_of_camera(matched).camera_covariance
         return query, (replace(given, camera_covariance=doubt),), False

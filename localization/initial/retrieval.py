@@ -24,7 +24,7 @@ _MAX_SIDE = 80  # pixels: the longer side of the small renderings
 _CONTRAST_SIGMA = 4.0  # pixels of the small rendering
 
 
-class RetrievedPose:
+class RetrievedPose(InitialPose):
     """`InitialPose` by an index of views."""
 
     name = "retrieval"

@@ -22,7 +22,7 @@ from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import PoseEstimate
 
 
-class ViewsPose:
+class ViewsPose(InitialPose):
     """`InitialPose` by matching with the landmarks of single views."""
 
     name = "views"

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Keypoints
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.landmarks.guided import visible
 from gsplatloc.localization.matching.nearest import mutual_nearest
@@ -28,8 +28,10 @@ _KEYPOINTS = 1_024  # of a query that are matched, the strongest
 MIN_SIMILARITY = 0.82  # cosine from which a match counts, by what it exceeds it
 # Score of the best view below which an image shows another place. Images that are found, of a drone flight
 # (as they are, cropped, shrunk, blurred, dark, occluded) and of an office, have at least 0.12 and 0.28.
-# Images of other places have up to 0.05 and 0.32.
+# Images of other places have up to 0.05 and 0.32. The scale is that of XFeat's cosines, of maps with many
+# views (a landmark that most views see hardly counts) and of 1,024 keypoints: elsewhere the score says less.
 MIN_COMMON = 0.06
+_MANY_VIEWS = 50
 _FEW = 100  # landmarks: a view that sees hardly any is not preferred for a single match
 
 
@@ -53,7 +55,7 @@ class CovisibleViews:
     def hypotheses(self, query: Query) -> list[PoseEstimate]:
         """The poses of the best views, which no matches support yet: without covariance, not accepted.
 
-        None where no view has enough in common with the query for it to show the map.
+        None where no view has enough in common with the query.
         """
         start = time.perf_counter()
         scores = self.scores(query.keypoints)
@@ -62,6 +64,18 @@ class CovisibleViews:
         estimate = PoseEstimate(Status.OK, query.camera, accepted=False, elapsed_ms=elapsed_ms)
         poses = [self._views[number].cam_from_world.double().cpu() for number in best]
         return [replace(estimate, cam_from_world=pose) for pose in poses]
+
+    def shows_another_place(self, query: Query) -> bool:
+        """Whether the query has so little in common with every view that it does not show the map.
+
+        Known of many views, of XFeat's descriptors and of enough keypoints only.
+        """
+        measured = (
+            len(self._views) >= _MANY_VIEWS
+            and self.landmarks.extractor.partition("-")[0] == DEFAULT_EXTRACTOR  # XFeat
+            and len(query.keypoints) >= _KEYPOINTS
+        )
+        return measured and not (self.scores(query.keypoints) > MIN_COMMON).any()
 
     def best(self, keypoints: Keypoints, count: int) -> list[int]:
         """Up to `count` views with the highest scores, best first, of those with a common landmark."""

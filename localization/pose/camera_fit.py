@@ -128,7 +128,7 @@ def doubt_of_given(pose: Tensor, camera: Camera, observations: Observations) -> 
     """The covariance [6, 6] of a pose [4, 4] that a focal length given as exact may be wrong.
 
     Either it is right, or another one of a similar length is: of both, weighed by their likelihood, the
-    second moment about the pose. None where too few matches tell.
+    second moment about the pose. None where too few matches tell, or none does.
     """
     given, columns = CameraFit(pose, camera), torch.tensor([*range(POSE), *_FOCAL])
     near = torch.from_numpy(errors_px(given, observations) < _REACH * inlier_threshold_px(camera))
@@ -145,8 +145,11 @@ def doubt_of_given(pose: Tensor, camera: Camera, observations: Observations) -> 
         found = _minimised(replace(given, free=_FOCAL), observations)
         away = math.log(found.camera.fx / camera.fx)
         variance = _camera_covariance(found, observations, exact=True)[0, 0].item()
+    if not (math.isfinite(away) and 0 < variance < math.inf):
+        return None
     broad = _GIVEN_IS_WRONG * _density(away, variance + _WRONG_BY**2)
-    wrong = broad / (broad + (1 - _GIVEN_IS_WRONG) * _density(away, variance))
+    total = broad + (1 - _GIVEN_IS_WRONG) * _density(away, variance)
+    wrong = broad / total if total > 0 else 1.0
     shrunk = _WRONG_BY**2 / (variance + _WRONG_BY**2)
     follows = -symmetric_inverse(whole[:POSE, :POSE]) @ whole[:POSE, POSE]
     return wrong * ((shrunk * away) ** 2 + shrunk * variance) * torch.outer(follows, follows)

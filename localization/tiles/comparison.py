@@ -168,13 +168,17 @@ def distinct(places: Sequence[Rendered]) -> np.ndarray | None:
 
     What the places have in common is equal in most maps, and one that is blurred there differs from the
     others; what each has of its own differs in all. So the weight is that of the median deviation from the
-    median.
+    median, over the maps that cover a cell; 0 where fewer than four do.
     """
     if len(places) < _LEAST_PLACES:
         return None
-    colors = np.stack([place.colors for place in places])
-    deviation = np.median(np.abs(colors - np.median(colors, 0)), 0)
-    squares: np.ndarray = (deviation * deviation).sum(2)
+    covered = np.stack([place.covered for place in places])
+    known = covered.sum(0) >= _LEAST_PLACES
+    colors = np.stack([place.colors for place in places])[:, known]  # [P, K, 3]
+    colors[~covered[:, known]] = np.nan
+    deviation = np.nanmedian(np.abs(colors - np.nanmedian(colors, 0)), 0)
+    squares = np.zeros(known.shape)
+    squares[known] = (deviation * deviation).sum(1)
     return squares / (squares + _TYPICAL**2)
 
 

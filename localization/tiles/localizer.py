@@ -21,13 +21,21 @@ from torch import Tensor
 
 from gsplatloc.gaussian_renderer.device import rendering_device
 from gsplatloc.localization.features import DEFAULT_EXTRACTOR, Extractor, make_extractor
+from gsplatloc.localization.initial import InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.landmarks.rivals import NONE_ALIKE, load_alike, same_places
-from gsplatloc.localization.localizer import Localizer, check_camera, check_pose
+from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
-from gsplatloc.localization.queries import CameraPrior, Query, as_rgb, camera_of_file
+from gsplatloc.localization.queries import (
+    CameraPrior,
+    Query,
+    as_rgb,
+    camera_of_file,
+    check_camera,
+    check_pose,
+)
 from gsplatloc.localization.result import Localization, PoseEstimate
 from gsplatloc.localization.tiles.comparison import FINE
 from gsplatloc.localization.tiles.loaded import LoadedTile, LoadedTiles
@@ -260,7 +268,7 @@ class _Attempt:
 
 
 @dataclass
-class _Hypothesis:
+class _Hypothesis(InitialPose):
     """`InitialPose` of an estimate that was made before, of the image in any size."""
 
     estimate: PoseEstimate

@@ -24,10 +24,8 @@ _MOST_MOVES = 3  # from a place to a rival
 # likelier. Of 260 images (building of seed 3, 26 rooms), 26 were found first in a room of other furniture.
 # The right kind is likelier by 1.2 in 25 of them, and a wrong one in none of the others.
 _OTHER_KINDS, _LIKELIER = 6, 1.2
-_CLEAR, _DECIDED = (
-    1.5,
-    1.0,
-)  # scores from which a place is preferred, by the first comparison and by all pixels
+_CLEAR = 1.5  # score above which a place is preferred to a rival by the first comparison
+_DECIDED = 1.0  # likewise, by all pixels
 _CLOSELY = 7  # most rivals that are compared by all pixels
 
 
@@ -105,7 +103,10 @@ def shown(here: Place, tiles: LoadedTiles) -> Choice:
 
 
 def shown_closely(here: Place, before: Choice) -> Choice:
-    """The choice again by all pixels, for `here`, a better pose in the place that was chosen before."""
+    """The choice again by all pixels, for `here`, a better pose in the place that was chosen before.
+
+    It is not complete where a rival that is left out was not clearly less similar.
+    """
     moved = here.world @ se3.inverse(before.place.world)
     found = [_at(moved @ rival.world, rival.tile, here, FINE) for rival in before.rivals[:_CLOSELY]]
     places = [here, *(place for place in found if place.view.covers(here.view))]
@@ -119,8 +120,10 @@ def shown_closely(here: Place, before: Choice) -> Choice:
         if score(best, place) < 0:
             best = place
     rivals = sorted((place for place in places if place is not best), key=lambda other: score(best, other))
-    decided = before.complete and score(best, rivals[0]) > _DECIDED if rivals else True
-    return Choice(best, rivals, decided, before.complete)
+    left_out = before.rivals[_CLOSELY:]
+    complete = before.complete and all(before.place.score(rival) > _CLEAR for rival in left_out)
+    clear = complete and (not rivals or score(best, rivals[0]) > _DECIDED)
+    return Choice(best, rivals or before.rivals, clear, complete)
 
 
 def _at(world: Tensor, tile: LoadedTile, here: Place, scale: Scale = COARSE) -> Place:

@@ -9,16 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.initial.given import GivenPose
+from gsplatloc.localization.initial.given import GivenPose, make
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
+from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
+from gsplatloc.localization.pose import camera_fit
+from gsplatloc.localization.pose.camera_fit import doubt_of_given
+from gsplatloc.localization.pose.reprojection import observe
 from gsplatloc.localization.queries import Intrinsics, Query, queries_in_folder
+from gsplatloc.localization.refine import StageContext
 from gsplatloc.localization.result import Localization, Matches, PoseEstimate, Status
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.intrinsics import doubt
+from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils.errors import GSplatLocError
+from gsplatloc.utils.registry import NoOptions
 from tests.field.test_photos_with_exif import check
-from tests.localization.world import CAMERA, TRUTH, make_world
+from tests.localization.world import CAMERA, TRUTH, VERSION, FakeExtractor, make_world
 
 
 def given(focal: float = 1.0, across: float = 0.0) -> Camera:
@@ -90,6 +97,43 @@ def test_a_given_pose_in_a_map_without_landmarks_has_the_given_camera() -> None:
     query = replace(make_world(seed=0).query(given(0.5)), given_pose=TRUTH)
     _, (pose,), replaced = hypotheses_of(GivenPose(), query)
     assert not replaced and pose.camera == given(0.5) and pose.camera_covariance is None
+
+
+@pytest.mark.parametrize("landmarks, said", [
+    (b"damaged", "expected landmarks of a map"), ("other-1", "expected landmarks of test-1, found other-1"),
+    (None, ""), (VERSION, ""),
+])  # fmt: skip
+def test_given_poses_are_refined_without_landmarks_that_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], landmarks: bytes | str | None, said: str
+) -> None:
+    world = make_world(seed=0)
+    if isinstance(landmarks, bytes):
+        (tmp_path / FILE_NAME).write_bytes(landmarks)
+    elif landmarks is not None:
+        save_landmarks(replace(world.landmarks, extractor=landmarks), tmp_path / FILE_NAME)
+    initial = make(NoOptions(), StageContext(SplatMap(tmp_path), FakeExtractor(world.features)))
+    assert (getattr(initial, "camera_evidence", None) is not None) is (landmarks == VERSION)
+    told = capsys.readouterr().err
+    assert told.count("\n") == bool(said) and said in told
+    query = replace(world.query(CAMERA), given_pose=TRUTH)
+    assert torch.equal(next(iter(initial.hypotheses(query))).pose(), TRUTH)
+
+
+def test_a_camera_that_no_likelihood_supports_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, doubts = make_world(seed=0), []
+    observations = observe(torch.from_numpy(world.pixels), torch.from_numpy(world.points))
+    for density in (0.0, 1.0):  # both underflow; both are equal, so that the prior of 10 % decides
+        monkeypatch.setattr(camera_fit, "_density", lambda x, variance, value=density: value)
+        doubts.append(doubt_of_given(TRUTH, CAMERA, observations))
+    assert doubts[0] is not None and doubts[1] is not None
+    torch.testing.assert_close(doubts[0], 10 * doubts[1])
+
+
+def test_a_degenerate_fit_says_nothing_of_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(seed=0)
+    observations = observe(torch.from_numpy(world.pixels), torch.from_numpy(world.points))
+    monkeypatch.setattr(camera_fit, "jackknife", lambda sums: torch.full((7, 7), math.nan).double())
+    assert doubt_of_given(TRUTH, CAMERA, observations) is None
 
 
 @dataclass

@@ -12,6 +12,7 @@ from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
 from gsplatloc.localization.queries import EXIF_FOCAL_SIGMA, Query
 from gsplatloc.localization.refine import Refiner
@@ -402,14 +403,69 @@ def test_a_query_that_has_nothing_in_common_with_the_map_is_not_searched_further
 
     found = PoseEstimate(Status.NO_CONSENSUS, CAMERA)
     refiner = Moves(room.truth)
-    none = Fallback(room.splat_map, [refiner], [lambda: Views(), similar]).search(
+
+    class Elsewhere(Views):
+        def shows_another_place(self, query: Query) -> bool:
+            return True
+
+    none = Fallback(room.splat_map, [refiner], [lambda: Elsewhere(), similar]).search(
         room.query, room.query, found, None
     )
     assert none == (found, None) and not asked and refiner.calls == 0
-    refined, _ = Fallback(room.splat_map, [refiner], [lambda: Views(far(room)), similar]).search(
-        room.query, room.query, found, None
-    )
-    assert torch.equal(refined.pose(), room.truth)
+    for first in (Elsewhere(far(room)), Views()):
+        refined, _ = Fallback(room.splat_map, [refiner], [lambda first=first: first, similar]).search(  # type: ignore[misc]
+            room.query, room.query, found, None
+        )
+        assert torch.equal(refined.pose(), room.truth)
+    assert asked  # where the first source has nothing to offer
+
+
+@pytest.mark.parametrize("refined, better", [(0.08, False), (0.12, True)])
+def test_a_refined_pose_needs_a_score_that_wrong_ones_do_not_have(
+    room: Room, monkeypatch: pytest.MonkeyPatch, refined: float, better: bool
+) -> None:
+    monkeypatch.setattr(cascade, "verification_score", lambda query, splats, pose: refined)
+    found = PoseEstimate(Status.OK, CAMERA, far(room))
+    best, score = Fallback(room.splat_map, [Moves(room.truth)]).search(room.query, room.query, found, 0.02)
+    assert torch.equal(best.pose(), room.truth if better else far(room))
+    assert score == (refined if better else 0.02)
+
+
+def test_a_hypothesis_is_refined_with_the_camera_that_was_estimated_with_it(room: Room) -> None:
+    """As after `gsvisloc`: the map's landmarks give a focal length and distortion of their own."""
+    prior = replace(CAMERA, fx=0.5 * CAMERA.fx, fy=0.5 * CAMERA.fy)
+    seen = []
+
+    class Fitted(Views):
+        def hypotheses(self, query: Query) -> list[PoseEstimate]:
+            return [PoseEstimate(Status.OK, CAMERA, far(room), distortion=0.1)]
+
+    class Looks(Moves):
+        def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+            seen.append(query)
+            return super().refine(query, splat_map, initial)
+
+    query = replace(room.query, focal_known=False, focal_sigma=EXIF_FOCAL_SIGMA, camera=prior)
+    extractor = FakeExtractor(make_world().features)
+    fallback = Fallback(room.splat_map, [Looks(room.truth)], [Fitted], None, extractor)
+    best, _ = fallback.search(query, query, PoseEstimate(Status.NO_CONSENSUS, prior), None)
+    assert [one.camera for one in seen] == [CAMERA] and best.camera == CAMERA and best.distortion == 0.1
+    assert np.array_equal(seen[0].image, undistort_image(query.image, CAMERA, 0.1))
+
+
+def test_the_error_of_a_confirmed_camera_is_part_of_a_hypothesis_covariance(room: Room) -> None:
+    class Certain(Views):
+        def hypotheses(self, query: Query) -> list[PoseEstimate]:
+            covariance = 1e-4 * torch.eye(6, dtype=torch.float64)
+            return [replace(found, covariance=covariance) for found in super().hypotheses(query)]
+
+    camera_covariance = 1e-2 * torch.eye(6, dtype=torch.float64)
+    found = PoseEstimate(Status.OK, CAMERA, far(room), camera_covariance=camera_covariance)
+    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], [lambda: Certain(far(room))])
+    best, _ = fallback.search(room.query, room.query, found, 0.0)
+    known = best.covariance_of_known_camera
+    assert known is not None
+    torch.testing.assert_close(known, 1e-4 * torch.eye(6, dtype=torch.float64))
 
 
 def test_the_stated_error_of_a_searched_pose_is_inflated(room: Room) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -68,6 +69,23 @@ def test_only_views_with_a_common_landmark_are_returned_and_at_most_so_many() ->
     assert len(CovisibleViews(landmarks, VIEWS).hypotheses(query)) == 2
     assert len(CovisibleViews(landmarks, VIEWS, kept=1).hypotheses(query)) == 1
     assert CovisibleViews(landmarks, VIEWS).hypotheses(query_of(landmarks, torch.full((50,), -1))) == []
+
+
+@pytest.mark.parametrize(
+    "views, extractor, keypoints, ends",
+    [(60, "xfeat-1", 1_024, True), (8, "xfeat-1", 1_024, False),
+     (60, "disk-1", 1_024, False), (60, "xfeat-1", 500, False)],
+)  # fmt: skip
+def test_another_place_is_shown_only_where_that_was_measured(
+    views: int, extractor: str, keypoints: int, ends: bool
+) -> None:
+    """Small maps, other extractors and few keypoints have low scores in their own place, too."""
+    landmarks = replace(room(), extractor=extractor)
+    source = CovisibleViews(landmarks, [turned(360 / views * number) for number in range(views)])
+    query = query_of(landmarks, torch.full((keypoints,), -1))
+    assert source.hypotheses(query) == [] and source.shows_another_place(query) is ends
+    query = query_of(landmarks, torch.arange(keypoints) % (FRONT + SIDE))
+    assert not source.shows_another_place(query)
 
 
 def test_a_query_with_hardly_a_common_landmark_may_show_another_place() -> None:

@@ -97,6 +97,20 @@ def test_where_the_map_of_one_place_is_blurred_is_not_where_places_differ() -> N
     assert distinct(maps[:3]) is None
 
 
+def test_what_maps_do_not_cover_is_not_where_places_differ() -> None:
+    """Two of five maps have a hole; a part that three of them do not cover tells nothing."""
+    first, _ = rooms()
+    maps = [covered(first.copy()) for _ in range(5)]
+    for number, place in enumerate(maps):
+        place.colors[4:10, 20:25] = np.random.default_rng(number).uniform(0, 1, (6, 5, 3))
+    maps[0].colors[14:20], maps[0].covered[14:20] = 5.0, False
+    for place in maps[:2]:
+        place.colors[4:6, 20:25], place.covered[4:6, 20:25] = 0.0, False
+    weight = distinct(maps)
+    assert weight is not None and weight[14:20].max() == 0 and weight[4:6, 20:25].max() == 0
+    assert weight[6:10, 20:25].min() > 0.2 and np.isfinite(weight).all()
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_landmarks_are_asked_where_a_single_cell_differs(sign: int) -> None:
     first, second = np.full((2, ROWS, COLUMNS, 3), 0.5, np.float32)

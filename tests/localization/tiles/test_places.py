@@ -142,6 +142,27 @@ def test_rivals_are_compared_by_all_pixels_at_the_refined_pose(
     assert not shown_closely(refined, before).clear
 
 
+@pytest.mark.parametrize("covers", [True, False])
+def test_a_place_is_not_clear_where_not_all_rivals_were_compared(
+    tiles: LoadedTiles, here: Place, world: World, monkeypatch: pytest.MonkeyPatch, covers: bool
+) -> None:
+    monkeypatch.setattr(View, "covers", lambda *_: True)
+    monkeypatch.setattr(View, "preferred_to", looks_like(0, 0.1, []))
+    choice = shown(here, tiles)
+    monkeypatch.setattr(places, "distinct", lambda rendered: None)
+    monkeypatch.setattr(View, "rendered", None)
+    monkeypatch.setattr(View, "covers", lambda *_: covers)
+    refined, others = fine(here, world), choice.rivals
+    for share, rivals, complete, clear in (
+        (0.9, others, True, True), (0.9, others, False, False), (0.9, 8 * others, True, True),
+        (0.4, 8 * others, True, False),
+    ):  # fmt: skip
+        monkeypatch.setattr(View, "preferred_to", looks_like(0, share, []))
+        closely = shown_closely(refined, replace(choice, rivals=rivals, complete=complete))
+        assert closely.place is refined and closely.rivals
+        assert closely.clear is closely.complete is clear
+
+
 def test_a_choice_of_another_place_is_not_clear(here: Place) -> None:
     others = [replace(here) for _ in range(2)]
     choice = Choice(here, others, True)
