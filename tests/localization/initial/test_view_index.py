@@ -260,8 +260,9 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
 
 def test_the_key_depends_on_the_shape_of_gaussians(gaussians: Gaussians) -> None:
     grown = replace(gaussians, log_scales=gaussians.log_scales + 1)
-    keys = {index_key(each, VIEWS, "x-1", OPTIONS) for each in (gaussians, grown)}
-    assert len(keys) == 2
+    filtered = replace(gaussians, antialiased=True)  # rendered otherwise
+    keys = {index_key(each, VIEWS, "x-1", OPTIONS) for each in (gaussians, grown, filtered)}
+    assert len(keys) == 3
 
 
 @pytest.mark.parametrize("values", [{"candidates": 0}, {"kept": 0}, {"views": -1}])
