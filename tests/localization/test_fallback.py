@@ -431,14 +431,17 @@ def test_a_refined_pose_needs_a_score_that_wrong_ones_do_not_have(
     assert score == (refined if better else 0.02)
 
 
-def test_a_hypothesis_is_refined_with_the_camera_that_was_estimated_with_it(room: Room) -> None:
+@pytest.mark.parametrize("distortion", [0.0, 0.1])
+def test_a_hypothesis_is_refined_with_the_camera_that_was_estimated_with_it(
+    room: Room, distortion: float
+) -> None:
     """As after `gsvisloc`: the map's landmarks give a focal length and distortion of their own."""
     prior = replace(CAMERA, fx=0.5 * CAMERA.fx, fy=0.5 * CAMERA.fy)
     seen = []
 
     class Fitted(Views):
         def hypotheses(self, query: Query) -> list[PoseEstimate]:
-            return [PoseEstimate(Status.OK, CAMERA, far(room), distortion=0.1)]
+            return [PoseEstimate(Status.OK, CAMERA, far(room), distortion=distortion)]
 
     class Looks(Moves):
         def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
@@ -449,8 +452,9 @@ def test_a_hypothesis_is_refined_with_the_camera_that_was_estimated_with_it(room
     extractor = FakeExtractor(make_world().features)
     fallback = Fallback(room.splat_map, [Looks(room.truth)], [Fitted], None, extractor)
     best, _ = fallback.search(query, query, PoseEstimate(Status.NO_CONSENSUS, prior), None)
-    assert [one.camera for one in seen] == [CAMERA] and best.camera == CAMERA and best.distortion == 0.1
-    assert np.array_equal(seen[0].image, undistort_image(query.image, CAMERA, 0.1))
+    assert [one.camera for one in seen] == [CAMERA] and best.camera == CAMERA
+    assert best.distortion == distortion
+    assert np.array_equal(seen[0].image, undistort_image(query.image, CAMERA, distortion))
 
 
 def test_the_error_of_a_confirmed_camera_is_part_of_a_hypothesis_covariance(room: Room) -> None:
