@@ -54,11 +54,10 @@ def rasterize(
 def cuda_problem() -> str | None:
     """The reason why the native rasterizer cannot use a GPU; None if it can."""
     try:
-        package = _package()
+        if _has_cuda(_package()):
+            return None
     except GSplatLocError as error:
         return str(error)
-    if package.has_cuda():
-        return None
     return f"the native rasterizer was built without CUDA; {_INSTALL} with GSPLAT_CUDA=ON in the environment"
 
 
@@ -73,7 +72,7 @@ def package_for(tensor: Tensor) -> ModuleType | None:
         return None
     if tensor.device.type == "cpu":
         return package if tensor.dtype in (torch.float32, torch.float64) else None
-    supported = tensor.is_cuda and tensor.dtype == torch.float32 and package.has_cuda()
+    supported = tensor.is_cuda and tensor.dtype == torch.float32 and _has_cuda(package)
     return package if supported else None
 
 
@@ -110,6 +109,8 @@ def _package() -> ModuleType:
     try:
         import gsplatloc_kernels
     except ImportError as error:
+        if type(error).__name__ == "InterfaceError":  # the class is in the package that was not imported
+            raise GSplatLocError(str(error)) from error
         raise NotInstalledError(
             f"expected the native rasterizer, found none ({error}): {_INSTALL}, or use the reference backend"
         ) from error
@@ -120,3 +121,11 @@ def _package() -> ModuleType:
             f" found {found or 'one without a number'} in {gsplatloc_kernels.__file__}: {_BOTH}"
         )
     return gsplatloc_kernels
+
+
+def _has_cuda(package: ModuleType) -> bool:
+    """Whether the package was built with CUDA; raises `GSplatLocError` if its interface there is another."""
+    try:
+        return bool(package.has_cuda())
+    except ImportError as error:
+        raise GSplatLocError(str(error)) from error

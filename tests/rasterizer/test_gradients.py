@@ -23,8 +23,11 @@ FULL_SIZE = (CAMERA.height, CAMERA.width)
 EIGHTH = (9, 11)
 
 
-def assert_matches_reference(inputs: Inputs, options: RenderOptions, relative: float = 1e-9) -> None:
-    found = gradients(render_native, inputs, options)
+def assert_matches_reference(
+    inputs: Inputs, options: RenderOptions, relative: float = 1e-9, dtype: torch.dtype = torch.float64
+) -> None:
+    """Gradients of the native rasterizer in `dtype` against the reference's in double precision."""
+    found = gradients(render_native, {name: tensor.to(dtype) for name, tensor in inputs.items()}, options)
     expected = gradients(render_reference, inputs, options)
     for name in inputs:
         scale = expected[name].abs().max().clamp_min(1e-3)
@@ -88,8 +91,9 @@ def test_reference_gradients(moves: bool, size: tuple[int, int] | None, antialia
 
 @pytest.mark.parametrize("isa", available_isas())
 @pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 2e-4), (torch.float64, 1e-9)])
 def test_pixels_that_finish_at_different_splats(
-    isa: str, moves: bool, monkeypatch: pytest.MonkeyPatch
+    isa: str, moves: bool, dtype: torch.dtype, relative: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """300 splats over the same cells, most of them behind the one that finishes a pixel: no pass may blend
     those, whichever batch or group of splats they are in."""
@@ -102,7 +106,7 @@ def test_pixels_that_finish_at_different_splats(
     result = render_native(inputs, options)
     finished = result.alpha > 0.99
     assert int(finished.sum()) > 20 and bool((result.alpha < 0.5).any())
-    assert_matches_reference(inputs, options)
+    assert_matches_reference(inputs, options, relative, dtype)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 64, 100])

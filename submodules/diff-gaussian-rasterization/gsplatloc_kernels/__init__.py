@@ -5,11 +5,10 @@
 Conventions: x_cam = R x_world + t, OpenCV axes, quaternions wxyz, the image corner is pixel (0, 0).
 """
 
-from gsplatloc_kernels import _core
-from gsplatloc_kernels._core import isa
+from gsplatloc_kernels._checked import isa
 from gsplatloc_kernels.api import Rasterization, RasterizerSettings, rasterize
 from gsplatloc_kernels.cuda import has_cuda
-from gsplatloc_kernels.interface import INTERFACE, check_interface
+from gsplatloc_kernels.interface import INTERFACE
 from gsplatloc_kernels.losses import photometric_loss
 from gsplatloc_kernels.optimizer import AdamParameter, adam_step
 
@@ -24,5 +23,3 @@ __all__ = [
     "photometric_loss",
     "rasterize",
 ]
-
-check_interface(_core)

@@ -9,18 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsplatloc_kernels.interface import check_interface
+from gsplatloc_kernels import interface
 from gsplatloc_kernels.training import CudaTraining
 
 # Most memory for the gradients of features of all tile intersections, unless 32 channels take more.
 FEATURE_BYTES = 256 << 20
-BUILD = "GSPLAT_CUDA=ON pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization"
+BUILD = f"GSPLAT_CUDA=ON {interface.BUILD}"
 
 
 def has_cuda() -> bool:
-    """Whether this package was built with its CUDA half; the machine may still have no GPU."""
+    """Whether this package was built with its CUDA half; the machine may still have no GPU.
+
+    Raises InterfaceError for a CUDA half of another interface.
+    """
     try:
         extension()
+    except interface.InterfaceError:
+        raise
     except ImportError:
         return False
     return True
@@ -36,7 +41,7 @@ def extension() -> ModuleType:
             f"expected a rasterizer with CUDA for tensors on a GPU, found one for the CPU ({error}): build it"
             f" with `{BUILD}`, or move the tensors with .cpu()"
         ) from error
-    check_interface(module)
+    interface.check_interface(module, BUILD)
     return module
 
 

@@ -9,14 +9,18 @@ from types import ModuleType
 # To be raised, here, in src/interface.h and in the library (gaussian_renderer/native.py), with every change
 # of a function that one of them calls in another, of its arguments or its results.
 INTERFACE = 1
+BUILD = "pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization"
 
 
-def check_interface(module: ModuleType) -> None:
-    """Raise ImportError for a native module of another interface than this package's."""
+class InterfaceError(ImportError):
+    """A native module is there, of another interface than this package's."""
+
+
+def check_interface(module: ModuleType, build: str = BUILD) -> None:
+    """Raise InterfaceError, with the command that builds it, for a native module of another interface."""
     found = getattr(module, "INTERFACE", None)
     if found != INTERFACE:
-        raise ImportError(
+        raise InterfaceError(
             f"expected a native module with interface {INTERFACE}, found {found or 'one without a number'} in"
-            f" {module.__file__}: it was built from other sources, build it again with"
-            " `pip install --force-reinstall --no-deps ./submodules/diff-gaussian-rasterization`"
+            f" {module.__file__}: it was built from other sources, build it again with `{build}`"
         )

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "cells.h"
@@ -53,22 +54,29 @@ SPLAT_LANE void prepare(const Tile<T>& tile, int64_t begin, int count, TileScrat
 }
 
 #if defined(__AVX512F__)
-// touched_cells() of 16 splats, whose fields are columns, into bits `first` to `first + 15` of each cell.
+// load_splats() reads the fields of a splat by their number, prepare() the first of them as those of a brush.
+static_assert(sizeof(Splat<float>) == 64 && offsetof(Splat<float>, extent_x) == 40 &&
+                  offsetof(Splat<float>, reach_y) == 60 && sizeof(Brush<float>) == kBrush * sizeof(float),
+              "the order of a splat's fields");
+
+// touched_cells() of 16 splats, whose fields are columns, into bits `first` to `first + 15` of each cell,
+// in the order of its operations.
 SPLAT_LANE void add_touched_cells(const Vec<float>* field, int tile_x, int tile_y, int first,
                                   CellMasks& cells) {
   using V = Vec<float>;
   const V zero(0.f), one(1.f), extent_x = field[10], slope_y = field[14], reach_y = field[15];
   const V tip = field[12] * field[11], inverse = select(extent_x > zero, one / extent_x, zero);
-  const V slack = V(1e-2f) + V(1e-4f) * reach_y, top = field[1] - V(tile_y + 0.5f);
+  const V slack = V(1e-2f) + V(1e-4f) * reach_y, top = field[1] - V(float(tile_y)) - V(0.5f);
+  const V corner = V(tile_x + 0.5f) - field[0];
   const auto clamped = [](V a, V low, V high) { return minimum(maximum(a, low), high); };
   for (int column = 0; column < kCellsAcross; ++column) {
-    const V left = V(tile_x + 0.5f + column * kCell) - field[0], right = left + V(float(kCell - 1));
+    const V left = V(float(column * kCell)) + corner, right = left + V(float(kCell - 1));
     const V low = maximum(left, -extent_x), high = minimum(right, extent_x);
     const V at_high = clamped(tip, low, high), at_low = clamped(-tip, low, high);
     const V h = at_high * inverse, l = at_low * inverse;
-    const V above = reach_y * square_root(maximum(one - l * l, zero)) + slack;
-    const V below = reach_y * square_root(maximum(one - h * h, zero)) + slack;
-    const V begin = slope_y * at_low - above + top, end = slope_y * at_high + below + top;
+    const V above = reach_y * square_root(maximum(one - l * l, zero));
+    const V below = reach_y * square_root(maximum(one - h * h, zero));
+    const V begin = slope_y * at_low - above - slack + top, end = slope_y * at_high + below + slack + top;
     const Mask<float> inside = low <= high;
     for (int row = 0; row < kCellsAcross; ++row) {
       const Mask<float> touched =

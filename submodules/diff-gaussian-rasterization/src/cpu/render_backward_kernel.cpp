@@ -48,8 +48,8 @@ void load_color_gradients(const Tile<T>& tile, TileScratch<T>& scratch) {
 template <class T>
 struct Group {
   int count = 0, cells = 0;
-  int64_t index[kGroup + 1];  // in the tile's list
-  uint32_t hits[kGroup + 1];  // the cells that each changed
+  int64_t index[kGroup + 1];       // in the tile's list
+  uint32_t hits[kGroup + 1] = {};  // the cells that each changed; one more is read than there are splats
   Brush<T> brushes[kGroup + 1];
 
   SPLAT_LANE void add(const Tile<T>& tile, int64_t at) {
