@@ -60,17 +60,7 @@ def test_what_an_input_changed_is_put_back_for_the_next(tmp_path: Path, name: st
     damaged = sum(case.damage(random.Random(number)) for number in range(100))
     assert damaged > 90 and case.untouched()
     (case.root / "new").touch()
-    assert TARGETS[name].alone or not case.untouched()
-
-
-# Inputs in which long runs found faults. Where mutations.py changes, these numbers are others.
-@pytest.mark.parametrize(("name", "number"), [("splats", 65051), ("splats", 96713)])
-def test_inputs_that_were_faults_are_refused_in_one_line(tmp_path: Path, name: str, number: int) -> None:
-    case = Case(TARGETS[name], tmp_path)
-    assert case.damage(random.Random(f"{name} {number}"))
-    with pytest.raises(GSplatLocError, match="expected a splat in .*, found .*: restore it"):
-        for read in TARGETS[name].reads:
-            read(case.root)
+    assert case.untouched() == TARGETS[name].alone  # whose folder is written anew
 
 
 def test_a_recorded_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

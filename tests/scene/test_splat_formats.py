@@ -285,6 +285,25 @@ def test_a_file_cut_short_is_one_line_that_names_it(tmp_path: Path, format: str,
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_glb_with_four_sizes_a_gaussian_is_one_line(tmp_path: Path) -> None:
+    write_splat(path := tmp_path / "a.glb", make_splat(10, 0))
+    sizes = b'"KHR_gaussian_splatting:SCALE": '
+    data = path.read_bytes()
+    assert sizes + b"3" in data
+    path.write_bytes(data.replace(sizes + b"3", sizes + b"2"))  # the accessor of the rotations
+    shapes = r"log_scales of shape \(10, 4\) instead of \(10, 3\)"
+    with pytest.raises(GSplatLocError, match=f"expected a splat in .*a.glb, found {shapes}: restore it"):
+        read_splat(path)
+
+
+def test_a_ksplat_without_buckets_is_one_line(tmp_path: Path) -> None:
+    data = bytearray(make_ksplat(1))
+    struct.pack_into("<H", data, 4096 + 20, 0)  # bytes of a bucket
+    (tmp_path / "a.ksplat").write_bytes(data)
+    with pytest.raises(GSplatLocError, match=r"expected a splat in .*a.ksplat, found .*size 0.*: restore it"):
+        read_splat(tmp_path / "a.ksplat")
+
+
 def test_counts_beyond_the_file_allocate_nothing(tmp_path: Path) -> None:
     many = 4_000_000_000
     main = bytearray(make_ksplat(1))
