@@ -10,8 +10,8 @@
 #include <optional>
 #include <string>
 
-#include "cpu/alignment_kernel.h"
 #include "argument_error.h"
+#include "cpu/alignment_kernel.h"
 
 namespace nb = nanobind;
 

@@ -7,10 +7,10 @@
 #include <string>
 
 #include "alignment_bindings.h"
+#include "argument_error.h"
 #include "cpu/rasterizer.h"
 #include "interface.h"
 #include "matching_bindings.h"
-#include "argument_error.h"
 #include "settings.h"
 #include "training_bindings.h"
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/matching_kernel.h"
 #include "argument_error.h"
+#include "cpu/matching_kernel.h"
 
 namespace nb = nanobind;
 

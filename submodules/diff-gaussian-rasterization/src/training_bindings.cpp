@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "cpu/training.h"
 #include "argument_error.h"
+#include "cpu/training.h"
 
 namespace nb = nanobind;
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "interface.h"
 #include "argument_error.h"
+#include "interface.h"
 #include "python.h"
 #include "rasterizer.h"
 #include "settings.h"
