@@ -50,7 +50,7 @@ _SAME_FOCAL = 0.08  # logarithm: EXIF data of the map's camera differs by no mor
 _SAME_SHAPE = 0.005  # relative difference of the height-to-width ratio of images of one camera
 _CLEARLY = 1.5  # times better a quarter turn must match the map to be tried; right ones do 2.6 times (median)
 _CERTAIN = 1.0  # support of a turn that is searched without a pose; wrong ones have less in hard images
-_FEW = 512  # keypoints, the strongest, that must find a pose in a turn that hardly matches the map
+_FEW = 1024  # keypoints, the strongest, that must find a pose in a turn that hardly matches the map
 _QUARTERS = (1, 2, 3)  # counterclockwise, by which an image without a verified pose is turned
 
 
