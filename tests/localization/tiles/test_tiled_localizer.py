@@ -1,6 +1,7 @@
 """Localization in tiles: which are loaded, tried and dropped."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,14 @@ def test_a_pose_is_moved_to_a_tile_whose_images_have_another_size(
     assert pose_errors(found.final.pose(), moved)[0] < 0.02
 
 
+def one_of_two_alike(world: World, extractor: CountingExtractor, number: int) -> LoadedTile:
+    """Tile 0 or 1 of two, the second at AWAY, each with the other as the rival of all its landmarks."""
+    landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
+    motion = torch.eye(4, dtype=torch.float64)[None]
+    alike = AlikePlaces(torch.tensor([1 - number]), motion, torch.ones(1, len(landmarks)).bool())
+    return LoadedTile(number, Localizer(LandmarkPose(landmarks), extractor), alike)
+
+
 @pytest.mark.parametrize("rival_at, taken", [(1, False), (3, True)])
 def test_another_tile_decides_only_for_a_place_that_was_not_compared(
     world: World,
@@ -148,12 +157,7 @@ def test_another_tile_decides_only_for_a_place_that_was_not_compared(
     taken: bool,
 ) -> None:
     """Tile 0 cannot tell its place from one `rival_at` times AWAY; tile 1, at AWAY, is sure of its own."""
-
-    def load(number: int) -> LoadedTile:
-        landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
-        motion = torch.eye(4, dtype=torch.float64)[None]
-        alike = AlikePlaces(torch.tensor([1 - number]), motion, torch.ones(1, len(landmarks)).bool())
-        return LoadedTile(number, Localizer(LandmarkPose(landmarks), extractor), alike)
+    load = partial(one_of_two_alike, world, extractor)
 
     def shown(here: Place, tiles: LoadedTiles) -> Choice:
         moved = here.estimate.pose().clone()
@@ -174,11 +178,7 @@ def test_another_tile_decides_only_for_a_place_that_was_not_compared(
 def test_a_room_of_other_furniture_is_continued_with(
     world: World, extractor: CountingExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(number: int) -> LoadedTile:
-        landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
-        motion = torch.eye(4, dtype=torch.float64)[None]
-        alike = AlikePlaces(torch.tensor([1 - number]), motion, torch.ones(1, len(landmarks)).bool())
-        return LoadedTile(number, Localizer(LandmarkPose(landmarks), extractor), alike)
+    load = partial(one_of_two_alike, world, extractor)
 
     def likelier(here: Place, tiles: LoadedTiles) -> Place | None:
         moved = here.estimate.pose().clone()
