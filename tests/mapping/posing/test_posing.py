@@ -15,10 +15,12 @@ from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.datasets.room import make_room
 from gsplatloc.localization.features import Features, make_extractor
 from gsplatloc.localization.matching.images.keypoints import KeypointMatcher
+from gsplatloc.localization.matching.nearest import mutual_nearest
 from gsplatloc.mapping import posing
 from gsplatloc.mapping.options import PosingOptions
 from gsplatloc.mapping.posing import pose_images
 from gsplatloc.mapping.posing.database import cameras_by_size
+from gsplatloc.mapping.triangulation import MIN_SIMILARITY
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
 from gsplatloc.utils import se3
@@ -121,7 +123,7 @@ def test_a_stopped_run_goes_on_from_its_features_and_matches(
         posed / "work", tmp_path / "work"
     )  # as if it had been killed before the model was written
     extractor = CountingExtractor()
-    monkeypatch.setattr(posing, "mutual_nearest", lambda *_: pytest.fail("matched again"))
+    monkeypatch.setattr(posing, "match_keypoints", lambda *_: pytest.fail("matched again"))
     pose_images(posed / "images", tmp_path / "model", tmp_path / "work", extractor, QUIET)  # type: ignore[arg-type]
     assert extractor.calls == 0
     found = pycolmap.Reconstruction(str(tmp_path / "model"))
@@ -135,11 +137,10 @@ def test_images_that_descriptors_do_not_connect_are_matched_by_the_network(
         """Finds what mutual nearest neighbours find, which the test takes away from the first pass."""
 
         def pair(self, a, size_a, b, size_b):  # noqa: ANN001, ANN202
-            pairs = nearest(a.descriptors, b.descriptors, 0.82)
+            pairs = mutual_nearest(a.descriptors, b.descriptors, MIN_SIMILARITY)
             return pairs.index_a, pairs.index_b, pairs.similarity
 
-    nearest = posing.mutual_nearest
-    monkeypatch.setattr(posing, "mutual_nearest", lambda a, b, c: nearest(a[:0], b, c))
+    monkeypatch.setattr(posing, "match_keypoints", lambda *_: np.empty((0, 2), np.uint32))
     monkeypatch.setattr(posing, "matcher_for", Oracle)
     extractor = make_extractor(top_k=TOP_K)
     pose_images(posed / "images", tmp_path / "model", tmp_path / "work", extractor, QUIET)
