@@ -14,11 +14,9 @@ from statistics import fmean, median
 import torch
 import tyro
 
-from benchmarks.harness import OUTPUT, ROOT
-from benchmarks.harness.child import run_gsplatloc
-from benchmarks.harness.pages import number, publish, table
-from benchmarks.harness.plots import saved_figure
-from benchmarks.harness.record import Record, Row, origin_line
+from benchmarks import OUTPUT, ROOT
+from benchmarks.harness.measuring import run_gsplatloc
+from benchmarks.harness.results import Record, Row, number, origin_line, publish, saved_figure, table
 from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.result import Status

@@ -13,9 +13,8 @@ from typing import Any
 
 import tyro
 
-from benchmarks.harness import OUTPUT, RESULTS
-from benchmarks.harness.pages import number, publish, table
-from benchmarks.harness.record import Record, Row, origin_line
+from benchmarks import OUTPUT, RESULTS
+from benchmarks.harness.results import Record, Row, number, origin_line, publish, table
 from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.datasets.room import make_room
 from gsplatloc.reproduction.workers import Job, RayWorkers, last_error

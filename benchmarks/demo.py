@@ -13,11 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import tyro
+from PIL import Image as Pillow
 
-from benchmarks.harness import OUTPUT, ROOT
+from benchmarks import OUTPUT, ROOT
+from gsplatloc.gaussian_renderer import RenderOptions, render
+from gsplatloc.localization.evaluation import pose_error
+from gsplatloc.localization.localizer import Localizer
+from gsplatloc.localization.options import INITIAL
+from gsplatloc.scene import read_scene
+from gsplatloc.scene.cameras import View
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import read_json
+from gsplatloc.utils.io import atomic_path, read_json
+from gsplatloc.visualization import images, pictures
+from gsplatloc.visualization.images import Image
 
 # A short run over small images: everything that the preset does happens in fewer iterations.
 _TRAINING = (
@@ -26,6 +36,11 @@ _TRAINING = (
     " --init_max_points 60000 --max_gaussians 100000"
     " --densify_from_iter 100 --densify_until_iter {densify_until} --densification_interval 50"
 )
+_PICTURE = ROOT / "docs" / "images" / "overview.png"
+_SHOWN = 18  # index of the test image in the picture
+_WIDTH = 420  # pixels of each of the four panels
+_GUTTER = 6  # pixels
+_GREEN = (70, 222, 120)
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,7 @@ class DemoArguments:
     max_median_cm: float = 0.25  # the final median position error must be below
     max_median_deg: float = 0.05  # the final median rotation error must be below
     min_recall: float = 0.95  # of the queries must be within 5 cm and 5 degrees
+    picture: bool = False  # write the README's picture, a query and where it was found
 
 
 def main() -> None:
@@ -50,6 +66,8 @@ def main() -> None:
     print(f"\nmap        {metrics['map_bytes'] / 1e6:.1f} MB read; {sum(seconds.values()):.0f} s ({total})")
     print(f"report     {shown(folder / 'report.html')}\npictures   {shown(folder / 'pictures')}")
     check(metrics, arguments)
+    if arguments.picture:
+        write_picture(arguments.output)
 
 
 def commands(arguments: DemoArguments) -> dict[str, list[str]]:
@@ -98,3 +116,43 @@ def check(metrics: Mapping[str, Any], arguments: DemoArguments) -> None:
 def shown(path: Path) -> str:
     """A path relative to the project's root, where the commands run; absolute if it is outside."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.resolve())
+
+
+def write_picture(demo: Path) -> None:
+    """Write the README's picture from the demo's folder."""
+    view = read_scene(demo / "room").test[_SHOWN]
+    whole = Pillow.fromarray(overview(Localizer.load(demo / "map"), view))
+    with atomic_path(_PICTURE) as temporary:  # a dithered palette of 256 colours is small
+        dithered = whole.quantize(palette=whole.quantize(256), dither=Pillow.Dither.FLOYDSTEINBERG)
+        dithered.save(temporary, format="PNG", optimize=True)
+
+
+@torch.no_grad()
+def overview(localizer: Localizer, view: View) -> Image:
+    """Query with its inliers, rendering at the estimated pose, descriptors and depth, side by side."""
+    photo = view.load_image()
+    found = localizer.localize(photo, view.camera)
+    final, matches = found.final, found.stages[INITIAL].matches
+    if not final.ok or matches is None:
+        raise GSplatLocError(
+            f"expected {view.name} to be localized, found {final.status}: choose another image to show"
+        )
+    camera = final.camera.resized(_WIDTH, round(_WIDTH * final.camera.height / final.camera.width))
+    query = images.resize(photo, camera.width, camera.height)
+    inliers = matches.pixels[matches.inliers] * (camera.width / view.camera.width)
+    images.draw_dots(query, inliers, _GREEN, radius=1.2)
+    options = RenderOptions(feature_size=(camera.height, camera.width))
+    result = render(localizer.splat_map.described, camera, final.pose(), options)
+    if result.features is None:
+        raise GSplatLocError("expected a map with descriptors, found none: run make demo")
+    error = pose_error(final.cam_from_world, view.cam_from_world)
+    panels = {
+        "query": query,
+        f"map at the estimated pose: error {1000 * error.translation_m:.1f} mm, {error.rotation_deg:.2f}°":
+            images.to_image(result.rgb),
+        "descriptors": images.FeatureColors(result.features)(result.features),
+        "depth": images.colorize_depth(result.depth.numpy()),
+    }  # fmt: skip
+    for text, panel in panels.items():
+        pictures.draw_label(panel, text)
+    return images.side_by_side([*panels.values()], _GUTTER)

@@ -10,16 +10,16 @@ from typing import Any, Literal, get_args
 
 import tyro
 
-from benchmarks.accuracy.hard_report import publish_hard
+from benchmarks import RESULTS
+from benchmarks.accuracy.hard import publish_hard
 from benchmarks.accuracy.report import publish_accuracy
-from benchmarks.harness import RESULTS
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.results import read_rows
+from benchmarks.performance.command import publish_performance
 from benchmarks.performance.gate import BASELINE
-from benchmarks.performance.report import publish_performance
-from benchmarks.systems.convergence_report import publish_convergence
+from benchmarks.systems.convergence import publish_convergence
 from benchmarks.systems.photos import publish_photos
 from benchmarks.systems.refinement import publish_refinement
-from benchmarks.systems.rgbd_report import publish_rgbd
+from benchmarks.systems.rgbd import publish_rgbd
 from benchmarks.systems.rough_poses import publish_rough_poses
 from benchmarks.systems.splats import publish_splats
 from gsplatloc.utils.io import read_json

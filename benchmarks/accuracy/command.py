@@ -15,6 +15,7 @@ from typing import Any
 
 import tyro
 
+from benchmarks import DATA, OUTPUT, RESULTS
 from benchmarks.accuracy import measure
 from benchmarks.accuracy.report import publish_accuracy
 from benchmarks.accuracy.scenes import (
@@ -25,9 +26,8 @@ from benchmarks.accuracy.scenes import (
     path_extent,
     prepare_for_baseline,
 )
-from benchmarks.harness import DATA, OUTPUT, RESULTS
-from benchmarks.harness.child import has_split, map_scene, run
-from benchmarks.harness.record import Record, RecordArguments
+from benchmarks.harness.measuring import has_split, map_scene, run
+from benchmarks.harness.results import Record, RecordArguments
 from gsplatloc.localization.options import LocalizerOptions
 from gsplatloc.localization.queries import query_from_view
 from gsplatloc.scene import SceneOptions, read_scene

@@ -10,30 +10,43 @@ Every case of a scene and method is one row in --results, so that a run can be d
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import tyro
 
+from benchmarks import OUTPUT, RESULTS, ROOT
 from benchmarks.accuracy.command import BASELINES, MapArguments, baseline_script, make_map, run_baseline
-from benchmarks.accuracy.conditions import CONDITIONS, Shot, under
-from benchmarks.accuracy.hard_report import columns, hard_table
 from benchmarks.accuracy.scenes import (
+    CONDITIONS,
     METRIC_SCENES,
     SCENES,
+    Shot,
     case_of,
     check_unseen,
     foreign_queries,
     link_queries,
     link_training,
     path_extent,
+    under,
     write_posed_folders,
 )
-from benchmarks.harness import OUTPUT, RESULTS
-from benchmarks.harness.child import has_split
-from benchmarks.harness.record import Record, Row
+from benchmarks.harness.measuring import has_split
+from benchmarks.harness.results import (
+    NONE,
+    Record,
+    Row,
+    error_text,
+    number,
+    origin_line,
+    percent,
+    publish,
+    table,
+)
 from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.options import LocalizerOptions
@@ -54,6 +67,9 @@ _MAX_SINGLE = 24
 CASES = (*CONDITIONS, *(f"stretch{length}" for length in _STRETCHES), "foreign")
 METHODS = ("ours", *BASELINES, "disk")
 _DISK = LocalizerOptions("retrieval", ("gscpr",), (GscprOptions(matcher="lightglue"),))
+_FAR = {"2x nearest": (1.5, 3.0), "4x nearest": (3.0, float("inf"))}  # held-out views by that ratio
+_GROSS = 0.25, 5.0  # metres, degrees: an accepted pose off by more is a false one
+_STATED = 3.0  # times the stated error that an accepted pose may be off
 
 
 @dataclass(frozen=True)
@@ -147,9 +163,9 @@ def held_out(count: int) -> dict[str, list[int]]:
     """Indices of held-out views by case: stretches in the middle of blocks, and single views between."""
     found: dict[str, list[int]] = {f"stretch{length}": [] for length in _STRETCHES}
     blocks = count // _BLOCK
-    for number in range(blocks if blocks >= len(_STRETCHES) else 0):
-        length = _STRETCHES[number % len(_STRETCHES)]
-        start = number * _BLOCK + (_BLOCK - length) // 2
+    for block in range(blocks if blocks >= len(_STRETCHES) else 0):
+        length = _STRETCHES[block % len(_STRETCHES)]
+        start = block * _BLOCK + (_BLOCK - length) // 2
         found[f"stretch{length}"] += range(start, start + length)
     taken = {index for indices in found.values() for index in indices}
     single = [index for index in range(count) if index not in taken][_SINGLE // 2 :: _SINGLE]
@@ -182,14 +198,105 @@ def queries(
                 label = condition if case == "plain" else case
                 yield f"{label}--{index:06d}", _shown(view, shot)
     elsewhere = views[held["plain"][0]]  # any pose: every answer is wrong
-    for number, query in enumerate(foreign_queries(data, name, foreign)):
+    for index, query in enumerate(foreign_queries(data, name, foreign)):
         camera = query.load_camera()
         if camera is not None:
             shot = Shot(query.load_image(), camera, elsewhere.cam_from_world)
-            yield f"foreign--{number:06d}", _shown(elsewhere, shot)
+            yield f"foreign--{index:06d}", _shown(elsewhere, shot)
 
 
 def _shown(view: View, shot: Shot) -> View:
     return replace(
         view, camera=shot.camera, cam_from_world=shot.cam_from_world, load_image=lambda: shot.image
     )
+
+
+def publish_hard(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
+    """Write the table at `hard` below `root`."""
+    return publish({"hard": f"{origin_line(rows)}\n\n{hard_table(rows)}"}, root)
+
+
+def columns(queries: Sequence[Row]) -> dict[str, list[Any]]:
+    """The queries of a case as lists, one for each figure, so that the file of results is small."""
+    return {key: [query[key] for query in queries] for key in (queries[0] if queries else ())}
+
+
+def queries_of(row: Row) -> list[Row]:
+    """The queries of a row, of which each figure is a list."""
+    found = row["queries"]
+    return [dict(zip(found, figures, strict=True)) for figures in zip(*found.values(), strict=True)]
+
+
+def hard_table(rows: Sequence[Row]) -> str:
+    """One row for each scene, case and method, and one for each method over everything.
+
+    Subsets by distance have a row only for methods that were run on all cases of the scene which they are of.
+    """
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    sources = _sources_of_far(rows)
+    for row in rows:
+        scene, case, method, queries = row["scene"], row["case"], row["method"], queries_of(row)
+        found.setdefault((scene, case, method), []).extend(queries)
+        every = {source for (name, _), cases in sources.items() if name == scene for source in cases}
+        for label, (low, high) in _FAR.items():
+            if case in every and sources[scene, method] == every:
+                far = [query for query in queries if low <= query["ratio"] < high]
+                found.setdefault((scene, label, method), []).extend(far)
+        found.setdefault(("all", "all", method), []).extend(
+            {**query, "foreign": case == "foreign"} for query in queries
+        )
+    header = ["scene", "case", "method", "queries", "10 cm 5°", "5 cm 5°", "accepted", "falsely", "median",
+              "within 3 x stated", "CPU ms"]  # fmt: skip
+    order = sorted(found, key=lambda key: (key[0] == "all", key[0]))  # stable: cases as they were run
+    text = table(header, [[*key, *_cells(found[key], key[1] == "foreign")] for key in order if found[key]])
+    return text and text + (
+        "\n\nThe rows 2x and 4x nearest are subsets of plain and stretch*, whose rows count them too."
+        " They are left out for methods that were not run on all of these cases."
+        " 10 cm 5° and 5 cm 5°: share of the queries whose pose is within both limits, whatever its status."
+        " Accepted: poses with status ok. Falsely: off by more than 25 cm or 5°, or of a foreign image."
+        " Median: of the errors of all poses, a missing pose counting as infinite; – is an infinite median."
+        " Within 3 x stated: accepted poses whose position and rotation both are; – where none is stated."
+        " Of foreign images, which have no true pose, the shares and the median are –."
+        " In scenes without metres, a length of 10 m stands for the extent of the path."
+        " All: over the cases that a method was run on, which differ, without the subsets."
+    )
+
+
+def _sources_of_far(rows: Sequence[Row]) -> dict[tuple[str, str], set[str]]:
+    """The cases with queries that each (scene, method) was run on and that the subsets by distance are of."""
+    sources: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        cases = sources.setdefault((row["scene"], row["method"]), set())
+        if queries_of(row) and (row["case"] == "plain" or row["case"].startswith("stretch")):
+            cases.add(row["case"])
+    return sources
+
+
+def _cells(queries: Sequence[Row], foreign: bool) -> list[str]:
+    own = [query for query in queries if not (foreign or query.get("foreign"))]
+    accepted = [query for query in own if query["ok"]]
+    false = sum(query["ok"] for query in queries) - len(accepted)
+    false += sum(query["metres"] > _GROSS[0] or query["degrees"] > _GROSS[1] for query in accepted)
+    near = [percent(_share(_within(query, limit, 5.0) for query in own)) for limit in (0.1, 0.05)]
+    stated = [query for query in accepted if query.get("stated_m") is not None]
+    kept = _share(_within(query, _STATED * query["stated_m"], _STATED * query["stated_deg"])
+                  for query in stated)  # fmt: skip
+    median = [np.median([_known(query[key]) for query in own] or [np.inf]) for key in ("metres", "degrees")]
+    total = sum(query["ok"] for query in queries)
+    return [str(len(queries)), *near, str(total), str(false),
+            error_text(*median, digits=2) if np.isfinite(median).all() else NONE,
+            percent(kept), number(float(np.median([query["ms"] for query in queries])))]  # fmt: skip
+
+
+def _within(query: Row, metres: float, degrees: float) -> bool:
+    return bool(_known(query["metres"]) < metres and _known(query["degrees"]) < degrees)
+
+
+def _known(value: float | None) -> float:
+    """An error as JSON holds it: infinite ones are None."""
+    return float("inf") if value is None else value
+
+
+def _share(values: Iterable[bool]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,8 +18,6 @@ import tyro
 from torch import Tensor
 
 import gsplatloc_kernels as native
-from benchmarks.gpu import peer_gsplat
-from benchmarks.gpu.splatting_work import count_work
 from benchmarks.performance.rasterizer import (
     MAP_GRADIENTS,
     Case,
@@ -28,7 +27,10 @@ from benchmarks.performance.rasterizer import (
     rasterize,
     settings_for,
 )
+from gsplatloc.gaussian_renderer import RenderOptions, reference
 from gsplatloc.gaussian_renderer.device import rendering_device
+from gsplatloc.gaussian_renderer.options import Splats
+from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_json
 from gsplatloc.utils.machine import describe
@@ -49,6 +51,11 @@ _COPIES_BYTES, _MOST_COPIES = 200_000_000, 8  # of the inputs: together more tha
 _MATRIX = {"cpu": 1024, "cuda": 8192}  # size of square matrices
 _COPIED_BYTES = {"cpu": 1 << 28, "cuda": 1 << 32}  # well beyond any cache
 _WARM_UP = 2
+_GSPLAT = "gsplat==1.5.3"  # the peer
+
+TILE = 16  # pixels
+_CHUNK = 16  # list entries that are evaluated together
+_SHAPE_BYTES, _ENTRY_BYTES = 24, 4
 
 Milliseconds = dict[str, float]
 
@@ -98,7 +105,7 @@ def main() -> None:
     arguments = tyro.cli(RasterArguments, description=__doc__)
     device = rendering_device(arguments.device)
     roofline = measure_roofline(device, arguments.repeats)
-    machine, peer = describe(device) | {"isa": native.isa()}, peer_gsplat.problem()
+    machine, peer = describe(device) | {"isa": native.isa()}, peer_problem()
     print(f"{machine['name']}, {roofline}; {f'without gsplat: {peer}' if peer else 'with gsplat'}")
     results = []
     for name in arguments.scenes:
@@ -106,7 +113,7 @@ def main() -> None:
             scene = load_scene(name, width, height)
             results.append(measure_scene(Setting(scene, device, arguments.repeats, roofline)))
     if arguments.json:
-        peer = peer or f"gsplat {peer_gsplat.VERSION}"
+        peer = peer or _GSPLAT
         figures = {"machine": machine, "peer": peer, "roofline": asdict(roofline), "results": results}
         write_json(arguments.json, figures)
 
@@ -187,11 +194,11 @@ def measure_ours(setting: Setting, case: Case) -> Milliseconds:
 
 def measure_peer(setting: Setting, case: Case) -> dict[str, Any] | None:
     """The same of gsplat, the faster of its two modes; None where it has no such case."""
-    if case.gradients != MAP_GRADIENTS or case.precision != "float32" or peer_gsplat.problem():
+    if case.gradients != MAP_GRADIENTS or case.precision != "float32" or peer_problem():
         return None
 
     def render(inputs: dict[str, Tensor], packed: bool) -> list[Tensor]:
-        return peer_gsplat.render(inputs, setting.scene.camera, case.outputs, case.feature_scale, packed)
+        return peer_render(inputs, setting.scene.camera, case.outputs, case.feature_scale, packed)
 
     modes = [
         run_passes(setting, case, lambda inputs, packed=packed: render(inputs, packed)) | {"packed": packed}
@@ -220,7 +227,7 @@ def measure_scene(setting: Setting) -> dict[str, Any]:
     camera = setting.scene.camera
     result = {"scene": setting.scene.name, "size": f"{camera.width}x{camera.height}", "cases": table}
     result["feature_splatting"] = feature_share(setting, table)
-    if not peer_gsplat.problem():
+    if not peer_problem():
         result["agreement_with_gsplat"] = agreement(setting)
     return result
 
@@ -247,6 +254,117 @@ def agreement(setting: Setting) -> dict[str, float]:
     case, camera = CASES[0], setting.scene.camera
     inputs = setting.scene.leaves(case, setting.device)
     (ours,) = rasterize(case, inputs, settings_for(case, camera, torch.get_num_threads()))
-    peer = peer_gsplat.render(inputs, camera, ("rgb",), None, packed=False)[0]
+    peer = peer_render(inputs, camera, ("rgb",), None, packed=False)[0]
     difference = (ours - peer.permute(2, 0, 1)).abs()
     return {"mean_difference": difference.mean().item(), "largest_difference": difference.max().item()}
+
+
+@dataclass(frozen=True)
+class SplattingWork:
+    """The operations and bytes of splatting features, forward or backward, counted from the scene alone.
+
+    A tile of 16 x 16 pixels with the Gaussians that reach it, nearest first, until every pixel is opaque, is
+    a matrix product W [256, K] times F [K, C]: 2 * 256 * K * C operations. Bytes are the fewest that must
+    move: the descriptors of every Gaussian that some tile uses, its shape and its entry in the tile's list,
+    each read once, and the feature map written once. The backward pass with respect to the features, W^T
+    times the gradient, is as much again.
+    """
+
+    pairs: int  # (tile, Gaussian) that are evaluated before the tile is opaque
+    gaussians: int  # different ones among them
+    flops: float
+    bytes: float
+
+
+@torch.no_grad()
+def count_work(inputs: dict[str, Tensor], camera: Camera) -> SplattingWork:
+    """Work of splatting `inputs["features"]` [N, C] at the size of `camera`."""
+    splats = Splats(**{name: inputs[name] for name in ("means", "opacities", "quaternions", "scales")})
+    options, size = RenderOptions(), (camera.width, camera.height)
+    projected = reference.project(splats, camera, inputs["cam_from_world"], options)
+    prints = reference.footprints(projected, splats.opacities, size, (1.0, 1.0), options)
+    order = projected.depths.argsort(stable=True)
+    order = order[prints.radii[order] > 0]  # visible Gaussians, nearest first
+    used = torch.zeros(len(prints.means), dtype=torch.bool, device=order.device)
+    pairs = 0
+    for top in range(0, camera.height, TILE):
+        band = order[_overlaps(prints, order, 1, top)]
+        for left in range(0, camera.width, TILE):
+            tile = band[_overlaps(prints, band, 0, left)]
+            count, entries = _until_opaque(prints, tile, left, top)
+            pairs += count
+            used[entries] = True
+    channels, different = inputs["features"].shape[1], int(used.sum())
+    moved = different * (4 * channels + _SHAPE_BYTES) + pairs * _ENTRY_BYTES
+    moved += 4 * channels * camera.width * camera.height
+    return SplattingWork(pairs, different, 2.0 * TILE * TILE * pairs * channels, float(moved))
+
+
+def _overlaps(prints: reference.Footprints, index: Tensor, axis: int, begin: int) -> Tensor:
+    """Whether the squares around Gaussians touch a row or a column of tiles."""
+    mean, radius = prints.means[index, axis], prints.radii[index].float()
+    return (mean + radius >= begin) & (mean - radius <= begin + TILE)
+
+
+def _until_opaque(prints: reference.Footprints, index: Tensor, left: int, top: int) -> tuple[int, Tensor]:
+    """Entries of a tile's list before all its pixels are opaque, in whole chunks: how many, and which."""
+    steps = torch.arange(TILE, device=index.device) + 0.5
+    x = left + steps.repeat(TILE) - prints.means[index, 0:1]  # [K, 256]
+    y = top + steps.repeat_interleave(TILE) - prints.means[index, 1:2]
+    a, b, c = prints.conics[index].T[..., None]
+    alpha = prints.opacities[index, None] * torch.exp(-0.5 * (a * x * x + c * y * y) - b * x * y)
+    reaches = (alpha >= reference.MIN_ALPHA).any(1)  # some pixel centre of the tile
+    alpha = torch.where(alpha >= reference.MIN_ALPHA, alpha.clamp(max=reference.MAX_ALPHA), 0.0)[reaches]
+    clear = (1 - alpha).cumprod(0).amax(1) >= reference.MIN_TRANSMITTANCE  # after each entry
+    finished = min(int(clear.sum()) // _CHUNK * _CHUNK + _CHUNK, len(clear))
+    return finished, index[reaches][:finished]
+
+
+@cache
+def peer_problem() -> str | None:
+    """Why there is no peer; None where there is one. The first import compiles its kernels for minutes."""
+    if not torch.cuda.is_available():
+        return "gsplat needs a GPU"
+    try:
+        import gsplat
+        from gsplat.cuda._backend import _C
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"gsplat cannot be used ({str(error).splitlines()[0]}): pip install {_GSPLAT}"
+    if f"gsplat=={gsplat.__version__}" != _GSPLAT:
+        return f"expected {_GSPLAT}, found {gsplat.__version__}: pip install {_GSPLAT}"
+    return None if _C is not None else "gsplat has no compiled kernels: it needs nvcc to build them"
+
+
+def peer_render(
+    inputs: dict[str, Tensor],
+    camera: Camera,
+    outputs: tuple[str, ...],
+    feature_scale: int | None,
+    packed: bool,
+) -> list[Tensor]:
+    """The images that `outputs` name, [H, W, C] each, in as few passes as gsplat allows.
+
+    Features of the image's size are channels of the same pass; it blends 32 of them at a time. Features at
+    a fraction of the size are a pass of their own.
+    """
+    small = feature_scale not in (None, 1)
+    same_pass = feature_scale == 1 and "features" in outputs
+    values = torch.cat([inputs["colors"], inputs["features"]], 1) if same_pass else inputs["colors"]
+    mode = "RGB+D" if "depth" in outputs else "RGB"
+    images = [_peer_pass(inputs, values, camera, mode, packed)]
+    if small and "features" in outputs:
+        size = camera.width // feature_scale, camera.height // feature_scale  # type: ignore[operator]
+        images.append(_peer_pass(inputs, inputs["features"], camera.resized(*size), "RGB", packed))
+    return images
+
+
+def _peer_pass(inputs: dict[str, Tensor], values: Tensor, camera: Camera, mode: str, packed: bool) -> Tensor:
+    from gsplat import rasterization
+
+    calibration = camera.matrix(torch.float32).to(values.device)
+    image: Any = rasterization(
+        inputs["means"], inputs["quaternions"], inputs["scales"], inputs["opacities"], values,
+        inputs["cam_from_world"][None], calibration[None], camera.width, camera.height,
+        near_plane=0.01, render_mode=mode, packed=packed,
+    )[0]  # fmt: skip
+    return image[0]

@@ -18,8 +18,8 @@ import torch
 import tyro
 
 import gsplatloc_kernels as native
-from benchmarks.harness import RESULTS
-from benchmarks.harness.yardstick import Figure, Probe, Protocol, measure
+from benchmarks import RESULTS
+from benchmarks.harness.measuring import Figure, Probe, Protocol, measure
 from benchmarks.performance import rasterizer, training
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, write_json

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.harness.yardstick import Lap, Probe, timed
+from benchmarks.harness.measuring import Lap, Probe, timed
 from benchmarks.performance.rasterizer import cube
 from gsplatloc.arguments.training import parse_train_arguments
 from gsplatloc.gaussian_renderer import RenderOptions, render

@@ -21,11 +21,20 @@ import torch
 import tyro
 from torch import Tensor
 
+from benchmarks import DATA, OUTPUT, RESULTS, ROOT
 from benchmarks.accuracy.scenes import every_7th_left_out, extent_of, path_extent
-from benchmarks.harness import DATA, OUTPUT, RESULTS, ROOT
-from benchmarks.harness.child import run_gsplatloc
-from benchmarks.harness.pages import error_text, number, percent, publish, table
-from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
+from benchmarks.harness.measuring import run_gsplatloc
+from benchmarks.harness.results import (
+    Record,
+    RecordArguments,
+    Row,
+    error_text,
+    number,
+    origin_line,
+    percent,
+    publish,
+    table,
+)
 from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.io.poses import read_poses
 from gsplatloc.mapping.posing.tracks import adjust_and_filter

@@ -21,9 +21,18 @@ import torch
 import tyro
 from torch import Tensor
 
-from benchmarks.harness import OUTPUT, RESULTS, ROOT
-from benchmarks.harness.pages import error_text, number, percent, publish, table
-from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
+from benchmarks import OUTPUT, RESULTS, ROOT
+from benchmarks.harness.results import (
+    Record,
+    RecordArguments,
+    Row,
+    error_text,
+    number,
+    origin_line,
+    percent,
+    publish,
+    table,
+)
 from gsplatloc.gaussian_renderer import render
 from gsplatloc.localization.alignment.exposure import FILE_NAME, fit_affine, load_exposure, to_rgb
 from gsplatloc.localization.evaluation import metrics

@@ -19,11 +19,10 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
+from benchmarks import DATA, OUTPUT, RESULTS, ROOT
 from benchmarks.accuracy.scenes import every_7th_left_out, stem, write_posed_folders
-from benchmarks.harness import DATA, OUTPUT, RESULTS, ROOT
-from benchmarks.harness.child import map_scene, run_gsplatloc
-from benchmarks.harness.pages import error_text, publish, table
-from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
+from benchmarks.harness.measuring import map_scene, run_gsplatloc
+from benchmarks.harness.results import Record, RecordArguments, Row, error_text, origin_line, publish, table
 from gsplatloc.localization.evaluation import pose_distances
 from gsplatloc.localization.io import FOLDER_NAME
 from gsplatloc.localization.io.poses import read_poses

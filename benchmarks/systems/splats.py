@@ -16,12 +16,22 @@ from pathlib import Path
 import tyro
 from safetensors import safe_open
 
+from benchmarks import OUTPUT, RESULTS, ROOT
 from benchmarks.accuracy.measure import localize
 from benchmarks.accuracy.scenes import METRIC_SCENES, SCENES, path_extent
-from benchmarks.harness import OUTPUT, RESULTS, ROOT
-from benchmarks.harness.child import run_gsplatloc
-from benchmarks.harness.pages import NONE, error_text, number, percent, publish, table
-from benchmarks.harness.record import Record, RecordArguments, Row, origin_line
+from benchmarks.harness.measuring import run_gsplatloc
+from benchmarks.harness.results import (
+    NONE,
+    Record,
+    RecordArguments,
+    Row,
+    error_text,
+    number,
+    origin_line,
+    percent,
+    publish,
+    table,
+)
 from gsplatloc.localization.evaluation import accuracy, stage_error
 from gsplatloc.localization.localizer import Localizer, map_bytes
 from gsplatloc.localization.options import INITIAL, LocalizerOptions

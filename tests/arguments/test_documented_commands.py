@@ -11,7 +11,7 @@ import tyro
 
 from benchmarks.accuracy.command import AccuracyArguments
 from benchmarks.accuracy.hard import HardArguments
-from benchmarks.accuracy.quality import QualityArguments
+from benchmarks.accuracy.measure import QualityArguments
 from benchmarks.building import BuildingArguments
 from benchmarks.cluster import ClusterArguments
 from benchmarks.demo import DemoArguments

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import RESULTS, figures
 from benchmarks import __main__ as entry
-from benchmarks import figures
-from benchmarks.harness import RESULTS
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.results import read_rows
 from benchmarks.performance.gate import BASELINE
 from gsplatloc.utils.io import read_json
 

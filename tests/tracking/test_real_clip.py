@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.systems.agreement import surface_mm
+from benchmarks.systems.rgbd import surface_mm
 from gsplatloc.tracking.frames import load_frame
 from gsplatloc.tracking.options import TrackingOptions
 from gsplatloc.tracking.run import track

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import command, measure
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.results import read_rows
 from gsplatloc.utils.errors import GSplatLocError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.conditions import CONDITIONS, Shot, under
+from benchmarks.accuracy.scenes import CONDITIONS, Shot, under
 from gsplatloc.scene.cameras import Camera
 
 _CAMERA = Camera(160, 120, 100.0, 100.0, 78.0, 63.0)

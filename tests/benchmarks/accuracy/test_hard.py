@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import hard
-from benchmarks.accuracy.hard_report import columns, hard_table, publish_hard, queries_of
-from benchmarks.harness.record import Row, read_rows
+from benchmarks.accuracy.hard import columns, hard_table, publish_hard, queries_of
+from benchmarks.harness.results import Row, read_rows
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.utils.errors import GSplatLocError
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.splatting_work import TILE, count_work
+from benchmarks.gpu.raster import TILE, count_work
 from gsplatloc.scene.cameras import Camera
 
 CAMERA = Camera(4 * TILE, 2 * TILE, 64.0, 64.0, 2 * TILE, TILE)

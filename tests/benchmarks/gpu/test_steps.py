@@ -6,20 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import mapping, raster, sanitize
+from benchmarks.gpu import mapping, raster
 
 
 def run(monkeypatch: pytest.MonkeyPatch, module: object, words: str) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu", *words.split()])
     module.main()  # type: ignore[attr-defined]
-
-
-def test_passes_of_every_kind_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sanitize, "PASSES", sanitize.PASSES[:3])
-    run(monkeypatch, sanitize, "--device cpu")
-    assert capsys.readouterr().out.endswith("all passes ran\n")
 
 
 def test_rendering_is_timed_beside_its_roofline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.pages import error_text, publish, put_between_marks, table
+from benchmarks.harness.results import error_text, publish, put_between_marks, table
 from gsplatloc.utils.errors import GSplatLocError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.record import Record, origin_line, read_rows, write_rows
+from benchmarks.harness.results import Record, origin_line, read_rows, write_rows
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.machine import short_commit
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from benchmarks.harness.yardstick import Lap, Probe, Protocol, measure
+from benchmarks.harness.measuring import Lap, Probe, Protocol, measure
 
 
 def spin(seconds: float) -> None:

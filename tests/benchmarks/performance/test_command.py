@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.yardstick import Protocol, measure
-from benchmarks.performance import pipeline, training
+from benchmarks.harness.measuring import Protocol, measure
+from benchmarks.performance import command, training
 from benchmarks.performance.command import PerformanceArguments, measured
 from benchmarks.performance.rasterizer import load_scene
 from gsplatloc.scene import SceneOptions, read_scene
@@ -22,11 +22,11 @@ def test_a_map_and_random_gaussians_are_rendered_by_every_case(room_map: Path) -
 
 def test_a_query_is_timed_stage_by_stage(room_map: Path) -> None:
     laps = {
-        name.rpartition(": ")[2]: row for name, row in measure([pipeline.query_probe(room_map)], ONCE).items()
+        name.rpartition(": ")[2]: row for name, row in measure([command.query_probe(room_map)], ONCE).items()
     }
-    assert set(laps) == {"features", "initial", "lm", pipeline.QUERY}
+    assert set(laps) == {"features", "initial", "lm", command.QUERY}
     parts = sum(laps[name].median_ms for name in ("features", "initial", "lm"))
-    assert parts <= laps[pipeline.QUERY].median_ms
+    assert parts <= laps[command.QUERY].median_ms
 
 
 def test_an_iteration_that_changes_nothing_is_timed_with_its_parts(tmp_path: Path) -> None:

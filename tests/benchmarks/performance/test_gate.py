@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.harness.yardstick import Figure
+from benchmarks.harness.measuring import Figure
 from benchmarks.performance import gate
 from benchmarks.performance.gate import Machine
 from gsplatloc.utils.errors import GSplatLocError

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.performance.report import breakdown_table, figures_table, publish_performance
+from benchmarks.performance.command import breakdown_table, figures_table, publish_performance
 
 FIGURES = {
     "training: rasterizer, forward": {"median_ms": 6.0, "least_ms": 5.0, "paired_gflop": 1.0},

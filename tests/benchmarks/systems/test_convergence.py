@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.results import read_rows
 from benchmarks.systems import convergence
-from benchmarks.systems.convergence_report import publish_convergence, share, succeeded
+from benchmarks.systems.convergence import publish_convergence, share, succeeded
 from benchmarks.systems.sampled_poses import HALF_WIDTH, LEVELS, PoseSampler
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.gaussians import Gaussians

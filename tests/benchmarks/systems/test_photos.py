@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.harness.child import Cost
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.measuring import Cost
+from benchmarks.harness.results import read_rows
 from benchmarks.systems import photos
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.scene import read_scene

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.results import read_rows
 from benchmarks.systems import refinement
 from benchmarks.systems.refinement import NOISE, given_queries, in_other_light, moved
 from gsplatloc.scene.cameras import Camera, View

@@ -7,11 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.harness.record import Record, read_rows
-from benchmarks.systems import agreement
+from benchmarks.harness.results import Record, read_rows
 from benchmarks.systems.cloud_registration import PEERS, CloudAligner, package
-from benchmarks.systems.rgbd import OURS, RgbdArguments, SequenceBench, parts, segment_errors
-from benchmarks.systems.rgbd_report import PUBLISHED, TRUTH, publish_rgbd, trajectory_table
+from benchmarks.systems.rgbd import (
+    OURS,
+    PUBLISHED,
+    TRUTH,
+    RgbdArguments,
+    SequenceBench,
+    of_neighbours,
+    parts,
+    publish_rgbd,
+    rows_of,
+    segment_errors,
+    surface_mm,
+    trajectory_table,
+)
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.trajectory import Trajectory
 from gsplatloc.tracking.discontinuities import discontinuities
@@ -29,9 +40,9 @@ def test_depth_agrees_between_frames_at_true_poses_only() -> None:
     clip = make_clip()
     wrong = clip.truth.cam_from_world.clone()
     wrong[1::2, 2, 3] += 0.01  # every other camera a centimetre further back
-    at_truth = agreement.surface_mm(clip.frames, clip.truth)
+    at_truth = surface_mm(clip.frames, clip.truth)
     assert at_truth < 0.3
-    assert agreement.surface_mm(clip.frames, Trajectory(clip.truth.timestamps, wrong)) > 3 * max(at_truth, 1)
+    assert surface_mm(clip.frames, Trajectory(clip.truth.timestamps, wrong)) > 3 * max(at_truth, 1)
 
 
 def row(sequence: str, method: str, error: float, **facts: Any) -> dict[str, Any]:
@@ -77,10 +88,8 @@ def test_images_show_on_which_side_a_discontinuity_is(broken: tuple[Clip, Trajec
     clip, truth = broken
     found = {}
     for name, trajectory in ((TRUTH, truth), (OURS, clip.truth)):
-        series = agreement.of_neighbours(clip.frames, trajectory)
-        found |= {
-            (name, found["frame"]): found for found in agreement.rows_of(discontinuities(truth), series)
-        }
+        series = of_neighbours(clip.frames, trajectory)
+        found |= {(name, found["frame"]): found for found in rows_of(discontinuities(truth), series)}
     assert set(found) == {(along, frame) for along in (TRUTH, OURS) for frame in (6, None)}
     for key in ("contrast", "depth_mm"):
         assert found[TRUTH, 6][key] > 3 * found[OURS, 6][key]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.harness import child
-from benchmarks.harness.child import Cost
-from benchmarks.harness.record import read_rows
+from benchmarks.harness import measuring
+from benchmarks.harness.measuring import Cost
+from benchmarks.harness.results import read_rows
 from benchmarks.systems import rough_poses
 from gsplatloc.localization.io.poses import PoseRecord, write_poses
 from gsplatloc.scene import read_scene
@@ -45,7 +45,7 @@ def test_three_maps_are_compared(
             write_poses(output / "localization" / "poses.txt", found[1:])
         return Cost(60.0, 0)
 
-    monkeypatch.setattr(child, "run_gsplatloc", run_gsplatloc)
+    monkeypatch.setattr(measuring, "run_gsplatloc", run_gsplatloc)
     monkeypatch.setattr(rough_poses, "run_gsplatloc", run_gsplatloc)
     monkeypatch.setattr(rough_poses, "every_7th_left_out", lambda views: (views[::2], views[1::2]))
     monkeypatch.setattr(

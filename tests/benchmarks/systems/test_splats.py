@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.harness.child import Cost
-from benchmarks.harness.record import read_rows
+from benchmarks.harness.measuring import Cost
+from benchmarks.harness.results import read_rows
 from benchmarks.systems import splats
 from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.quality import QualityArguments, chosen_views, measure
+from benchmarks.accuracy.measure import QualityArguments, chosen_views, measure
 from gsplatloc.scene.cameras import Camera, Scene, View
 from gsplatloc.scene.map_config import MapConfig
 from gsplatloc.utils.errors import GSplatLocError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness.child import run
+from benchmarks.harness.measuring import run
 from gsplatloc.utils.errors import GSplatLocError
 
 
