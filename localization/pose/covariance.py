@@ -60,6 +60,10 @@ class GridSums:
     def __add__(self, other: "GridSums") -> "GridSums":
         return GridSums(self.curvature + other.curvature, self.gradient + other.gradient)
 
+    def of(self, unknowns: list[int]) -> "GridSums":
+        """The sums of some of the unknowns alone."""
+        return GridSums(self.curvature[:, unknowns][:, :, unknowns], self.gradient[:, unknowns])
+
 
 @dataclass(frozen=True)
 class Prior:

@@ -16,14 +16,8 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.camera_fit import (
-    CameraFit,
-    contradicts,
-    doubt_of_given,
-    errors_px,
-    fit_camera,
-    likeliest,
-)
+from gsplatloc.localization.pose.camera_fit import fit_camera, likeliest
+from gsplatloc.localization.pose.camera_model import CameraFit, errors_px
 from gsplatloc.localization.pose.distortion import undistort_pixels
 from gsplatloc.localization.pose.estimates import inlier_observations, with_inliers
 from gsplatloc.localization.pose.false_alarms import (
@@ -32,6 +26,7 @@ from gsplatloc.localization.pose.false_alarms import (
     log10_expected,
     log10_false_alarms,
 )
+from gsplatloc.localization.pose.given_camera import contradicts, doubt_of_given
 from gsplatloc.localization.pose.options import PnPOptions
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.result import Matches, PoseEstimate, Status

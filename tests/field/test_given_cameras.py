@@ -13,8 +13,8 @@ from gsplatloc.localization.initial.given import GivenPose, make
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
-from gsplatloc.localization.pose import camera_fit
-from gsplatloc.localization.pose.camera_fit import doubt_of_given
+from gsplatloc.localization.pose import given_camera
+from gsplatloc.localization.pose.given_camera import doubt_of_given
 from gsplatloc.localization.pose.reprojection import observe
 from gsplatloc.localization.queries import Intrinsics, Query, queries_in_folder
 from gsplatloc.localization.refine import StageContext
@@ -123,7 +123,7 @@ def test_a_camera_that_no_likelihood_supports_is_wrong(monkeypatch: pytest.Monke
     world, doubts = make_world(seed=0), []
     observations = observe(torch.from_numpy(world.pixels), torch.from_numpy(world.points))
     for density in (0.0, 1.0):  # both underflow; both are equal, so that the prior of 10 % decides
-        monkeypatch.setattr(camera_fit, "_density", lambda x, variance, value=density: value)
+        monkeypatch.setattr(given_camera, "normal_density", lambda x, variance, value=density: value)
         doubts.append(doubt_of_given(TRUTH, CAMERA, observations))
     assert doubts[0] is not None and doubts[1] is not None
     torch.testing.assert_close(doubts[0], 10 * doubts[1])
@@ -132,7 +132,7 @@ def test_a_camera_that_no_likelihood_supports_is_wrong(monkeypatch: pytest.Monke
 def test_a_degenerate_fit_says_nothing_of_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     world = make_world(seed=0)
     observations = observe(torch.from_numpy(world.pixels), torch.from_numpy(world.points))
-    monkeypatch.setattr(camera_fit, "jackknife", lambda sums: torch.full((7, 7), math.nan).double())
+    monkeypatch.setattr(given_camera, "jackknife", lambda sums: torch.full((7, 7), math.nan).double())
     assert doubt_of_given(TRUTH, CAMERA, observations) is None
 
 
