@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from gsplatloc.datasets.options import MARKER
+from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_json, write_bytes, write_json, write_text
@@ -31,6 +32,17 @@ class Frame:
     calibration_name: str
     world_from_cam: np.ndarray  # [4, 4] metres
     focal_length: float  # pixels of the image as written
+
+
+def archived_pose(image: Path, suffix: str) -> np.ndarray | None:
+    """The camera-to-world pose [4, 4] beside an image of an archive; None where tracking was lost."""
+    path = image.with_name(image.name.removesuffix(suffix) + ".pose.txt")
+    numbers = read_numbers(path)
+    if numbers.size != 16:
+        raise GSplatLocError(
+            f"expected a 4x4 pose in {path}, found {numbers.size} numbers: delete the archive"
+        )
+    return numbers.reshape(4, 4) if np.isfinite(numbers).all() else None
 
 
 def microsoft_names(stem: str, suffix: str) -> tuple[str, str, str]:

@@ -10,13 +10,19 @@ import numpy as np
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.depth import register_depth
 from gsplatloc.datasets.download import download
-from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
+from gsplatloc.datasets.layout import (
+    Frame,
+    archived_pose,
+    building,
+    is_complete,
+    microsoft_names,
+    write_frame,
+)
 from gsplatloc.datasets.options import SevenScenesDepth, SevenScenesPoses
 from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
 from gsplatloc.datasets.reference_models import fetch_points
 from gsplatloc.datasets.upstream import SEVEN_SCENES
 from gsplatloc.scene.readers.point_cloud import write_points
-from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError, quoted
@@ -119,14 +125,8 @@ def _write_image(image: Path, job: _Job) -> bool:
 def _pose_of(image: Path, name: str, job: _Job) -> PosedName | None:
     if job.poses == "pgt":
         return job.reference.get(name)
-    path = image.with_name(image.name.removesuffix(_IMAGE_SUFFIX) + ".pose.txt")
-    numbers = read_numbers(path)
-    if numbers.size != 16:
-        raise GSplatLocError(
-            f"expected a 4x4 pose in {path}, found {numbers.size} numbers: delete the archive"
-        )
-    world_from_cam = numbers.reshape(4, 4)
-    if not np.isfinite(world_from_cam).all():
+    world_from_cam = archived_pose(image, _IMAGE_SUFFIX)
+    if world_from_cam is None:
         return None
     if job.poses == "calibrated":
         world_from_cam = world_from_cam @ np.linalg.inv(COLOR_FROM_DEPTH)

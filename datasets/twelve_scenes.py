@@ -9,11 +9,17 @@ import numpy as np
 
 from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.download import download
-from gsplatloc.datasets.layout import Frame, building, is_complete, microsoft_names, write_frame
+from gsplatloc.datasets.layout import (
+    Frame,
+    archived_pose,
+    building,
+    is_complete,
+    microsoft_names,
+    write_frame,
+)
 from gsplatloc.datasets.options import TwelveScenesPoses
 from gsplatloc.datasets.pseudo_ground_truth import PosedName, fetch_pseudo_ground_truth
 from gsplatloc.datasets.upstream import TWELVE_SCENES
-from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.utils.archives import extract
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, decoding
@@ -94,13 +100,8 @@ def _pose_source(
 
 
 def _original_pose(image: Path, focal_length: float) -> PosedName | None:
-    path = image.with_name(image.name.removesuffix(_IMAGE_SUFFIX) + ".pose.txt")
-    numbers = read_numbers(path)
-    if numbers.size != 16:
-        raise GSplatLocError(
-            f"expected a 4x4 pose in {path}, found {numbers.size} numbers: delete the archive"
-        )
-    return PosedName(numbers.reshape(4, 4), focal_length) if np.isfinite(numbers).all() else None
+    world_from_cam = archived_pose(image, _IMAGE_SUFFIX)
+    return None if world_from_cam is None else PosedName(world_from_cam, focal_length)
 
 
 def _write_room(folder: Path, root: Path, pose_of: Callable[[Path], PosedName | None]) -> None:

@@ -1,5 +1,6 @@
 """The fast backend: rasterization by the native package `gsplatloc_kernels`, if it is installed."""
 
+from importlib import import_module
 from types import ModuleType
 
 import torch
@@ -77,31 +78,21 @@ def package_for(tensor: Tensor) -> ModuleType | None:
 
 
 def alignment() -> ModuleType | None:
-    """The native module `alignment`, normal equations of image alignment; None if it is not installed.
-
-    Raises `GSplatLocError` if its interface is another one.
-    """
-    try:
-        _package()
-    except NotInstalledError:
-        return None
-    from gsplatloc_kernels import alignment
-
-    return alignment
+    """The native module of normal equations of image alignment."""
+    return _part("alignment")
 
 
 def matching() -> ModuleType | None:
-    """The native module `matching`, nearest neighbours of descriptors; None if it is not installed.
+    """The native module of nearest neighbours of descriptors."""
+    return _part("matching")
 
-    Raises `GSplatLocError` if its interface is another one.
-    """
+
+def _part(name: str) -> ModuleType | None:
+    """A native module; None if it is not installed, `GSplatLocError` if its interface is another one."""
     try:
-        _package()
+        return import_module(f"{_package().__name__}.{name}")
     except NotInstalledError:
         return None
-    from gsplatloc_kernels import matching
-
-    return matching
 
 
 def _package() -> ModuleType:

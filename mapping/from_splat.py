@@ -23,7 +23,7 @@ from gsplatloc.localization.initial.view_index import FILE_NAME as INDEX_NAME
 from gsplatloc.localization.initial.view_index import cached_index
 from gsplatloc.localization.initial.virtual_views import virtual_views
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
-from gsplatloc.localization.landmarks.file import save_landmarks
+from gsplatloc.localization.landmarks.file import Landmarks, save_landmarks
 from gsplatloc.mapping.feature_cache import CachedKeypoints
 from gsplatloc.mapping.options import (
     DescriptorOptions,
@@ -62,10 +62,10 @@ def map_splat(
     """Write the map of a splat that was read from `source`; returns the number of landmarks.
 
     `cameras` are poses from which the splat looks right: those of its photographs. None: half of the views
-    are found in the splat by the options `virtual`, as far as there are any. Splat and cameras are in
-    the coordinates `frame`; without it in those of the world, means in double precision where they are far
-    away, and are moved near the origin. Raises
-    `GSplatLocError` if too little of the splat can be seen, or if `output` holds a map already.
+    are found in the splat by the options `virtual`, as far as there are any. Splat and cameras are in the
+    coordinates `frame`. Without it they are in those of the world, with means in double precision where
+    these are far away, and are moved near the origin. Raises `GSplatLocError` if too little of the splat can
+    be seen, or if `output` holds a map already.
     """
     options, output, start = options or FromSplatOptions(), Path(output), time.perf_counter()
     if saved_iterations(output):
@@ -84,10 +84,7 @@ def map_splat(
     device = rendering_device(options.device, quiet=options.quiet)
     extractor = make_extractor(options.extractor, device, options.top_k)
     gaussians = replace(gaussians, means=gaussians.means.float()).to(device)
-    given = [replace(view, camera=shrunk(view.camera, _MAX_SIDE)) for view in cameras]
-    posed = given[:: -(-len(given) // options.views)]
-    posed += virtual_views(gaussians, posed, options.views - len(posed))
-    views = [_rendered_view(gaussians, view, number) for number, view in enumerate(posed)]
+    views = _rendered_views(gaussians, cameras, options.views)
     settings = MappingOptions(
         descriptors=DescriptorOptions(descriptors="aggregated", extractor=options.extractor),
         output=OutputOptions(quiet=options.quiet),
@@ -105,16 +102,22 @@ def map_splat(
     config = MapConfig(
         str(source), preset=PRESET, extractor=extractor.version, top_k=options.top_k, frame=frame
     )
+    _write_map(mapper, config, landmarks, gaussians)
+    seconds = time.perf_counter() - start
+    log(f"map        {len(landmarks)} landmarks of {len(views)} renderings, {seconds:.0f} s", options.quiet)
+    return len(landmarks)
+
+
+def _write_map(mapper: Mapper, config: MapConfig, landmarks: Landmarks, gaussians: Gaussians) -> None:
+    """Write every file of the map, and the index of its views."""
+    output = mapper.output
     write_config(output, config)
-    write_cameras(output, views)
+    write_cameras(output, mapper.scene.train)
     (output / EXPOSURE_NAME).unlink(missing_ok=True)  # of an earlier map
     save_landmarks(landmarks, output / LANDMARKS_NAME)
     save_gaussians(output, 0, mapper.final_gaussians(gaussians))
     # The views as they are read again: the index is recognised by a hash of their poses.
-    cached_index(output / INDEX_NAME, gaussians, read_cameras(output), extractor)
-    seconds = time.perf_counter() - start
-    log(f"map        {len(landmarks)} landmarks of {len(views)} renderings, {seconds:.0f} s", options.quiet)
-    return len(landmarks)
+    cached_index(output / INDEX_NAME, gaussians, read_cameras(output), mapper.cache.extractor)
 
 
 def moved(
@@ -124,6 +127,14 @@ def moved(
     means = torch.from_numpy(frame.points_in_map(gaussians.means.double().cpu().numpy()))
     posed = [replace(view, cam_from_world=frame.pose_in_map(view.cam_from_world)) for view in cameras]
     return replace(gaussians, means=means.to(gaussians.sh)), posed
+
+
+def _rendered_views(gaussians: Gaussians, cameras: Sequence[PosedCamera], count: int) -> list[View]:
+    """So many views: cameras evenly over all of them, and virtual ones where these are too few."""
+    given = [replace(view, camera=shrunk(view.camera, _MAX_SIDE)) for view in cameras]
+    posed = given[:: -(-len(given) // count)]
+    posed += virtual_views(gaussians, posed, count - len(posed))
+    return [_rendered_view(gaussians, view, number) for number, view in enumerate(posed)]
 
 
 def _rendered_view(gaussians: Gaussians, posed: PosedCamera, number: int) -> View:

@@ -115,3 +115,35 @@ def make_room() -> Room:
     gaussians = make_gaussians()
     truth = se3.se3_exp(torch.tensor([0.1, -0.05, 0.1, 0.05, -0.1, 0.03], dtype=torch.float64))
     return Room(gaussians, truth, make_query(gaussians, truth))
+
+
+class Moves:
+    """A refiner that answers with fixed poses, one a call; None rejects."""
+
+    name, verifies = "moves", False
+
+    def __init__(self, *poses: torch.Tensor | None, verifies: bool = False) -> None:
+        self.poses, self.verifies, self.calls = list(poses), verifies, 0
+
+    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
+        pose = self.poses[min(self.calls, len(self.poses) - 1)]
+        self.calls += 1
+        if pose is None:
+            return replace(initial, accepted=False)
+        return replace(initial, cam_from_world=pose, accepted=True)
+
+
+class Views:
+    """Retrieval that returns fixed poses."""
+
+    name = "views"
+
+    def __init__(self, *poses: torch.Tensor) -> None:
+        self.poses = poses
+
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+        return [PoseEstimate(Status.OK, query.camera, pose, accepted=False) for pose in self.poses]
+
+
+def far(room: Room) -> torch.Tensor:
+    return se3.se3_exp(torch.tensor([0.5, 0.2, 0, 0, 0.4, 0], dtype=torch.float64)) @ room.truth

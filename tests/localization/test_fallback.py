@@ -7,53 +7,18 @@ import pytest
 import torch
 
 from gsplatloc.localization import fallback as cascade
-from gsplatloc.localization.evaluation import pose_error
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.initial.given import GivenPose
 from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.pose.distortion import undistort_image
-from gsplatloc.localization.quarter_turns import turn_estimate, turn_image, turn_known
 from gsplatloc.localization.queries import EXIF_FOCAL_SIGMA, Query
-from gsplatloc.localization.refine import Refiner
 from gsplatloc.localization.result import Localization, PoseEstimate, Status
 from gsplatloc.scene.splat_map import SplatMap
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
-from tests.localization.rendered_room import CAMERA, Room, with_matches
+from tests.localization.rendered_room import CAMERA, Moves, Room, Views, far, with_matches
 from tests.localization.world import FakeExtractor, make_world
-
-
-class Moves:
-    """A refiner that answers with fixed poses, one a call; None rejects."""
-
-    name, verifies = "moves", False
-
-    def __init__(self, *poses: torch.Tensor | None, verifies: bool = False) -> None:
-        self.poses, self.verifies, self.calls = list(poses), verifies, 0
-
-    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
-        pose = self.poses[min(self.calls, len(self.poses) - 1)]
-        self.calls += 1
-        if pose is None:
-            return replace(initial, accepted=False)
-        return replace(initial, cam_from_world=pose, accepted=True)
-
-
-class Views:
-    """Retrieval that returns fixed poses."""
-
-    name = "views"
-
-    def __init__(self, *poses: torch.Tensor) -> None:
-        self.poses = poses
-
-    def hypotheses(self, query: Query) -> list[PoseEstimate]:
-        return [PoseEstimate(Status.OK, query.camera, pose, accepted=False) for pose in self.poses]
-
-
-def far(room: Room) -> torch.Tensor:
-    return se3.se3_exp(torch.tensor([0.5, 0.2, 0, 0, 0.4, 0], dtype=torch.float64)) @ room.truth
 
 
 def localizer(room: Room, first: Moves, second: Moves | None, *views: torch.Tensor) -> Localizer:
@@ -138,98 +103,6 @@ def test_the_search_is_not_held_by_the_matches_of_a_wrong_pose(room: Room) -> No
     assert torch.equal(best.pose(), room.truth) and score is not None and score > 0.9
 
 
-def test_an_estimated_focal_length_is_enough_for_similar_views(room: Room) -> None:
-    """A found pose comes with its camera: retrieval, which needs a focal length, may use it."""
-
-    class Careful(Views):
-        def hypotheses(self, query: Query) -> list[PoseEstimate]:
-            assert query.focal_known and query.camera == CAMERA
-            return super().hypotheses(query)
-
-    fallback = Fallback(room.splat_map, [Moves(None, room.truth)], [lambda: Careful(far(room))])
-    unknown = replace(room.query, focal_known=False, camera=replace(CAMERA, fx=1.0, fy=1.0))
-    found = PoseEstimate(Status.OK, CAMERA, far(room))
-    best, score = fallback.search(unknown, unknown, found, 0.0)
-    assert torch.equal(best.pose(), room.truth) and score is not None and score > 0.9
-
-
-class Matches:
-    """A refiner that finds matches with the map, and moves nothing."""
-
-    name, verifies = "matches", False
-
-    def __init__(self, truth: torch.Tensor) -> None:
-        self.truth = truth
-
-    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
-        return replace(with_matches(initial, self.truth), accepted=True)
-
-
-@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0])
-@pytest.mark.parametrize("sigma", [0.0, EXIF_FOCAL_SIGMA])
-@pytest.mark.parametrize("first", [True, False])
-def test_a_probable_camera_is_tested_by_the_matches_of_the_search(
-    room: Room, factor: float, sigma: float, first: bool
-) -> None:
-    """A photo that was enlarged has the size of the map's photos, and another focal length."""
-    prior = replace(CAMERA, fx=factor * CAMERA.fx, fy=factor * CAMERA.fy)
-    query = replace(room.query, focal_known=False, focal_sigma=sigma, camera=prior)
-    fallback = Fallback(room.splat_map, [Matches(room.truth)], [] if first else [lambda: Views(far(room))])
-    status = Status.OK if first else Status.NO_CONSENSUS
-    found = PoseEstimate(status, prior, far(room) if first else None)
-    best, score = fallback.search(query, query, found, 0.0 if first else None)
-    assert best.camera.fx == pytest.approx(CAMERA.fx, rel=0.02)
-    error = pose_error(best.pose(), room.truth)
-    assert error.translation_m < 0.02 and score is not None and score > 0.8
-    assert best.camera_covariance is not None and best.expected_translation_m is not None
-    assert error.translation_m < 3 * best.expected_translation_m
-
-
-class Refits(Moves):
-    """Moves, with matches of the true pose: with `count` of them when the camera is first estimated."""
-
-    def __init__(self, truth: torch.Tensor, count: int, *poses: torch.Tensor | None) -> None:
-        super().__init__(*poses)
-        self.truth, self.count = truth, count
-
-    def refine(self, query: Query, splat_map: SplatMap, initial: PoseEstimate) -> PoseEstimate:
-        found = super().refine(query, splat_map, initial)
-        return replace(with_matches(found, self.truth, self.count), accepted=found.accepted)
-
-
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("refit", ["no camera", "rejected", "worse"])
-def test_a_good_pose_is_kept_unverified_where_its_camera_is_not_confirmed(
-    room: Room, refit: str, first: bool
-) -> None:
-    query = replace(room.query, focal_known=False, focal_sigma=EXIF_FOCAL_SIGMA)
-    then = {"no camera": room.truth, "rejected": None, "worse": far(room)}[refit]
-    refiner = Refits(room.truth, 2 if refit == "no camera" else 200, room.truth, then)
-    fallback = Fallback(room.splat_map, [refiner], [] if first else [lambda: Views(far(room))])
-    status = Status.OK if first else Status.NO_CONSENSUS
-    found = PoseEstimate(status, CAMERA, far(room) if first else None)
-    best, score = fallback.search(query, query, found, 0.05 if first else None)
-    assert torch.equal(best.pose(), room.truth) and best.camera == CAMERA
-    assert score is not None and 0.2 < score < cascade.MIN_SCORE
-
-
-def test_of_two_cameras_the_one_estimated_from_verified_matches_is_kept(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A camera that is estimated once more, with a pose that is not verified, replaces none."""
-    near = se3.se3_exp(torch.tensor([0.01, 0, 0, 0, 0, 0], dtype=torch.float64)) @ room.truth
-    scores = {far(room)[0, 3].item(): 0.1, room.truth[0, 3].item(): 0.9, near[0, 3].item(): 0.2}
-    monkeypatch.setattr(cascade, "verification_score", lambda query, splats, pose: scores[pose[0, 3].item()])
-    prior = replace(CAMERA, fx=0.9 * CAMERA.fx, fy=0.9 * CAMERA.fy)
-    query = replace(room.query, focal_known=False, focal_sigma=EXIF_FOCAL_SIGMA, camera=prior)
-    refiner = Refits(room.truth, 200, far(room), room.truth, near)
-    best, score = Fallback(room.splat_map, [refiner]).search(
-        query, query, PoseEstimate(Status.OK, prior, far(room)), 0.0
-    )
-    assert torch.equal(best.pose(), room.truth) and score == 0.9
-    assert best.camera.fx == pytest.approx(CAMERA.fx, rel=0.02) and refiner.calls == 3
-
-
 def test_similar_views_are_tried_until_one_is_verified(room: Room) -> None:
     wrong, second = far(room), Moves(None, far(room), room.truth)
     views = (se3.inverse(wrong), wrong, wrong, room.truth)  # the same view again is not tried again
@@ -301,97 +174,6 @@ def test_an_initial_pose_without_a_hypothesis_is_one_line(room: Room) -> None:
     silent = Localizer(Views(), FakeExtractor(make_world().features), room.splat_map, [Moves(room.truth)])
     with pytest.raises(GSplatLocError, match="expected at least one hypothesis of the initial pose views"):
         silent.localize(room.query.image, CAMERA)
-
-
-class Upright:
-    """An initial pose that knows the turned image only, and remembers what it was asked."""
-
-    name = "upright"
-
-    def __init__(self, room: Room, quarters: int) -> None:
-        turned = turn_estimate(PoseEstimate(Status.OK, CAMERA, room.truth), quarters)
-        self.right, self.image, self.asked = turned, turn_image(room.query.image, quarters), 0
-
-    def hypotheses(self, query: Query) -> list[PoseEstimate]:
-        self.asked += 1
-        if np.array_equal(query.image, self.image):
-            return [self.right]
-        return [PoseEstimate(Status.NO_CONSENSUS, query.camera)]
-
-
-def in_turns(
-    room: Room, initial: Upright, supports: list[float], refiner: Refiner, search: Refiner | None = None
-) -> Localization:
-    """The localization of an image of which `supports` are the sums as given and in each quarter turn."""
-    fallback = Fallback(room.splat_map, [search or Moves(None)], (), lambda keypoints: supports.pop(0))
-    extractor = FakeExtractor(make_world().features)
-    localizer = Localizer(initial, extractor, room.splat_map, [refiner], None, True, fallback)
-    return localizer.localize(room.query.image, CAMERA)
-
-
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_only_the_turn_that_matches_the_map_best_is_tried(room: Room, quarters: int) -> None:
-    supports = [2.0, 3.0, 3.0, 3.0]
-    supports[quarters] = 5.0
-    initial = Upright(room, quarters)
-    found = in_turns(room, initial, supports, Moves(initial.right.pose(), verifies=True))
-    assert found.status is Status.OK and initial.asked == 2 and not supports
-    torch.testing.assert_close(found.final.pose(), room.truth)
-    assert found.final.camera == CAMERA
-
-
-def test_the_search_goes_on_in_the_turn_that_matches_the_map_best(room: Room) -> None:
-    initial = Upright(room, 1)
-    found = in_turns(room, initial, [2.0, 5.0, 3.0, 3.0], Moves(None), Moves(initial.right.pose()))
-    assert found.status is Status.OK and FALLBACK in found.stages
-    torch.testing.assert_close(found.final.pose(), room.truth)
-
-
-@pytest.mark.parametrize("support, quarters", [(0.3, 0), (3.0, 1)])
-def test_without_a_pose_in_either_a_turn_that_hardly_matches_the_map_is_not_searched(
-    room: Room, support: float, quarters: int
-) -> None:
-    supports, searched = [0.1, support, 0.1, 0.1], []
-
-    class Records(Views):
-        def hypotheses(self, query: Query) -> list[PoseEstimate]:
-            searched.append(query.camera)
-            return []
-
-    search = Fallback(room.splat_map, [Moves(None)], [Records], lambda keypoints: supports.pop(0))
-    extractor = FakeExtractor(make_world().features)
-    Localizer(GivenPose(), extractor, room.splat_map, [Moves(None)], None, True, search).localize(
-        room.query.image, CAMERA
-    )
-    assert searched == [turn_known(CAMERA, quarters)]
-
-
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_every_turn_is_tried_where_no_turn_matches_the_map_and_there_is_no_pose(
-    room: Room, quarters: int
-) -> None:
-    """An office's image of little texture: sums of 0.31 upright, 0.34, 0.25 and 0.21 turned."""
-    supports = [0.2, 0.34, 0.34, 0.34]
-    supports[quarters] = 0.1
-    initial = Upright(room, quarters)
-    found = in_turns(room, initial, supports, Moves(initial.right.pose(), verifies=True))
-    assert found.status is Status.OK and initial.asked == 5  # the right turn twice: with few keypoints first
-    torch.testing.assert_close(found.final.pose(), room.truth)
-
-
-def test_an_unverified_pose_in_a_turn_that_does_not_match_the_map_does_not_count(room: Room) -> None:
-    """An image of another place had one in 1 of 64."""
-    initial = Upright(room, 2)
-    found = in_turns(room, initial, [0.2, 0.34, 0.34, 0.34], Moves(None))
-    assert found.status is Status.NO_CONSENSUS and initial.asked == 5
-
-
-def test_no_turn_is_tried_where_none_matches_the_map_better(room: Room) -> None:
-    initial = Upright(room, 2)
-    found = in_turns(room, initial, [3.0, 2.0, 3.0, 1.0], Moves(None))
-    assert found.status is Status.NO_CONSENSUS and initial.asked == 1
-    stages_ms = sum(stage.elapsed_ms for stage in found.stages.values())
-    assert found.search_ms > 0 and found.total_ms == found.features_ms + stages_ms + found.search_ms
 
 
 def test_a_query_that_has_nothing_in_common_with_the_map_is_not_searched_further(room: Room) -> None:
