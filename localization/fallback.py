@@ -58,9 +58,10 @@ def refined_again(
 ) -> PoseEstimate:
     """The refinement from `wide`, a prior with the map's error; `rejected` if that is not verified either.
 
-    Far from the mapping views an initial pose states too little without that error, and a prior so narrow
-    holds the refinement at a wrong pose. Of 47 poses of an office's held-out views that `lm` had rejected, it
-    accepted ten: nine went from 4.6 to 1.4 cm (median), and the tenth, 24 cm off, had a score of 0.01.
+    Far from the mapping views the covariance of an initial pose is too small without that error, and as a
+    prior it holds the refinement at a wrong pose. Of 47 poses of an office's held-out views that `lm` had
+    rejected, it accepted ten: nine went from 4.6 to 1.4 cm (median), and the tenth, 24 cm off, had a score of
+    0.01.
     """
     start = time.perf_counter()
     found = refiner.refine(query, splat_map, wide)
@@ -169,8 +170,8 @@ class Fallback:
 
         Where the camera of `given` is only probable, it is estimated from the matches of the refined pose,
         which is refined again with it, until the focal length stays. A verified pose is not replaced by one
-        that is not, nor any other by one with a lower score. One with a camera that no matches confirm is not
-        verified: a pose with a wrong focal length may look like the image as well.
+        that is not, nor any other by one with a lower score. A pose with a camera that no matches confirm is
+        not verified, because a rendering with a wrong focal length may look like the image as well.
         """
         found, score = self._refined_as_is(query, estimate)
         if given.focal_known or found is None or found.matches is None:

@@ -82,9 +82,10 @@ class Localizer:
         noise: MapNoise | None = None,
         focal: float | None = None,
     ):
-        """From parts, as `load` makes them; images larger than `max_side` pixels are shrunk to it, and those
-        of a focal length less than half of `focal` pixels, that of the mapping images, enlarged to it.
+        """From parts, as `load` makes them.
 
+        Images larger than `max_side` pixels are shrunk to it. Images with less than half of the mapping
+        images' focal length `focal`, in pixels, are enlarged to it.
         With `verify`, a pose that no refinement has verified is compared with the map rendered there; with
         `fallback`, a query without a verified pose is searched for further. Covariances include `noise`,
         the errors of the map.
@@ -185,7 +186,7 @@ class Localizer:
     def _stated(self, probable: bool, image: np.ndarray, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate for the image as given, in the world, with the errors of the map in its covariance.
 
-        Without a covariance where the camera of the query is only probable and its error was not estimated.
+        It has no covariance if the camera of the query is only probable and its error was not estimated.
         """
         covariance = estimate.covariance
         if probable and estimate.camera_covariance is None:
@@ -203,13 +204,13 @@ class Localizer:
         upright: Localization,
         prepared: Query,
     ) -> tuple[Localization, Query, Query, int]:
-        """The attempt in the turn that matches the map best: with its query, that prepared, and its quarters.
+        """The attempt in the turn that matches the map best, its query, the prepared one, and its quarters.
 
-        The `upright` attempt and its queries where no quarter turn matches the map clearly better, or where
-        that has a pose that looks less like the map, or none. If neither has a pose, the turn is searched
-        only if it matches the map: 13 of 21 upright images that failed matched 1.5 times better turned.
-        In images of little texture all turns hardly match: without a pose every turn is tried, best first,
-        in full if its strongest keypoints find a pose, and one counts only with a verified pose.
+        They are those of `upright` if no quarter turn matches the map clearly better, or if the turn has no
+        pose, or one that looks less like the map. If neither has a pose, the turn is searched only if it
+        matches the map: 13 of 21 upright images that failed matched 1.5 times better turned.
+        Images of little texture hardly match in any turn. Without a pose, every turn of these is tried, the
+        best first, with all keypoints if the strongest find a pose; only a verified pose counts.
         """
         support = None if self.fallback is None else self.fallback.support
         if support is None:
@@ -288,8 +289,8 @@ class Localizer:
     def _verified(self, query: Query, found: Localization) -> Localization:
         """The result with its verification.
 
-        The acceptance test of a refiner that compares the query with the map verifies at no cost. A pose that
-        was not refined counts as verified only where there is no fallback to refine it.
+        A pose that was accepted by a refiner that compares the query with the map is verified without a
+        score. A pose that was not refined is verified only where there is no fallback to refine it.
         """
         final = found.final
         last = self.refiners[-1] if self.refiners and len(found.stages) > 1 else None

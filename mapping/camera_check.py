@@ -36,7 +36,7 @@ class _Change:
 
     @property
     def scale(self) -> float:
-        """By how much the change shrinks every distance in the image, whether it is right or not."""
+        """The factor by which the change shrinks distances in the image, even if it is wrong."""
         return min(1.0, self.fx, self.fy)
 
     def of(self, view: View) -> View:
@@ -50,7 +50,7 @@ class _Change:
 def better_camera(pairs: Sequence[Pair]) -> str | None:
     """The error in the intrinsics of a scene whose matches fit its poses; None if none is found.
 
-    Of cameras in one place, epipolar lines do not exist, and nothing is known.
+    Cameras in one place have no epipolar lines: nothing is found for them.
     """
     pairs = [pair for pair in pairs if _baseline(pair) > NO_BASELINE]
     if len(pairs) < _FEWEST:

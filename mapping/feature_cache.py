@@ -136,7 +136,7 @@ def _unmasked(view: NamedImage, keypoints: Keypoints) -> Keypoints:
 
 
 def _readable(path: Path, dense: tuple[int, ...]) -> bool:
-    """Whether an entry, with a dense map of this shape, is there and complete; others are computed again."""
+    """Whether a complete entry with a dense map of this shape is there."""
     try:
         with safe_open(path, framework="pt") as file:
             entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict

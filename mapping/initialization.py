@@ -81,7 +81,7 @@ def initial_points(
 
 
 def _seen_points(points: SparsePoints, views: Sequence[View]) -> SparsePoints:
-    """The points of a scene; none, with a warning, if the views see hardly any: they are of another world."""
+    """The points of a scene; none, with a warning, if the views see hardly any of them."""
     seen = np.zeros(len(points), bool)
     for view in views[:: max(1, math.ceil(len(views) / _SEEN_VIEWS))]:
         local = se3.transform(view.cam_from_world, torch.from_numpy(points.positions))

@@ -96,7 +96,7 @@ def outliers(views: Sequence[View], tracks: Tracks) -> str | None:
 
 
 def _flipped(pair: Pair, columns: bool, rows: bool) -> Pair:
-    """A pair as its images would be with their columns, their rows or both in reverse order."""
+    """A pair of images mirrored: their columns, their rows or both in reverse order."""
     xy = []
     for view, found in ((pair.a, pair.xy_a), (pair.b, pair.xy_b)):
         size = np.array([view.camera.width, view.camera.height], np.float64)

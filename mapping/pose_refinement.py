@@ -129,7 +129,7 @@ def _adjusted(
 
 
 def _widen(options: pycolmap.IncrementalPipelineOptions, scale: float) -> None:
-    """Tolerances for the given poses. Tracks are not merged: neighbouring points would be, at such ones."""
+    """Tolerances for rough poses. Tracks are not merged: with these, neighbouring points would be."""
     options.triangulation.create_max_angle_error = _WIDE_ANGLE_DEG
     options.triangulation.continue_max_angle_error = _WIDE_ANGLE_DEG
     options.triangulation.merge_max_reproj_error = 0.5

@@ -34,7 +34,7 @@ def up_direction(gaussians: Gaussians) -> Tensor:
     """The up direction [3] of a splat in the coordinates of its core, from its planes.
 
     Floor, table tops and walls give three dominant directions of normals. Places are wider than high: up is
-    that of least extent. More lies below the middle than above it.
+    the direction of least extent, from the side with more Gaussians to that with fewer.
     """
     inside = (gaussians.means.abs() < 1).all(1)
     chosen = gaussians.select(inside)

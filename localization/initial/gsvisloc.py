@@ -45,8 +45,8 @@ class GSVisLocPose(InitialPose):
 
     Few of the first matches are right (6 % in a place that the network has not seen), often too few to prove
     a pose by themselves. Poses that RANSAC finds among all of them, and among those most alike, are therefore
-    tried by guided matching. About a wrong pose, matches are anywhere within the radius: a quarter of them
-    are inliers, the ratio of areas.
+    tried by guided matching. Around a wrong pose, matches lie anywhere within the radius, so that a quarter
+    of them are inliers (the ratio of the areas).
     """
 
     name = "gsvisloc"

@@ -48,7 +48,7 @@ def hypotheses_of(initial: InitialPose, query: Query) -> tuple[Query, Iterable[P
 def _without_matches(
     initial: InitialPose, evidence: InitialPose, query: Query
 ) -> tuple[Query, Iterable[PoseEstimate], bool]:
-    """The pose with another camera, if the matches of `evidence` contradict the given one, or its doubt."""
+    """For a pose given without matches: `evidence` finds those that confirm or contradict its camera."""
     given = next(iter(initial.hypotheses(query)))
     if not (given.ok and query.focal_known):
         return query, (given,), False

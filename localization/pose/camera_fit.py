@@ -93,9 +93,9 @@ def _needed_gain(part: tuple[int, ...], camera: Camera) -> float:
 
 
 def _with_doubt(fit: CameraFit, other: CameraFit, gained: float) -> CameraFit:
-    """The fit with the error that it has if `other` is right, which lacked `-gained` to be chosen.
+    """The fit, its covariance including that `other` may be right, which lacked `-gained` to be chosen.
 
-    Of both, weighed by their likelihood, the second moment about the fit.
+    Added is the second moment of both about the fit, weighed by their likelihood.
     """
     away = se3.se3_log(other.cam_from_world @ se3.inverse(fit.cam_from_world))
     doubt = torch.outer(away, away) / (1 + math.exp(min(-gained, _FAR_LOG)))

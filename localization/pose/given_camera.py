@@ -52,10 +52,10 @@ def contradicts(pose: Tensor, camera: Camera, observations: Observations) -> boo
 
 
 def doubt_of_given(pose: Tensor, camera: Camera, observations: Observations) -> Tensor | None:
-    """The covariance [6, 6] of a pose [4, 4] that a focal length given as exact may be wrong.
+    """What a focal length given as exact adds to the covariance [6, 6] of a pose [4, 4], as it may be wrong.
 
-    Either it is right, or another one of a similar length is: of both, weighed by their likelihood, the
-    second moment about the pose. None where too few matches tell, or none does.
+    Either it is right, or another one of a similar length is. The result is the second moment of both about
+    the pose, weighed by their likelihood. None if there are too few matches, or if they determine nothing.
     """
     given = CameraFit(pose, camera)
     observations = near_observations(given, observations)

@@ -91,7 +91,7 @@ def estimate_pose(
 
 
 def ransac_pose(matches: Matches, camera: Camera, options: PnPOptions) -> PoseEstimate | None:
-    """The pose with the most inliers among `matches`, whether or not that proves it right."""
+    """The pose with the most inliers among `matches`, without the test of false alarms."""
     found = _solve_known_focal(matches, camera, options) if len(matches) >= _MIN_SAMPLE else None
     if found is None:
         return None

@@ -1,1 +1,1 @@
-"""Descriptors of a splat that no image was kept of: a network predicts those that an extractor would find."""
+"""Descriptors of a splat without its images: a network predicts those that an extractor would give."""
