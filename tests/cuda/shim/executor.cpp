@@ -17,48 +17,15 @@
 #include <utility>
 #include <vector>
 
+#include "collectives.h"
+
 namespace shim {
 namespace {
 
-constexpr int kMaxThreads = 1024, kWarpSize = 32;
+constexpr int kMaxThreads = 1024;
 constexpr size_t kStackBytes = 256 << 10;
 constexpr size_t kSharedGuard = 1024;
 constexpr unsigned char kPoison = 0xff, kCanary = 0xa5;
-
-bool is_warp_wide(Collective what) { return what < Collective::kSyncthreads; }
-
-const char* name_of(Collective what) {
-  constexpr std::array kNames = {"__syncwarp",          "a shuffle",         "__ballot_sync",
-                                 "__all_sync",          "__any_sync",        "__match_any_sync",
-                                 "__reduce_add_sync",   "__reduce_min_sync", "__reduce_max_sync",
-                                 "__reduce_or_sync",    "__reduce_and_sync", "__syncthreads",
-                                 "__syncthreads_count", "__syncthreads_and", "__syncthreads_or"};
-  return kNames[size_t(what)];
-}
-
-std::string text_of(const Where& where) {
-  const std::string file = where.file_name();
-  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line());
-}
-
-std::string hex(unsigned mask) {
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::string text = "0x";
-  for (int shift = 28; shift >= 0; shift -= 4) text += kDigits[(mask >> shift) & 15];
-  return text;
-}
-
-enum class State { kReady, kWaiting, kDone };
-
-// One thread of the block that is running, and what it waits for.
-struct Thread {
-  State state;
-  Collective what;
-  unsigned mask;
-  int source;
-  uint64_t value, result;
-  Where where;
-};
 
 struct Copy {
   void* to;
@@ -94,7 +61,6 @@ class Executor {
   void fail(const std::string& message);
   void complete_warp(int thread);
   void complete_block();
-  uint64_t warp_result(int thread, unsigned lanes);
   int pick();
   void change_to(int next);
   void enter(int next);
@@ -258,58 +224,14 @@ void Executor::complete_warp(int thread) {
   }
   for (unsigned rest = lanes; rest; rest &= rest - 1) {
     const int t = begin + std::countr_zero(rest);
-    threads_[t].result = warp_result(t, lanes);
+    if (threads_[t].what == Collective::kShuffle && !(lanes >> threads_[t].source & 1))
+      fail("a shuffle (" + text_of(threads_[t].where) + ") of thread " + std::to_string(t) + " reads lane " +
+           std::to_string(threads_[t].source) + ", which takes no part in it");
+    threads_[t].result = warp_result(&threads_[begin], t - begin, lanes);
   }
   if (failure_) return;
   waiting_[warp] &= ~lanes;
   for (unsigned rest = lanes; rest; rest &= rest - 1) make_ready(begin + std::countr_zero(rest));
-}
-
-uint64_t Executor::warp_result(int t, unsigned lanes) {
-  const Thread& own = threads_[t];
-  const int begin = t / kWarpSize * kWarpSize;
-  if (own.what == Collective::kSyncwarp) return 0;
-  if (own.what == Collective::kShuffle) {
-    if (!(lanes >> own.source & 1))
-      fail("a shuffle (" + text_of(own.where) + ") of thread " + std::to_string(t) + " reads lane " +
-           std::to_string(own.source) + ", which takes no part in it");
-    return threads_[begin + own.source].value;
-  }
-  const bool starts_high = own.what == Collective::kAll || own.what == Collective::kReduceMin ||
-                           own.what == Collective::kReduceAnd;
-  uint64_t result = starts_high ? (own.what == Collective::kAll ? 1 : 0xffffffffu) : 0;
-  for (unsigned rest = lanes; rest; rest &= rest - 1) {
-    const int lane = std::countr_zero(rest);
-    const uint64_t value = threads_[begin + lane].value;
-    switch (own.what) {
-      case Collective::kBallot:
-        result |= value << lane;
-        break;
-      case Collective::kMatchAny:
-        result |= uint64_t(value == own.value) << lane;
-        break;
-      case Collective::kAll:
-      case Collective::kReduceAnd:
-        result &= value;
-        break;
-      case Collective::kAny:
-      case Collective::kReduceOr:
-        result |= value;
-        break;
-      case Collective::kReduceAdd:
-        result += value;
-        break;
-      case Collective::kReduceMin:
-        result = std::min(result, value);
-        break;
-      case Collective::kReduceMax:
-        result = std::max(result, value);
-        break;
-      default:
-        break;
-    }
-  }
-  return result;
 }
 
 int Executor::block_collective(Collective what, int predicate, Where where) {
