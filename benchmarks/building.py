@@ -14,7 +14,7 @@ from statistics import fmean, median
 import torch
 import tyro
 
-from benchmarks import OUTPUT, ROOT
+from benchmarks import OUTPUT, RESULTS, ROOT
 from benchmarks.harness.measuring import run_gsplatloc
 from benchmarks.harness.results import Record, Row, number, origin_line, publish, saved_figure, table
 from gsplatloc.localization.evaluation import pose_error
@@ -32,7 +32,6 @@ _WRONG_M = 1.0  # metres: a pose off by more is of another place; those that loo
 _MAPPING = ("--preset", "cpu", "--early_stop", "0", "--pyramid", "--descriptors", "none",
             "--init_max_points", "40000", "--max_gaussians", "40000")  # fmt: skip
 _STEPS = 700
-_RESULTS = ROOT / "benchmarks/results/building.json"
 _CURVES: tuple[tuple[str, str, Callable[[Row], float]], ...] = (
     ("mapping, CPU s", "C0", lambda row: row["mapping_cpu_s"]),
     ("mapping, largest process, MB", "C1", lambda row: row["peak_mb"]),
@@ -63,12 +62,17 @@ class BuildingArguments:
 
 def main() -> None:
     arguments = tyro.cli(BuildingArguments, prog="python -m benchmarks building", use_underscores=True)
-    record = Record(_RESULTS, keep="none")
+    record = Record(RESULTS / "building.json", keep="none")
     for rooms in sorted(arguments.rooms):
         figures = measure(arguments, rooms)
         log(str(record.put({"rooms": rooms, "seed": arguments.seed}, figures)))
-    publish({"building": page(record.rows)})
-    plot(record.rows, ROOT / "docs/images/building.png")
+    publish_building(record.rows)
+
+
+def publish_building(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
+    """Write the table between the marks of `building`, and the plot, below `root`."""
+    plot(rows, root / "docs/images/building.png")
+    return publish({"building": page(rows)}, root)
 
 
 def page(rows: Sequence[Row]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import OUTPUT, RESULTS
+from benchmarks import OUTPUT, RESULTS, ROOT
 from benchmarks.harness.results import Record, Row, number, origin_line, publish, table
 from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.datasets.room import make_room
@@ -47,7 +47,7 @@ def main() -> None:
     for nodes in arguments.nodes:
         figures = measure(arguments, scenes, nodes)
         log(str(record.put({"nodes": nodes, "scenes": len(scenes)}, figures)))
-    publish({"cluster": page(record.rows)})
+    publish_cluster(record.rows)
 
 
 def room(folder: Path, seed: int) -> Path:
@@ -107,25 +107,21 @@ def run(workers: RayWorkers, jobs: list[Job]) -> float:
     return time.perf_counter() - begin
 
 
-def page(rows: list[Row]) -> str:
-    """The table of the documentation; factors are relative to one node."""
+def publish_cluster(rows: list[Row], root: Path = ROOT) -> list[Path]:
+    """Write the table between the marks of `cluster` below `root`; factors are relative to one node."""
     rows = sorted(rows, key=lambda row: row["nodes"])
     first = rows[0]
 
     def cell(row: Row, name: str) -> str:
         return number(row[name], 1, unit=" s") + f" ({first[name] / row[name]:.2f} ×)"
 
-    header = (
-        "nodes of one core",
-        f"mapping {first['scenes']} scenes",
-        f"{first['queries']} queries",
-        "within 5 cm 5°",
-    )
+    header = ("nodes of one core", f"mapping {first['scenes']} scenes", f"{first['queries']} queries",
+              "within 5 cm 5°")  # fmt: skip
     lines = []
     for row in rows:
         good = f"{row['good']} of {row['queries']}"
         lines.append((str(row["nodes"]), cell(row, "mapping_s"), cell(row, "queries_s"), good))
-    return f"{table(header, lines)}\n\n{origin_line(rows)}"
+    return publish({"cluster": f"{table(header, lines)}\n\n{origin_line(rows)}"}, root)
 
 
 def _job(words: tuple[str, ...], folder: Path) -> Job:

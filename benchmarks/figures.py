@@ -6,13 +6,15 @@ Each table goes between its marks, `<!-- NAME: begin -->` and `<!-- NAME: end --
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import tyro
 
 from benchmarks import RESULTS
 from benchmarks.accuracy.hard import publish_hard
 from benchmarks.accuracy.report import publish_accuracy
+from benchmarks.building import publish_building
+from benchmarks.cluster import publish_cluster
 from benchmarks.harness.results import read_rows
 from benchmarks.performance.command import publish_performance
 from benchmarks.performance.gate import BASELINE
@@ -22,11 +24,9 @@ from benchmarks.systems.refinement import publish_refinement
 from benchmarks.systems.rgbd import publish_rgbd
 from benchmarks.systems.rough_poses import publish_rough_poses
 from benchmarks.systems.splats import publish_splats
+from gsplatloc.utils.errors import require_known
 from gsplatloc.utils.io import read_json
 
-Name = Literal[
-    "accuracy", "hard", "convergence", "refinement", "rgbd", "splats", "photos", "rough_poses", "performance"
-]
 PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "accuracy": publish_accuracy,
     "hard": publish_hard,
@@ -36,6 +36,8 @@ PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "splats": publish_splats,
     "photos": publish_photos,
     "rough_poses": publish_rough_poses,
+    "building": publish_building,
+    "cluster": publish_cluster,
 }
 
 
@@ -43,12 +45,13 @@ PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
 class FiguresArguments:
     """What is written."""
 
-    names: tuple[Name, ...] = get_args(Name)  # results whose tables and plots are written
+    names: tuple[str, ...] = (*PUBLISHERS, "performance")  # results whose tables and plots are written
     results: Path = RESULTS  # folder of the results
 
 
 def main() -> None:
     arguments = tyro.cli(FiguresArguments, description=__doc__)
+    require_known("results", arguments.names, (*PUBLISHERS, "performance"), "see --names")
     for name in arguments.names:
         path = arguments.results / f"{name}.json"
         if name != "performance" and not path.is_file():

@@ -35,21 +35,19 @@ _RMS_PER_MEDIAN = 1.126  # of the length of a normal vector in three dimensions
 
 
 def publish_accuracy(scenes: Sequence[Row], root: Path = ROOT) -> list[Path]:
-    """Write the tables, all at `accuracy` and each at its own mark, and the plots, below `root`."""
+    """Write the tables between the marks of `accuracy`, and the plots, below `root`."""
     plots = write_plots(scenes, root / "docs" / "images")
     parts = {
-        "comparison": ("Beside the sparse baseline", comparison_table(scenes)),
-        "maps": ("Maps", map_table(scenes)),
-        "stages": ("Time and effect of each stage", stage_table(scenes)),
-        "rejection": ("Images of other places", rejection_table(scenes)),
-        "ablation": ("The initial pose, one choice changed at a time", ablation_table(scenes)),
-        "calibration": ("Expected and found errors", calibration_table(scenes)),
-        "plots": ("Plots", "\n\n".join(f"![{title}](images/{name}.png)" for name, title in plots.items())),
+        "Beside the sparse baseline": comparison_table(scenes),
+        "Maps": map_table(scenes),
+        "Time and effect of each stage": stage_table(scenes),
+        "Images of other places": rejection_table(scenes),
+        "The initial pose, one choice changed at a time": ablation_table(scenes),
+        "Expected and found errors": calibration_table(scenes),
+        "Plots": "\n\n".join(f"![{title}](images/{name}.png)" for name, title in plots.items()),
     }
-    head = "\n\n".join(_heads(scenes))
-    texts = {f"accuracy-{name}": text for name, (_, text) in parts.items() if text} | {"accuracy-head": head}
-    sections = [f"## {title}\n\n{text}" for title, text in parts.values() if text]
-    return publish({"accuracy": "\n\n".join([head, *sections]), **texts}, root)
+    sections = [f"## {title}\n\n{text}" for title, text in parts.items() if text]
+    return publish({"accuracy": "\n\n".join([*_heads(scenes), *sections])}, root)
 
 
 def _heads(scenes: Sequence[Row]) -> list[str]:

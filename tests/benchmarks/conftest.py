@@ -28,7 +28,6 @@ def pages(tmp_path: Path) -> Path:
     """A root of documentation with the marks of every table."""
     names = (
         "accuracy",
-        "accuracy-maps",
         "hard",
         "convergence",
         "pose_refinement",
@@ -37,6 +36,8 @@ def pages(tmp_path: Path) -> Path:
         "splats",
         "photos",
         "rough_poses",
+        "building",
+        "cluster",
         "suite",
     )
     text = "\n".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->" for name in names)
