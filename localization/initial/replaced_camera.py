@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain
 
 from gsplatloc.localization.initial import InitialPose
-from gsplatloc.localization.pose.given_camera import differs
+from gsplatloc.localization.pose.camera.given import differs
 from gsplatloc.localization.pose.pnp import contradicts_camera, with_doubt_of_camera
 from gsplatloc.localization.queries import Query
 from gsplatloc.localization.result import PoseEstimate

@@ -1,7 +1,7 @@
 """The pose of a camera from 2D-3D matches: LO-RANSAC, non-linear refinement, covariance.
 
 Known focal length: PoseLib (P3P of Persson & Nordberg 2018 inside LO-RANSAC). Unknown: COLMAP's P4PF inside
-LO-RANSAC, then pose and camera refined together (`pose.camera_fit`), also from the pose of the camera that is
+LO-RANSAC, then pose and camera refined together (`pose.camera.fit`), also from the pose of the camera that is
 probably right, if there is one.
 """
 
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.pose import reprojection
-from gsplatloc.localization.pose.camera_fit import fit_camera, likeliest
-from gsplatloc.localization.pose.camera_model import CameraFit, errors_px
+from gsplatloc.localization.pose.camera.fit import fit_camera, likeliest
+from gsplatloc.localization.pose.camera.given import contradicts, doubt_of_given
+from gsplatloc.localization.pose.camera.model import CameraFit, errors_px
 from gsplatloc.localization.pose.distortion import undistort_pixels
 from gsplatloc.localization.pose.estimates import inlier_observations, with_inliers
 from gsplatloc.localization.pose.false_alarms import (
@@ -26,7 +27,6 @@ from gsplatloc.localization.pose.false_alarms import (
     log10_expected,
     log10_false_alarms,
 )
-from gsplatloc.localization.pose.given_camera import contradicts, doubt_of_given
 from gsplatloc.localization.pose.options import PnPOptions
 from gsplatloc.localization.pose.reprojection import inlier_threshold_px, pixel_scale
 from gsplatloc.localization.result import Matches, PoseEstimate, Status

@@ -13,8 +13,8 @@ from gsplatloc.localization.initial.given import GivenPose, make
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.replaced_camera import hypotheses_of
 from gsplatloc.localization.landmarks.file import FILE_NAME, save_landmarks
-from gsplatloc.localization.pose import given_camera
-from gsplatloc.localization.pose.given_camera import doubt_of_given
+from gsplatloc.localization.pose.camera import given as given_camera
+from gsplatloc.localization.pose.camera.given import doubt_of_given
 from gsplatloc.localization.pose.reprojection import observe
 from gsplatloc.localization.queries import Intrinsics, Query, queries_in_folder
 from gsplatloc.localization.refine import StageContext

@@ -12,8 +12,8 @@ from gsplatloc.localization.features.xfeat import XFeatExtractor
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.landmarks.file import Landmarks
 from gsplatloc.localization.localizer import Localizer
-from gsplatloc.localization.pose.camera_fit import fit_camera
-from gsplatloc.localization.pose.camera_model import CameraFit
+from gsplatloc.localization.pose.camera.fit import fit_camera
+from gsplatloc.localization.pose.camera.model import CameraFit
 from gsplatloc.localization.pose.distortion import undistort_image, undistort_pixels
 from gsplatloc.localization.pose.pnp import estimate_pose
 from gsplatloc.localization.pose.reprojection import observe

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gsplatloc.localization.pose.camera_model import (
+from gsplatloc.localization.pose.camera.model import (
     CALIBRATION,
     CENTER,
     FEWEST_MATCHES,
