@@ -1,6 +1,7 @@
 """A rendering of the map at a pose, the world points behind its pixels, and where its depth is valid."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ class Rendering:
         moved = {name: image.to(device) for name, image in images.items() if image is not None}
         return replace(self, **moved)
 
-    @property
+    @cached_property
     def grey(self) -> Tensor:
         """Luma [H, W] in [0, 1]."""
         return luma(self.rgb)
@@ -195,5 +196,5 @@ def view_motion(view: Rendering, pose: Tensor) -> float:
 
 def motion_rad(first: Tensor, second: Tensor, depth: float) -> float:
     """Motion between poses [4, 4] in radians of view, where the scene is `depth` metres away."""
-    xi = se3.se3_log(second @ se3.inverse(first))
-    return (torch.linalg.norm(xi[:3]) / depth + torch.linalg.norm(xi[3:])).item()
+    xi = se3.se3_log_numpy((second @ se3.inverse(first)).double().cpu().numpy())
+    return float(np.linalg.norm(xi[:3]) / depth + np.linalg.norm(xi[3:]))

@@ -240,6 +240,11 @@ class GaussianPrior:
     pose: Tensor  # [4, 4] float64, query from reference
     information: Tensor  # [6, 6] float64
 
+    @cached_property
+    def inverse_pose(self) -> np.ndarray:
+        """Reference from query [4, 4]."""
+        return np.linalg.inv(self.pose.numpy())
+
 
 @dataclass(frozen=True)
 class State:
@@ -273,7 +278,7 @@ class Objective:
         gradient = torch.zeros(UNKNOWNS, dtype=torch.float64)
         cost = 0.0
         if self.prior is not None:
-            away = se3.se3_log_numpy(pose.numpy() @ np.linalg.inv(self.prior.pose.numpy()))
+            away = se3.se3_log_numpy(pose.numpy() @ self.prior.inverse_pose)
             pull = self.prior.information @ torch.from_numpy(away)
             hessian[:POSE, :POSE] = self.prior.information
             gradient[:POSE] = pull

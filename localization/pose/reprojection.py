@@ -184,7 +184,7 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
     precision = 1 / (sigma * sigma)  # a power takes ten times as long
     square = (column * column + row * row) * precision * 0.25
     weight = observations.weight.numpy() * seen * precision * robust.weight(square)
-    d_column, d_row = _ray_derivatives(a, b, inverse)
+    d_column, d_row = ray_derivatives(a, b, inverse)
     d_column *= camera.fx
     d_row *= camera.fy
     return Linear(d_column, d_row, column, row, weight, square)
@@ -193,10 +193,10 @@ def _linearised(camera: Camera, cam_from_world: np.ndarray, observations: Observ
 def ray_jacobian(local: np.ndarray) -> np.ndarray:
     """Derivatives [M, 2, 6] of (x / z, y / z) of points [M, 3] before a camera, by the pose's tangent."""
     x, y, z = local.T
-    return np.stack(_ray_derivatives(x / z, y / z, 1 / z), 1).transpose(2, 1, 0)
+    return np.stack(ray_derivatives(x / z, y / z, 1 / z), 1).transpose(2, 1, 0)
 
 
-def _ray_derivatives(a: np.ndarray, b: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ray_derivatives(a: np.ndarray, b: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of a = x / z and of b = y / z, a row [M] per parameter; `inverse` is 1 / z.
 
     As in `localization.pose.pnp.projection_jacobian`.

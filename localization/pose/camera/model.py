@@ -1,8 +1,9 @@
 """A pose with the camera that is estimated together with it: errors of 2D-3D matches, and their minimum."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from gsplatloc.utils import robust, se3
 
 POSE = 6  # unknowns of a pose; those of the camera follow
 FOCAL, CENTER, RADIAL = (6,), (7, 8), (9,)  # columns: log focal length; pixels; k
+_UNKNOWNS = range(10)
 FEWEST_MATCHES = 10  # to estimate a camera from
 MATCHES_PER_ERROR = 8.0  # matches that share an error, as in `localization.landmarks.guided`
 # Variance of camera parameters relative to the jackknife's: the map's errors reach further than its cells.
@@ -49,8 +51,8 @@ class CameraFit:
 
 def errors_px(fit: CameraFit, observations: Observations) -> np.ndarray:
     """Reprojection errors [M] in pixels of the distorted image; infinite behind the camera."""
-    linear, seen = linearised(fit, observations, 1.0)
-    return np.where(seen, np.hypot(linear.column, linear.row), np.inf)
+    seen = _seen(fit, observations)
+    return np.where(seen.in_front, np.hypot(seen.column, seen.row), np.inf)
 
 
 def near_observations(fit: CameraFit, observations: Observations) -> Observations:
@@ -75,17 +77,21 @@ def minimised(start: CameraFit, observations: Observations) -> CameraFit:
 def _descended(fit: CameraFit, observations: Observations, sigma: float) -> tuple[CameraFit, float]:
     """Levenberg-Marquardt at one noise level, and the size of the first step."""
     columns = [*range(POSE), *fit.free]
-    linear, _ = linearised(fit, observations, sigma)
-    damping, first = 1e-6, 0.0
+    seen = _seen(fit, observations)
+    cost = robust.cost(seen.squares(sigma)).sum()
+    damping, first, normal_equations = 1e-6, 0.0, None
     for _ in range(_ITERATIONS):
-        information, gradient = reprojection.summed(columns_of(linear, columns))
+        if normal_equations is None:
+            normal_equations = reprojection.summed(_linear(fit, seen, observations.weight, sigma, columns))
+        information, gradient = normal_equations
         scale = np.sqrt(np.maximum(information.diagonal(), 1e-12))
         normal = information / scale / scale[:, None] + damping * np.eye(len(columns))
         step = -np.linalg.solve(normal, gradient / scale) / scale
         candidate = _moved(fit, step)
-        tried, _ = linearised(candidate, observations, sigma)
-        if robust.cost(tried.square).sum() <= robust.cost(linear.square).sum():
-            fit, linear, damping = candidate, tried, damping * 0.1
+        tried = _seen(candidate, observations)
+        tried_cost = robust.cost(tried.squares(sigma)).sum()
+        if tried_cost <= cost:
+            fit, seen, cost, normal_equations, damping = candidate, tried, tried_cost, None, damping * 0.1
             size = sigma * float(np.abs(step * scale).max()) / math.sqrt(max(len(observations), 1))
             first = max(first, size)
             if size < _CONVERGED * sigma:
@@ -110,41 +116,67 @@ def _moved(fit: CameraFit, step: np.ndarray) -> CameraFit:
     return replace(fit, cam_from_world=pose, camera=camera, distortion=fit.distortion + change.get(9, 0.0))
 
 
-def linearised(fit: CameraFit, observations: Observations, sigma: float) -> tuple[Linear, Any]:
-    """Errors and derivatives by all ten unknowns at noise `sigma`, and which points [M] are in front.
+class _Seen(NamedTuple):
+    """Where the points of matches are seen, and by how much beside their pixels; matches last."""
 
-    A point at normalised (a, b) is seen at (cx + f d a, cy + f d b) with d = 1 + k (a^2 + b^2).
-    """
+    a: np.ndarray  # [M] x / z
+    b: np.ndarray  # [M] y / z
+    inverse: np.ndarray  # [M] 1 / z
+    distortion: np.ndarray | float  # [M] 1 + k (a^2 + b^2)
+    column: np.ndarray  # [M] pixels, errors
+    row: np.ndarray  # [M]
+    in_front: np.ndarray  # [M] bool
+
+    def squares(self, sigma: float) -> np.ndarray:
+        """|error / (2 sigma)|^2 [M]; far too large behind the camera."""
+        squares = (self.column * self.column + self.row * self.row) / (2 * sigma) ** 2
+        return squares if self.in_front.all() else np.where(self.in_front, squares, 1e6)
+
+
+def _seen(fit: CameraFit, observations: Observations) -> _Seen:
+    """A point at normalised (a, b) is seen at (cx + f d a, cy + f d b) with d = 1 + k (a^2 + b^2)."""
     camera, k, pose = fit.camera, fit.distortion, fit.cam_from_world.numpy()
     pixels, points = observations.pixels.numpy(), observations.points.numpy()
     local = pose[:3, :3] @ points.T + pose[:3, 3:]
-    seen = local[2] > reprojection.MIN_DEPTH
-    x, y, z = np.where(seen, local, 1.0)
+    in_front = local[2] > reprojection.MIN_DEPTH
+    x, y, z = local if in_front.all() else np.where(in_front, local, 1.0)
     inverse = 1 / z
     a, b = x * inverse, y * inverse
-    radius = a * a + b * b
-    d, ab, zero, one = 1 + k * radius, a * b, np.zeros_like(a), np.ones_like(a)
-    by_a = np.stack([inverse, zero, -a * inverse, -ab, 1 + a * a, -b])
-    by_b = np.stack([zero, inverse, -b * inverse, -1 - b * b, ab, a])
-    d_column = camera.fx * ((d + 2 * k * a * a) * by_a + 2 * k * ab * by_b)
-    d_row = camera.fy * (2 * k * ab * by_a + (d + 2 * k * b * b) * by_b)
-    column, row = camera.fx * d * a, camera.fy * d * b
-    d_column = np.vstack([d_column, column, one, zero, camera.fx * radius * a])
-    d_row = np.vstack([d_row, row, zero, one, camera.fy * radius * b])
-    column, row = column + camera.cx - pixels[:, 0], row + camera.cy - pixels[:, 1]
-    square = np.where(seen, (column * column + row * row) / (2 * sigma) ** 2, 1e6)
-    weight = observations.weight.numpy() * seen * robust.weight(square) / sigma**2
-    return Linear(d_column, d_row, column, row, weight, square), seen
+    d = 1 + k * (a * a + b * b) if k else 1.0
+    column = camera.fx * d * a + camera.cx - pixels[:, 0]
+    row = camera.fy * d * b + camera.cy - pixels[:, 1]
+    return _Seen(a, b, inverse, d, column, row, in_front)
 
 
-def columns_of(linear: Linear, columns: list[int]) -> Linear:
-    return linear._replace(d_column=linear.d_column[columns], d_row=linear.d_row[columns])
+def _linear(
+    fit: CameraFit, seen: _Seen, weight: Tensor, sigma: float, columns: Sequence[int] = _UNKNOWNS
+) -> Linear:
+    """Errors with their derivatives by the unknowns in `columns`, at noise `sigma`; `weight` [M]."""
+    camera, k, (a, b, inverse, d, column, row, in_front) = fit.camera, fit.distortion, seen
+    by_a, by_b = reprojection.ray_derivatives(a, b, inverse)
+    d_column, d_row = np.zeros((2, len(columns), len(a)))
+    if k:
+        mixed = 2 * k * a * b
+        by_a, by_b = (d + 2 * k * a * a) * by_a + mixed * by_b, mixed * by_a + (d + 2 * k * b * b) * by_b
+    np.multiply(camera.fx, by_a, out=d_column[:POSE])
+    np.multiply(camera.fy, by_b, out=d_row[:POSE])
+    for place, unknown in enumerate(columns[POSE:], POSE):
+        if unknown in FOCAL:
+            d_column[place], d_row[place] = camera.fx * d * a, camera.fy * d * b
+        elif unknown in RADIAL:
+            radius = a * a + b * b
+            d_column[place], d_row[place] = camera.fx * radius * a, camera.fy * radius * b
+        else:
+            (d_column if unknown == CENTER[0] else d_row)[place] = 1.0
+    square = seen.squares(sigma)
+    weights = weight.numpy() * in_front * robust.weight(square) / sigma**2
+    return Linear(d_column, d_row, column, row, weights, square)
 
 
 def cell_sums(fit: CameraFit, observations: Observations) -> GridSums:
     """The normal equations of the pose and of all unknowns of the camera, for each cell of the image."""
     noise = noise_of(errors_px(fit, observations), inlier_threshold_px(fit.camera))
-    linear, _ = linearised(fit, observations, _LOSS * noise)
+    linear = _linear(fit, _seen(fit, observations), observations.weight, _LOSS * noise)
     grid = Grid.over(observations.pixels)
     return reprojection.cell_sums(linear, grid.index(observations.pixels), len(grid))
 
@@ -187,7 +219,8 @@ def likelihood_gain(base: CameraFit, found: CameraFit, observations: Observation
 def promised_gain(base: CameraFit, part: tuple[int, ...], observations: Observations) -> float:
     """The gain of estimating `part`, too, in the quadratic approximation at `base`."""
     noise = noise_of(errors_px(base, observations), inlier_threshold_px(base.camera))
-    linear = columns_of(linearised(base, observations, noise)[0], [*range(POSE), *base.free, *part])
+    columns = [*range(POSE), *base.free, *part]
+    linear = _linear(base, _seen(base, observations), observations.weight, noise, columns)
     information, gradient = reprojection.summed(linear)
     scale = np.sqrt(np.maximum(information.diagonal(), 1e-12))
     normal = information / scale / scale[:, None] + 1e-9 * np.eye(len(scale))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 1 << 28  # of the image and of the feature map
 MAX_GAUSSIANS = 1 << 31
 MAX_THREADS = 1024
+_CORES = os.cpu_count() or 1  # asked for once: the answer takes as long as a small kernel
 MAX_INTERSECTIONS = 1 << 32  # their numbers have 32 bits
 FEATURE_PRECISIONS = ("float32", "tf32")
 # Sizes per Gaussian; None is free.
@@ -69,7 +70,7 @@ def check_settings(settings: "RasterizerSettings") -> None:
 def thread_count(threads: int | None) -> int:
     """The number of threads to use, None = torch's; raises TypeError or ValueError for no such number."""
     if threads is None:
-        return min(torch.get_num_threads(), os.cpu_count() or 1)
+        return min(torch.get_num_threads(), _CORES)
     try:
         number = operator.index(threads)
     except TypeError:
