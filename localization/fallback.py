@@ -73,11 +73,10 @@ def refined_again(
 class Source(Protocol):
     """Proposes poses of a query, such as an initial pose.
 
-    A source may have a method `shows_another_place(query)`: where it has no hypothesis, that ends the search
-    if it is true. Without the method, and otherwise, the next source is asked.
+    None in place of hypotheses ends the search: the query shows another place.
     """
 
-    def hypotheses(self, query: Query) -> Iterable[PoseEstimate]: ...
+    def hypotheses(self, query: Query) -> Iterable[PoseEstimate] | None: ...
 
 
 class Fallback:
@@ -147,12 +146,10 @@ class Fallback:
         for number, make in enumerate(self._make_sources):
             if number not in self._sources:
                 self._sources[number] = make()
-            source = self._sources[number]
-            hypotheses = list(source.hypotheses(query))
-            shows_another_place = getattr(source, "shows_another_place", None)
-            if not hypotheses and shows_another_place is not None and shows_another_place(query):
+            hypotheses = self._sources[number].hypotheses(query)
+            if hypotheses is None:
                 return
-            for hypothesis in hypotheses:
+            for hypothesis in list(hypotheses):
                 if hypothesis.ok and not any(torch.equal(hypothesis.pose(), pose) for pose in tried):
                     tried.append(hypothesis.pose())
                     yield hypothesis

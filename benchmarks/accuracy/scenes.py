@@ -26,7 +26,9 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 
 SCENES = ("pgt_7scenes_redkitchen", "colmap_south_building", "nerf_fox")
-METRIC_SCENES = ("pgt_7scenes_redkitchen", "hololens_office", "room")  # errors elsewhere are relative only
+# Names of scenes in metres begin with one of these; errors elsewhere are relative.
+_METRIC = ("pgt_7scenes_redkitchen", "hololens_office", "tum_livingroom1", "room", "building")
+_DEPTH_UNITS = 1000  # 16-bit values per metre in posed folders
 _SAME_POSE = 1e-6  # difference of two poses, positions relative to the extent of the path
 _MOTION = 0.03  # length of the motion blur relative to the longer side
 _GAMMA, _GAIN = 1.5, 0.5  # of the darkened image
@@ -58,11 +60,16 @@ class SceneVariant:
 
     @property
     def metric(self) -> bool:
-        return self.name in METRIC_SCENES
+        return is_metric(self.name)
 
     def source(self, data: Path, work: Path) -> Path:
         """The scene's folder; for a part of a scene, a folder of links in `work`."""
         return data / self.name if self.first == 100 else link_part(data / self.name, self.first, work)
+
+
+def is_metric(scene: str) -> bool:
+    """Whether the positions of the scene of this name are metres."""
+    return scene.startswith(_METRIC)
 
 
 def link_part(source: Path, percent: int, target: Path) -> Path:
@@ -165,7 +172,10 @@ def _numbered(views: Sequence[View]) -> Iterable[tuple[str, View]]:
 
 
 def write_posed_folders(folder: Path, views: Iterable[tuple[str, View]]) -> None:
-    """Write views by name N: `rgb/N.color.png`, `poses/N.pose.txt`, `calibration/N.calibration.txt` (K)."""
+    """Write views by name N: `rgb/N.color.png`, `poses/N.pose.txt`, `calibration/N.calibration.txt` (K).
+
+    With `depth/N.depth.png` where a view has depth.
+    """
     (folder / "rgb").mkdir(parents=True, exist_ok=True)
     for name, view in views:
         rows = view.camera.matrix().tolist()
@@ -174,6 +184,10 @@ def write_posed_folders(folder: Path, views: Iterable[tuple[str, View]]) -> None
         write_text(folder / "poses" / f"{name}.pose.txt", pose)
         write_text(folder / "calibration" / f"{name}.calibration.txt", matrix)
         cv2.imwrite(str(folder / "rgb" / f"{name}.color.png"), view.load_image()[..., ::-1])
+        if view.load_depth is not None:
+            (folder / "depth").mkdir(exist_ok=True)
+            depth = (_DEPTH_UNITS * view.load_depth()).round().clip(0, 65535).astype(np.uint16)
+            cv2.imwrite(str(folder / "depth" / f"{name}.depth.png"), depth)
 
 
 def foreign_queries(data: Path, home: str, count: int) -> list[QueryImage]:

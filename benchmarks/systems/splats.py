@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from benchmarks import OUTPUT, RESULTS, ROOT
 from benchmarks.accuracy.measure import localize
-from benchmarks.accuracy.scenes import METRIC_SCENES, SCENES, path_extent
+from benchmarks.accuracy.scenes import SCENES, is_metric, path_extent
 from benchmarks.harness.measuring import run_gsplatloc
 from benchmarks.harness.results import (
     NONE,
@@ -123,7 +123,7 @@ def figures(
     start = time.process_time()
     results = localize(localizer, [query_from_view(view) for view in test])
     spent = time.process_time() - start
-    unit = 1.0 if scene in METRIC_SCENES else path_extent([*train, *test])
+    unit = 1.0 if is_metric(scene) else path_extent([*train, *test])
     row: Row = {
         "count": len(results),
         "failed": sum(not result.localization.final.ok for result in results),
@@ -153,7 +153,7 @@ def publish_splats(rows: Sequence[Row], root: Path = ROOT) -> list[Path]:
 
 
 def _line(row: Row) -> list[str]:
-    metric = row["scene"] in METRIC_SCENES
+    metric = is_metric(row["scene"])
     extent = None if metric else 1.0  # medians are already relative to it
     errors = [error_text(row[f"{name}_median"], row[f"{name}_deg"], 2, extent) for name in _STAGES]
     recall = percent(row["final_recall"]["5cm_5deg"]) if metric else NONE

@@ -32,6 +32,8 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
 _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
+# RANSAC samples before the last pass, of which only a pose with that share of inliers is kept: 100 find it.
+_EARLY_ITERATIONS = 1_000
 # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice the
 # error of an inlier of the first pose.
 GUIDED_RADIUS_PX = 16.0
@@ -100,13 +102,14 @@ class LandmarkPose(InitialPose):
         In held-out views near mapping views 60 % of the matches are inliers, and more matches change nothing.
         In views far from them few are, and a wrong pose may have more inliers than the right one.
         """
-        estimate = PoseEstimate(Status.TOO_FEW_MATCHES, query.camera)
-        for matches in self._passes(query):
+        estimate, pnp = PoseEstimate(Status.TOO_FEW_MATCHES, query.camera), self.options.pnp
+        early = replace(pnp, max_iterations=min(pnp.max_iterations, _EARLY_ITERATIONS))
+        for matches, last in self._passes(query):
             estimate = estimate_pose(
                 matches.pixels,
                 matches.points,
                 query.camera,
-                self.options.pnp,
+                pnp if last else early,
                 query.focal_known,
                 query.focal_sigma,
                 uncertain=False,
@@ -115,8 +118,8 @@ class LandmarkPose(InitialPose):
                 break
         return estimate
 
-    def _passes(self, query: Query) -> Iterator[Matches]:
-        """Matches of more and more keypoints with more and more landmarks.
+    def _passes(self, query: Query) -> Iterator[tuple[Matches, bool]]:
+        """Matches of more and more keypoints with more and more landmarks, and whether they are the last.
 
         The candidates, with which the clusters are found, are matched anyway. Where they suffice for the
         first pose, guided matching ends at the same pose as after the larger pass. A camera is not estimated
@@ -128,15 +131,15 @@ class LandmarkPose(InitialPose):
             scores = self._clusters.scores(pairs)
             if query.focal_known:
                 similar = pairs.at_least(self.min_similarity)
-                yield _matches(keypoints, self.landmarks.positions[self._clusters.candidates], similar)
-        for keypoint_count, landmark_count in (
-            (options.first_keypoints, options.first_landmarks),
-            (len(keypoints), _SECOND_LANDMARKS),
-        ):
-            index = self._shortlist(scores, landmark_count)
-            yield self._matches(keypoints.select(slice(0, keypoint_count)), index)
-            if isinstance(index, slice) and keypoint_count >= len(keypoints):
-                break  # everything was matched
+                yield _matches(keypoints, self.landmarks.positions[self._clusters.candidates], similar), False
+        second = len(keypoints), _SECOND_LANDMARKS
+        for size in ((options.first_keypoints, options.first_landmarks), second):
+            index = self._shortlist(scores, size[1])
+            everything = isinstance(index, slice) and size[0] >= len(keypoints)
+            last = everything or size == second
+            yield self._matches(keypoints.select(slice(0, size[0])), index), last
+            if last:
+                break
 
     def _shortlist(self, scores: Tensor | None, count: int) -> Tensor | slice:
         """Indices of about `count` landmarks of the best clusters; all landmarks in a small map."""

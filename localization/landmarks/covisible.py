@@ -52,30 +52,26 @@ class CovisibleViews:
             counts[index] += 1
         self._rarity = (len(self._views) / counts.clamp(min=1)).log().square()  # of view and query, each once
 
-    def hypotheses(self, query: Query) -> list[PoseEstimate]:
+    def hypotheses(self, query: Query) -> list[PoseEstimate] | None:
         """The poses of the best views, which no matches support yet: without covariance, not accepted.
 
-        None where no view has enough in common with the query.
+        Where no view has enough in common with the query there is none, and the result is None if that shows
+        another place: it is known of many views, of XFeat's descriptors and of enough keypoints only.
         """
         start = time.perf_counter()
         scores = self.scores(query.keypoints)
-        best = _best(scores, self._kept) if (scores > MIN_COMMON).any() else []
+        if not (scores > MIN_COMMON).any():
+            measured = (
+                len(self._views) >= _MANY_VIEWS
+                and self.landmarks.extractor.partition("-")[0] == DEFAULT_EXTRACTOR  # XFeat
+                and len(query.keypoints) >= _KEYPOINTS
+            )
+            return None if measured else []
+        best = _best(scores, self._kept)
         elapsed_ms = 1000 * (time.perf_counter() - start)
         estimate = PoseEstimate(Status.OK, query.camera, accepted=False, elapsed_ms=elapsed_ms)
         poses = [self._views[number].cam_from_world.double().cpu() for number in best]
         return [replace(estimate, cam_from_world=pose) for pose in poses]
-
-    def shows_another_place(self, query: Query) -> bool:
-        """Whether the query has so little in common with every view that it does not show the map.
-
-        Known of many views, of XFeat's descriptors and of enough keypoints only.
-        """
-        measured = (
-            len(self._views) >= _MANY_VIEWS
-            and self.landmarks.extractor.partition("-")[0] == DEFAULT_EXTRACTOR  # XFeat
-            and len(query.keypoints) >= _KEYPOINTS
-        )
-        return measured and not (self.scores(query.keypoints) > MIN_COMMON).any()
 
     def best(self, keypoints: Keypoints, count: int) -> list[int]:
         """Up to `count` views with the highest scores, best first, of those with a common landmark."""

@@ -65,6 +65,7 @@ def test_every_case_is_a_row_and_a_measured_one_stays(
     assert len(list((tmp_path / "out" / "room" / "chosen" / "test" / "rgb").iterdir())) == 6
     scene = read_scene(tmp_path / "out" / "room" / "scene", SceneOptions())
     assert len(scene.train) == 21 and len(scene.test) == 3 * len(hard.CONDITIONS)
+    assert scene.train[0].load_depth is not None and scene.test[0].load_depth is None
     monkeypatch.setattr(hard, "measure", lambda *_: pytest.fail("measured again"))
     run(f"{flags} --cases plain turned90")
 

@@ -1,12 +1,21 @@
 """Scene variants of the accuracy benchmark, and what it refuses to report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.scenes import SceneVariant, check_unseen, link_part
+from benchmarks.accuracy.scenes import (
+    SceneVariant,
+    check_unseen,
+    is_metric,
+    link_part,
+    link_training,
+    write_posed_folders,
+)
+from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Camera, Scene, View
 from gsplatloc.scene.map_config import write_cameras
 from gsplatloc.utils.errors import GSplatLocError
@@ -60,3 +69,20 @@ def test_a_map_of_the_training_images_is_accepted(tmp_path: Path) -> None:
     scene = Scene("room", tmp_path, [view("a", 0.0), view("b", 1.0)], [view("c", 0.5)])
     write_cameras(tmp_path, scene.train)
     check_unseen(scene, tmp_path)
+
+
+def test_depth_of_a_layout_without_posed_folders_is_mapped_with_its_images(tmp_path: Path) -> None:
+    depth = np.full((6, 8), 1.25, np.float32)
+    views = [replace(view("a", 0.0), load_depth=lambda: depth), view("b", 1.0)]
+    link_training(tmp_path / "tum", views, tmp_path / "scene")
+    write_posed_folders(tmp_path / "scene" / "test", [("query", views[1])])
+    first, second = read_scene(tmp_path / "scene", SceneOptions()).train
+    assert first.load_depth is not None and np.allclose(first.load_depth(), depth)
+    assert second.load_depth is None
+
+
+@pytest.mark.parametrize(
+    "scene, metric", [("tum_livingroom1", True), ("room_seed5", True), ("nerf_fox", False), ("desk", False)]
+)
+def test_scenes_in_metres_are_known_by_their_names(scene: str, metric: bool) -> None:
+    assert is_metric(scene) is metric

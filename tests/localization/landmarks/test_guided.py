@@ -1,6 +1,7 @@
 """Guided matching of landmarks, in a world with known ground truth."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from gsplatloc.gaussian_renderer import native
 from gsplatloc.localization.features import Keypoints
+from gsplatloc.localization.initial import landmarks as initial_landmarks
 from gsplatloc.localization.initial.landmarks import LandmarkPose
 from gsplatloc.localization.initial.members import LandmarkMatchingOptions
 from gsplatloc.localization.landmarks.guided import guided_pairs, match_near, refine, visible
@@ -127,3 +129,21 @@ def test_guided_matching_adds_keypoints_that_the_first_left_out(world: World) ->
     (estimate,) = LandmarkPose(world.landmarks, options).hypotheses(world.query(CAMERA))
     assert estimate.inliers == pytest.approx(160, abs=5)
     assert pose_errors(estimate.pose(), TRUTH)[0] < 0.01
+
+
+def test_passes_before_the_last_take_few_samples(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of their poses only those with which most matches agree are kept, and a few samples find these."""
+    taken: list[int] = []
+
+    def estimated(pixels: np.ndarray, points: np.ndarray, *rest: Any, **more: Any) -> PoseEstimate:
+        taken.append(rest[1].max_iterations)
+        return estimate_pose(pixels, points, *rest, **more)
+
+    monkeypatch.setattr(initial_landmarks, "estimate_pose", estimated)
+    anywhere = 400 * torch.rand(SEEN, 2, generator=torch.Generator().manual_seed(1))
+    foreign = replace(world.features, keypoints=replace(world.features.keypoints, xy=anywhere))
+    options = LandmarkMatchingOptions(first_keypoints=100)
+    for features, passes in ((world.features, [1_000]), (foreign, [1_000, 20_000])):
+        taken.clear()
+        (estimate,) = LandmarkPose(world.landmarks, options).hypotheses(world.query(CAMERA, features))
+        assert taken == passes and estimate.ok is (features is world.features)
