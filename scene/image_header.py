@@ -103,7 +103,7 @@ def _other_content(path: Path) -> str | None:
     start = _beginning(path)
     if not start:
         return "an empty file" if os.path.isfile(path) else None
-    if start[4:8] == b"ftyp" and start[8:12] in _ISO_PICTURES:
+    if start[4:8] == b"ftyp" and start[8:12] in _ISO_PICTURES and not (is_heif(path) and reads_heif()):
         return f"a picture in the format {_ISO_PICTURES[start[8:12]]}, which is not read"
     return next((text for beginning, text in _OTHER_CONTENT.items() if start.startswith(beginning)), None)
 

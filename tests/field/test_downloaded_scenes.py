@@ -76,6 +76,13 @@ def test_a_heic_photo_with_another_ending_is_read(tmp_path: Path) -> None:
     assert query.load_camera() is not None
 
 
+def test_a_broken_heic_photo_is_not_said_to_be_of_another_format(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(4000))
+    with pytest.raises(DamagedImageError, match="found cannot identify"):
+        decode_rgb(tmp_path / "a.HEIC")
+
+
 def test_a_jpeg_that_was_named_heic_needs_no_other_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
