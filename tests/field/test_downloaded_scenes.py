@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsplatloc.datasets.photos import collect
 from gsplatloc.localization.queries import queries_in_folder
 from gsplatloc.scene import image_header, read_scene
 from gsplatloc.scene.formats import read_splat
@@ -186,6 +187,24 @@ def test_what_holds_for_many_frames_is_said_once(tmp_path: Path) -> None:
     report = read_scene(tmp_path).report
     for text in ("of a kind that is not read", "some files of mask_path", "camera_angle_x states"):
         assert report.count(text) == 1
+
+
+def test_a_video_of_which_a_part_is_missing_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for seed in range(20):
+        writer.write(np.random.default_rng(seed).integers(0, 255, (240, 320, 3)).astype(np.uint8))
+    writer.release()
+    assert collect(video, tmp_path / "whole", 5, 320) == 5
+    assert "warning" not in capsys.readouterr().err
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    collect(video, tmp_path / "part", 5, 320)
+    assert "of its 20 frames were decoded" in capsys.readouterr().err
+    video.write_bytes(POINTER)
+    with pytest.raises(GSplatLocError, match=FOUND):
+        collect(video, tmp_path / "none", 5, 320)
 
 
 def test_a_list_of_associations_is_named(tmp_path: Path) -> None:
