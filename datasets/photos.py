@@ -22,12 +22,13 @@ from gsplatloc.scene.image_header import (
 )
 from gsplatloc.scene.images import decode_upright
 from gsplatloc.utils.console import log, progress
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, pointer_of_git_lfs, quoted
 from gsplatloc.utils.io import utf8_path, writing
 from gsplatloc.utils.parallel import for_each
 
 _JPEG_QUALITY = 95
 _KEPT_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}  # .heic becomes .jpg, others .png
+_LEAST_DECODED = 0.9  # of the frames that a video states; containers state a few too many
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
@@ -123,15 +124,19 @@ def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet:
         capture = cv2.VideoCapture(readable)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if total <= 0:
+        with video.open("rb") as file:
+            pointer = pointer_of_git_lfs(file.read(64))
         raise GSplatLocError(
-            f"expected a video in {video}, found none that can be decoded: convert it to .mp4"
+            f"expected a video in {video}, found {pointer or 'none that can be decoded: convert it to .mp4'}"
         )
     target.mkdir(parents=True, exist_ok=True)
     best: dict[int, float] = {}
+    read = 0
     for index in progress(range(total), desc="frames", quiet=quiet):
         decoded, frame = capture.read()
         if not decoded:  # the frame count of a container may be too large
             break
+        read = index + 1
         segment = index * min(count, total) // total
         sharpness = _sharpness(frame)
         if sharpness > best.get(segment, -1.0):
@@ -141,6 +146,11 @@ def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet:
     if not best:
         raise GSplatLocError(
             f"expected a video in {video}, found that no frame of it can be decoded: convert it to .mp4"
+        )
+    if read < _LEAST_DECODED * total:
+        log(
+            f"warning: {video} is damaged or cut: {read} of its {total} frames were decoded",
+            stream=sys.stderr,
         )
     return len(best)
 

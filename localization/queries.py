@@ -14,7 +14,7 @@ from torch import Tensor
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.scene.image_files import VIDEO_SUFFIXES, image_files, unread_files
-from gsplatloc.scene.image_header import HEIF_SUFFIXES, DamagedImageError, exif_focal_35mm, image_size
+from gsplatloc.scene.image_header import DamagedImageError, exif_focal_35mm, image_size, is_heif
 from gsplatloc.scene.images import decode_upright, upright_size
 from gsplatloc.scene.intrinsics import doubt
 from gsplatloc.scene.readers.poses import rigid_from_matrix
@@ -241,7 +241,7 @@ def exif_focal(path: Path) -> float | None:
 
 
 def _stated_focal(path: Path) -> float | None:
-    if path.suffix.lower() in HEIF_SUFFIXES:
+    if is_heif(path):
         return exif_focal_35mm(path) / _DIAGONAL_OF_35MM * math.hypot(*image_size(path))
     try:
         with utf8_path(path) as readable:

@@ -19,7 +19,7 @@ import numpy as np
 from gsplatloc.scene.cameras import SparsePoints
 from gsplatloc.scene.images import CameraModel
 from gsplatloc.utils.colmap import pycolmap
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, pointer_of_git_lfs, quoted
 from gsplatloc.utils.io import read_text
 
 IMAGE_FILES = ("images.bin", "images.txt")
@@ -128,6 +128,8 @@ class _Reader:
                 self.data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise _broken(path, str(error)) from None
+        if (pointer := pointer_of_git_lfs(self.data[:64])) is not None:
+            raise _broken(path, pointer)
 
     def take(self, layout: str) -> tuple:
         size = struct.calcsize(layout)
@@ -236,10 +238,11 @@ def _text_images(path: Path) -> list[ColmapImage]:
     """An image has a line, and a second one with its keypoints, which some programs leave out if empty."""
     found: list[ColmapImage] = []
     keypoints_expected = False
-    for words, where in _lines(path):
+    for line, where in _numbered_lines(path):
+        words = line.split()
         if _is_image(words, keypoints_expected):
             pose = [_parsed(float, word, where) for word in words[1:8]]
-            name = " ".join(words[_IMAGE_WORDS - 1 :])
+            name = line.split(maxsplit=_IMAGE_WORDS - 1)[-1].rstrip()  # spaces of a name count
             found.append(ColmapImage(name, _parsed(int, words[8], where), _matrix(pose)))
             keypoints_expected = True
         elif words and not (keypoints_expected and len(words) % 3 == 0):
@@ -279,11 +282,15 @@ def _point_numbers(lines: Sequence[tuple[list[str], str]], path: Path) -> np.nda
 
 
 def _lines(path: Path) -> Iterator[tuple[list[str], str]]:
-    """The words of every line that is no comment, blank ones included, with `FILE, line N`."""
+    """The words of every line that is no comment, blank ones included, with `line N`."""
+    return ((line.split(), where) for line, where in _numbered_lines(path))
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Every line that is no comment, blank ones included, with `line N`."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        words = line.split()
-        if not (words and words[0].startswith("#")):
-            yield words, f"line {number}"
+        if not line.lstrip().startswith("#"):
+            yield line, f"line {number}"
 
 
 def _parsed(convert: Callable[[str], Number], word: str, where: str) -> Number:

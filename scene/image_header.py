@@ -30,6 +30,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM")
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # phones' photos, which the package pillow-heif reads
 _TAIL = 4096  # bytes at the end of a JPEG in which its end marker is looked for first
 _HOLE = bytes(1024)  # compressed data of a photo has no such run
+_SHORT = 80  # characters of what is found in the place of an image, in a list of those left out
 _HEIF_HOLE = 4096  # zero bytes: a block of a disk that was not written
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
 
@@ -43,13 +44,20 @@ _OTHER_CONTENT = {
     b"\xff\x0a": "a picture in the format JPEG XL, which is not read",
     b"\x00\x00\x00\x0cJXL ": "a picture in the format JPEG XL, which is not read",
 }
-_ISO_PICTURES = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
+_ISO_PICTURES = {
+    b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
+    b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF",
+}  # fmt: skip
 JPEG_START = b"\xff\xd8"
 INSTALL_HEIF = "pip install 'gsplatloc[heic]', or convert the photos"
 
 
 class DamagedImageError(GSplatLocError):
-    """An image file that cannot be decoded, or only in part."""
+    """An image file that cannot be decoded, or only in part; `found` is what is in its place."""
+
+    def __init__(self, message: object, found: str = "") -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @contextmanager
@@ -92,21 +100,33 @@ def _formats() -> tuple[str, ...]:
 
 def _other_content(path: Path) -> str | None:
     """What a file is that is no image, if it is something that is found in the place of one."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except (OSError, ValueError):  # a name that no file can have
-        return None
+    start = _beginning(path)
     if not start:
-        return "an empty file"
-    if start[4:8] == b"ftyp" and start[8:12] in _ISO_PICTURES:
+        return "an empty file" if os.path.isfile(path) else None
+    if start[4:8] == b"ftyp" and start[8:12] in _ISO_PICTURES and not (is_heif(path) and reads_heif()):
         return f"a picture in the format {_ISO_PICTURES[start[8:12]]}, which is not read"
     return next((text for beginning, text in _OTHER_CONTENT.items() if start.startswith(beginning)), None)
 
 
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except (OSError, ValueError):  # a name that no file can have
+        return b""
+
+
+def is_heif(path: Path) -> bool:
+    """Whether the content of a file is a phone's photo: .heic files are renamed to .jpg, and the reverse."""
+    start = _beginning(path)
+    return start[4:8] == b"ftyp" and _ISO_PICTURES.get(start[8:12], "").startswith("HEI")
+
+
 def check_readable(path: Path) -> None:
-    """Raise `GSplatLocError` for a .heic file that this installation does not read."""
-    if path.suffix.lower() in HEIF_SUFFIXES and not reads_heif():
+    """Raise `GSplatLocError` for a .heic file that this installation does not read, but no renamed JPEG."""
+    is_jpeg = _beginning(path).startswith(JPEG_START)
+    if path.suffix.lower() in HEIF_SUFFIXES and not is_jpeg and not reads_heif():
         raise GSplatLocError(
             f"expected the package pillow-heif to read {quoted(path)}, found none: {INSTALL_HEIF}"
         )
@@ -165,7 +185,8 @@ def damaged(path: Path, found: str) -> DamagedImageError:
     if not os.path.exists(path):  # also for names that no file can have
         return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
     return DamagedImageError(
-        f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file"
+        f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file",
+        quoted(found, _SHORT),
     )
 
 

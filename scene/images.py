@@ -15,13 +15,13 @@ import numpy as np
 
 from gsplatloc.scene.cameras import Camera
 from gsplatloc.scene.image_header import (
-    HEIF_SUFFIXES,
     JPEG_START,
     check_complete,
     damaged,
     decoding_image,
     exif_orientation,
     is_complete,
+    is_heif,
     open_image,
 )
 from gsplatloc.scene.image_header import image_size as image_size
@@ -41,6 +41,7 @@ _TIFF_STARTS = (b"II", b"MM")
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
 _KEYED_MODES = frozenset({"P", "RGB"})  # in which a colour, or entries of the palette, may be transparent
 _INVALID_DEPTH = 65535  # Kinect's value for "no measurement", like 0
+_SKY = 65504.0, 1e9  # the largest half-precision number, and more than any distance: Blender writes 1e10
 _ROWS_AT_ONCE = 64  # rows of a distortion map computed at once, which bounds the memory
 _NO_SECOND_MAP = np.empty(0, np.float32)  # x and y are interleaved in the first
 DepthDecoder = Callable[[Path, float], np.ndarray]  # file, its values per metre -> [h, w] float32 metres
@@ -218,7 +219,7 @@ def _model_of(width: int, height: int, path: Path, model: CameraModel) -> Camera
 
 def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
     """The image at `path` as stored, [H, W, 3] uint8 RGB, over a black or white background."""
-    if path.suffix.lower() in HEIF_SUFFIXES:
+    if is_heif(path):
         return _read_heif(path)
     if _has_alpha(path):
         stored = _read(path, cv2.IMREAD_UNCHANGED)
@@ -226,6 +227,8 @@ def decode_rgb(path: Path, white_background: bool = False) -> np.ndarray:
             raise damaged(path, f"{stored.dtype} of shape {stored.shape}, no colours with transparency")
         if stored.dtype == np.uint16:
             stored = (stored // 257).astype(np.uint8)
+        if not stored[..., -1].any():  # it would be mapped as one without light
+            raise damaged(path, "one that is transparent everywhere")
         alpha = stored[..., -1:].astype(np.float32) / 255
         behind = 255.0 if white_background else 0.0
         bgr = np.broadcast_to(stored[..., :-1], (*stored.shape[:2], 3))
@@ -260,19 +263,23 @@ def decode_upright(path: Path) -> np.ndarray:
 def decode_depth(
     path: Path, units_per_metre: float = DEPTH_UNITS_PER_METRE, float_units: float = 1.0
 ) -> np.ndarray:
-    """A depth map -> [H, W] float32 metres, 0 where there is no measurement (0, 65535 and not finite).
+    """A depth map -> [H, W] float32 metres, 0 where there is no measurement.
 
-    Images and arrays (.npy) of integers, of 16 bits or more, have `units_per_metre`, of floats `float_units`.
+    That is at 0, 65535, the largest integer of the file's kind, what is not finite, and the values of
+    renderers for the sky (`_SKY`). Images and arrays (.npy) of integers, of 16 bits or more, have
+    `units_per_metre`, of floats `float_units`.
     """
     stored = _stored_depth(path)
     if stored.ndim == 2 and stored.dtype.kind == "f":
-        return where_known(stored.astype(np.float32) / np.float32(float_units))
+        values = stored.astype(np.float32)
+        measured = (values != _SKY[0]) & (values < _SKY[1])
+        return where_known(np.where(measured, values, 0) / np.float32(float_units))
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize < 2:
         raise GSplatLocError(
             f"expected 16-bit depth in {path}, found {stored.dtype} of shape {stored.shape}:"
             " remove the depth folder or rewrite it"
         )
-    valid = (stored > 0) & (stored != _INVALID_DEPTH)
+    valid = (stored > 0) & (stored != _INVALID_DEPTH) & (stored != np.iinfo(stored.dtype).max)
     return np.where(valid, stored, 0).astype(np.float32) / np.float32(units_per_metre)
 
 

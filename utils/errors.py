@@ -40,6 +40,20 @@ def require_known(what: str, names: Iterable[str], known: Collection[str], actio
             raise GSplatLocError(f"expected {what} out of {', '.join(known)}, found {name!r}: {action}")
 
 
+def pointer_of_git_lfs(start: bytes) -> str | None:
+    """What a file is that begins so, if Git LFS left a pointer in its place."""
+    is_pointer = start.startswith(b"version https://git-lfs")
+    return "a pointer of Git LFS to the file (git lfs pull fetches it)" if is_pointer else None
+
+
+def _pointer_in_place_of(path: Path | str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return pointer_of_git_lfs(file.read(64))
+    except (OSError, ValueError):
+        return None
+
+
 @contextmanager
 def decoding(expected: str, path: Path | str, action: str) -> Iterator[None]:
     """Any exception of the body, which decodes the file `path`, becomes one `GSplatLocError` that names it.
@@ -55,7 +69,7 @@ def decoding(expected: str, path: Path | str, action: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise
-        reason = quoted(_reason(error))
+        reason = _pointer_in_place_of(path) or quoted(_reason(error))
         raise GSplatLocError(f"expected {expected} in {path}, found {reason}: {action}") from error
 
 

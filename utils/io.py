@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gsplatloc.utils.errors import GSplatLocError, quoted
+from gsplatloc.utils.errors import GSplatLocError, pointer_of_git_lfs, quoted
 from gsplatloc.utils.locks import check_locks, temporary_path
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')  # in a file name on one system or another
@@ -176,11 +176,17 @@ def read_text(path: Path | str, expected: str = "a text file", action: str = "ch
     """Read UTF-8, or UTF-16 with a byte order mark; a missing or other file is a `GSplatLocError`."""
     try:
         data = Path(path).read_bytes()
+        if (pointer := pointer_of_git_lfs(data)) is not None:
+            raise GSplatLocError(f"expected {expected} {path}, found {pointer}")
         utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if utf16 else "utf-8-sig")
     except FileNotFoundError:
         raise GSplatLocError(f"expected {expected} {path}, found none: {action}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise GSplatLocError(
+            f"expected {expected} {path} in UTF-8, found {quoted(error)}: save it in UTF-8"
+        ) from None
+    except OSError as error:
         raise GSplatLocError(f"expected {expected} {path}, found {quoted(error)}: {action}") from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gsplatloc.utils.console import log
-from gsplatloc.utils.errors import GSplatLocError, decoding, quoted
+from gsplatloc.utils.errors import GSplatLocError, decoding, pointer_of_git_lfs, quoted
 from gsplatloc.utils.registry import Registry
 
 if TYPE_CHECKING:  # for annotations only: a command line is parsed without torch
@@ -85,6 +85,8 @@ def read_splat(path: Path | str, double: bool = False) -> Gaussians:
         raise GSplatLocError(f"expected a splat in {path}, found {quoted(error)}: check the path") from None
     if not head:
         raise GSplatLocError(f"expected a splat in {path}, found an empty file: restore it")
+    if (pointer := pointer_of_git_lfs(head)) is not None:
+        raise GSplatLocError(f"expected a splat in {path}, found {pointer}")
     formats = [entry.make() for entry in SPLAT_FORMATS.entries()]
     for format in formats:
         if format.matches(path, head):

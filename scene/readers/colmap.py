@@ -121,7 +121,11 @@ def _read_views(path: Path, model: ColmapModel, options: SceneOptions, tally: Ta
     _note_unposed(folder, listed | used, tally)
     _note_unmasked(path / "masks", views, tally)
     if not views:
-        first = quoted(model.images[0].name if model.images else "the images of the model")
+        if not model.images:
+            raise GSplatLocError(
+                f"expected images in the COLMAP model of {path}, found none: run the mapper of COLMAP again"
+            )
+        first = quoted(model.images[0].name)
         raise tally.nothing_left(f"images like {first} in {folder}", "name it with --images")
     return views
 

@@ -3,7 +3,8 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -68,23 +69,30 @@ def image_on_disk(path: Path) -> Path | None:
 def file_on_disk(path: Path) -> Path | None:
     """The file at `path`, or the one file whose name is the same but for upper case and Unicode's form.
 
-    Names change so when files are copied between systems: macOS decomposes accents, Windows ignores case.
+    Names, and those of folders, change so when files are copied between systems: macOS decomposes accents,
+    Windows ignores case.
     """
-    if os.path.isfile(path):
+    return _on_disk(path, os.path.isfile)
+
+
+def _on_disk(path: Path, is_kind: Callable[[Path], bool]) -> Path | None:
+    if is_kind(path):
         return path
-    if not os.path.isdir(path.parent):
+    folder = None if path.parent == path else _on_disk(path.parent, os.path.isdir)
+    if folder is None or not path.name:
         return None
-    names = _names_in(path.parent, path.parent.stat().st_mtime_ns).get(_folded(path.name), [])
-    files = [path.with_name(name) for name in names if os.path.isfile(path.with_name(name))]
-    return files[0] if len(files) == 1 else None
+    names = _names_in(folder, folder.stat().st_mtime_ns).get(_folded(path.name), [])
+    found = [folder / name for name in names if is_kind(folder / name)]
+    return found[0] if len(found) == 1 else None
 
 
 @lru_cache(maxsize=64)
 def _names_in(folder: Path, _changed: int) -> dict[str, list[str]]:
     """The names in a folder by what `_folded` leaves of them; `_changed` is when one of them did."""
     names: dict[str, list[str]] = {}
-    for name in os.listdir(folder):
-        names.setdefault(_folded(name), []).append(name)
+    with suppress(PermissionError):
+        for name in os.listdir(folder):
+            names.setdefault(_folded(name), []).append(name)
     return names
 
 

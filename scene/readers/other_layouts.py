@@ -56,6 +56,11 @@ _LAYOUTS = (
     _Layout("a recording of ROS", _TUM, ("*.mcap",)),
     _Layout("a scan of ScanNet", _POSED, ("color/*.jpg", "pose/*.txt")),
     _Layout("a scan of ARKitScenes", _POSED, ("*.traj",)),
+    _Layout(
+        "an RGB-D sequence with a list of associations (ORB-SLAM)",
+        "write its columns as rgb.txt and depth.txt (time file)",
+        ("assoc*.txt", "rgb/*", "depth/*"),
+    ),
     _Layout("a scene of NSVF", _POSED, ("intrinsics.txt", "pose/*.txt", "rgb/*")),
     _Layout("a scene of MVSNet", _POSED, ("cams/*_cam.txt",), ("extrinsic",)),
     _Layout("a scene of IDR", "write its poses as transforms.json", ("cameras*.npz", "image/*")),

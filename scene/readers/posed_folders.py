@@ -7,6 +7,7 @@ stored image. A sparse point cloud may lie beside the splits, in `points3D.ply`.
 """
 
 import os
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,10 @@ def _read_split(folder: Path, options: SceneOptions, tally: Tally) -> list[View]
         tally.note(f"{len(others)} files in {depth_folder} are no depth that is read, as {others[0].name}")
     views = []
     tally.found += len(images)
+    if nested := [image for image in image_files(image_folder) if image.parent != image_folder]:
+        tally.found += len(nested)
+        example = nested[0].relative_to(image_folder).as_posix()
+        tally.leave_out(f"in folders within {image_folder}", len(nested), example)
     if alone := sorted(poses.keys() - images.keys()):
         tally.note(f"{len(alone)} poses in {folder / 'poses'} have no image, for example {alone[0]}")
     if depths and (bare := sorted(images.keys() - depths.keys())):
@@ -120,9 +125,12 @@ def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str], tall
     found: dict[str, Path] = {}
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))  # of macOS: ._a.png
     for file in (file for file in files if file.suffix.lower() in suffixes):
-        taken = found.setdefault(file.stem.removesuffix(infix), file)
+        stem = unicodedata.normalize("NFC", file.stem)  # macOS decomposes accents
+        if stem.lower().endswith(infix):
+            stem = stem[: -len(infix)]
+        taken = found.setdefault(stem, file)
         if taken is not file:
-            tally.note(f"{file} is not used, because {taken.name} has the same name")
+            tally.note(f"{file} is not used, because {taken.name} has the same name", f"twice in {folder}")
     if others := [file.name for file in files if file.suffix.lower() in UNREAD_DEPTH]:
         tally.note(f"{len(others)} files in {folder} are of a kind that is not read, as {others[0]}")
     return found

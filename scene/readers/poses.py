@@ -14,6 +14,7 @@ from gsplatloc.utils.io import number_words, read_text
 # Largest entry of |R^T R - I| of a stored pose. KinectFusion's poses and files with few decimals have up to
 # 1e-2; a scaled or sheared matrix has far more.
 _ORTHOGONALITY_TOLERANCE = 0.02
+_LAST_ROW_TOLERANCE = 1e-6  # of matrices that were inverted or multiplied
 _WINDOWS_NOT_FINITE = re.compile(r"[-+]?\d+(\.\d*)?#(INF|IND|NAN|QNAN|SNAN)\w*", re.IGNORECASE)
 
 
@@ -27,7 +28,8 @@ def rigid_from_matrix(matrix: np.ndarray, source: str) -> Tensor | None:
     if not np.isfinite(matrix).all():
         return None
     bottom = matrix[3:].ravel()
-    if np.abs(bottom[:3]).any() or not set(bottom[3:].tolist()) <= {0.0, 1.0}:
+    expected_rows = np.array([[0, 0, 0, 1], [0, 0, 0, 0]])  # with zeros alone in files of some programs
+    if len(bottom) and np.abs(bottom - expected_rows).max(1).min() > _LAST_ROW_TOLERANCE:
         raise GSplatLocError(
             f"expected a last row of 0 0 0 1 in {source}, found {quoted(bottom.tolist())}: transpose the"
             " pose, whose translation is its last column"

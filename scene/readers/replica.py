@@ -96,7 +96,7 @@ def read_parameters(path: Path) -> tuple[CameraModel, float]:
 def _numbered(folder: Path, kind: str) -> dict[int, Path]:
     """Files called kind000123.* by their number."""
     files = sorted(folder.iterdir()) if os.path.isdir(folder) else []
-    found = ((re.fullmatch(rf"{kind}(\d+)\.(?:jpe?g|png)", file.name), file) for file in files)
+    found = ((re.fullmatch(rf"{kind}(\d+)\.(?:jpe?g|png)", file.name, re.IGNORECASE), file) for file in files)
     return {int(match[1]): file for match, file in found if match}
 
 

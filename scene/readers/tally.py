@@ -22,8 +22,8 @@ class Tally:
         self.found = 0  # images that the scene lists
         self._left_out: Counter[str] = Counter()  # by reason
         self._examples: dict[str, str] = {}  # the first name, by reason
-        self._damaged: list[str] = []  # names of images
-        self._notes: list[str] = []
+        self._damaged: list[str] = []  # names of images, the first with what was found
+        self._notes: dict[str, str] = {}  # by kind
 
     def leave_out(self, why: str, count: int = 1, example: str | None = None) -> None:
         """Count images that are not used; `example` is the name of one."""
@@ -32,20 +32,19 @@ class Tally:
         if example is not None:
             self._examples.setdefault(why, f", for example {example}")
 
-    def note(self, text: str) -> None:
-        """Add what else a user should know of how the scene was read."""
-        if text not in self._notes:
-            self._notes.append(text)
+    def note(self, text: str, kind: str | None = None) -> None:
+        """Add what else a user should know of how the scene was read; of one kind only the first text."""
+        self._notes.setdefault(kind or text, text)
 
     @contextmanager
     def damaged(self, image: Path, options: SceneOptions) -> Iterator[None]:
         """Leave out an image whose header cannot be read; raise if `options.strict`."""
         try:
             yield
-        except DamagedImageError:
+        except DamagedImageError as error:
             if options.strict:
                 raise
-            self._damaged.append(image.name)
+            self._damaged.append(f"{image.name}: {error.found}" if error.found else image.name)
 
     def nothing_left(self, expected: str, action: str) -> GSplatLocError:
         """The error of a scene without any image that can be used."""
@@ -85,7 +84,7 @@ class Tally:
         used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
         report = f"{path}: found {self.found} images, used {used}"
         left_out = self._reasons()
-        parts = [report, *([f"left out {left_out}"] if left_out else []), *self._notes]
+        parts = [report, *([f"left out {left_out}"] if left_out else []), *self._notes.values()]
         name, convention = path.resolve().name, convention or PoseConvention()
         report = quoted("; ".join(parts), _REPORT_LENGTH)  # names of files may hold line breaks
         return Scene(name, path, train, test, points, report, convention)

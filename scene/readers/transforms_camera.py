@@ -35,7 +35,7 @@ def camera_model_of(record: Record, size: tuple[int, int]) -> CameraModel:
     record = {**record, **_distortion_params(record)}
     k1, k2, k3, k4, k5, k6 = (number(record, f"k{order}", 0.0) for order in range(1, 7))
     p1, p2 = number(record, "p1", 0.0), number(record, "p2", 0.0)
-    model = str(record.get("camera_model", "OPENCV")).upper()
+    model = str(record.get("camera_model") or "OPENCV").upper()
     lens = next((key for key in _OTHER_LENSES if record.get(key)), None)
     if not lens and (model == "OPENCV_FISHEYE" or record.get("is_fisheye")):
         return CameraModel("OPENCV_FISHEYE", width, height, (*params, k1, k2, k3, k4))

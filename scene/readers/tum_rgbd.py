@@ -99,16 +99,17 @@ def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
     pose, rate = torch.eye(4, dtype=torch.float64), UNITS_PER_METRE
     for i, j in zip(kept.tolist(), partners.tolist()):
         (stamp, name), (_, depth) = images[i], depths[j]
-        image = file_on_disk(path / name)
-        if image is None:
-            tally.leave_out("listed in rgb.txt but not on disk", example=name)
+        image, depth_file = file_on_disk(path / name), file_on_disk(path / depth)
+        if image is None or depth_file is None:
+            list_name, missing = ("rgb.txt", name) if image is None else ("depth.txt", depth)
+            tally.leave_out(f"listed in {list_name} but not on disk", example=missing)
             continue
         with tally.damaged(image, options):
             camera_model = camera_model or read_calibration(path, image)
-            view = make_view(name, image, camera_model, pose, options, path / depth, units_per_metre=rate)
+            view = make_view(name, image, camera_model, pose, options, depth_file, units_per_metre=rate)
             views.append(replace(view, timestamp=stamp))
     if not views:
-        raise tally.nothing_left(f"images of rgb.txt in {path}", "copy them there")
+        raise tally.nothing_left(f"images of rgb.txt, and their depth, in {path}", "copy them there")
     return views
 
 

@@ -147,7 +147,7 @@ def without_damaged(scene: Scene, strict: bool = False, quiet: bool = False) -> 
     if strict or len(damaged) == len(scene.train):
         raise error
     whole = [view for view, error in zip(scene.train, errors) if error is None]
-    example = f"for example {view.image_path.name}"
+    example = f"for example {view.image_path.name}: {error.found}"
     left_out = f"left out {len(damaged)} training images that are damaged, {example}"
     return replace(scene, train=whole, report=f"{scene.report}; {left_out}")
 

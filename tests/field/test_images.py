@@ -231,9 +231,11 @@ def test_a_transparent_colour_is_transparent(tmp_path: Path, mode: str) -> None:
     image = Image.new(mode, (8, 8), 1 if mode == "P" else (9, 9, 9))
     if mode == "P":
         image.putpalette([200, 100, 50, 9, 9, 9])
+    image.putpixel((0, 0), 0 if mode == "P" else (200, 100, 50))
     image.save(tmp_path / "a.png", transparency=1 if mode == "P" else (9, 9, 9))
-    assert decode_rgb(tmp_path / "a.png").max() == 0
-    assert decode_rgb(tmp_path / "a.png", white_background=True).min() == 255
+    assert decode_rgb(tmp_path / "a.png")[0, 0].tolist() == [200, 100, 50]
+    assert decode_rgb(tmp_path / "a.png")[1:].max() == 0
+    assert decode_rgb(tmp_path / "a.png", white_background=True)[1:].min() == 255
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", 300 * "a"])
