@@ -167,7 +167,8 @@ def _plots(report: Report) -> str:
     known_final = [error for error in final if error]
     if known_final and len(known_final) == len(report.scores) and max(report.scores) > float("-inf"):
         curve = threshold_curve(known_final, report.scores)
-        figures.append(("threshold on the verification score", plots.threshold_curve(curve, MIN_SCORE)))
+        if max(curve.false) > 0:  # else no threshold is better than any other
+            figures.append(("threshold on the verification score", plots.threshold_curve(curve, MIN_SCORE)))
     curves = plots.training_curves(report.training_log) if report.training_log else None
     if curves:
         figures.append(("training", curves))
