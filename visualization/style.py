@@ -87,6 +87,7 @@ img { display: block; width: 100%; height: auto; border-radius: 10px; }
   padding: 1.5rem max(1.5rem, calc(50vw - 36.5rem)); }
 .page h2 { margin-top: 1.2rem; overflow-wrap: anywhere; }
 a { color: var(--accent); text-decoration: none; }
+@page { margin: 1.2cm; }
 @media print { body { max-width: none; padding: 0; background: #fff; font-size: 12px; }
   figure, tr, p, .cards { break-inside: avoid; } footer { margin-top: 1rem; }
   h2, h2 + p { break-after: avoid; } h2 { margin-top: 1.4rem; }
