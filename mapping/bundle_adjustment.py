@@ -1,9 +1,11 @@
-"""Bundle adjustment of poses and points with Gaussian priors on the poses, positions and rotations alike.
+"""Bundle adjustment of poses, points and the lens with Gaussian priors on the poses, positions and rotations.
 
-Levenberg-Marquardt over the poses, the points being eliminated (Triggs et al., "Bundle Adjustment: A Modern
-Synthesis", 1999): U - W V^-1 W^T, in blocks of tracks of equal length. COLMAP's has priors on positions only,
-under which a few views near each other may turn. The system of all poses is dense: 26 MB for 300 views, 7 GB
-for 5,000.
+The lens is one coefficient of radial distortion, common to all views: cameras of phones and depth sensors are
+stated as pinhole cameras, and poses that are fitted to their images without it are turned.
+Levenberg-Marquardt over poses and lens, the points being eliminated (Triggs et al., "Bundle Adjustment: A
+Modern Synthesis", 1999): U - W V^-1 W^T, in blocks of tracks of equal length. COLMAP's has priors on
+positions only, under which a few views near each other may turn. The system of all poses is dense: 26 MB for
+300 views, 7 GB for 5,000.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,29 @@ from gsplatloc.utils import se3
 _ITERATIONS = 20
 _CONVERGED = 1e-4  # relative decrease of the cost
 _HUBER = 2.5  # standard deviations of a prior, beyond which it pulls no stronger
+_RADIAL_SIGMA = 0.1  # standard deviation of the distortion: lenses of phones are below it
+_LEAST_DEPTH = 1e-6
 _BLOCKS = 200_000  # pairs of observations whose blocks are in memory at once
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is adjusted."""
+
+    poses: Tensor  # [N, 4, 4] cam_from_world
+    points: Tensor  # [M, 3] world
+    radial: float = 0.0  # a point at normalised (x, y) is seen at (x, y) * (1 + radial * (x^2 + y^2))
+
+    def moved(self, step: "_Step") -> "Model":
+        poses = se3.se3_exp(step.poses) @ self.poses
+        return Model(poses, self.points + step.points, self.radial + step.radial)
+
+
+@dataclass(frozen=True)
+class _Step:
+    poses: Tensor  # [N, 6] tangents
+    points: Tensor  # [M, 3]
+    radial: float
 
 
 @dataclass(frozen=True)
@@ -28,12 +52,35 @@ class Observations:
     xy: Tensor  # [K, 2] pixels
     intrinsics: Tensor  # [K, 4] fx fy cx cy of the view
 
-    def residuals(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    def residuals(self, model: Model) -> tuple[Tensor, Tensor]:
         """(residuals [K, 2] in pixels, points in the frames of their cameras [K, 3])."""
-        pose = poses[self.view]
-        seen = (pose[:, :3, :3] @ points[self.point][..., None])[..., 0] + pose[:, :3, 3]
-        depth = seen[:, 2:].clamp(min=1e-6)
-        return seen[:, :2] / depth * self.intrinsics[:, :2] + self.intrinsics[:, 2:] - self.xy, seen
+        pose = model.poses[self.view]
+        seen = (pose[:, :3, :3] @ model.points[self.point][..., None])[..., 0] + pose[:, :3, 3]
+        flat = _flat(seen)
+        bent = flat * (1 + model.radial * flat.square().sum(1, keepdim=True))
+        return bent * self.intrinsics[:, :2] + self.intrinsics[:, 2:] - self.xy, seen
+
+    def jacobians(self, model: Model, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Derivatives of the residuals by pose [K, 2, 6], point [K, 2, 3] and distortion [K, 2, 1].
+
+        `seen`: the points in the frames of their cameras.
+        """
+        flat, focal = _flat(seen), self.intrinsics[:, :2, None]
+        radius = flat.square().sum(1)[:, None, None]
+        ray = torch.zeros(len(seen), 2, 3, dtype=seen.dtype)
+        ray[:, 0, 0] = ray[:, 1, 1] = 1.0
+        ray[:, :, 2] = -flat
+        ray /= seen[:, 2, None, None].clamp(min=_LEAST_DEPTH)
+        outer = flat[:, :, None] * flat[:, None, :]
+        bend = (1 + model.radial * radius) * torch.eye(2, dtype=seen.dtype) + 2 * model.radial * outer
+        projection = focal * (bend @ ray)
+        of_pose = torch.cat([projection, -projection @ se3.hat(seen)], 2)
+        return of_pose, projection @ model.poses[self.view, :3, :3], focal * flat[:, :, None] * radius
+
+
+def _flat(seen: Tensor) -> Tensor:
+    """Points [K, 3] of a camera's frame on the plane at depth 1, [K, 2]."""
+    return seen[:, :2] / seen[:, 2:].clamp(min=_LEAST_DEPTH)
 
 
 @dataclass(frozen=True)
@@ -55,73 +102,67 @@ class PosePriors:
         return torch.cat(weights, 1), tangents, cost
 
 
-def bundle_adjust(
-    observations: Observations, points: Tensor, poses: Tensor, priors: PosePriors, sigma_px: float
-) -> tuple[Tensor, Tensor]:
-    """(poses [N, 4, 4], points [M, 3]) of least cost: Cauchy for reprojection errors, Huber for priors."""
-    damping, cost = 1e-4, _cost(observations, points, poses, priors, sigma_px)
+def bundle_adjust(observations: Observations, model: Model, priors: PosePriors, sigma_px: float) -> Model:
+    """The model of least cost: Cauchy for reprojection errors, Huber for priors."""
+    damping, cost = 1e-4, _cost(observations, model, priors, sigma_px)
     for _ in range(_ITERATIONS):
-        step, move = _step(observations, points, poses, priors, sigma_px, damping)
-        moved = se3.se3_exp(step) @ poses
-        found = _cost(observations, points + move, moved, priors, sigma_px)
+        moved = model.moved(_step(observations, model, priors, sigma_px, damping))
+        found = _cost(observations, moved, priors, sigma_px)
         if not found < cost:
             damping *= 10
             continue
         done = cost - found < _CONVERGED * cost
-        points, poses, cost, damping = points + move, moved, found, damping / 3
+        model, cost, damping = moved, found, damping / 3
         if done:
             break
-    return poses, points
+    return model
 
 
-def _cost(
-    observations: Observations, points: Tensor, poses: Tensor, priors: PosePriors, sigma_px: float
-) -> float:
-    residuals, seen = observations.residuals(poses, points)
+def _cost(observations: Observations, model: Model, priors: PosePriors, sigma_px: float) -> float:
+    residuals, seen = observations.residuals(model)
     squares = (residuals / sigma_px).square().sum(1)
     squares = torch.where(seen[:, 2] > 0, squares, squares.new_tensor(1e6))
-    return float(squares.log1p().sum()) + priors.system(poses)[2]
+    return float(squares.log1p().sum()) + priors.system(model.poses)[2] + (model.radial / _RADIAL_SIGMA) ** 2
 
 
-def _step(
-    o: Observations, points: Tensor, poses: Tensor, priors: PosePriors, sigma_px: float, damping: float
-) -> tuple[Tensor, Tensor]:
-    """(tangents [N, 6] of the poses, moves [M, 3] of the points) of one damped Gauss-Newton step."""
-    views, count = len(poses), len(points)
-    residuals, seen = o.residuals(poses, points)
-    depth = seen[:, 2].clamp(min=1e-6)
-    weight = 1 / (sigma_px**2 + residuals.square().sum(1)) * (seen[:, 2] > 0)
-    projection = torch.zeros(len(depth), 2, 3, dtype=points.dtype)
-    projection[:, 0, 0], projection[:, 1, 1] = (o.intrinsics[:, :2] / depth[:, None]).T
-    projection[:, :, 2] = -o.intrinsics[:, :2] * seen[:, :2] / depth[:, None] ** 2
-    of_pose = torch.cat([projection, -projection @ se3.hat(seen)], 2)  # [K, 2, 6]
-    of_point = projection @ poses[o.view, :3, :3]  # [K, 2, 3]
-    weighted = of_pose.transpose(1, 2) * weight[:, None, None]
-    prior_weights, tangents, _ = priors.system(poses)
-    blocks = torch.zeros(views, 6, 6, dtype=points.dtype).index_add_(0, o.view, weighted @ of_pose)
-    blocks += torch.diag_embed(prior_weights)
+def _step(o: Observations, model: Model, priors: PosePriors, sigma_px: float, damping: float) -> _Step:
+    """One damped Gauss-Newton step."""
+    views, count, dtype = len(model.poses), len(model.points), model.points.dtype
+    residuals, seen = o.residuals(model)
+    root = ((seen[:, 2] > 0) / (sigma_px**2 + residuals.square().sum(1))).sqrt()[:, None, None]
+    of_pose, of_point, of_lens = (root * each for each in o.jacobians(model, seen))
+    residual = root * residuals[..., None]
+    prior_weights, tangents, _ = priors.system(model.poses)
+
+    def of_views(values: Tensor) -> Tensor:
+        return torch.zeros(views, *values.shape[1:], dtype=dtype).index_add_(0, o.view, values)
+
+    def of_points(values: Tensor) -> Tensor:
+        return torch.zeros(count, *values.shape[1:], dtype=dtype).index_add_(0, o.point, values)
+
+    blocks = of_views(of_pose.mT @ of_pose) + torch.diag_embed(prior_weights)
     blocks += damping * torch.diag_embed(blocks.diagonal(dim1=1, dim2=2))
-    right = torch.zeros(views, 6, dtype=points.dtype)
-    right.index_add_(0, o.view, (weighted @ residuals[..., None])[..., 0])
-    right += prior_weights * tangents
-    squares = torch.zeros(count, 3, 3, dtype=points.dtype)
-    squares.index_add_(0, o.point, of_point.transpose(1, 2) * weight[:, None, None] @ of_point)
+    squares = of_points(of_point.mT @ of_point)
     squares += torch.diag_embed(squares.diagonal(dim1=1, dim2=2) * damping + 1e-12)
-    pull = torch.zeros(count, 3, dtype=points.dtype)
-    pull.index_add_(0, o.point, (of_point.transpose(1, 2) @ (residuals * weight[:, None])[..., None])[..., 0])
-    inverse = torch.linalg.inv(squares)
-    mixed = weighted @ of_point  # [K, 6, 3]
+    inverse, pull = torch.linalg.inv(squares), of_points(of_point.mT @ residual)
+    lens = of_points(of_point.mT @ of_lens)  # [M, 3, 1]
+    mixed = of_pose.mT @ of_point  # [K, 6, 3]
     reduced = mixed @ inverse[o.point]
-    system = torch.zeros(views * views, 6, 6, dtype=points.dtype)
+    system = torch.zeros(views * views, 6, 6, dtype=dtype)
     system[torch.arange(views) * (views + 1)] = blocks
     _subtract(system, o, reduced, mixed)
-    right.index_add_(0, o.view, -(reduced @ pull[o.point][..., None])[..., 0])
     matrix = system.view(views, views, 6, 6).transpose(1, 2).reshape(6 * views, 6 * views)
-    step = -torch.linalg.solve(matrix, right.reshape(-1)).view(views, 6)
-    back = torch.zeros_like(pull).index_add_(
-        0, o.point, (mixed.transpose(1, 2) @ step[o.view][..., None])[..., 0]
-    )
-    return step, -(inverse @ (pull + back)[..., None])[..., 0]
+    border = of_views(of_pose.mT @ of_lens - reduced @ lens[o.point]).reshape(-1, 1)
+    corner = (1 + damping) * (of_lens.square().sum() + 1 / _RADIAL_SIGMA**2) - (
+        lens.mT @ inverse @ lens
+    ).sum()
+    right = of_views(of_pose.mT @ residual - reduced @ pull[o.point])[..., 0] + prior_weights * tangents
+    last = (of_lens * residual).sum() + model.radial / _RADIAL_SIGMA**2 - (lens.mT @ inverse @ pull).sum()
+    matrix = torch.cat([torch.cat([matrix, border], 1), torch.cat([border.T, corner.view(1, 1)], 1)])
+    step = -torch.linalg.solve(matrix, torch.cat([right.reshape(-1), last.view(1)]))
+    tangent, radial = step[:-1].view(views, 6), float(step[-1])
+    back = of_points(mixed.mT @ tangent[o.view][..., None])
+    return _Step(tangent, -(inverse @ (pull + back + radial * lens))[..., 0], radial)
 
 
 def _subtract(system: Tensor, observations: Observations, reduced: Tensor, mixed: Tensor) -> None:

@@ -3,12 +3,14 @@
 Matches of images are verified by a relative pose of their own instead of the given ones. Tracks of them are
 triangulated with wide tolerances, and poses and points are refined together, with the given poses as priors,
 which keep the coordinates and the scale; then once more, with tracks of the refined poses and with priors as
-wide as the given poses have turned out to be wrong.
+wide as the given poses have turned out to be wrong. Radial distortion that the images still have is refined
+with them, for the sake of the poses: the cameras stay as they are.
 """
 
 import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints
-from gsplatloc.mapping.bundle_adjustment import Observations, PosePriors, bundle_adjust
+from gsplatloc.localization.pose.distortion import undistort_pixels
+from gsplatloc.mapping.bundle_adjustment import Model, Observations, PosePriors, bundle_adjust
 from gsplatloc.mapping.matched_pairs import fit_relative_pose
 from gsplatloc.mapping.triangulation import (
     MIN_LENGTH,
@@ -68,7 +71,8 @@ def refine_poses(
         return list(views)
     with tempfile.TemporaryDirectory() as folder, quiet_pycolmap(), stopwatch("refining poses", quiet):
         adjusted = _adjusted(views, keypoints, pairs, Path(folder))
-    refined = [view.with_pose(pose) for view, pose in zip(views, adjusted)]
+    refined = [view.with_pose(pose) for view, pose in zip(views, adjusted.poses)]
+    keypoints = _undistorted(views, keypoints, adjusted.radial)
     before, after = (_median_distance(of, keypoints, pairs) for of in (views, refined))
     moved = (se3.camera_center(_poses(refined)) - se3.camera_center(_poses(views))).norm(dim=1).median()
     found = f"poses: matches are {before:.2f} px from their epipolar lines, {after:.2f} px after refinement"
@@ -100,32 +104,42 @@ def _verified_pairs(
 
 def _adjusted(
     views: Sequence[View], keypoints: Sequence[Keypoints], pairs: Sequence[_Pair], folder: Path
-) -> Tensor:
-    """cam_from_world [N, 4, 4] after bundle adjustment."""
-    reconstruction = fixed_reconstruction(views, keypoints)
-    database_path = folder / "database.db"
-    write_database(database_path, reconstruction, pairs)
+) -> Model:
+    """The model after bundle adjustment."""
     given, scale = _poses(views), pixel_scale(views)
     centers = se3.camera_center(given)
     spread = max(float((centers - centers.mean(0)).norm(dim=1).median()), 1e-6)
-    poses, sigmas = given, (_FIRST_SIGMA * spread, math.radians(_FIRST_SIGMA_DEG))
+    sigmas = _FIRST_SIGMA * spread, math.radians(_FIRST_SIGMA_DEG)
+    model = Model(given, given.new_zeros(0, 3))
     for step in range(_ROUNDS):
         options = pipeline_options(scale)
         if step == 0:
             _widen(options, scale)
+        posed = [view.with_pose(pose) for view, pose in zip(views, model.poses)]
+        reconstruction = fixed_reconstruction(posed, _undistorted(views, keypoints, model.radial))
         output = folder / str(step)
         output.mkdir()
+        write_database(output / "database.db", reconstruction, pairs)
         reconstruction = pycolmap.triangulate_points(
-            fixed_reconstruction([view.with_pose(pose) for view, pose in zip(views, poses)], keypoints),
-            database_path, folder, output, options=options,
-        )  # fmt: skip
-        observations, points = _observations(reconstruction, views)
+            reconstruction, output / "database.db", folder, output, options=options
+        )
+        observations, points = _observations(reconstruction, views, keypoints)
         if not len(points):
-            return given
-        priors = PosePriors(given, sigmas)
-        poses, _ = bundle_adjust(observations, points, poses, priors, _LOSS_PX * scale)
-        sigmas = _noise(poses, given, spread)
-    return poses
+            return Model(given, points)
+        start = Model(model.poses, points, model.radial)
+        model = bundle_adjust(observations, start, PosePriors(given, sigmas), _LOSS_PX * scale)
+        sigmas = _noise(model.poses, given, spread)
+    return model
+
+
+def _undistorted(views: Sequence[View], keypoints: Sequence[Keypoints], radial: float) -> Sequence[Keypoints]:
+    """The keypoints as a pinhole camera would have seen them."""
+    if not radial:
+        return keypoints
+    pixels = [
+        undistort_pixels(found.xy.numpy(), view.camera, radial) for view, found in zip(views, keypoints)
+    ]
+    return [replace(found, xy=torch.from_numpy(xy).float()) for found, xy in zip(keypoints, pixels)]
 
 
 def _widen(options: pycolmap.IncrementalPipelineOptions, scale: float) -> None:
@@ -145,9 +159,9 @@ def _noise(poses: Tensor, given: Tensor, spread: float) -> tuple[float, float]:
 
 
 def _observations(
-    reconstruction: pycolmap.Reconstruction, views: Sequence[View]
+    reconstruction: pycolmap.Reconstruction, views: Sequence[View], keypoints: Sequence[Keypoints]
 ) -> tuple[Observations, Tensor]:
-    """The longest tracks of every view, and their points [M, 3]."""
+    """The longest tracks of every view, observed at its keypoints, and their points [M, 3]."""
     points = sorted(reconstruction.points3D.values(), key=lambda point: -point.track.length())
     counts = [0] * len(views)
     kept: list[np.ndarray] = []
@@ -161,9 +175,9 @@ def _observations(
             rows.append((view, len(kept), keypoint))
         kept.append(point.xyz)
     view, point_index, keypoint = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3).T
-    pixels = [reconstruction.images[v + 1].points2D[k].xy for v, k in zip(view.tolist(), keypoint.tolist())]
+    pixels = [keypoints[v].xy[k] for v, k in zip(view.tolist(), keypoint.tolist())]
     cameras = torch.tensor([[v.camera.fx, v.camera.fy, v.camera.cx, v.camera.cy] for v in views]).double()
-    xy = torch.from_numpy(np.array(pixels, np.float64).reshape(-1, 2))
+    xy = torch.cat([torch.zeros(0, 2), *(pixel[None] for pixel in pixels)]).double()
     found = Observations(view, point_index, xy, cameras[view])
     return found, torch.from_numpy(np.array(kept, np.float64).reshape(-1, 3))
 

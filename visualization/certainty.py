@@ -17,7 +17,7 @@ from gsplatloc.visualization.style import html_table
 
 # Drawn in this order: what needs a look comes last, over the others.
 STATUS_COLORS: dict[Status, RGB] = {Status.OK: (70, 222, 120), Status.UNVERIFIED: (255, 176, 59)}
-_HEAD = ("query", "status", "score", "inliers", "stated error", "stated rotation")
+_MINOR = ("score", "inliers", "stated rotation", "rotation error")  # columns that a narrow screen leaves out
 
 
 def least_certain_first(results: Sequence[QueryResult]) -> list[QueryResult]:
@@ -54,12 +54,27 @@ def query_table(results: Sequence[QueryResult], metric: bool = True) -> str:
     page (`query_pages`, of the results in this order).
     """
     has_truth = any(result.truth is not None for result in results)
-    names = (*_HEAD, *(ERRORS if has_truth else ()))
-    ordered = enumerate(least_certain_first(results))
-    rows = [_row(number, result, has_truth, metric) for number, result in ordered]
+    has_scores = any(result.localization.score is not None for result in results)
+    head = (
+        "query",
+        "status",
+        *(("score",) if has_scores else ()),
+        "inliers",
+        "stated error",
+        "stated rotation",
+    )
+    names = (*head, *(ERRORS if has_truth else ()))
+    rows = [
+        [
+            *_row(number, result, metric, has_scores),
+            *(error_cells(result, None, metric) if has_truth else ()),
+        ]
+        for number, result in enumerate(least_certain_first(results))
+    ]
+    table = html_table(names, rows, "queries sortable", links=True, minor=_MINOR)
     return (
-        "<section id='queries'><h2>Queries, the least certain first</h2><div class='scroll long'>"
-        f"{html_table(names, rows, 'queries sortable', links=True)}</div></section>"
+        "<section id='queries'><h2>Queries, the least certain first</h2>"
+        f"<div class='scroll long'>{table}</div></section>"
     )
 
 
@@ -81,16 +96,15 @@ def draw_results(
     return draw_plan(gaussians, groups) if groups else None
 
 
-def _row(number: int, result: QueryResult, has_truth: bool, metric: bool) -> list[str]:
-    """The cells of a query, of which the first is HTML."""
+def _row(number: int, result: QueryResult, metric: bool, has_scores: bool) -> list[str]:
+    """The cells of a query, without its errors; the first is HTML."""
     localization, final = result.localization, result.localization.final
     help_text = result.reason or localization.advice
     note = f"<small>{escape(help_text)}</small>" if help_text else ""
     return [
         page_link(result, number) + note,
         localization.status.replace("_", " "),
-        "" if localization.score is None else f"{localization.score:.2f}",
+        *([] if not has_scores else ["" if localization.score is None else f"{localization.score:.2f}"]),
         str(final.inliers),
         *stated_cells(final, metric, 2),
-        *(error_cells(result, None, metric) if has_truth else ()),
     ]

@@ -15,11 +15,12 @@ from gsplatloc.utils.console import figures, length
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import write_text
 from gsplatloc.visualization import plots
-from gsplatloc.visualization.report import axis_limit
+from gsplatloc.visualization.report import RECALL_NAMES, axis_limit
 from gsplatloc.visualization.style import PAGE, SORTABLE, html_table
 
 _SAME = 0.02  # errors that differ by less than this share of the larger one are the same
 _SHOWN = 10  # changes that are printed
+_MINOR = ("between the poses", "rotation")  # columns that a narrow screen leaves out
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 def write_comparison(path: Path | str, comparison: Comparison) -> None:
     """Write the comparison as one HTML page that loads no other file, atomically."""
     header, rows = _table(comparison)
+    header = [RECALL_NAMES.get(name, name) for name in header]
     summary = f"{len(comparison.pairs)} images{_alone(comparison)}. {_verdict(comparison)}."
     title = " and ".join(map(escape, comparison.labels))
     body = f"<header><h1>{title}</h1><p>{escape(summary)}</p></header>"
@@ -201,7 +203,7 @@ def _cells(pair: Pair, metric: bool) -> list[str]:
 
 
 def _html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    table = html_table(header, rows, "sortable")
+    table = html_table(header, rows, "queries sortable", minor=_MINOR)
     return f"<section><h2>{title}</h2><div class='scroll long'>{table}</div></section>"
 
 

@@ -42,7 +42,7 @@ def threshold_curve(curve: ThresholdCurve, chosen: float) -> str:
     axes.step(false, recall, where="post", color=PALETTE[0], lw=2, label="threshold on the score")
     at = min(int(np.searchsorted(curve.thresholds, chosen)), len(recall) - 1)
     axes.plot(false[at], recall[at], "o", color=PALETTE[1], ms=8, label=f"default, {chosen:g}")
-    axes.set_xlim(left=-0.5)
+    axes.set_xlim(0, 1.05 * false.max() + 1)
     axes.set_ylim(0, 103)
     axes.set_xlabel("accepted, but off by more than 25 cm or 5°, % of queries")
     axes.set_ylabel("within 10 cm and 5°, %")

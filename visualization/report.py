@@ -24,7 +24,7 @@ from gsplatloc.visualization.pictures import QueryPicture, draw_panels, write_pi
 from gsplatloc.visualization.query_pages import query_pages
 from gsplatloc.visualization.style import PAGE, SORTABLE, html_table
 
-_RECALL_NAMES = {"10cm_5deg": "10 cm 5°", "5cm_5deg": "5 cm 5°", "2cm_2deg": "2 cm 2°", "1cm_1deg": "1 cm 1°"}
+RECALL_NAMES = {"10cm_5deg": "10 cm 5°", "5cm_5deg": "5 cm 5°", "2cm_2deg": "2 cm 2°", "1cm_1deg": "1 cm 1°"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _plan(plan: Image | None) -> str:
 
 def _table(metrics: Mapping[str, Any]) -> str:
     """One row per stage and one for the result."""
-    head = ["stage", "median", "rotation", *_RECALL_NAMES.values(), "accepted", "failed", "time"]
+    head = ["stage", "median", "rotation", *RECALL_NAMES.values(), "accepted", "failed", "time"]
     rows = [_row(name, row, metrics) for name, row in metrics["stages"].items()]
     rows.append(_row("final", metrics["final"], metrics))
     table = html_table(head, rows, final=(len(rows) - 1,))
@@ -147,7 +147,7 @@ def _table(metrics: Mapping[str, Any]) -> str:
 def _row(name: str, row: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     cells = [name, _position(row["median_translation_m"], metrics)]
     cells.append(_scaled(row["median_rotation_deg"], 1, "°", 3))
-    cells += [_percent(row["recall"].get(key)) for key in _RECALL_NAMES]
+    cells += [_percent(row["recall"].get(key)) for key in RECALL_NAMES]
     cells += [str(row.get(key, "")) for key in ("accepted", "failed")]
     return [*cells, _scaled(row["median_ms"], 1, "ms", 0)]
 
@@ -167,7 +167,8 @@ def _plots(report: Report) -> str:
     known_final = [error for error in final if error]
     if known_final and len(known_final) == len(report.scores) and max(report.scores) > float("-inf"):
         curve = threshold_curve(known_final, report.scores)
-        figures.append(("threshold on the verification score", plots.threshold_curve(curve, MIN_SCORE)))
+        if max(curve.false) > 0:  # else no threshold is better than any other
+            figures.append(("threshold on the verification score", plots.threshold_curve(curve, MIN_SCORE)))
     curves = plots.training_curves(report.training_log) if report.training_log else None
     if curves:
         figures.append(("training", curves))

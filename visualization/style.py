@@ -10,17 +10,21 @@ def html_table(
     kind: str = "",
     final: Container[int] = (),
     links: bool = False,
+    minor: Container[str] = (),
 ) -> str:
     """A table in HTML of the class `kind`; the rows whose numbers are in `final` are emphasised.
 
-    Cells are escaped. With `links` the first cell of each row is HTML already.
+    Cells are escaped. With `links` the first cell of each row is HTML already. A narrow screen does not show
+    the columns named in `minor`.
     """
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    classes = [" class=minor" if name in minor else "" for name in header]
+    head = "".join(f"<th{column}>{escape(name)}</th>" for column, name in zip(classes, header, strict=True))
     lines = []
     for number, row in enumerate(rows):
         cells = [cell if links and not index else escape(cell) for index, cell in enumerate(row)]
         emphasis = " class=final" if number in final else ""
-        lines.append(f"<tr{emphasis}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+        row_cells = (f"<td{column}>{cell}</td>" for column, cell in zip(classes, cells, strict=True))
+        lines.append(f"<tr{emphasis}>{''.join(row_cells)}</tr>")
     attribute = f" class='{kind}'" if kind else ""
     return f"<table{attribute}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
@@ -83,6 +87,7 @@ img { display: block; width: 100%; height: auto; border-radius: 10px; }
   padding: 1.5rem max(1.5rem, calc(50vw - 36.5rem)); }
 .page h2 { margin-top: 1.2rem; overflow-wrap: anywhere; }
 a { color: var(--accent); text-decoration: none; }
+@page { margin: 1.2cm; }
 @media print { body { max-width: none; padding: 0; background: #fff; font-size: 12px; }
   figure, tr, p, .cards { break-inside: avoid; } footer { margin-top: 1rem; }
   h2, h2 + p { break-after: avoid; } h2 { margin-top: 1.4rem; }
@@ -97,9 +102,8 @@ a { color: var(--accent); text-decoration: none; }
   .panels { grid-auto-flow: column; grid-template-columns: none; grid-auto-columns: 88%; overflow-x: auto;
     scroll-snap-type: x mandatory; } .panels figure { scroll-snap-align: center; }
   .query span { margin-left: 0; flex-basis: 100%; } .page { padding: 1rem .8rem; }
-  .queries { font-size: .85rem; } .queries small { display: none; }
-  .queries td:first-child { min-width: 10rem; }
-  .queries :is(th, td):is(:nth-child(3), :nth-child(4), :nth-child(6), :nth-child(8)) { display: none; } }
+  .queries { font-size: .82rem; } .queries small, .minor { display: none; }
+  .queries td:first-child { min-width: 7rem; } .queries :is(th, td) { padding: .45rem .4rem; } }
 footer { margin-top: 3rem; color: var(--muted); font-size: .85rem; }
 </style>
 </head>

@@ -1,5 +1,6 @@
 """Compare two localizations of the same images: `gsplatloc compare OUT_A OUT_B`."""
 
+import os
 from pathlib import Path
 
 from gsplatloc.arguments.comparison import CompareArguments, queries_file
@@ -15,11 +16,20 @@ def main(arguments: CompareArguments) -> None:
     files = [queries_file(folder) for folder in folders]
     first, second = map(read_outcomes, files)
     metric = all(map(_is_metric, files))
-    comparison = compare(first, second, (str(folders[0]), str(folders[1])), metric)
+    comparison = compare(first, second, path_labels(*folders), metric)
     log("\n".join(comparison_lines(comparison)))
     if arguments.output is not None:
         write_comparison(arguments.output, comparison)
         log(f"page     {arguments.output}")
+
+
+def path_labels(first: Path, second: Path) -> tuple[str, str]:
+    """The paths without the folders that they have in common."""
+    common = len(os.path.commonprefix([first.parts, second.parts]))
+    names = [Path(*path.parts[common:]) for path in (first, second)]
+    if not all(name.parts for name in names):  # one is within the other
+        return str(first), str(second)
+    return str(names[0]), str(names[1])
 
 
 def _is_metric(queries: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints, make_extractor
-from gsplatloc.mapping.bundle_adjustment import Observations, PosePriors, bundle_adjust
+from gsplatloc.mapping.bundle_adjustment import Model, Observations, PosePriors, bundle_adjust
 from gsplatloc.mapping.pose_refinement import refine_poses
 from gsplatloc.scene import read_scene
 from gsplatloc.scene.cameras import View
@@ -64,7 +64,8 @@ def test_views_without_matches_are_kept(room: tuple[list[View], list[Keypoints]]
     assert refine_poses(views[:1], keypoints[:1]) == views[:1]
 
 
-def test_bundle_adjustment_finds_poses_that_made_the_observations() -> None:
+@pytest.mark.parametrize("radial", [0.0, -0.05])
+def test_bundle_adjustment_finds_poses_and_lens_that_made_the_observations(radial: float) -> None:
     """Twenty cameras on an arc before 200 points, observed without noise: only the priors' frame is left."""
     generator = torch.Generator().manual_seed(1)
     points = torch.rand(200, 3, generator=generator, dtype=torch.float64) * 2 - 1
@@ -73,18 +74,35 @@ def test_bundle_adjustment_finds_poses_that_made_the_observations() -> None:
     swing[:, 4] = angles
     back = torch.eye(4, dtype=torch.float64)
     back[2, 3] = 4
-    truth = back @ se3.se3_exp(swing)
+    truth = Model(back @ se3.se3_exp(swing), points, radial)
     point = torch.arange(200).repeat_interleave(20)
     view = torch.arange(20).repeat(200)
     intrinsics = torch.tensor([500.0, 500, 320, 240], dtype=torch.float64).expand(4000, 4)
     seen = Observations(view, point, torch.zeros(4000, 2, dtype=torch.float64), intrinsics)
-    observations = Observations(view, point, seen.residuals(truth, points)[0], intrinsics)
-    given = disturbed(truth)
+    observations = Observations(view, point, seen.residuals(truth)[0], intrinsics)
+    given = disturbed(truth.poses)
     priors = PosePriors(given, (MOVED_M, math.radians(TURNED_DEG)))
     start = points + 0.02 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
-    poses, moved = bundle_adjust(observations, start, given, priors, 1.0)
-    common = se3.inverse(poses) @ truth  # the same for all views: the frame of the priors
+    found = bundle_adjust(observations, Model(given, start), priors, 1.0)
+    common = se3.inverse(found.poses) @ truth.poses  # the same for all views: the frame of the priors
     spread = se3.se3_log(common[1:] @ se3.inverse(common[:-1])).abs().max()
-    assert spread < 2e-3 and errors(poses, truth)[0] < 0.5 * MOVED_M
-    residuals, _ = observations.residuals(poses, moved)
-    assert residuals.abs().median() < 0.02
+    assert spread < 2e-3 and errors(found.poses, truth.poses)[0] < 0.5 * MOVED_M
+    assert observations.residuals(found)[0].abs().median() < 0.02
+    assert found.radial == pytest.approx(radial, abs=1e-3)
+
+
+def test_jacobians_are_the_derivatives_of_the_residuals() -> None:
+    generator = torch.Generator().manual_seed(2)
+    points = torch.rand(8, 3, generator=generator, dtype=torch.float64) + torch.tensor([-0.5, -0.5, 2.0])
+    model = Model(disturbed(torch.eye(4, dtype=torch.float64).expand(1, 4, 4)), points, -0.1)
+    intrinsics = torch.tensor([500.0, 480, 320, 240], dtype=torch.float64).expand(8, 4)
+    pixels = torch.zeros(8, 2, dtype=torch.float64)
+    observations = Observations(torch.zeros(8, dtype=torch.int64), torch.arange(8), pixels, intrinsics)
+    before, seen = observations.residuals(model)
+    of_pose, of_point, of_lens = observations.jacobians(model, seen)
+    tangent, step = torch.randn(2, 8, 6, generator=generator, dtype=torch.float64) * 1e-6
+    pose = se3.se3_exp(tangent[:1]) @ model.poses
+    moved = Model(pose, points + step[:, :3], model.radial + 1e-6)
+    found = observations.residuals(moved)[0] - before
+    expected = of_pose @ tangent[0, :, None] + of_point @ step[:, :3, None] + of_lens * 1e-6
+    torch.testing.assert_close(found, expected[..., 0], rtol=1e-4, atol=1e-8)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gsplatloc.arguments.comparison import queries_file
+from gsplatloc.cli.compare import path_labels
 from gsplatloc.localization.evaluation import QueryResult
 from gsplatloc.localization.io.json_lines import Outcome, read_outcomes
 from gsplatloc.localization.io.results import write_queries
@@ -115,7 +116,7 @@ def test_page_lists_every_image_with_escaped_names(tmp_path: Path) -> None:
     write_comparison(tmp_path / "page.html", found)
     page = (tmp_path / "page.html").read_text()
     assert "&lt;b&gt;" in page and "<td><b>" not in page
-    assert page.count("class='sortable'") == 2 and "no_consensus" in page
+    assert page.count("class='queries sortable'") == 2 and "no_consensus" in page
 
 
 def test_errors_of_metres_have_no_exponent(tmp_path: Path) -> None:
@@ -123,3 +124,17 @@ def test_errors_of_metres_have_no_exponent(tmp_path: Path) -> None:
     write_comparison(tmp_path / "page.html", found)
     for text in ("\n".join(comparison_lines(found)), (tmp_path / "page.html").read_text()):
         assert "ok, 1230 cm" in text and "e+" not in text
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("maps/a/localization", "maps/b/localization", ("a/localization", "b/localization")),
+        ("room", "room/queries", ("room", "room/queries")),
+        ("room", "room", ("room", "room")),
+    ],
+)
+def test_runs_are_named_by_what_differs_in_their_paths(
+    first: str, second: str, expected: tuple[str, str]
+) -> None:
+    assert path_labels(Path(first), Path(second)) == expected

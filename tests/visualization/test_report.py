@@ -111,7 +111,11 @@ def test_a_run_without_truth_shows_what_the_results_state(tmp_path: Path) -> Non
     assert "<b>2 of 4</b><span>verified" in page
     names = re.findall(r"<tr><td><a href='#query-(\d)'>([^<]*)</a>", page)
     assert names == [("0", "&lt;lost&gt;"), ("1", "unverified"), ("2", "unsure"), ("3", "sure")]
-    assert "no consensus</td><td></td><td>11</td>" in page and "its matches agree on no pose" in page
+    assert (
+        "no consensus</td><td class=minor>11</td>" in page
+        and "<th class=minor>score" not in page
+        and "its matches agree on no pose" in page
+    )
     assert "3.5 cm" in page and 'alt="the map from above"' in page
     assert re.search(r"<b>1\.8\d* cm</b><span>stated position error, median of verified", page)
 
@@ -149,8 +153,14 @@ def test_a_log_with_nothing_to_show_has_no_curves(tmp_path: Path, text: str) -> 
 def test_the_threshold_on_the_score_has_a_curve_where_scores_are_known(tmp_path: Path) -> None:
     label = "threshold on the verification score"
     assert label not in write(tmp_path / "report.html")
-    assert label in write(tmp_path / "report.html", scores=[0.9, 0.8, 0.1])
-    assert label not in write(tmp_path / "report.html", scores=[float("-inf")] * 3)
+    wrong = results([0.001, 0.004, 0.3])
+    assert label in write(tmp_path / "report.html", results=wrong, scores=[0.9, 0.8, 0.1])
+    assert label not in write(tmp_path / "report.html", results=wrong, scores=[float("-inf")] * 3)
+
+
+def test_a_threshold_that_cannot_be_wrong_has_no_curve(tmp_path: Path) -> None:
+    label = "threshold on the verification score"
+    assert label not in write(tmp_path / "report.html", scores=[0.9, 0.8, 0.1])
 
 
 def test_page_lists_every_query_with_its_error_where_it_is_known(tmp_path: Path) -> None:

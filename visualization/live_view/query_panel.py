@@ -148,6 +148,8 @@ class QueryPanel:
             if query is None:
                 return
             pose = self._frame.pose_in_map(query.stages.get(self._stage.value, query.cam_from_world))
+            if self._lines is not None:  # they begin at the final pose: from beside it they cover the view
+                self._lines.visible = self._stage.value == FINAL
             if move:
                 self._move_to(pose, query.camera)
             kind = self._kind.value

@@ -129,6 +129,19 @@ def test_matches_are_lines_to_the_points_of_the_map_and_dots_on_the_photo(panel:
     assert panel._lines is None
 
 
+def test_matches_are_hidden_at_the_pose_of_a_stage_beside_the_final_one(panel: QueryPanel) -> None:
+    matches = Matches(np.zeros((1, 2)), np.zeros((1, 3)), np.ones(1, bool))
+    stages = {"initial": pose(106), "lm": pose(104)}
+    panel._queries["sure"] = replace(panel._queries["sure"], matches=matches, stages=stages)
+    panel.choose("sure")
+    assert panel._lines.visible
+    panel._stage.value = "initial"
+    panel._show_stage(move=True)
+    assert not panel._lines.visible
+    panel.choose("sure")
+    assert panel._lines.visible
+
+
 def test_an_added_query_takes_the_place_of_one_of_its_name_and_is_chosen(panel: QueryPanel) -> None:
     again = replace(panel._queries["sure"], cam_from_world=pose(102))
     panel.add(again)
