@@ -90,9 +90,10 @@ def matching() -> ModuleType | None:
 def _part(name: str) -> ModuleType | None:
     """A native module; None if it is not installed, `GSplatLocError` if its interface is another one."""
     try:
-        return import_module(f"{_package().__name__}.{name}")
+        _package()
     except NotInstalledError:
         return None
+    return import_module(f"gsplatloc_kernels.{name}")
 
 
 def _package() -> ModuleType:
