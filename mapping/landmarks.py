@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ def build_landmarks(
     tracks: Tracks,
     extractor_version: str,
     max_landmarks: int = MAX_LANDMARKS,
-    noise: "PoseNoise | None" = None,
+    noise: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Landmarks:
     """One landmark per track, described by the mean of its observations' descriptors; longest tracks first.
 
@@ -50,9 +49,8 @@ def build_landmarks(
         distances=distances[order],
         lengths=lengths[order].int(),
         extractor=extractor_version,
-        pose_noise=(noise.position, noise.rotation, noise.ray) if noise else (0.0, 0.0, 0.0),
+        pose_noise=noise,
         spreads=spreads[order],
-        view_noise=noise.views if noise else None,
     )
 
 
@@ -78,22 +76,15 @@ def _viewpoints(views: Sequence[View], tracks: Tracks) -> tuple[Tensor, Tensor, 
     return mean.float(), torch.stack([nearest, farthest], 1).float(), spreads
 
 
-class PoseNoise(NamedTuple):
-    """Standard deviations per axis of the errors of mapping poses."""
-
-    position: float  # units of the map
-    rotation: float  # radians
-    ray: float  # radians, by which all rays of a view turn together
-    views: Tensor | None  # `Landmarks.view_noise`; None where no view sees enough points
-
-
-def pose_noise(views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoints]) -> PoseNoise:
-    """The noise of the mapping poses, most of them, and of some views alone.
+def pose_noise(
+    views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoints]
+) -> tuple[float, float, float]:
+    """Standard deviations per axis of mapping poses: position (units of the map), rotation, rays (radians).
 
     For some views, the points that they see are triangulated without them, in dense sequences without the
     views right before and after too, which share the drift of their poses. The pose of least reprojection
     error against these points differs from the given one by the noise of both, and by its own error, whose
-    expected variance is subtracted. The error of rays is the angle (radians) by which the rays of a view turn
+    expected variance is subtracted. The third number is the angle (radians) by which the rays of a view turn
     between the two, its own error included: it is what the map's geometry suffers from, whatever the cause.
     Zeros where no view sees enough such points. An office by a visual-inertial tracker: 5.8 mm, 0.085 and
     0.077 degrees.
@@ -101,19 +92,19 @@ def pose_noise(views: Sequence[View], tracks: Tracks, keypoints: Sequence[Keypoi
     centers = se3.camera_center(torch.stack([view.cam_from_world for view in views]).double())
     rays = _rays(views, tracks, keypoints)
     apart = len(views) // _PER_NEIGHBOUR
-    measured = range(0, len(views), max(1, len(views) // _NOISE_VIEWS))
-    away = [_disagreement(k, apart, views[k], tracks, keypoints[k], (centers, rays)) for k in measured]
+    away = [
+        _disagreement(index, apart, views[index], tracks, keypoints[index], (centers, rays))
+        for index in range(0, len(views), max(1, len(views) // _NOISE_VIEWS))
+    ]
     known = [found for found in away if found is not None]
     if not known:
-        return PoseNoise(0.0, 0.0, 0.0, None)
+        return 0.0, 0.0, 0.0
     lengths = torch.stack([found.tangent for found in known]).reshape(-1, 2, 3).norm(dim=2)  # of (rho, phi)
     expected = torch.stack([found.covariance.diagonal() for found in known]).reshape(-1, 2, 3).mean(2)
     variances = (_PER_MEDIAN * lengths.median(0).values) ** 2 - expected.median(0).values
     position, rotation = variances.clamp(min=0).sqrt().tolist()
     ray = _PER_MEDIAN_2D * float(np.median([found.ray for found in known]))
-    where = centers[[k for k, found in zip(measured, away, strict=True) if found is not None]]
-    of_views = (lengths.square() / 3 - expected).clamp(min=0).sqrt()
-    return PoseNoise(position, rotation, ray, torch.cat([where, of_views], 1).float())
+    return position, rotation, ray
 
 
 @dataclass(frozen=True)

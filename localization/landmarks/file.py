@@ -33,8 +33,6 @@ class Landmarks:
     pose_noise: tuple[float, float, float] = (0.0, 0.0, 0.0)
     # [M] float32, root of the sum of squared sines between the rays to the cameras and their mean
     spreads: Tensor | None = None
-    # [V, 5] float32: centres of mapping views, and the first two figures of `pose_noise` of each alone
-    view_noise: Tensor | None = None
 
     def __len__(self) -> int:
         return self.positions.shape[0]
@@ -65,7 +63,6 @@ class Landmarks:
             self.extractor,
             self.pose_noise,
             None if self.spreads is None else self.spreads[index],
-            self.view_noise,
         )
 
 
@@ -86,8 +83,6 @@ def save_landmarks(landmarks: Landmarks, path: Path | str) -> None:
     }
     if landmarks.spreads is not None:
         tensors["spreads"] = landmarks.spreads.half()
-    if landmarks.view_noise is not None:
-        tensors["view_noise"] = landmarks.view_noise.float()
     write_tensors(path, tensors, {"format": _FORMAT, "extractor": landmarks.extractor})
 
 
@@ -132,7 +127,7 @@ def _noise(stored: Tensor) -> tuple[float, float, float]:
 
 
 def _made(tensors: dict[str, Tensor], extractor: str) -> Landmarks:
-    spreads, view_noise = tensors.get("spreads"), tensors.get("view_noise")
+    spreads = tensors.get("spreads")
     return _checked(
         Landmarks(
             positions=tensors["positions"],
@@ -143,7 +138,6 @@ def _made(tensors: dict[str, Tensor], extractor: str) -> Landmarks:
             extractor=extractor,
             pose_noise=_noise(tensors.get("pose_noise", torch.zeros(3))),
             spreads=None if spreads is None else spreads.float(),
-            view_noise=None if view_noise is None else view_noise.float(),
         )
     )
 
@@ -162,9 +156,6 @@ def _checked(landmarks: Landmarks) -> Landmarks:
     spreads = landmarks.spreads
     if spreads is not None and (spreads.shape != (count,) or not bool((spreads > 0).all())):
         raise ValueError(f"spreads of shape {tuple(spreads.shape)} for {count} landmarks, or not positive")
-    noise = landmarks.view_noise
-    if noise is not None and (noise.ndim != 2 or noise.shape[1] != 5 or not bool(noise.isfinite().all())):
-        raise ValueError(f"noise of mapping views of shape {tuple(noise.shape)}, or not finite")
     if landmarks.positions.dtype != torch.float32 or not bool(landmarks.positions.isfinite().all()):
         raise ValueError("positions that are not finite numbers in single precision")
     if not bool(landmarks.directions.isfinite().all() & landmarks.descriptors.isfinite().all()):

@@ -23,15 +23,12 @@ from gsplatloc.localization.pose.covariance import Grid, symmetric_inverse, with
 from gsplatloc.localization.pose.reprojection import ray_jacobian
 from gsplatloc.localization.result import PoseEstimate
 from gsplatloc.scene.cameras import Camera
-from gsplatloc.utils import se3
 
 _LANDMARKS = 2_048  # of a map, evenly from the most to the least often observed, that are enough
 _MIN_SEEN = 20  # of these: fewer do not show how an image determines its pose
 # Times the error of a ray: landmarks displaced by more are outliers of a robust cost. Chosen on held-out
 # stretches of training views of three scenes at once; 3 states too little in an office, no limit too much.
 _MAX_DISPLACEMENT = 5.0
-# Mapping views nearest to a query, of which the larger noise counts: between two of them a path may jump.
-_NEAREST = 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,6 @@ class MapNoise:
     poses: tuple[float, float] = (0.0, 0.0)  # standard deviations per axis, units of the map and radians
     ray: float = 0.0  # radians per axis, by which all rays of a mapping view are off together
     landmarks: Landmarks | None = None  # some of them, without descriptors
-    views: Tensor | None = None  # `Landmarks.view_noise`
 
     @classmethod
     def load(cls, path: Path) -> "MapNoise":
@@ -52,31 +48,18 @@ class MapNoise:
         *poses, ray = landmarks.pose_noise
         step = max(1, -(-len(landmarks) // _LANDMARKS))
         some = landmarks.select(slice(None, None, step))
-        shown = some if ray > 0 and some.spreads is not None else None
-        return cls((poses[0], poses[1]), ray, shown, landmarks.view_noise)
+        return cls((poses[0], poses[1]), ray, some if ray > 0 and some.spreads is not None else None)
 
     def added(self, covariance: Tensor, cam_from_world: Tensor, camera: Camera) -> Tensor:
         """A covariance [6, 6] of a pose [4, 4] with the error of the map."""
-        covariance = with_pose_noise(covariance, self._poses_near(cam_from_world))
+        covariance = with_pose_noise(covariance, self.poses)
         if self.landmarks is None:
             return covariance
         return covariance + self.ray**2 * _displaced(self.landmarks, cam_from_world, camera)
 
-    def _poses_near(self, cam_from_world: Tensor) -> tuple[float, float]:
-        """The noise of the poses of the map, or of those around a pose [4, 4] where it is larger.
-
-        Where a part of a path is off, as where a tracker jumps, most poses of the map do not show it.
-        """
-        if self.views is None or not len(self.views):
-            return self.poses
-        away = torch.linalg.norm(self.views[:, :3].double() - se3.camera_center(cam_from_world).cpu(), dim=1)
-        nearest = away.topk(min(_NEAREST, len(away)), largest=False).indices
-        position, rotation = self.views[nearest, 3:].amax(0).tolist()
-        return max(self.poses[0], position), max(self.poses[1], rotation)
-
     def widened(self, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate as a prior with the error of the map; the same one without covariance or noise."""
-        if estimate.covariance is None or not (self.ray or any(self.poses) or self.views is not None):
+        if estimate.covariance is None or not (self.ray or any(self.poses)):
             return estimate
         covariance = estimate.covariance.double().cpu()
         wide = self.added(covariance, estimate.pose(), estimate.camera)

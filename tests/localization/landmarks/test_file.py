@@ -103,25 +103,6 @@ def test_maps_with_the_noise_of_poses_alone_can_be_read(world: World, tmp_path: 
     assert MapNoise.load(path) == MapNoise((0.25, 0.125))
 
 
-def test_the_noise_of_views_is_kept_and_may_be_missing(world: World, tmp_path: Path) -> None:
-    path, noise = tmp_path / "l.safetensors", torch.rand(4, 5)
-    save_landmarks(replace(world.landmarks, view_noise=noise), path)
-    found, near = load_landmarks(path).view_noise, MapNoise.load(path).views
-    assert found is not None and near is not None
-    assert torch.equal(found, noise) and torch.equal(near, noise)
-    save_landmarks(world.landmarks, path)
-    assert load_landmarks(path).view_noise is None and MapNoise.load(path).views is None
-
-
-@pytest.mark.parametrize("noise", [torch.ones(3), torch.ones(2, 4), torch.full((1, 5), torch.nan)])
-def test_noise_of_views_that_is_none_is_a_users_error(
-    world: World, tmp_path: Path, noise: torch.Tensor
-) -> None:
-    save_landmarks(replace(world.landmarks, view_noise=noise), tmp_path / "l.safetensors")
-    with pytest.raises(GSplatLocError, match="noise of mapping views"):
-        load_landmarks(tmp_path / "l.safetensors")
-
-
 @pytest.mark.parametrize("spreads", [torch.ones(3), torch.zeros(400), torch.full((400,), torch.nan)])
 def test_spreads_that_are_none_are_a_users_error(world: World, tmp_path: Path, spreads: torch.Tensor) -> None:
     path = tmp_path / "l.safetensors"

@@ -87,22 +87,6 @@ def test_a_widened_estimate_is_a_prior_with_the_error_of_the_map() -> None:
     assert torch.equal(wide.pose(), pose) and estimate.covariance is own
 
 
-def test_poses_near_views_that_are_off_have_their_noise() -> None:
-    views = torch.tensor([[0.0, 0, 0, 0, 0], [1, 0, 0, 0.03, 0.001], [2, 0, 0, 0.05, 0.002], [9, 0, 0, 1, 1]])
-    noise = MapNoise((0.01, 0.004), views=views)
-
-    def added(x: float) -> list[float]:
-        pose = torch.eye(4, dtype=torch.float64)
-        pose[0, 3] = -x
-        return noise.added(NOTHING, pose, CAMERA).diagonal().sqrt().tolist()
-
-    assert added(0.4) == pytest.approx([0.03] * 3 + [0.004] * 3)
-    assert added(1.9) == pytest.approx([0.05] * 3 + [0.004] * 3)
-    assert MapNoise((0.01, 0.004), views=views[:1]).added(NOTHING, torch.eye(4).double(), CAMERA)[
-        0, 0
-    ].item() == pytest.approx(1e-4)
-
-
 @pytest.mark.parametrize("noise, covariance", [(MapNoise(), NOTHING + 1), (MapNoise((0.01, 0.0)), None)])
 def test_an_estimate_is_not_widened_without_noise_or_covariance(
     noise: MapNoise, covariance: Tensor | None
