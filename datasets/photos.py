@@ -1,5 +1,6 @@
 """Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
+import re
 import shutil
 import sys
 from collections import Counter
@@ -28,6 +29,7 @@ from gsplatloc.utils.parallel import for_each
 
 _JPEG_QUALITY = 95
 _KEPT_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}  # .heic becomes .jpg, others .png
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes of a name, which COLMAP does not take
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
@@ -61,7 +63,9 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
 
     def copy(photo: Path) -> Path | None:
         """The photo if it is damaged."""
-        name = photo.relative_to(source).as_posix()
+        name = _NOT_UTF8.sub(
+            lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", photo.relative_to(source).as_posix()
+        )
         kind = photo.suffix.lower()
         ending = "" if kind in _KEPT_FORMATS else ".jpg" if kind in HEIF_SUFFIXES else ".png"
         try:

@@ -111,8 +111,8 @@ def check_files(folder: Path) -> None:
 
 
 def remains(folder: Path) -> list[str]:
-    """Hidden files: temporary ones and locks."""
-    return sorted(path.name for path in folder.rglob(".*"))
+    """Hidden files: temporary ones and locks, but not the folder that keeps downloads for later runs."""
+    return sorted(path.name for path in folder.rglob(".*") if path.name != ".downloads")
 
 
 def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
