@@ -22,9 +22,10 @@ from gsplatloc.scene.image_header import (
     open_image,
 )
 from gsplatloc.scene.images import decode_upright
+from gsplatloc.scene.videos import open_video, write_frame
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
-from gsplatloc.utils.io import utf8_path, writing
+from gsplatloc.utils.io import writing
 from gsplatloc.utils.parallel import for_each
 
 _JPEG_QUALITY = 95
@@ -123,8 +124,7 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet: bool) -> int:
     """Divide the video into `count` equal segments and keep the sharpest frame of each."""
-    with utf8_path(video) as readable:  # opened here: the name is not needed any more
-        capture = cv2.VideoCapture(readable)
+    capture = open_video(video)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if total <= 0:
         raise GSplatLocError(
@@ -163,7 +163,4 @@ def _write_frame(path: Path, frame: np.ndarray, max_side: int) -> None:
     scale = min(1.0, max_side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    if not cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise GSplatLocError(
-            f"expected to write {path}, found that it cannot be written: check the free space"
-        )
+    write_frame(path, small)
