@@ -1,5 +1,6 @@
 """Collect photos, or the sharpest frames of a video, as upright images in a folder."""
 
+import re
 import shutil
 import sys
 from collections import Counter
@@ -21,14 +22,16 @@ from gsplatloc.scene.image_header import (
     open_image,
 )
 from gsplatloc.scene.images import decode_upright
+from gsplatloc.scene.videos import open_video, write_frame
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError, pointer_of_git_lfs, quoted
-from gsplatloc.utils.io import utf8_path, writing
+from gsplatloc.utils.io import writing
 from gsplatloc.utils.parallel import for_each
 
 _JPEG_QUALITY = 95
 _KEPT_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}  # .heic becomes .jpg, others .png
 _LEAST_DECODED = 0.9  # of the frames that a video states; containers state a few too many
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes of a name, which COLMAP does not take
 _SHARPNESS_WIDTH = 480  # pixels at which the sharpness of frames is compared
 
 
@@ -62,7 +65,9 @@ def _collect_photos(source: Path, target: Path, max_side: int, quiet: bool) -> i
 
     def copy(photo: Path) -> Path | None:
         """The photo if it is damaged."""
-        name = photo.relative_to(source).as_posix()
+        name = _NOT_UTF8.sub(
+            lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", photo.relative_to(source).as_posix()
+        )
         kind = photo.suffix.lower()
         ending = "" if kind in _KEPT_FORMATS else ".jpg" if kind in HEIF_SUFFIXES else ".png"
         try:
@@ -120,8 +125,7 @@ def _copy_upright(photo: Path, target: Path, max_side: int) -> None:
 
 def _collect_frames(video: Path, target: Path, count: int, max_side: int, quiet: bool) -> int:
     """Divide the video into `count` equal segments and keep the sharpest frame of each."""
-    with utf8_path(video) as readable:  # opened here: the name is not needed any more
-        capture = cv2.VideoCapture(readable)
+    capture = open_video(video)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if total <= 0:
         with video.open("rb") as file:
@@ -169,7 +173,4 @@ def _write_frame(path: Path, frame: np.ndarray, max_side: int) -> None:
     scale = min(1.0, max_side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    if not cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise GSplatLocError(
-            f"expected to write {path}, found that it cannot be written: check the free space"
-        )
+    write_frame(path, small)

@@ -8,13 +8,14 @@ from typing import Protocol, overload
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from gsplatloc.localization.features import Extractor, Features, Keypoints
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.locks import sweep
+from gsplatloc.utils.tensors import opened
 
 # Type and number of axes of the tensors of an entry.
 _KINDS = {"xy": ("F32", 2), "descriptors": ("F16", 2), "scores": ("F32", 1), "dense": ("F16", 3)}
@@ -49,20 +50,20 @@ class FeatureCache:
 
     def load(self, view: NamedImage) -> Features:
         """Keypoints and dense map of a view, in single precision."""
-        with safe_open(self._entry(view), framework="pt") as file:
+        with opened(self._entry(view)) as file:
             xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
             dense = file.get_tensor("dense").float()
         return Features(_unmasked(view, Keypoints(xy, descriptors.float(), scores)), dense)
 
     def load_keypoints(self, view: NamedImage) -> Keypoints:
         """The keypoints alone: a small part of the entry."""
-        with safe_open(self._entry(view), framework="pt") as file:
+        with opened(self._entry(view)) as file:
             xy, descriptors, scores = (file.get_tensor(name) for name in ("xy", "descriptors", "scores"))
         return _unmasked(view, Keypoints(xy, descriptors.float(), scores))
 
     def load_dense(self, view: NamedImage) -> np.ndarray:
         """The dense map [D, h, w] as float16, L2-normalised."""
-        with safe_open(self._entry(view), framework="np") as file:
+        with opened(self._entry(view), "np") as file:
             dense: np.ndarray = file.get_tensor("dense")
         return dense
 
@@ -138,7 +139,7 @@ def _unmasked(view: NamedImage, keypoints: Keypoints) -> Keypoints:
 def _readable(path: Path, dense: tuple[int, ...]) -> bool:
     """Whether a complete entry with a dense map of this shape is there."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened(path) as file:
             entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, not a dict
             kinds = {name: (entry.get_dtype(), len(entry.get_shape())) for name, entry in entries.items()}
             counts = {tuple(entries[name].get_shape())[0] for name in ("xy", "descriptors", "scores")}

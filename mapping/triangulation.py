@@ -149,7 +149,10 @@ def pixel_scale(views: Sequence[View]) -> float:
 
 
 def fixed_reconstruction(views: Sequence[View], keypoints: Sequence[Keypoints]) -> pycolmap.Reconstruction:
-    """The views with their poses and keypoints, without points; image and camera ids count from 1."""
+    """The views with their poses and keypoints, without points; image and camera ids count from 1.
+
+    The ids are the names, too: COLMAP takes no names that are not UTF-8.
+    """
     reconstruction = pycolmap.Reconstruction()
     cameras = dict.fromkeys(view.camera for view in views)  # the different ones, in order of appearance
     numbers = {camera: number for number, camera in enumerate(cameras, start=1)}
@@ -159,7 +162,7 @@ def fixed_reconstruction(views: Sequence[View], keypoints: Sequence[Keypoints]) 
         pinhole = pycolmap.Camera(model="PINHOLE", params=params, camera_id=number, **size)
         reconstruction.add_camera_with_trivial_rig(pinhole)
     for number, (view, found) in enumerate(zip(views, keypoints), start=1):
-        image = pycolmap.Image(name=view.name, camera_id=numbers[view.camera], image_id=number)
+        image = pycolmap.Image(name=f"{number}", camera_id=numbers[view.camera], image_id=number)
         points = [pycolmap.Point2D(pixel) for pixel in found.xy.numpy().astype(np.float64)]
         image.points2D = pycolmap.Point2DList(points)
         pose = view.cam_from_world.numpy()

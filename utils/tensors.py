@@ -4,13 +4,14 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gsplatloc.utils.errors import decoding, quoted
-from gsplatloc.utils.io import atomic_path
+from gsplatloc.utils.io import atomic_path, utf8_path
 
 _LENGTH_BYTES = 8  # of the header's length, little-endian, at the beginning of a file
 
@@ -35,7 +36,7 @@ def stored_tensors(
     the body are a `GSplatLocError`: "expected EXPECTED in PATH, found ...: ACTION" (`decoding`).
     """
     with decoding(expected, path, action):
-        with safe_open(path, "pt") as file:
+        with opened(path) as file:
             metadata = file.metadata() or {}
             names = [name for name in file.keys() if name not in without]  # noqa: SIM118 (not a dict)
             tensors = {name: file.get_tensor(name) for name in names}
@@ -43,6 +44,13 @@ def stored_tensors(
         if formats and found not in formats:
             raise ValueError(f"{quoted(found)} instead of {formats[0]}")
         yield tensors, metadata
+
+
+@contextmanager
+def opened(path: Path | str, framework: str = "pt") -> Iterator[Any]:
+    """A safetensors file, open, also under a path that is not UTF-8."""
+    with utf8_path(Path(path)) as readable, safe_open(readable, framework) as file:
+        yield file
 
 
 def _sort_metadata(path: Path) -> None:

@@ -13,9 +13,10 @@ from gsplatloc.gaussian_renderer import RenderOptions, RenderResult, render
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_frame import median_depth, usual_unit
+from gsplatloc.scene.videos import open_video
 from gsplatloc.utils.console import log, progress
 from gsplatloc.utils.errors import GSplatLocError
-from gsplatloc.utils.io import output_path, write_bytes
+from gsplatloc.utils.io import output_path, utf8_path, write_bytes
 from gsplatloc.utils.locks import temporary_path
 from gsplatloc.visualization import images
 from gsplatloc.visualization.images import FeatureColors, Image
@@ -122,7 +123,8 @@ class Film:
         if self._writer is None:
             self._size = (frame.shape[1] // 2 * 2, frame.shape[0] // 2 * 2)  # encoders want even sizes
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, self._size)
+            with utf8_path(self._temporary) as writable:
+                self._writer = cv2.VideoWriter(writable, codec, self._fps, self._size)
             if not self._writer.isOpened():
                 log("no film: this OpenCV has no .mp4 encoder")
         if self._writer.isOpened():
@@ -144,7 +146,7 @@ class Film:
 
     def _check(self) -> None:
         """Raise if frames are missing: the encoder reports no error when the disk is full."""
-        found = round(cv2.VideoCapture(str(self._temporary)).get(cv2.CAP_PROP_FRAME_COUNT))
+        found = round(open_video(self._temporary).get(cv2.CAP_PROP_FRAME_COUNT))
         if found != self._count:
             raise GSplatLocError(
                 f"expected to write a film of {self._count} frames to {self._path}, found that {found} were"

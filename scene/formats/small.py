@@ -10,7 +10,7 @@ from gsplatloc.scene.formats import broken
 from gsplatloc.scene.formats.values import BYTE_MARGIN, capped
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.utils.errors import decoding
-from gsplatloc.utils.tensors import write_tensors
+from gsplatloc.utils.tensors import opened, write_tensors
 
 _FORMAT = "gsplatloc-small-1"
 _FLAT = 16.0  # smallest log scale, below the largest of the file: e^-16 of a length is flat
@@ -30,7 +30,7 @@ class Small:
 
     def read(self, path: Path) -> Gaussians:
         with decoding("a small splat", path, "export it anew"):
-            with safetensors.safe_open(path, "pt") as file:
+            with opened(path) as file:
                 if (file.metadata() or {}).get("format") != _FORMAT:
                     raise broken(path, "another kind of safetensors file")
                 columns = {name: _decoded(file, name, bits) for name, bits in _BITS.items()}

@@ -27,13 +27,13 @@ from gsplatloc.scene.readers.phones import (
 from gsplatloc.scene.readers.poses import read_numbers
 from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.unpacking import made_beside
+from gsplatloc.scene.videos import open_video, write_frame
 from gsplatloc.utils.console import progress
 from gsplatloc.utils.errors import GSplatLocError, quoted
 from gsplatloc.utils.io import read_text
 
 _POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 _INTRINSICS = ("fx", "fy", "cx", "cy")
-_JPEG_QUALITY = 95
 
 
 @READERS.register(
@@ -121,7 +121,7 @@ def _extract(video: Path, total: int, most: int, tally: Tally) -> dict[int, Path
 def _write_frames(video: Path, folder: Path, wanted: list[int]) -> None:
     """Write frames of a video as its sensor gave them: phones store how it was held beside, to be ignored."""
     folder.mkdir()
-    capture = cv2.VideoCapture(str(video))
+    capture = open_video(video)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     left = set(wanted)
     for index in progress(range(max(wanted) + 1), desc=f"frames of {video.name}"):
@@ -129,11 +129,8 @@ def _write_frames(video: Path, folder: Path, wanted: list[int]) -> None:
             break
         if index in left:
             decoded, frame = capture.retrieve()
-            path = folder / f"{index:06d}.jpg"
-            if decoded and not cv2.imwrite(str(path), frame, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-                raise GSplatLocError(
-                    f"expected to write {path}, found that it cannot be: check the free space"
-                )
+            if decoded:
+                write_frame(folder / f"{index:06d}.jpg", frame)
     capture.release()
     if not any(folder.iterdir()):
         raise GSplatLocError(

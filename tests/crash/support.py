@@ -9,10 +9,11 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,18 +82,6 @@ def run(
     return Ended(code, seconds, log.read_text(errors="replace") if log.exists() else "")
 
 
-def generator(name: str) -> random.Random:
-    """What a test draws its moments from; the seed is printed."""
-    print(f"\n{name}: GSPLATLOC_CRASH_SEED={SEED}")
-    return random.Random(f"{SEED} {name}")
-
-
-def moments(name: str, whole_s: float, at_least: int = 1) -> list[float]:
-    """Random seconds within a run of `whole_s`."""
-    draws = generator(name)
-    return [draws.uniform(0, whole_s) for _ in range(max(at_least, MOMENTS))]
-
-
 def check_end(ended: Ended, number: int) -> None:
     """Raise AssertionError unless the command ended as the signal demands, or had ended before."""
     if number == signal.SIGKILL:
@@ -122,5 +111,50 @@ def check_files(folder: Path) -> None:
 
 
 def remains(folder: Path) -> list[str]:
-    """Hidden files: temporary ones and locks."""
-    return sorted(path.name for path in folder.rglob(".*"))
+    """Hidden files: temporary ones and locks, but not the folder that keeps downloads for later runs."""
+    return sorted(path.name for path in folder.rglob(".*") if path.name != ".downloads")
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    """The files below `folder` that match a pattern."""
+    paths = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def interrupt(
+    name: str,
+    number: int,
+    command: Callable[..., Ended],
+    whole: Ended,
+    folder: Path,
+    begin: Callable[[], object] = lambda: None,
+    moments: int = MOMENTS,
+) -> None:
+    """Send the signal `number` to a command at random moments of its run, then let it end.
+
+    `command` runs it, with the arguments `number` and `after_s` of `run`; `whole` is how it ends undisturbed.
+    It writes into `folder`, which `begin` makes. A run that ended before its signal came does not count; the
+    next one begins anew.
+    """
+    title = f"{name} {signal.Signals(number).name}"
+    print(f"\n{title}: GSPLATLOC_CRASH_SEED={SEED}")
+    chance, most = random.Random(f"{SEED} {title}"), whole.seconds
+    slowest, hits, runs = 0.0, 0, 0
+    begin()
+    while hits < moments and runs < 10 + 4 * moments:
+        moment = chance.uniform(0, most)
+        ended = command(number=number, after_s=moment)
+        check_end(ended, number)
+        check_files(folder)
+        runs += 1
+        if ended.code == 0:
+            most = min(most, moment)  # it was slower while it was measured, or had less left to do
+            shutil.rmtree(folder)
+            begin()
+        else:
+            hits, slowest = hits + 1, max(slowest, ended.seconds)
+    print(f"{title}: {hits} signals in {runs} runs, the slowest end after {slowest:.2f} s", flush=True)
+    assert hits == moments
+    last = command()
+    assert last.code == 0, last.said
+    assert remains(folder) == [], "a temporary file or a lock"

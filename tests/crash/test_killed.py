@@ -2,12 +2,12 @@
 
 import shutil
 import signal
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.crash.support import MOMENTS, ROOM, Ended, check_end, check_files, generator, remains, run
+from tests.crash.support import ROOM, Ended, contents, interrupt, run
 
 SIGNALS = [signal.SIGKILL, signal.SIGTERM]
 ITERATIONS = 30
@@ -33,56 +33,20 @@ def localized(mapped: tuple[Path, Ended]) -> tuple[Path, Ended]:
     return folder, ended
 
 
-def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
-    paths = [path for pattern in patterns for path in folder.glob(pattern) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def interrupt(
-    whole: Ended, number: int, words: Callable[[], list], folder: Path, begin: Callable[[], object]
-) -> None:
-    """Start and kill the command at random moments of a run, then let it end.
-
-    `words` returns the next command line. A run that ended before its signal came does not count; the next
-    one begins anew, from what `begin` makes of the folder.
-    """
-    log = folder.with_name(f"{folder.name}.log")
-    title = f"{words()[0]} {signal.Signals(number).name}"
-    chance, most = generator(title), whole.seconds
-    slowest, hits, runs = 0.0, 0, 0
-    begin()
-    while hits < MOMENTS and runs < 10 + 4 * MOMENTS:
-        moment = chance.uniform(0, most)
-        ended = run(words(), log, number, moment)
-        check_end(ended, number)
-        check_files(folder)
-        runs += 1
-        if ended.code == 0:
-            most = min(most, moment)  # it was slower while it was measured, or had less left to do
-            shutil.rmtree(folder)
-            begin()
-        else:
-            hits, slowest = hits + 1, max(slowest, ended.seconds)
-    print(f"{title}: {hits} signals in {runs} runs, the slowest end after {slowest:.2f} s", flush=True)
-    assert hits == MOMENTS
-    last = run(words(), log)
-    assert last.code == 0, last.said
-    assert remains(folder.parent) == [], "a temporary file or a lock"
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_map_is_the_same_after_it_was_interrupted(
     mapped: tuple[Path, Ended], room: tuple[Path, Ended], tmp_path: Path, number: int
 ) -> None:
     output = tmp_path / "map"
 
-    def words() -> list:
+    def command(**ending: float) -> Ended:
         numbers = [int(path.stem.rpartition("_")[2]) for path in output.glob("checkpoint_*.safetensors")]
         last = max(numbers, default=0)
         resumed = ["--start_checkpoint", output / f"checkpoint_{last}.safetensors"] if last else []
-        return ["train", "-s", room[0], "-m", output, *TRAIN, *resumed]
+        words = ["train", "-s", room[0], "-m", output, *TRAIN, *resumed]
+        return run(words, tmp_path / "log", **ending)  # type: ignore[arg-type]
 
-    interrupt(mapped[1], number, words, output, output.mkdir)
+    interrupt("train", number, command, mapped[1], output, output.mkdir)
     files = ("landmarks.safetensors", "cameras.json", f"point_cloud/iteration_{ITERATIONS}/*")
     expected = contents(mapped[0], *files)
     assert len(expected) == 4 and contents(output, *files) == expected
@@ -94,7 +58,8 @@ def test_localization_is_the_same_after_it_was_interrupted(
 ) -> None:
     output = tmp_path / "map"
     words = ["localize", "-m", output, "--quiet"]
-    interrupt(localized[1], number, lambda: words, output, lambda: shutil.copytree(mapped[0], output))
+    command = partial(run, words, tmp_path / "log")
+    interrupt("localize", number, command, localized[1], output, lambda: shutil.copytree(mapped[0], output))
     files = ("localization/poses.txt", "*.safetensors", "point_cloud/*/*", "config.json")
     assert contents(output, *files) == contents(localized[0], *files)
 
@@ -105,5 +70,5 @@ def test_a_room_is_the_same_after_it_was_interrupted(
 ) -> None:
     output = tmp_path / "room"
     words = ["setup", "room", "--output", output, *ROOM]
-    interrupt(room[1], number, lambda: words, output, lambda: None)
+    interrupt("setup", number, partial(run, words, tmp_path / "log"), room[1], output)
     assert contents(output, "**/*") == contents(room[0], "**/*")

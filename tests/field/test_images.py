@@ -56,6 +56,13 @@ def test_a_file_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     assert list(read_poses(tmp_path / "poses.txt")) == [query.name]
 
 
+def test_copies_of_photos_have_names_that_colmap_takes(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"K\xfcche.png")).write_bytes(encoded(".png", photo()))
+    (tmp_path / "K\u00fcche.png").write_bytes(encoded(".png", 255 - photo()))
+    assert collect(tmp_path, tmp_path / "copies", 5, 200) == 2
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["K%FCche.png", "K\u00fcche.png"]
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".bmp", ".tif"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.7, 0.97])
 def test_a_cut_image_is_refused_in_one_line_that_names_it(tmp_path: Path, ending: str, share: float) -> None:

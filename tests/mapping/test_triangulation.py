@@ -12,6 +12,7 @@ import torch
 
 from gsplatloc.localization.features import Keypoints
 from gsplatloc.mapping import triangulation
+from gsplatloc.mapping.pose_refinement import refine_poses
 from gsplatloc.mapping.triangulation import epipolar_distances, select_pairs, triangulate
 from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils import se3
@@ -63,6 +64,13 @@ def test_points_are_where_they_were() -> None:
     assert len(tracks) > 0.95 * POINTS
     assert len(nearest.indices.unique()) == len(tracks)
     assert nearest.values.max() < 1e-3
+
+
+def test_names_of_images_need_not_be_utf8() -> None:
+    views = [replace(view, name=f"caf\udce9 {view.name}") for view in arc()]
+    keypoints = [detect(view, cloud()) for view in views]
+    assert len(triangulate(views, keypoints)) > 0.95 * POINTS
+    refine_poses(views, keypoints)
 
 
 class Fleeting(Sequence[Keypoints]):

@@ -55,7 +55,7 @@ def seven_scenes(images: dict[str, list[Image]], focal: float, scene: str) -> di
             }  # fmt: skip
             lines.append(pgt_line(f"{stem}.color.png", pose, repr(focal)))
         outer[f"{scene}/{sequence}.zip"] = zipped(inner)
-        files[f"pgt/sfm/7scenes/{scene}_{split}.txt"] = "\n".join(lines).encode()
+        files[f"pgt/sfm/7scenes/{scene}_{split}.txt"] = ("\n".join(lines) + "\n").encode()
     files[f"7scenes/{scene}.zip"] = zipped(outer)
     return files
 
