@@ -56,6 +56,7 @@ _OPEN = 0.9  # the largest score of either sign where they disagree
 _EVIDENCE = 4.0  # from which the share counts in full, and may decide by itself
 _OBVIOUS = 0.45  # share from which, with that evidence, the landmarks are not asked
 _LEAST_PLACES = 4  # of which the typical deviation in a cell is known
+_CHANNELS = np.ones(3, np.float32)  # a product with it sums them, in a fraction of the time of numpy's sum
 _TYPICAL = 0.1  # colour: typical deviation of the maps of equal things
 
 
@@ -173,13 +174,26 @@ def distinct(places: Sequence[Rendered]) -> np.ndarray | None:
     if len(places) < _LEAST_PLACES:
         return None
     covered = np.stack([place.covered for place in places])
-    known = covered.sum(0) >= _LEAST_PLACES
-    colors = np.stack([place.colors for place in places])[:, known]  # [P, K, 3]
-    colors[~covered[:, known]] = np.nan
-    deviation = np.nanmedian(np.abs(colors - np.nanmedian(colors, 0)), 0)
-    squares = np.zeros(known.shape)
-    squares[known] = (deviation * deviation).sum(1)
+    count = covered.sum(0)
+    colors = np.stack([place.colors for place in places])  # [P, R, C, 3]
+    colors[~covered] = np.inf  # the last of those that are sorted
+    deviation = _median(np.abs(colors - _median(colors, count)), count)
+    squares = np.where(count >= _LEAST_PLACES, (deviation * deviation) @ _CHANNELS, 0.0)
     return squares / (squares + _TYPICAL**2)
+
+
+def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The medians [R, C, 3] of the `count` [R, C] smallest of values [P, R, C, 3]; 0 of none.
+
+    Sorted by exchanges of whole arrays: of eight values a twentieth of the time of numpy's median.
+    """
+    rows = list(values)
+    for start in range(len(rows)):
+        for at in range(start % 2, len(rows) - 1, 2):
+            rows[at : at + 2] = np.minimum(*rows[at : at + 2]), np.maximum(*rows[at : at + 2])
+    ordered, last = np.stack(rows), np.maximum(count - 1, 0)[None, ..., None]
+    low, high = (np.take_along_axis(ordered, at, 0)[0] for at in (last // 2, (last + 1) // 2))
+    return np.where(count[..., None] > 0, (low + high) / 2, 0)
 
 
 def preference(
@@ -193,25 +207,28 @@ def preference(
 
     `weight` [R, C]: of cells, 1 without it; `different`: see `Scale`.
     """
-    covered = first.covered & second.covered
-    if not covered.any():
+    covered = (first.covered & second.covered).ravel().nonzero()[0]
+    if not len(covered):
         return Preference(0.0, 0.0)
-    a, b = (_exposed(part.colors, image.colors, covered) for part in (first, second))
-    q, information = image.colors[covered], 1 / image.variance[covered]
+    q, variance, *colors = (
+        part.reshape(-1, 3).take(covered, 0)
+        for part in (image.colors, image.variance, first.colors, second.colors)
+    )
+    a, b = (_exposed(part, q) for part in colors)
+    weighted = (a - b) / variance
     if weight is not None:
-        information = weight[covered][:, None] * information
-    squares = (information * (a - b) ** 2).sum(1)  # [K]
+        weighted *= weight.ravel()[covered][:, None]
+    squares = (weighted * (a - b)) @ _CHANNELS  # [K]
     squares[squares < different] = 0  # by which maps of equal things differ
-    towards = (information * (2 * q - a - b) * (a - b)).sum(1)
-    evidence = float(np.clip(towards, -squares, squares).sum()) / 2
+    towards = (weighted * (2 * q - a - b)) @ _CHANNELS
+    evidence = float(np.maximum(np.minimum(towards, squares), -squares).sum()) / 2
     return Preference(evidence, 2 * evidence / max(float(squares.sum()), 1e-9))
 
 
-def _exposed(colors: np.ndarray, image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """The covered cells [K, 3] with the mean of the image's in every channel."""
-    found, wanted = colors[covered], image[covered]
-    gains: np.ndarray = np.clip((wanted.mean(0) + 1e-3) / (found.mean(0) + 1e-3), *_GAINS)
-    return found * gains
+def _exposed(colors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Colours [K, 3] with the mean of the wanted ones [K, 3] in every channel."""
+    gains: np.ndarray = np.clip((wanted.mean(0) + 1e-3) / (colors.mean(0) + 1e-3), *_GAINS)
+    return colors * gains
 
 
 def _cells(values: np.ndarray, cell: int) -> np.ndarray:
