@@ -78,7 +78,11 @@ def test_a_killed_run_ends_with_the_same_table(
     made: tuple[Path, Ended], reproduce: Command, tmp_path: Path, number: int
 ) -> None:
     folder = tmp_path / "killed"
-    for moment in moments(f"reproduce {number}", made[1].seconds, at_least=3):
+    drawn = moments(f"reproduce {number}", made[1].seconds, at_least=3)
+    for (
+        moment
+    ) in drawn:  # half of the longest times add up to 3/4 of a run, so that most kills find it running
+        moment *= 1.5 / len(drawn)
         check_end(reproduce(folder, "gsplatloc-7scenes", *PAPER, number=number, after_s=moment), number)
         check_files(folder / "out")
     last = reproduce(folder, "gsplatloc-7scenes", *PAPER)
