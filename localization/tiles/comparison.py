@@ -57,6 +57,11 @@ _EVIDENCE = 4.0  # from which the share counts in full, and may decide by itself
 _OBVIOUS = 0.45  # share from which, with that evidence, the landmarks are not asked
 _LEAST_PLACES = 4  # of which the typical deviation in a cell is known
 _CHANNELS = np.ones(3, np.float32)  # a product with it sums them, in a fraction of the time of numpy's sum
+_LEAST_WEIGHT = 0.02  # no difference of colours in a cell of less reaches `Scale.different`
+# Pixels of a blur, and the largest difference of blurred colours between an image and the place it shows.
+# It is less at 97 % of the true poses of 205 images (building of seed 3, 26 rooms), and at 25 % in rivals.
+_BLUR_PX, _UNLIKE = 3.0, 0.3
+_MOST = 0.9  # share of the blur of a pixel that the map must cover
 _TYPICAL = 0.1  # colour: typical deviation of the maps of equal things
 
 
@@ -95,6 +100,11 @@ class View:
         """Whether the map shows enough of what another one covers: else its place is not the query's."""
         both = self.rendered.covered & other.rendered.covered
         return bool(both.sum() > _LEAST_COVERED * other.rendered.covered.sum())
+
+    @property
+    def explained(self) -> bool:
+        """Whether the rendering has the colours of the image, blurred: that of a rival lacks a picture."""
+        return unlikeness(self.picture, self.rendered) < _UNLIKE
 
     def preferred_to(self, other: "View", weight: np.ndarray | None = None) -> Preference:
         """Whether the query shows this view rather than another one, by its colours and by landmarks.
@@ -207,17 +217,18 @@ def preference(
 
     `weight` [R, C]: of cells, 1 without it; `different`: see `Scale`.
     """
-    covered = (first.covered & second.covered).ravel().nonzero()[0]
-    if not len(covered):
+    covered = (first.covered & second.covered).ravel()
+    if not covered.any():
         return Preference(0.0, 0.0)
-    q, variance, *colors = (
-        part.reshape(-1, 3).take(covered, 0)
-        for part in (image.colors, image.variance, first.colors, second.colors)
-    )
-    a, b = (_exposed(part, q) for part in colors)
+    parts = (image.colors, first.colors, second.colors, image.variance)
+    q, a, b, variance = (part.reshape(-1, 3) for part in parts)
+    gains = [_gains(colors, q, covered) for colors in (a, b)]
+    counted = (covered if weight is None else covered & (weight.ravel() > _LEAST_WEIGHT)).nonzero()[0]
+    q, a, b, variance = (part.take(counted, 0) for part in (q, a, b, variance))
+    a, b = a * gains[0], b * gains[1]
     weighted = (a - b) / variance
     if weight is not None:
-        weighted *= weight.ravel()[covered][:, None]
+        weighted *= weight.ravel()[counted][:, None]
     squares = (weighted * (a - b)) @ _CHANNELS  # [K]
     squares[squares < different] = 0  # by which maps of equal things differ
     towards = (weighted * (2 * q - a - b)) @ _CHANNELS
@@ -225,10 +236,28 @@ def preference(
     return Preference(evidence, 2 * evidence / max(float(squares.sum()), 1e-9))
 
 
-def _exposed(colors: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Colours [K, 3] with the mean of the wanted ones [K, 3] in every channel."""
-    gains: np.ndarray = np.clip((wanted.mean(0) + 1e-3) / (colors.mean(0) + 1e-3), *_GAINS)
-    return colors * gains
+def unlikeness(image: Picture, place: Rendered) -> float:
+    """The largest difference of blurred colours of an image and a rendering, where the map covers it.
+
+    A blurred map differs little from the image, one with another picture on the wall by the picture.
+    """
+    shape, covered = image.colors.shape, place.covered.ravel()
+    if not covered.any():
+        return 0.0
+    q, colors = image.colors.reshape(-1, 3), place.colors.reshape(-1, 3)
+    difference = (q - colors * _gains(colors, q, covered)) * covered[:, None]
+    known = cv2.GaussianBlur(place.covered.astype(np.float32), (0, 0), _BLUR_PX)
+    blurred = cv2.GaussianBlur(difference.reshape(shape).astype(np.float32), (0, 0), _BLUR_PX)
+    squares = (blurred * blurred) @ _CHANNELS / np.maximum(known, _MOST) ** 2
+    return float(np.sqrt(squares[known > _MOST].max(initial=0.0)))
+
+
+def _gains(colors: np.ndarray, wanted: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Factors [3] with which colours [N, 3] have the mean of the wanted ones, where `covered` [N]."""
+    weights = covered.astype(np.float32)
+    least = 1e-3 * weights.sum()
+    gains: np.ndarray = np.clip((weights @ wanted + least) / (weights @ colors + least), *_GAINS)
+    return gains
 
 
 def _cells(values: np.ndarray, cell: int) -> np.ndarray:

@@ -79,11 +79,9 @@ def test_a_killed_run_ends_with_the_same_table(
 ) -> None:
     folder = tmp_path / "killed"
     drawn = moments(f"reproduce {number}", made[1].seconds, at_least=3)
-    for (
-        moment
-    ) in drawn:  # half of the longest times add up to 3/4 of a run, so that most kills find it running
-        moment *= 1.5 / len(drawn)
-        check_end(reproduce(folder, "gsplatloc-7scenes", *PAPER, number=number, after_s=moment), number)
+    for moment in drawn:
+        after_s = 1.5 * moment / len(drawn)  # three quarters of a run in all: most kills find it running
+        check_end(reproduce(folder, "gsplatloc-7scenes", *PAPER, number=number, after_s=after_s), number)
         check_files(folder / "out")
     last = reproduce(folder, "gsplatloc-7scenes", *PAPER)
     assert last.code == 0, last.said
