@@ -56,6 +56,12 @@ _OPEN = 0.9  # the largest score of either sign where they disagree
 _EVIDENCE = 4.0  # from which the share counts in full, and may decide by itself
 _OBVIOUS = 0.45  # share from which, with that evidence, the landmarks are not asked
 _LEAST_PLACES = 4  # of which the typical deviation in a cell is known
+_CHANNELS = np.ones(3, np.float32)  # a product with it sums them, in a fraction of the time of numpy's sum
+_LEAST_WEIGHT = 0.02  # no difference of colours in a cell of less reaches `Scale.different`
+# Pixels of a blur, and the largest difference of blurred colours between an image and the place it shows.
+# It is less at 97 % of the true poses of 205 images (building of seed 3, 26 rooms), and at 25 % in rivals.
+_BLUR_PX, _UNLIKE = 3.0, 0.3
+_MOST = 0.9  # share of the blur of a pixel that the map must cover
 _TYPICAL = 0.1  # colour: typical deviation of the maps of equal things
 
 
@@ -94,6 +100,11 @@ class View:
         """Whether the map shows enough of what another one covers: else its place is not the query's."""
         both = self.rendered.covered & other.rendered.covered
         return bool(both.sum() > _LEAST_COVERED * other.rendered.covered.sum())
+
+    @property
+    def explained(self) -> bool:
+        """Whether the rendering has the colours of the image, blurred: that of a rival lacks a picture."""
+        return unlikeness(self.picture, self.rendered) < _UNLIKE
 
     def preferred_to(self, other: "View", weight: np.ndarray | None = None) -> Preference:
         """Whether the query shows this view rather than another one, by its colours and by landmarks.
@@ -173,13 +184,26 @@ def distinct(places: Sequence[Rendered]) -> np.ndarray | None:
     if len(places) < _LEAST_PLACES:
         return None
     covered = np.stack([place.covered for place in places])
-    known = covered.sum(0) >= _LEAST_PLACES
-    colors = np.stack([place.colors for place in places])[:, known]  # [P, K, 3]
-    colors[~covered[:, known]] = np.nan
-    deviation = np.nanmedian(np.abs(colors - np.nanmedian(colors, 0)), 0)
-    squares = np.zeros(known.shape)
-    squares[known] = (deviation * deviation).sum(1)
+    count = covered.sum(0)
+    colors = np.stack([place.colors for place in places])  # [P, R, C, 3]
+    colors[~covered] = np.inf  # the last of those that are sorted
+    deviation = _median(np.abs(colors - _median(colors, count)), count)
+    squares = np.where(count >= _LEAST_PLACES, (deviation * deviation) @ _CHANNELS, 0.0)
     return squares / (squares + _TYPICAL**2)
+
+
+def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The medians [R, C, 3] of the `count` [R, C] smallest of values [P, R, C, 3]; 0 of none.
+
+    Sorted by exchanges of whole arrays: of eight values a twentieth of the time of numpy's median.
+    """
+    rows = list(values)
+    for start in range(len(rows)):
+        for at in range(start % 2, len(rows) - 1, 2):
+            rows[at : at + 2] = np.minimum(*rows[at : at + 2]), np.maximum(*rows[at : at + 2])
+    ordered, last = np.stack(rows), np.maximum(count - 1, 0)[None, ..., None]
+    low, high = (np.take_along_axis(ordered, at, 0)[0] for at in (last // 2, (last + 1) // 2))
+    return np.where(count[..., None] > 0, (low + high) / 2, 0)
 
 
 def preference(
@@ -193,25 +217,47 @@ def preference(
 
     `weight` [R, C]: of cells, 1 without it; `different`: see `Scale`.
     """
-    covered = first.covered & second.covered
+    covered = (first.covered & second.covered).ravel()
     if not covered.any():
         return Preference(0.0, 0.0)
-    a, b = (_exposed(part.colors, image.colors, covered) for part in (first, second))
-    q, information = image.colors[covered], 1 / image.variance[covered]
+    parts = (image.colors, first.colors, second.colors, image.variance)
+    q, a, b, variance = (part.reshape(-1, 3) for part in parts)
+    gains = [_gains(colors, q, covered) for colors in (a, b)]
+    counted = (covered if weight is None else covered & (weight.ravel() > _LEAST_WEIGHT)).nonzero()[0]
+    q, a, b, variance = (part.take(counted, 0) for part in (q, a, b, variance))
+    a, b = a * gains[0], b * gains[1]
+    weighted = (a - b) / variance
     if weight is not None:
-        information = weight[covered][:, None] * information
-    squares = (information * (a - b) ** 2).sum(1)  # [K]
+        weighted *= weight.ravel()[counted][:, None]
+    squares = (weighted * (a - b)) @ _CHANNELS  # [K]
     squares[squares < different] = 0  # by which maps of equal things differ
-    towards = (information * (2 * q - a - b) * (a - b)).sum(1)
-    evidence = float(np.clip(towards, -squares, squares).sum()) / 2
+    towards = (weighted * (2 * q - a - b)) @ _CHANNELS
+    evidence = float(np.maximum(np.minimum(towards, squares), -squares).sum()) / 2
     return Preference(evidence, 2 * evidence / max(float(squares.sum()), 1e-9))
 
 
-def _exposed(colors: np.ndarray, image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """The covered cells [K, 3] with the mean of the image's in every channel."""
-    found, wanted = colors[covered], image[covered]
-    gains: np.ndarray = np.clip((wanted.mean(0) + 1e-3) / (found.mean(0) + 1e-3), *_GAINS)
-    return found * gains
+def unlikeness(image: Picture, place: Rendered) -> float:
+    """The largest difference of blurred colours of an image and a rendering, where the map covers it.
+
+    A blurred map differs little from the image, one with another picture on the wall by the picture.
+    """
+    shape, covered = image.colors.shape, place.covered.ravel()
+    if not covered.any():
+        return 0.0
+    q, colors = image.colors.reshape(-1, 3), place.colors.reshape(-1, 3)
+    difference = (q - colors * _gains(colors, q, covered)) * covered[:, None]
+    known = cv2.GaussianBlur(place.covered.astype(np.float32), (0, 0), _BLUR_PX)
+    blurred = cv2.GaussianBlur(difference.reshape(shape).astype(np.float32), (0, 0), _BLUR_PX)
+    squares = (blurred * blurred) @ _CHANNELS / np.maximum(known, _MOST) ** 2
+    return float(np.sqrt(squares[known > _MOST].max(initial=0.0)))
+
+
+def _gains(colors: np.ndarray, wanted: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Factors [3] with which colours [N, 3] have the mean of the wanted ones, where `covered` [N]."""
+    weights = covered.astype(np.float32)
+    least = 1e-3 * weights.sum()
+    gains: np.ndarray = np.clip((weights @ wanted + least) / (weights @ colors + least), *_GAINS)
+    return gains
 
 
 def _cells(values: np.ndarray, cell: int) -> np.ndarray:

@@ -122,7 +122,7 @@ def shown_closely(here: Place, before: Choice) -> Choice:
     rivals = sorted((place for place in places if place is not best), key=lambda other: score(best, other))
     left_out = before.rivals[_CLOSELY:]
     complete = before.complete and all(before.place.score(rival) > _CLEAR for rival in left_out)
-    clear = complete and (not rivals or score(best, rivals[0]) > _DECIDED)
+    clear = complete and (not rivals or score(best, rivals[0]) > _DECIDED) and best.view.explained
     return Choice(best, rivals or before.rivals, clear, complete)
 
 

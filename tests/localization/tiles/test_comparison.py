@@ -1,10 +1,19 @@
 """Which of two renderings an image shows: what differs decides, whatever the rest."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from gsplatloc.localization.tiles.comparison import Picture, Preference, Rendered, View, distinct, preference
+from gsplatloc.localization.tiles.comparison import (
+    Picture,
+    Preference,
+    Rendered,
+    View,
+    distinct,
+    preference,
+    unlikeness,
+)
 
 ROWS, COLUMNS = 32, 40
 _NOISE = 0.05
@@ -109,6 +118,22 @@ def test_what_maps_do_not_cover_is_not_where_places_differ() -> None:
     weight = distinct(maps)
     assert weight is not None and weight[14:20].max() == 0 and weight[4:6, 20:25].max() == 0
     assert weight[6:10, 20:25].min() > 0.2 and np.isfinite(weight).all()
+
+
+def test_a_blurred_map_explains_an_image_and_one_with_another_picture_does_not() -> None:
+    """Cells are pixels here, of 96 x 120."""
+    first = np.kron(rooms()[0], np.ones((3, 3, 1))).astype(np.float32)
+    first[12:30, 60:75], second = 0.2, first.copy()
+    second[12:30, 60:75] = 0.6
+    blurred = cv2.GaussianBlur(first, (0, 0), 2.0)
+    assert unlikeness(seen(first), covered(blurred)) < 0.2 < 0.3 < unlikeness(seen(first), covered(second))
+    assert unlikeness(seen(0.7 * first), covered(first)) < 0.1  # a darker image shows the same place
+    hole = covered(second.copy())
+    hole.covered[12:30, 60:75] = False  # the picture
+    hole.colors[12:30, 60:75] = 9.0
+    assert unlikeness(seen(first), hole) < 0.1
+    hole.covered[:] = False
+    assert unlikeness(seen(first), hole) == 0
 
 
 @pytest.mark.parametrize("sign", [1, -1])

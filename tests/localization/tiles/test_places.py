@@ -129,6 +129,7 @@ def test_rivals_are_compared_by_all_pixels_at_the_refined_pose(
     monkeypatch.setattr(View, "covers", lambda *_: True)
     monkeypatch.setattr(places, "distinct", lambda rendered: None)
     monkeypatch.setattr(View, "rendered", None)
+    monkeypatch.setattr(View, "explained", True)
     monkeypatch.setattr(View, "preferred_to", looks_like(0, 0.1, []))
     before = replace(shown(here, tiles), complete=complete)
     refined = fine(here, world)
@@ -138,6 +139,10 @@ def test_rivals_are_compared_by_all_pixels_at_the_refined_pose(
     assert closely.place.view.scale == FINE
     moved = se3.camera_center(closely.place.world) - se3.camera_center(refined.world)
     torch.testing.assert_close(moved, motion(1)[:3, 3])  # the rival's pose is refined with it
+    monkeypatch.setattr(View, "explained", False)
+    unlike = shown_closely(refined, before)
+    assert unlike.place.tile.number == 1 and unlike.rivals == [refined] and not unlike.clear
+    monkeypatch.setattr(View, "explained", True)
     monkeypatch.setattr(View, "preferred_to", looks_like(0, 0.1, []))
     assert not shown_closely(refined, before).clear
 
@@ -151,6 +156,7 @@ def test_a_place_is_not_clear_where_not_all_rivals_were_compared(
     choice = shown(here, tiles)
     monkeypatch.setattr(places, "distinct", lambda rendered: None)
     monkeypatch.setattr(View, "rendered", None)
+    monkeypatch.setattr(View, "explained", True)
     monkeypatch.setattr(View, "covers", lambda *_: covers)
     refined, others = fine(here, world), choice.rivals
     for share, rivals, complete, clear in (
