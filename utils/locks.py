@@ -22,7 +22,8 @@ except ImportError:  # not a POSIX system
 _NAME = ".lock"
 _OWNER_BYTES = 200  # of the lock file that are read
 _OLD_S = 86400.0  # seconds after which no living run writes to a temporary file any more
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(unfinished|unlocked)(\.\w+)?")
+# Ours, and those that safetensors makes beside the file that it writes.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.(unfinished|unlocked)(\.\w+)?|\.tmp[A-Za-z0-9]{6}")
 
 _held: dict[Path, int] = {}  # locked folder, absolute -> descriptor of its lock file
 
@@ -89,7 +90,7 @@ def sweep(folder: Path, locked: bool = False) -> None:
             kind = _TEMPORARY.fullmatch(name)
             path = Path(parent, name)
             with suppress(OSError):
-                if kind and ((locked and kind[1] == "unfinished") or _age_s(path) > _OLD_S):
+                if kind and ((locked and kind[1] != "unlocked") or _age_s(path) > _OLD_S):
                     path.unlink()
 
 

@@ -101,7 +101,8 @@ def _read_odometry(path: Path) -> list[dict[str, float]]:
             rows.append(dict(zip(names, map(float, words))))
         except ValueError:
             raise GSplatLocError(
-                f"expected {', '.join(names)} in each line of {path}, found {quoted(line)}: correct the line"
+                f"expected {quoted(', '.join(names))} in each line of {path}, found {quoted(line)}: correct"
+                " the line"
             ) from None
     return rows
 

@@ -296,6 +296,15 @@ def test_odometry_without_a_header_is_read(truth: list[View], tmp_path: Path) ->
     torch.testing.assert_close(views[2].cam_from_world, truth[2].cam_from_world, atol=1e-6, rtol=0)
 
 
+def test_a_damaged_header_of_odometry_is_quoted_in_part(truth: list[View], tmp_path: Path) -> None:
+    path = recordings.stray_scanner(tmp_path, truth) / "odometry.csv"
+    header, *lines = path.read_text().split("\n")
+    path.write_text("\n".join([f"{'9' * 5000}\x00{header.removeprefix('timestamp')}", "x", *lines]))
+    with pytest.raises(GSplatLocError, match="in each line of") as raised:
+        read_scene(tmp_path)
+    assert len(str(raised.value)) < 500 + len(str(tmp_path)) and str(raised.value).isprintable()
+
+
 def test_intrinsics_of_the_odometry_precede_the_recordings(truth: list[View], tmp_path: Path) -> None:
     header, *lines = (
         recordings.stray_scanner(tmp_path, truth).joinpath("odometry.csv").read_text().split("\n")

@@ -179,3 +179,12 @@ def test_what_is_not_locked_is_swept_when_it_is_old(tmp_path: Path) -> None:
         sweep(tmp_path)
         assert not temporary.exists()
         raise KeyboardInterrupt
+
+
+def test_a_temporary_file_that_safetensors_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    for name in (".tmpl1bVJ1", "cache/.tmpAbCd09", ".tmpl", "tmpl1bVJ1"):
+        (tmp_path / name).touch()
+    with output_folder(tmp_path):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".tmpl", "cache", "tmpl1bVJ1"]
