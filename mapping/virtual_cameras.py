@@ -34,16 +34,19 @@ _PLACES_GROWN = 200  # tried in free space that was seen from places
 _STEP = (0.2, 0.8)  # from a place on the way to a surface, share of its depth
 _PLACES = 48  # kept, as far from each other as possible
 _HEIGHT = 0.3  # of distances between places, the weight of their height
-_FACE = Camera(32, 18, 16, 16, 16, 9)  # one of four that see everything around a place, up to 29 degrees
+_FACE = Camera(80, 45, 40, 40, 40, 22.5)  # one of four that see everything around a place, up to 29 degrees
 _SMALL = 80  # pixels, width of the renderings that views are chosen by
 _OPAQUE = 0.8  # alpha of a surface
 _TOUCHING = 0.08  # depth that means to be within something solid, or to touch it; the core is 2 long
 _CLOSE = 0.25  # depth of a surface right in front of the camera, of the median depth of all places
 _MOST_CLOSE = 0.05  # share of the surroundings, or of a view, that may be so close
-_SURROUNDED = 0.7  # share of its surroundings in which a drawn place must show something, of the best ones'
-_REACHED = 0.25  # the same of a place that is seen from another one
+_ANYWHERE = 0.2  # score of a drawn place, of the best one's, below which it is left out
+_REACHED = 0.1  # the same of a place that is seen from another one
 _CELL = 4  # pixels of small renderings, side of the cells in which something must be seen
-_SHARP = 0.6  # share of a view's cells that show something, of that of the best views
+_COMPLETE = 0.97  # alpha of what photographs show: something is behind everything
+_GAPS = 4  # power of the opaque share in a view's score
+_SHARP = 0.25  # score of a view, of that of the best views, below which it is left out
+_SECTORS = 6  # directions all round, in each of which a Gaussian must be seen on its own
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
 _OBJECT = 0.25  # of an object: share of the places that are not beside all of it (objects 0.07, places 0.55)
@@ -82,7 +85,7 @@ def find_cameras(
     if within < _OBJECT and options.up is None:  # few planes, of no known direction
         up, source = torch.tensor(_OBJECT_UP, dtype=torch.float64), "that of most files, else pass --up"
         places, depth = _places(gaussians, up, quiet)
-    views = _chosen(gaussians, list(_looking_around(places, up, camera)), depth, count, quiet)
+    views = _chosen(gaussians, list(_looking_around(places, up, camera)), up, depth, count, quiet)
     if not views:
         raise GSplatLocError(
             "expected a splat with surfaces to look at, found no view of one: pass --cameras, or check --up"
@@ -106,7 +109,7 @@ class _Place:
 
     position: Tensor  # [3] float64
     depths: Tensor  # [4, h, w] z of the surfaces around it, 0 without one
-    around: float  # share of the directions in which a surface is seen; 0 if it touches something
+    score: float  # of the best of four views from it; 0 if it touches something
 
     def share(self, limit: float) -> float:
         """Share of all directions in which a surface is nearer than `limit`."""
@@ -132,8 +135,8 @@ def _free_places(
     With the median depth of what is seen. `bar` counts the positions tried, and ends the search.
     """
     tried = [_seen_from(gaussians, position, faces) for position, _ in zip(drawn, bar)]
-    best = quantile(torch.tensor([place.around for place in tried]), 0.95)
-    free = [place for place in tried if place.around > 0 and place.around >= _SURROUNDED * best]
+    best = max(place.score for place in tried)
+    free = [place for place in tried if place.score > 0 and place.score >= _ANYWHERE * best]
     if not free:
         raise GSplatLocError("expected a splat with free space and surfaces, found none: pass --cameras")
     typical = torch.tensor([place.depths[place.depths > 0].median() for place in free]).median().item()
@@ -143,7 +146,7 @@ def _free_places(
         if not free:
             break
         place = _seen_from(gaussians, _on_the_way(free, faces, 2 * typical, generator), faces)
-        if place.around >= _REACHED * best and place.share(_CLOSE * typical) <= _MOST_CLOSE:
+        if place.score >= _REACHED * best and place.share(_CLOSE * typical) <= _MOST_CLOSE:
             free.append(place)
     return free, typical
 
@@ -157,21 +160,10 @@ def _faces(up: Tensor) -> list[Tensor]:
 
 
 def _seen_from(gaussians: Gaussians, position: Tensor, faces: Sequence[Tensor]) -> _Place:
-    depths, sharp = [], []
-    for face in faces:
-        view = PosedCamera(_FACE, se3.from_rotation_translation(face, -face @ position))
-        _, pixels, depth = _surface_seen(gaussians, view)
-        depths.append(depth.cpu())
-        sharp.append(_sharp_share(pixels.cpu(), _FACE))
-    place = _Place(position, torch.stack(depths), sum(sharp) / len(sharp))
-    return place if place.share(_TOUCHING) <= _MOST_CLOSE else replace(place, around=0.0)
-
-
-def _sharp_share(pixels: Tensor, camera: Camera) -> float:
-    """Share of the cells of an image that contain any of the Gaussians at `pixels` [K, 2]."""
-    columns, rows = -(-camera.width // _CELL), -(-camera.height // _CELL)
-    cells = pixels[:, 1] // _CELL * columns + pixels[:, 0] // _CELL
-    return len(cells.unique()) / (columns * rows)
+    poses = [se3.from_rotation_translation(face, -face @ position) for face in faces]
+    seen = [_surface_seen(gaussians, PosedCamera(_FACE, pose)) for pose in poses]
+    place = _Place(position, torch.stack([one.depth for one in seen]), max(one.score for one in seen))
+    return place if place.share(_TOUCHING) <= _MOST_CLOSE else replace(place, score=0.0)
 
 
 def _on_the_way(
@@ -231,54 +223,78 @@ def _looking(place: Tensor, forward: Tensor, up: Tensor) -> Tensor:
 
 
 def _chosen(
-    gaussians: Gaussians, candidates: list[tuple[int, PosedCamera]], depth: float, count: int, quiet: bool
+    gaussians: Gaussians,
+    candidates: list[tuple[int, PosedCamera]],
+    up: Tensor,
+    depth: float,
+    count: int,
+    quiet: bool,
 ) -> list[PosedCamera]:
-    """The views that show, together, as much as possible from several places.
+    """The views that show, together, as much as possible from several places in each direction.
 
-    Views of one place count once for a Gaussian: nothing can be triangulated from them alone.
+    Views of one place count once for a Gaussian: nothing can be triangulated from them alone. A Gaussian
+    counts as far as it is resolved, else views from afar, which show most, would be the best ones.
     """
     looked = []
     for place, view in progress(candidates, desc="views", quiet=quiet):
-        index, sharp = _shown(gaussians, view, depth)
-        if len(index):
-            looked.append((place, view, index, sharp))
-    least_sharp = _SHARP * quantile(torch.tensor([sharp for *_, sharp in looked]), 0.95) if looked else 0.0
-    left = [(place, view, index) for place, view, index, sharp in looked if sharp >= least_sharp]
-    places = 1 + max((place for place, *_ in left), default=-1)
-    shown = torch.zeros(places, len(gaussians), dtype=torch.bool)  # from which place
+        seen = _surface_seen(gaussians, replace(view, camera=shrunk(view.camera, _SMALL)))
+        if ((seen.depth > 0) & (seen.depth < _CLOSE * depth)).float().mean() <= _MOST_CLOSE:
+            looked.append((place, view, seen))
+    least_score = (
+        _SHARP * quantile(torch.tensor([seen.score for *_, seen in looked]), 0.95) if looked else 0.0
+    )
+    left = [
+        (*one, _sector(gaussians, one[1], one[2].index, up)) for one in looked if one[2].score >= least_score
+    ]
+    if not left:
+        return []
+    usual = torch.cat([seen.sizes for _, _, seen, _ in left]).median()
+    worth = [(seen.sizes / usual).clamp(max=1) ** 2 for _, _, seen, _ in left]
+    places = 1 + max(place for place, *_ in left)
+    shown = torch.zeros(places, len(gaussians) * _SECTORS, dtype=torch.bool)  # from which place
+    times = torch.zeros(len(gaussians) * _SECTORS, dtype=torch.long)
     gains = torch.tensor([*_GAINS, 0.0])
     chosen: list[PosedCamera] = []
-    least = 1.0
-    while left and len(chosen) < count:
-        value = gains[shown.sum(0).clamp(max=len(_GAINS))]
-        found = [(value[index] * ~shown[place, index]).sum().item() for place, _, index in left]
-        best = max(range(len(left)), key=found.__getitem__)
+    remaining = list(range(len(left)))
+    least = 1e-6
+    while remaining and len(chosen) < count:
+        value = gains[times.clamp(max=len(_GAINS))]
+        found = [
+            (value[left[k][3]] * ~shown[left[k][0], left[k][3]] * worth[k]).sum().item() for k in remaining
+        ]
+        best = max(range(len(remaining)), key=found.__getitem__)
         if found[best] < least:
             break
         least = max(least, _LEAST_GAIN * found[best])
-        place, view, index = left.pop(best)
-        shown[place, index] = True
+        place, view, _, sector = left[remaining.pop(best)]
+        times[sector] += ~shown[place, sector]
+        shown[place, sector] = True
         chosen.append(view)
     return chosen
 
 
-def _shown(gaussians: Gaussians, view: PosedCamera, depth: float) -> tuple[Tensor, float]:
-    """Indices of the Gaussians on the surfaces that a view shows, and the share of the image that they fill.
-
-    None where something is right in front of the camera.
-    """
-    camera = shrunk(view.camera, _SMALL)
-    index, pixels, surface = _surface_seen(gaussians, replace(view, camera=camera))
-    close = ((surface > 0) & (surface < _CLOSE * depth)).float().mean()
-    if close > _MOST_CLOSE:
-        return torch.zeros(0, dtype=torch.long), 0.0
-    return index.cpu(), _sharp_share(pixels.cpu(), camera)
+def _sector(gaussians: Gaussians, view: PosedCamera, index: Tensor, up: Tensor) -> Tensor:
+    """The numbers [K] of the Gaussians `index` [K] in the directions from which the view shows them."""
+    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
+    level = torch.stack([east, torch.linalg.cross(up, east)], 1)
+    x, y = ((gaussians.means[index].double().cpu() - se3.camera_center(view.cam_from_world)) @ level).T
+    turn = (torch.atan2(y, x) / (2 * math.pi)) % 1.0
+    return index.cpu() * _SECTORS + (turn * _SECTORS).long().clamp(max=_SECTORS - 1)
 
 
-def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True)
+class _Seen:
+    """What a view shows of surfaces."""
+
+    index: Tensor  # [K] the Gaussians on them
+    sizes: Tensor  # [K] of each, standard deviations in pixels
+    depth: Tensor  # [h, w] z of the surface, 0 without one
+    score: float  # share of the cells with a Gaussian, less where light passes through: photographs show none
+
+
+def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> _Seen:
     """What a view shows of surfaces.
 
-    The indices [K] of the Gaussians on them, their pixels [K, 2], and the depth [h, w], 0 without a surface.
     Fog and Gaussians far larger than a pixel, as in front of and behind what was photographed, have a depth,
     but few centres at it.
     """
@@ -293,4 +309,10 @@ def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> tuple[Tensor, Tens
     index, z, pixels = index[inside], local[inside, 2], pixels[inside]
     there = depth[pixels[:, 1], pixels[:, 0]]
     near = (z - there).abs() < _ON_SURFACE * there
-    return index[near], pixels[near], depth
+    index, z, pixels = index[near], z[near], pixels[near]
+    columns, rows = -(-camera.width // _CELL), -(-camera.height // _CELL)
+    cells = pixels[:, 1] // _CELL * columns + pixels[:, 0] // _CELL
+    complete = (result.alpha > _COMPLETE).float().mean().item()
+    score = len(cells.unique()) / (columns * rows) * complete**_GAPS
+    sizes = gaussians.log_scales[index].median(1).values.exp() * camera.fx / z
+    return _Seen(index.cpu(), sizes.cpu(), depth.cpu(), score)
