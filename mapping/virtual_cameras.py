@@ -1,11 +1,10 @@
 """Where cameras could stand in a splat of which only the Gaussians are known.
 
-Positions are drawn within and around the splat. Small renderings of what is around each tell whether it is a
-place to stand: surfaces all round, or as many as anywhere if it is an object that was captured from outside,
-and none right in front of the camera. Neither ceiling nor floor counts: many splats have no ceiling, and
-cameras are not held above the walls. Further places are found in the free space that is seen from the first.
-At the places kept, levelled cameras look into all directions. Views are then chosen one by one, each the one
-that shows most of what few places have shown so far, so that every surface is seen from several places.
+Positions are drawn within and around the splat. Small renderings in four directions tell whether each is a
+place to stand: in one of them the picture is like a photograph, with details everywhere and no gaps, and
+nothing is right in front of the camera. Further places are found in the free space that is seen from the
+first. At the places kept, levelled cameras look into all directions. Views are then chosen one by one, each
+the one that shows most of what few places have shown so far, so that several places see every surface.
 """
 
 import math
@@ -36,20 +35,21 @@ _PLACES = 48  # kept, as far from each other as possible
 _HEIGHT = 0.3  # of distances between places, the weight of their height
 _FACE = Camera(80, 45, 40, 40, 40, 22.5)  # one of four that see everything around a place, up to 29 degrees
 _SMALL = 80  # pixels, width of the renderings that views are chosen by
-_OPAQUE = 0.8  # alpha of a surface
+_OPAQUE = 0.9  # alpha of a surface
 _TOUCHING = 0.08  # depth that means to be within something solid, or to touch it; the core is 2 long
 _CLOSE = 0.25  # depth of a surface right in front of the camera, of the median depth of all places
 _MOST_CLOSE = 0.05  # share of the surroundings, or of a view, that may be so close
 _ANYWHERE = 0.2  # score of a drawn place, of the best one's, below which it is left out
 _REACHED = 0.1  # the same of a place that is seen from another one
 _CELL = 4  # pixels of small renderings, side of the cells in which something must be seen
-_COMPLETE = 0.97  # alpha of what photographs show: something is behind everything
-_GAPS = 4  # power of the opaque share in a view's score
+_AROUND = 2  # power of the share of directions with a surface in a place's score
+_GAPS = 4  # power of the opaque share of a view in its score
 _SHARP = 0.25  # score of a view, of that of the best views, below which it is left out
 _SECTORS = 6  # directions all round, in each of which a Gaussian must be seen on its own
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
 _OBJECT = 0.25  # of an object: share of the places that are not beside all of it (objects 0.07, places 0.55)
+_ENCLOSED = 0.3  # of an object: mean share of the directions around a place in which something is seen
 _OBJECT_UP = (0.0, -1.0, 0.0)  # of .spz and .glb, and of .ply as most tools write it
 _OBJECT_TEXT = (
     "the cameras found look at the splat from outside, as at an object: photos from within it cannot be"
@@ -79,20 +79,22 @@ def find_cameras(
     else:
         up, source = up_direction(gaussians), "estimated, else pass --up"
     up = up / up.norm()
-    camera = _camera(options)
-    places, depth = _places(gaussians, up, quiet)
-    within = share_within(gaussians, places, up)
-    if within < _OBJECT and options.up is None:  # few planes, of no known direction
+    places = _places(gaussians, up, quiet)
+    is_object = _beside_object(gaussians, places, up)
+    if is_object and options.up is None:  # few planes, of no known direction
         up, source = torch.tensor(_OBJECT_UP, dtype=torch.float64), "that of most files, else pass --up"
-        places, depth = _places(gaussians, up, quiet)
-    views = _chosen(gaussians, list(_looking_around(places, up, camera)), up, depth, count, quiet)
+        places = _places(gaussians, up, quiet)
+    candidates = list(_looking_around([place.position for place in places], up, _camera(options)))
+    views = _chosen(
+        _candidates(gaussians, candidates, up, _typical_depth(places), quiet), len(gaussians), count
+    )
     if not views:
         raise GSplatLocError(
             "expected a splat with surfaces to look at, found no view of one: pass --cameras, or check --up"
         )
     x, y, z = (round(value, 2) for value in up.tolist())
     log(f"cameras    {len(views)} virtual ones at {len(places)} places, up is {x} {y} {z} ({source})", quiet)
-    if within < _OBJECT:
+    if is_object:
         log(f"warning: {_OBJECT_TEXT}", quiet, sys.stderr)
     return [replace(view, cam_from_world=frame.pose_in_world(view.cam_from_world)) for view in views]
 
@@ -109,61 +111,81 @@ class _Place:
 
     position: Tensor  # [3] float64
     depths: Tensor  # [4, h, w] z of the surfaces around it, 0 without one
-    score: float  # of the best of four views from it; 0 if it touches something
+    score: float  # of the best of four views, less where nothing is around it; 0 if it touches something
 
     def share(self, limit: float) -> float:
         """Share of all directions in which a surface is nearer than `limit`."""
         return ((self.depths > 0) & (self.depths < limit)).float().mean().item()
 
 
-def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> tuple[Tensor, float]:
-    """Places [P, 3] where a camera could stand, and the median depth of what is seen from them."""
+def _beside_object(gaussians: Gaussians, places: Sequence[_Place], up: Tensor) -> bool:
+    """Whether the places are around an object: it is on one side of them, and nothing on the others.
+
+    Photographs of a building outdoors are on one side of it, too, but there is something all round them.
+    """
+    enclosed = sum(place.share(math.inf) for place in places) / len(places)
+    positions = torch.stack([place.position for place in places])
+    return enclosed < _ENCLOSED and share_within(gaussians, positions, up) < _OBJECT
+
+
+def _typical_depth(places: Sequence[_Place]) -> float:
+    """The median depth of what is seen from places."""
+    return torch.tensor([place.depths[place.depths > 0].median() for place in places]).median().item()
+
+
+def _places(gaussians: Gaussians, up: Tensor, quiet: bool) -> list[_Place]:
+    """Places where a camera could stand."""
     solid = gaussians.means[(gaussians.opacities > 0.5) & (gaussians.means.abs() < 1).all(1)]
     sides = solid.abs().max(0).values.double().cpu() + _MARGIN
     draws = torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(_PLACES_DRAWN, dtype=torch.float64)
     with closing(progress(range(_PLACES_DRAWN + _PLACES_GROWN), desc="places", quiet=quiet)) as bar:
-        free, typical = _free_places(gaussians, (2 * draws - 1) * sides, _faces(up), bar)
-    positions = torch.stack([place.position for place in free]) if free else torch.zeros(0, 3).double()
-    return _spread(positions, up, _PLACES), typical
+        return _spread(_free_places(gaussians, (2 * draws - 1) * sides, _faces(up), bar), up, _PLACES)
 
 
 def _free_places(
     gaussians: Gaussians, drawn: Tensor, faces: Sequence[Tensor], bar: Iterator[int]
-) -> tuple[list[_Place], float]:
+) -> list[_Place]:
     """Places to stand out of the positions `drawn` [P, 3] and others that are seen from them.
 
-    With the median depth of what is seen. `bar` counts the positions tried, and ends the search.
+    `bar` counts the positions tried, and ends the search.
     """
     tried = [_seen_from(gaussians, position, faces) for position, _ in zip(drawn, bar)]
     best = max(place.score for place in tried)
     free = [place for place in tried if place.score > 0 and place.score >= _ANYWHERE * best]
+    if free:
+        typical = _typical_depth(free)
+        free = [place for place in free if place.share(_CLOSE * typical) <= _MOST_CLOSE]
     if not free:
         raise GSplatLocError("expected a splat with free space and surfaces, found none: pass --cameras")
-    typical = torch.tensor([place.depths[place.depths > 0].median() for place in free]).median().item()
-    free = [place for place in free if place.share(_CLOSE * typical) <= _MOST_CLOSE]
     generator = torch.Generator().manual_seed(0)
     for _ in bar:
-        if not free:
-            break
         place = _seen_from(gaussians, _on_the_way(free, faces, 2 * typical, generator), faces)
         if place.score >= _REACHED * best and place.share(_CLOSE * typical) <= _MOST_CLOSE:
             free.append(place)
-    return free, typical
+    return free
+
+
+def _level_axes(up: Tensor) -> tuple[Tensor, Tensor]:
+    """Two level directions [3] at right angles."""
+    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
+    east = east / east.norm()
+    return east, torch.linalg.cross(up, east)
 
 
 def _faces(up: Tensor) -> list[Tensor]:
     """World-to-camera rotations [3, 3] of four levelled cameras that see everything around."""
-    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
-    north = torch.linalg.cross(up, east)
+    east, north = _level_axes(up)
     origin = torch.zeros(3, dtype=up.dtype)
-    return [_looking(origin, axis / axis.norm(), up)[:3, :3] for axis in (east, north, -east, -north)]
+    return [_looking(origin, axis, up)[:3, :3] for axis in (east, north, -east, -north)]
 
 
 def _seen_from(gaussians: Gaussians, position: Tensor, faces: Sequence[Tensor]) -> _Place:
     poses = [se3.from_rotation_translation(face, -face @ position) for face in faces]
     seen = [_surface_seen(gaussians, PosedCamera(_FACE, pose)) for pose in poses]
-    place = _Place(position, torch.stack([one.depth for one in seen]), max(one.score for one in seen))
-    return place if place.share(_TOUCHING) <= _MOST_CLOSE else replace(place, score=0.0)
+    place = _Place(position, torch.stack([one.depth for one in seen]), 0.0)
+    if place.share(_TOUCHING) > _MOST_CLOSE:
+        return place
+    return replace(place, score=max(one.score for one in seen) * place.share(math.inf) ** _AROUND)
 
 
 def _on_the_way(
@@ -181,27 +203,28 @@ def _on_the_way(
     return place.position + share * (place.depths[face, y, x].item() or depth) * (faces[face].T @ ray)
 
 
-def _spread(places: Tensor, up: Tensor, count: int) -> Tensor:
-    """Up to `count` of the places [P, 3], each as far as possible from those before it.
+def _spread(places: list[_Place], up: Tensor, count: int) -> list[_Place]:
+    """Up to `count` of the places, each as far as possible from those before it.
 
     Heights count less: people hold cameras at about the same height.
     """
     if len(places) <= count:
         return places
-    flat = places - (1 - _HEIGHT) * (places @ up)[:, None] * up
+    positions = torch.stack([place.position for place in places])
+    flat = positions - (1 - _HEIGHT) * (positions @ up)[:, None] * up
     chosen = [int((flat - flat.mean(0)).norm(dim=1).argmin())]
     distance = torch.full((len(flat),), torch.inf, dtype=flat.dtype)
     while len(chosen) < count:
         distance = torch.minimum(distance, (flat - flat[chosen[-1]]).norm(dim=1))
         chosen.append(int(distance.argmax()))
-    return places[chosen]
+    return [places[index] for index in chosen]
 
 
-def _looking_around(places: Tensor, up: Tensor, camera: Camera) -> Iterator[tuple[int, PosedCamera]]:
+def _looking_around(
+    places: Sequence[Tensor], up: Tensor, camera: Camera
+) -> Iterator[tuple[int, PosedCamera]]:
     """Levelled cameras at `places` that look into all directions, each with the index of its place."""
-    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
-    east = east / east.norm()
-    north = torch.linalg.cross(up, east)
+    east, north = _level_axes(up)
     for index, place in enumerate(places):
         for step in range(_YAWS):
             # Neighbouring places look into directions between each other's.
@@ -222,64 +245,72 @@ def _looking(place: Tensor, forward: Tensor, up: Tensor) -> Tensor:
     return se3.from_rotation_translation(rotation, -rotation @ place)
 
 
-def _chosen(
-    gaussians: Gaussians,
-    candidates: list[tuple[int, PosedCamera]],
-    up: Tensor,
-    depth: float,
-    count: int,
-    quiet: bool,
-) -> list[PosedCamera]:
-    """The views that show, together, as much as possible from several places in each direction.
+@dataclass(frozen=True)
+class _Candidate:
+    """A view that can be chosen."""
 
-    Views of one place count once for a Gaussian: nothing can be triangulated from them alone. A Gaussian
-    counts as far as it is resolved, else views from afar, which show most, would be the best ones.
+    place: int
+    view: PosedCamera
+    shown: Tensor  # [K] Gaussian x _SECTORS + the direction from which it is shown
+    worth: Tensor  # [K] how far each is resolved, at most 1
+
+
+def _candidates(
+    gaussians: Gaussians, views: Sequence[tuple[int, PosedCamera]], up: Tensor, depth: float, quiet: bool
+) -> list[_Candidate]:
+    """The views that are like photographs, with what they show.
+
+    A Gaussian counts as far as it is resolved, else views from afar, which show most, would be the best ones.
     """
     looked = []
-    for place, view in progress(candidates, desc="views", quiet=quiet):
+    for place, view in progress(views, desc="views", quiet=quiet):
         seen = _surface_seen(gaussians, replace(view, camera=shrunk(view.camera, _SMALL)))
         if ((seen.depth > 0) & (seen.depth < _CLOSE * depth)).float().mean() <= _MOST_CLOSE:
             looked.append((place, view, seen))
-    least_score = (
-        _SHARP * quantile(torch.tensor([seen.score for *_, seen in looked]), 0.95) if looked else 0.0
-    )
-    left = [
-        (*one, _sector(gaussians, one[1], one[2].index, up)) for one in looked if one[2].score >= least_score
-    ]
-    if not left:
+    best = quantile(torch.tensor([seen.score for *_, seen in looked]), 0.95) if looked else 0.0
+    looked = [(place, view, seen) for place, view, seen in looked if seen.score >= max(_SHARP * best, 1e-6)]
+    if not looked:
         return []
-    usual = torch.cat([seen.sizes for _, _, seen, _ in left]).median()
-    worth = [(seen.sizes / usual).clamp(max=1) ** 2 for _, _, seen, _ in left]
-    places = 1 + max(place for place, *_ in left)
-    shown = torch.zeros(places, len(gaussians) * _SECTORS, dtype=torch.bool)  # from which place
-    times = torch.zeros(len(gaussians) * _SECTORS, dtype=torch.long)
-    gains = torch.tensor([*_GAINS, 0.0])
-    chosen: list[PosedCamera] = []
-    remaining = list(range(len(left)))
-    least = 1e-6
-    while remaining and len(chosen) < count:
-        value = gains[times.clamp(max=len(_GAINS))]
-        found = [
-            (value[left[k][3]] * ~shown[left[k][0], left[k][3]] * worth[k]).sum().item() for k in remaining
-        ]
-        best = max(range(len(remaining)), key=found.__getitem__)
-        if found[best] < least:
-            break
-        least = max(least, _LEAST_GAIN * found[best])
-        place, view, _, sector = left[remaining.pop(best)]
-        times[sector] += ~shown[place, sector]
-        shown[place, sector] = True
-        chosen.append(view)
-    return chosen
+    usual = torch.cat([seen.sizes for *_, seen in looked]).median()
+    return [
+        _Candidate(
+            place, view, _sector(gaussians, view, seen.index, up), (seen.sizes / usual).clamp(max=1) ** 2
+        )
+        for place, view, seen in looked
+    ]
 
 
 def _sector(gaussians: Gaussians, view: PosedCamera, index: Tensor, up: Tensor) -> Tensor:
     """The numbers [K] of the Gaussians `index` [K] in the directions from which the view shows them."""
-    east = torch.linalg.cross(up, torch.eye(3, dtype=up.dtype)[up.abs().argmin()])
-    level = torch.stack([east, torch.linalg.cross(up, east)], 1)
-    x, y = ((gaussians.means[index].double().cpu() - se3.camera_center(view.cam_from_world)) @ level).T
-    turn = (torch.atan2(y, x) / (2 * math.pi)) % 1.0
-    return index.cpu() * _SECTORS + (turn * _SECTORS).long().clamp(max=_SECTORS - 1)
+    east, north = _level_axes(up)
+    offsets = gaussians.means[index].double().cpu() - se3.camera_center(view.cam_from_world)
+    turn = (torch.atan2(offsets @ north, offsets @ east) / (2 * math.pi)) % 1.0
+    return index * _SECTORS + (turn * _SECTORS).long().clamp(max=_SECTORS - 1)
+
+
+def _chosen(left: list[_Candidate], gaussians: int, count: int) -> list[PosedCamera]:
+    """The views that show, together, as much as possible from several places in each direction.
+
+    Views of one place count once for a Gaussian: nothing can be triangulated from them alone.
+    """
+    places = 1 + max((one.place for one in left), default=-1)
+    shown = torch.zeros(places, gaussians * _SECTORS, dtype=torch.bool)  # from which place
+    times = torch.zeros(gaussians * _SECTORS, dtype=torch.long)
+    gains = torch.tensor([*_GAINS, 0.0])
+    chosen: list[PosedCamera] = []
+    least = 0.0
+    while left and len(chosen) < count:
+        value = gains[times.clamp(max=len(_GAINS))]
+        found = [(value[one.shown] * ~shown[one.place, one.shown] * one.worth).sum().item() for one in left]
+        best = max(range(len(left)), key=found.__getitem__)
+        if found[best] <= least:
+            break
+        least = max(least, _LEAST_GAIN * found[best])
+        one = left.pop(best)
+        times[one.shown] += ~shown[one.place, one.shown]
+        shown[one.place, one.shown] = True
+        chosen.append(one.view)
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -312,7 +343,6 @@ def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> _Seen:
     index, z, pixels = index[near], z[near], pixels[near]
     columns, rows = -(-camera.width // _CELL), -(-camera.height // _CELL)
     cells = pixels[:, 1] // _CELL * columns + pixels[:, 0] // _CELL
-    complete = (result.alpha > _COMPLETE).float().mean().item()
-    score = len(cells.unique()) / (columns * rows) * complete**_GAPS
+    score = len(cells.unique()) / (columns * rows) * (depth > 0).float().mean().item() ** _GAPS
     sizes = gaussians.log_scales[index].median(1).values.exp() * camera.fx / z
     return _Seen(index.cpu(), sizes.cpu(), depth.cpu(), score)

@@ -83,10 +83,10 @@ def test_most_of_the_room_is_seen_from_three_places(room: Gaussians, cameras: li
     assert (torch.stack(list(seen.values())).sum(0) >= 3).float().mean() > 0.9
 
 
-def around(gaussians: Gaussians, *position: float) -> float:
-    """The share of its surroundings in which a position shows something."""
+def score(gaussians: Gaussians, *position: float) -> float:
+    """How much a view from a position is like a photograph."""
     faces = virtual_cameras._faces(torch.tensor(UP, dtype=torch.float64))
-    return virtual_cameras._seen_from(gaussians, torch.tensor(position, dtype=torch.float64), faces).around
+    return virtual_cameras._seen_from(gaussians, torch.tensor(position, dtype=torch.float64), faces).score
 
 
 @pytest.mark.parametrize("height", [1.1, 2.1])  # metres above the walls
@@ -94,16 +94,16 @@ def test_nobody_stands_above_the_walls_of_a_room_without_a_ceiling(room: Gaussia
     wide = room.means * torch.tensor([2.0, 1.0, 2.0])
     splat = replace(room, means=wide, log_scales=room.log_scales + torch.tensor(2.0).log())
     splat = splat.select(wide[:, 1] > -1.4)
-    inside, above = around(splat, 0.5, 0.0, -0.5), around(splat, 0.5, -1.4 - height, -0.5)
-    assert above < virtual_cameras._SURROUNDED * inside, (above, inside)
+    inside, above = score(splat, 0.5, 0.0, -0.5), score(splat, 0.5, -1.4 - height, -0.5)
+    assert above < virtual_cameras._REACHED * inside, (above, inside)
 
 
 def test_fog_shows_nothing(room: Gaussians) -> None:
     generator = torch.Generator().manual_seed(0)
     index = torch.randperm(len(room), generator=generator)[:40]
     fog = replace(room.select(index), log_scales=torch.full((40, 3), 0.7).log())
-    assert around(room, 0.2, 0.0, 0.1) > 0.9
-    assert around(fog, 0.2, 0.0, 0.1) < 0.3, "surfaces all round, of a few large Gaussians"
+    assert score(room, 0.2, 0.0, 0.1) > 0.7
+    assert score(fog, 0.2, 0.0, 0.1) < 0.1, "surfaces all round, of a few large Gaussians"
 
 
 def test_photos_are_localized_in_a_map_made_without_cameras(tmp_path: Path) -> None:
@@ -180,6 +180,16 @@ def test_of_an_object_it_is_said_and_up_is_that_of_most_files(
     assert rights[:, 1].abs().max() < 1e-6, "level"
     find_cameras(room, 4, VirtualCameraOptions(up=UP))
     assert "object" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("surfaces", "expected"), [(1, True), (4, False)])
+def test_a_building_is_no_object_because_something_is_all_round(surfaces: int, expected: bool) -> None:
+    depths = torch.zeros(4, 45, 80)
+    depths[:surfaces, 10:] = 2.0
+    beside = torch.tensor([[1.5, 0.0, 0.0], [0.0, 0.0, 1.5]], dtype=torch.float64)
+    places = [virtual_cameras._Place(position, depths, 1.0) for position in beside]
+    up = torch.tensor(UP, dtype=torch.float64)
+    assert virtual_cameras._beside_object(make_ball(), places, up) == expected
 
 
 def test_the_progress_bar_ends_before_the_error(capsys: pytest.CaptureFixture[str]) -> None:
