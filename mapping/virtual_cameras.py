@@ -45,6 +45,7 @@ _CELL = 4  # pixels of small renderings, side of the cells in which something mu
 _AROUND = 2  # power of the share of directions with a surface in a place's score
 _GAPS = 4  # power of the opaque share of a view in its score
 _SHARP = 0.25  # score of a view, of that of the best views, below which it is left out
+_COUNTED = 200_000  # Gaussians at least of a large splat, that views are chosen by
 _SECTORS = 6  # directions all round, in each of which a Gaussian must be seen on its own
 _YAWS, _PITCHES_DEG = 12, (-25.0, 0.0, 20.0)
 _ON_SURFACE = 0.05  # relative difference of depths of a Gaussian and of the surface that it is part of
@@ -85,9 +86,8 @@ def find_cameras(
         up, source = torch.tensor(_OBJECT_UP, dtype=torch.float64), "that of most files, else pass --up"
         places = _places(gaussians, up, quiet)
     candidates = list(_looking_around([place.position for place in places], up, _camera(options)))
-    views = _chosen(
-        _candidates(gaussians, candidates, up, _typical_depth(places), quiet), len(gaussians), count
-    )
+    left = _candidates(gaussians, candidates, up, _typical_depth(places), quiet)
+    views = _chosen(gaussians, left, count)
     if not views:
         raise GSplatLocError(
             "expected a splat with surfaces to look at, found no view of one: pass --cameras, or check --up"
@@ -251,7 +251,7 @@ class _Candidate:
 
     place: int
     view: PosedCamera
-    shown: Tensor  # [K] Gaussian x _SECTORS + the direction from which it is shown
+    shown: Tensor  # [K] number of a Gaussian x _SECTORS + the direction from which it is shown
     worth: Tensor  # [K] how far each is resolved, at most 1
 
 
@@ -285,17 +285,23 @@ def _sector(gaussians: Gaussians, view: PosedCamera, index: Tensor, up: Tensor) 
     east, north = _level_axes(up)
     offsets = gaussians.means[index].double().cpu() - se3.camera_center(view.cam_from_world)
     turn = (torch.atan2(offsets @ north, offsets @ east) / (2 * math.pi)) % 1.0
-    return index * _SECTORS + (turn * _SECTORS).long().clamp(max=_SECTORS - 1)
+    return index // _stride(gaussians) * _SECTORS + (turn * _SECTORS).long().clamp(max=_SECTORS - 1)
 
 
-def _chosen(left: list[_Candidate], gaussians: int, count: int) -> list[PosedCamera]:
+def _stride(gaussians: Gaussians) -> int:
+    """Every how many-th Gaussian views are chosen by: time and memory are bounded for large splats."""
+    return max(1, len(gaussians) // _COUNTED)
+
+
+def _chosen(gaussians: Gaussians, left: list[_Candidate], count: int) -> list[PosedCamera]:
     """The views that show, together, as much as possible from several places in each direction.
 
     Views of one place count once for a Gaussian: nothing can be triangulated from them alone.
     """
     places = 1 + max((one.place for one in left), default=-1)
-    shown = torch.zeros(places, gaussians * _SECTORS, dtype=torch.bool)  # from which place
-    times = torch.zeros(gaussians * _SECTORS, dtype=torch.long)
+    numbers = (len(gaussians) // _stride(gaussians) + 1) * _SECTORS
+    shown = torch.zeros(places, numbers, dtype=torch.bool)  # from which place
+    times = torch.zeros(numbers, dtype=torch.long)
     gains = torch.tensor([*_GAINS, 0.0])
     chosen: list[PosedCamera] = []
     least = 0.0
@@ -317,7 +323,7 @@ def _chosen(left: list[_Candidate], gaussians: int, count: int) -> list[PosedCam
 class _Seen:
     """What a view shows of surfaces."""
 
-    index: Tensor  # [K] the Gaussians on them
+    index: Tensor  # [K] the Gaussians on them, of a large splat every n-th one
     sizes: Tensor  # [K] of each, standard deviations in pixels
     depth: Tensor  # [h, w] z of the surface, 0 without one
     score: float  # share of the cells with a Gaussian, less where light passes through: photographs show none
@@ -344,5 +350,7 @@ def _surface_seen(gaussians: Gaussians, view: PosedCamera) -> _Seen:
     columns, rows = -(-camera.width // _CELL), -(-camera.height // _CELL)
     cells = pixels[:, 1] // _CELL * columns + pixels[:, 0] // _CELL
     score = len(cells.unique()) / (columns * rows) * (depth > 0).float().mean().item() ** _GAPS
+    counted = index % _stride(gaussians) == 0
+    index, z = index[counted], z[counted]
     sizes = gaussians.log_scales[index].median(1).values.exp() * camera.fx / z
     return _Seen(index.cpu(), sizes.cpu(), depth.cpu(), score)

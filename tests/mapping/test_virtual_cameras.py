@@ -83,6 +83,14 @@ def test_most_of_the_room_is_seen_from_three_places(room: Gaussians, cameras: li
     assert (torch.stack(list(seen.values())).sum(0) >= 3).float().mean() > 0.9
 
 
+def test_a_part_of_a_large_splats_gaussians_is_enough_to_choose_views(
+    room: Gaussians, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtual_cameras, "_COUNTED", len(room) // 8)
+    found = find_cameras(room, 60, VirtualCameraOptions(up=UP), quiet=True)
+    test_most_of_the_room_is_seen_from_three_places(room, found)
+
+
 def score(gaussians: Gaussians, *position: float) -> float:
     """How much a view from a position is like a photograph."""
     faces = virtual_cameras._faces(torch.tensor(UP, dtype=torch.float64))
