@@ -1,5 +1,8 @@
 """Coordinates of a splat of which only the Gaussians are known: its core, and which direction is up."""
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -8,12 +11,12 @@ from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
-_SAMPLE = 50_000  # Gaussians from which quantiles are taken
 _CORE = 0.05  # share of the Gaussians beyond each side of the core of the splat
 _FRINGE = 0.02  # share of the Gaussians on each side that count for nothing
 _FLAT = 0.3  # a Gaussian is flat if its smallest scale is less than this share of the next
 _PARALLEL = 0.985  # cosine of normals that belong to one plane's direction
-_DIRECTIONS = 800  # normals tried as the direction of planes
+_DIRECTIONS = 800  # of a hemisphere, tried as normals of planes
+_ROUNDS = 10  # of moving a normal to the middle of the normals near it
 
 
 def core_frame(gaussians: Gaussians) -> MapFrame:
@@ -45,15 +48,15 @@ def up_direction(gaussians: Gaussians) -> Tensor:
     if not bool(area.sum() > 0):
         return torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     area = area.clamp(max=quantile(area[area > 0], 0.95))  # a huge Gaussian is no proof of a plane
-    generator = torch.Generator().manual_seed(0)
-    tried = normals[torch.multinomial(area.cpu(), _DIRECTIONS, replacement=True, generator=generator)]
+    tried = _hemisphere(_DIRECTIONS).to(normals)
     support = torch.stack([(area * ((normals @ one).abs() > _PARALLEL)).sum() for one in tried])
     candidates = []
     for _ in range(3):
         best = tried[support.argmax()]
-        near = (normals @ best).abs() > _PARALLEL
-        plane = normals[near]
-        best = torch.linalg.eigh((plane.T * area[near]) @ plane).eigenvectors[:, -1]
+        for _ in range(_ROUNDS):
+            near = (normals @ best).abs() > _PARALLEL
+            plane = normals[near]
+            best = torch.linalg.eigh((plane.T * area[near]) @ plane).eigenvectors[:, -1]
         support = torch.where((tried @ best).abs() > 0.5, -torch.inf, support)
         heights = chosen.means @ best
         bottom, middle, top = (quantile(heights, share) for share in (0.02, 0.5, 0.98))
@@ -79,7 +82,15 @@ def share_within(gaussians: Gaussians, positions: Tensor, up: Tensor) -> float:
     return ((there > low) & (there < high)).all(1).double().mean().item() if len(positions) else 1.0
 
 
+def _hemisphere(count: int) -> Tensor:
+    """Unit vectors [count, 3], evenly over the directions with z > 0: a spiral of golden angles."""
+    number = torch.arange(count, dtype=torch.float64) + 0.5
+    z = number / count
+    angle = number * math.pi * (3 - math.sqrt(5))
+    radius = (1 - z**2).sqrt()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), z], 1)
+
+
 def quantile(values: Tensor, share: float) -> float:
-    """A quantile of values [N], of a part of them where they are many."""
-    values = values[:: max(1, len(values) // _SAMPLE)]
-    return torch.quantile(values, share).item()
+    """A quantile of values [N], as many as there are: `torch.quantile` takes 16 million."""
+    return float(np.quantile(values.cpu().numpy(), share))

@@ -207,12 +207,16 @@ def test_the_progress_bar_ends_before_the_error(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.endswith("\n")
 
 
-def test_up_is_the_short_side_with_more_below(room: Gaussians) -> None:
+def furnished(room: Gaussians) -> Gaussians:
+    """A room with more Gaussians near its floor, in the coordinates of its core."""
     noise = torch.randn(9000, 3, generator=torch.Generator().manual_seed(0))
-    furnished = torch.cat([room.means, noise * 0.1 + torch.tensor([0.0, 1.2, 0.0])])
+    means = torch.cat([room.means, noise * 0.1 + torch.tensor([0.0, 1.2, 0.0])])
     parameters = {name: torch.cat([tensor, tensor[:9000]]) for name, tensor in room.per_gaussian().items()}
-    splat = Gaussians(**{**parameters, "means": furnished / 2.1})
-    up = up_direction(splat)
+    return Gaussians(**{**parameters, "means": means / 2.1})
+
+
+def test_up_is_the_short_side_with_more_below(room: Gaussians) -> None:
+    up = up_direction(furnished(room))
     assert up @ torch.tensor(UP, dtype=torch.float64) > 0.99
 
 
@@ -220,3 +224,15 @@ def test_a_splat_with_nothing_opaque_is_a_users_error(room: Gaussians) -> None:
     faint = replace(room, opacity_logits=torch.full((len(room),), -5.0))
     with pytest.raises(GSplatLocError, match="found none"):
         find_cameras(faint, 10, quiet=True)
+
+
+def test_up_does_not_depend_on_the_order_of_gaussians(room: Gaussians) -> None:
+    generator = torch.Generator().manual_seed(0)
+    splat = furnished(room)
+    noise = 0.1 * torch.randn(len(splat), 4, generator=generator)
+    splat = replace(splat, quaternions=splat.quaternions + noise)  # normals of a captured wall are not alike
+    up = up_direction(splat)
+    shuffled = splat.select(torch.randperm(len(splat), generator=generator))
+    assert (up_direction(shuffled) - up).norm() < 1e-4
+    moved = replace(splat, means=splat.means + 1e-4 * torch.randn(splat.means.shape, generator=generator))
+    assert (up_direction(moved) - up).norm() < 1e-4
