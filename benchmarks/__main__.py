@@ -1,11 +1,8 @@
 """`python -m benchmarks NAME [options]`: one command for everything that is measured."""
 
-import subprocess
 import sys
 
-from benchmarks import ROOT
 from gsplatloc.cli import dispatch
-from gsplatloc.utils.errors import GSplatLocError
 
 COMMANDS = {
     "accuracy": ("benchmarks.accuracy.command", "map and localize the data sets, beside a sparse baseline"),
@@ -13,10 +10,13 @@ COMMANDS = {
     "quality": ("benchmarks.accuracy.measure", "PSNR, SSIM and depth error of a finished map"),
     "performance": ("benchmarks.performance.command", "time rasterizer, training, mapping, queries, growth"),
     "gate": ("benchmarks.performance.gate", "fail if a kernel takes 1.25 times its committed time"),
-    "systems": ("", "published systems: convergence, refinement, rgbd, splats, photos, rough_poses, all"),
+    "systems": (
+        "benchmarks.systems",
+        "published systems: convergence, refinement, rgbd, splats, photos, rough_poses, all",
+    ),
     "building": ("benchmarks.building", "large places: buildings mapped in tiles, beside a room alone"),
     "cluster": ("benchmarks.cluster", "Ray: four scenes mapped and localized in, on one and on two nodes"),
-    "gpu": ("", "steps of benchmarks/gpu.sh: map, raster, report"),
+    "gpu": ("benchmarks.gpu", "steps of benchmarks/gpu.sh: map, raster, report"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),
     "figures": ("benchmarks.figures", "write the documentation's tables and plots from recorded results"),
 }
@@ -28,7 +28,7 @@ GROUPS = {
         "splats": ("benchmarks.systems.splats", "localization in splats without their images"),
         "photos": ("benchmarks.systems.photos", "photos and a video mapped from scratch, beside known poses"),
         "rough_poses": ("benchmarks.systems.rough_poses", "maps of rough poses, refined, beside true poses"),
-        "all": ("", "all of them with their defaults, one after another"),
+        "all": ("benchmarks.systems.every", "all of them with their defaults, one after another"),
     },
     "gpu": {
         "map": ("benchmarks.gpu.mapping", "train maps and localize in them: seconds, memory, accuracy"),
@@ -40,11 +40,7 @@ GROUPS = {
 
 def main() -> None:
     words = sys.argv[1:]
-    if words == ["systems", "all"]:
-        for name in [name for name in GROUPS["systems"] if name != "all"]:
-            if subprocess.run([sys.executable, "-m", "benchmarks", "systems", name], cwd=ROOT).returncode:
-                raise GSplatLocError(f"expected the benchmark {name} to succeed, found an error: see above")
-    elif words[:1] and words[0] in GROUPS:
+    if words[:1] and words[0] in GROUPS:
         dispatch(f"python -m benchmarks {words[0]}", GROUPS[words[0]], words[1:])
     else:
         dispatch("python -m benchmarks", COMMANDS, words)

@@ -78,12 +78,18 @@ def package_for(tensor: Tensor) -> ModuleType | None:
 
 
 def alignment() -> ModuleType | None:
-    """The native module of normal equations of image alignment."""
+    """The native module of normal equations of image alignment; None if it is not installed.
+
+    Raises `GSplatLocError` if its interface is another one.
+    """
     return _part("alignment")
 
 
 def matching() -> ModuleType | None:
-    """The native module of nearest neighbours of descriptors."""
+    """The native module of nearest neighbours of descriptors; None if it is not installed.
+
+    Raises `GSplatLocError` if its interface is another one.
+    """
     return _part("matching")
 
 

@@ -18,7 +18,6 @@ from gsplatloc.utils import se3
 _ITERATIONS = 20
 _CONVERGED = 1e-4  # relative decrease of the cost
 _HUBER = 2.5  # standard deviations of a prior, beyond which it pulls no stronger
-_RADIAL_SIGMA = 0.1  # standard deviation of the distortion: lenses of phones are below it
 _LEAST_DEPTH = 1e-6
 _BLOCKS = 200_000  # pairs of observations whose blocks are in memory at once
 
@@ -56,39 +55,41 @@ class Observations:
         """(residuals [K, 2] in pixels, points in the frames of their cameras [K, 3])."""
         pose = model.poses[self.view]
         seen = (pose[:, :3, :3] @ model.points[self.point][..., None])[..., 0] + pose[:, :3, 3]
-        flat = _flat(seen)
-        bent = flat * (1 + model.radial * flat.square().sum(1, keepdim=True))
-        return bent * self.intrinsics[:, :2] + self.intrinsics[:, 2:] - self.xy, seen
+        normalised = _normalised(seen)
+        distorted = normalised * (1 + model.radial * normalised.square().sum(1, keepdim=True))
+        return distorted * self.intrinsics[:, :2] + self.intrinsics[:, 2:] - self.xy, seen
 
     def jacobians(self, model: Model, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Derivatives of the residuals by pose [K, 2, 6], point [K, 2, 3] and distortion [K, 2, 1].
 
         `seen`: the points in the frames of their cameras.
         """
-        flat, focal = _flat(seen), self.intrinsics[:, :2, None]
-        radius = flat.square().sum(1)[:, None, None]
+        normalised, focal = _normalised(seen), self.intrinsics[:, :2, None]
+        radius = normalised.square().sum(1)[:, None, None]
         ray = torch.zeros(len(seen), 2, 3, dtype=seen.dtype)
         ray[:, 0, 0] = ray[:, 1, 1] = 1.0
-        ray[:, :, 2] = -flat
+        ray[:, :, 2] = -normalised
         ray /= seen[:, 2, None, None].clamp(min=_LEAST_DEPTH)
-        outer = flat[:, :, None] * flat[:, None, :]
-        bend = (1 + model.radial * radius) * torch.eye(2, dtype=seen.dtype) + 2 * model.radial * outer
-        projection = focal * (bend @ ray)
+        outer = normalised[:, :, None] * normalised[:, None, :]
+        distortion = (1 + model.radial * radius) * torch.eye(2, dtype=seen.dtype) + 2 * model.radial * outer
+        projection = focal * (distortion @ ray)
         of_pose = torch.cat([projection, -projection @ se3.hat(seen)], 2)
-        return of_pose, projection @ model.poses[self.view, :3, :3], focal * flat[:, :, None] * radius
+        of_radial = focal * normalised[:, :, None] * radius
+        return of_pose, projection @ model.poses[self.view, :3, :3], of_radial
 
 
-def _flat(seen: Tensor) -> Tensor:
+def _normalised(seen: Tensor) -> Tensor:
     """Points [K, 3] of a camera's frame on the plane at depth 1, [K, 2]."""
     return seen[:, :2] / seen[:, 2:].clamp(min=_LEAST_DEPTH)
 
 
 @dataclass(frozen=True)
 class PosePriors:
-    """Gaussians of the poses."""
+    """Gaussians of the poses and of the radial distortion, whose mean is 0."""
 
     poses: Tensor  # [N, 4, 4] cam_from_world
     sigmas: tuple[float, float]  # standard deviations per axis: position, rotation in radians
+    radial_sigma: float = 0.1
 
     def system(self, poses: Tensor) -> tuple[Tensor, Tensor, float]:
         """(weights [N, 6] of the tangents, tangents [N, 6] from the priors to `poses`, cost)."""
@@ -122,15 +123,23 @@ def _cost(observations: Observations, model: Model, priors: PosePriors, sigma_px
     residuals, seen = observations.residuals(model)
     squares = (residuals / sigma_px).square().sum(1)
     squares = torch.where(seen[:, 2] > 0, squares, squares.new_tensor(1e6))
-    return float(squares.log1p().sum()) + priors.system(model.poses)[2] + (model.radial / _RADIAL_SIGMA) ** 2
+    return (
+        float(squares.log1p().sum())
+        + priors.system(model.poses)[2]
+        + (model.radial / priors.radial_sigma) ** 2
+    )
 
 
 def _step(o: Observations, model: Model, priors: PosePriors, sigma_px: float, damping: float) -> _Step:
-    """One damped Gauss-Newton step."""
+    """One damped Gauss-Newton step.
+
+    Without the points, [S b; b^T c] [xi; k] = -r; S is of the poses, b (`border`) and c (`corner`) of the
+    distortion.
+    """
     views, count, dtype = len(model.poses), len(model.points), model.points.dtype
     residuals, seen = o.residuals(model)
     root = ((seen[:, 2] > 0) / (sigma_px**2 + residuals.square().sum(1))).sqrt()[:, None, None]
-    of_pose, of_point, of_lens = (root * each for each in o.jacobians(model, seen))
+    of_pose, of_point, of_radial = (root * each for each in o.jacobians(model, seen))
     residual = root * residuals[..., None]
     prior_weights, tangents, _ = priors.system(model.poses)
 
@@ -145,19 +154,23 @@ def _step(o: Observations, model: Model, priors: PosePriors, sigma_px: float, da
     squares = of_points(of_point.mT @ of_point)
     squares += torch.diag_embed(squares.diagonal(dim1=1, dim2=2) * damping + 1e-12)
     inverse, pull = torch.linalg.inv(squares), of_points(of_point.mT @ residual)
-    lens = of_points(of_point.mT @ of_lens)  # [M, 3, 1]
+    lens = of_points(of_point.mT @ of_radial)  # [M, 3, 1]
     mixed = of_pose.mT @ of_point  # [K, 6, 3]
     reduced = mixed @ inverse[o.point]
     system = torch.zeros(views * views, 6, 6, dtype=dtype)
     system[torch.arange(views) * (views + 1)] = blocks
     _subtract(system, o, reduced, mixed)
     matrix = system.view(views, views, 6, 6).transpose(1, 2).reshape(6 * views, 6 * views)
-    border = of_views(of_pose.mT @ of_lens - reduced @ lens[o.point]).reshape(-1, 1)
-    corner = (1 + damping) * (of_lens.square().sum() + 1 / _RADIAL_SIGMA**2) - (
+    border = of_views(of_pose.mT @ of_radial - reduced @ lens[o.point]).reshape(-1, 1)
+    corner = (1 + damping) * (of_radial.square().sum() + 1 / priors.radial_sigma**2) - (
         lens.mT @ inverse @ lens
     ).sum()
     right = of_views(of_pose.mT @ residual - reduced @ pull[o.point])[..., 0] + prior_weights * tangents
-    last = (of_lens * residual).sum() + model.radial / _RADIAL_SIGMA**2 - (lens.mT @ inverse @ pull).sum()
+    last = (
+        (of_radial * residual).sum()
+        + model.radial / priors.radial_sigma**2
+        - (lens.mT @ inverse @ pull).sum()
+    )
     matrix = torch.cat([torch.cat([matrix, border], 1), torch.cat([border.T, corner.view(1, 1)], 1)])
     step = -torch.linalg.solve(matrix, torch.cat([right.reshape(-1), last.view(1)]))
     tangent, radial = step[:-1].view(views, 6), float(step[-1])

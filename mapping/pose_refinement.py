@@ -4,7 +4,7 @@ Matches of images are verified by a relative pose of their own instead of the gi
 triangulated with wide tolerances, and poses and points are refined together, with the given poses as priors,
 which keep the coordinates and the scale; then once more, with tracks of the refined poses and with priors as
 wide as the given poses have turned out to be wrong. Radial distortion that the images still have is refined
-with them, for the sake of the poses: the cameras stay as they are.
+with them if they are all of one lens, for the sake of the poses: the cameras stay as they are.
 """
 
 import math
@@ -50,6 +50,9 @@ _LOSS_PX = 1.0  # residuals beyond it have little weight (Cauchy)
 _FIRST_SIGMA = 0.02  # of the given positions, per axis, in units of the spread of the cameras
 _FIRST_SIGMA_DEG = 1.0  # of the given rotations, per axis
 _LEAST_SIGMA = 1e-4  # of positions in units of that spread, and of rotations in radians
+_RADIAL_SIGMA = 0.1  # of the distortion common to all views: lenses of phones are below it
+_ONE_LENS = 1.05  # largest ratio of the focal lengths of one lens, which breathes as it focuses
+_NO_LENS = 1e-6  # standard deviation of a distortion that is not estimated
 _GIVEN_AGREE = 1.15  # given poses whose median epipolar distance is below so many times the refined are kept
 _MEDIAN_OF_3D = 1.538  # median length of a standard normal vector in three dimensions
 
@@ -72,14 +75,15 @@ def refine_poses(
     with tempfile.TemporaryDirectory() as folder, quiet_pycolmap(), stopwatch("refining poses", quiet):
         adjusted = _adjusted(views, keypoints, pairs, Path(folder))
     refined = [view.with_pose(pose) for view, pose in zip(views, adjusted.poses)]
-    keypoints = _undistorted(views, keypoints, adjusted.radial)
-    before, after = (_median_distance(of, keypoints, pairs) for of in (views, refined))
+    before = _median_distance(views, keypoints, pairs)
+    after = _median_distance(refined, _undistorted(views, keypoints, adjusted.radial), pairs)
     moved = (se3.camera_center(_poses(refined)) - se3.camera_center(_poses(views))).norm(dim=1).median()
     found = f"poses: matches are {before:.2f} px from their epipolar lines, {after:.2f} px after refinement"
     if before < _GIVEN_AGREE * after:
         log(f"{found}: the given poses are kept", quiet)
         return list(views)
-    log(f"{found}, which moves cameras by {moved:.3g}", quiet)
+    lens = f", and finds a radial distortion of {adjusted.radial:.3f}" if adjusted.radial else ""
+    log(f"{found}, which moves cameras by {moved:.3g}{lens}", quiet)
     return refined
 
 
@@ -110,7 +114,7 @@ def _adjusted(
     centers = se3.camera_center(given)
     spread = max(float((centers - centers.mean(0)).norm(dim=1).median()), 1e-6)
     sigmas = _FIRST_SIGMA * spread, math.radians(_FIRST_SIGMA_DEG)
-    model = Model(given, given.new_zeros(0, 3))
+    model, radial_sigma = Model(given, given.new_zeros(0, 3)), _radial_sigma(views)
     for step in range(_ROUNDS):
         options = pipeline_options(scale)
         if step == 0:
@@ -127,9 +131,22 @@ def _adjusted(
         if not len(points):
             return Model(given, points)
         start = Model(model.poses, points, model.radial)
-        model = bundle_adjust(observations, start, PosePriors(given, sigmas), _LOSS_PX * scale)
+        model = bundle_adjust(observations, start, PosePriors(given, sigmas, radial_sigma), _LOSS_PX * scale)
         sigmas = _noise(model.poses, given, spread)
     return model
+
+
+def _radial_sigma(views: Sequence[View]) -> float:
+    """The standard deviation of the radial distortion: next to none where images are of several lenses.
+
+    Three of it stay below the distortion at which the corner of an image would be seen twice.
+    """
+    cameras = [view.camera for view in views]
+    focals = [camera.fx for camera in cameras]
+    if len({(c.width, c.height) for c in cameras}) > 1 or max(focals) > _ONE_LENS * min(focals):
+        return _NO_LENS
+    farthest = max(math.hypot(c.width / 2 / c.fx, c.height / 2 / c.fy) for c in cameras)
+    return min(_RADIAL_SIGMA, 1 / (9 * farthest**2))
 
 
 def _undistorted(views: Sequence[View], keypoints: Sequence[Keypoints], radial: float) -> Sequence[Keypoints]:
@@ -175,9 +192,9 @@ def _observations(
             rows.append((view, len(kept), keypoint))
         kept.append(point.xyz)
     view, point_index, keypoint = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3).T
-    pixels = [keypoints[v].xy[k] for v, k in zip(view.tolist(), keypoint.tolist())]
+    starts = torch.tensor([0, *(len(found) for found in keypoints)]).cumsum(0)
+    xy = torch.cat([found.xy for found in keypoints]).double()[starts[view] + keypoint]
     cameras = torch.tensor([[v.camera.fx, v.camera.fy, v.camera.cx, v.camera.cy] for v in views]).double()
-    xy = torch.cat([torch.zeros(0, 2), *(pixel[None] for pixel in pixels)]).double()
     found = Observations(view, point_index, xy, cameras[view])
     return found, torch.from_numpy(np.array(kept, np.float64).reshape(-1, 3))
 

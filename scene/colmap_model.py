@@ -129,7 +129,7 @@ class _Reader:
         except OSError as error:
             raise _broken(path, str(error)) from None
         if (pointer := pointer_of_git_lfs(self.data[:64])) is not None:
-            raise _broken(path, pointer)
+            raise GSplatLocError(f"expected a file of a COLMAP model in {path}, found {pointer}")
 
     def take(self, layout: str) -> tuple:
         size = struct.calcsize(layout)

@@ -37,7 +37,7 @@ _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXE
 
 # The beginnings of what is found in the place of images -> what it is.
 _OTHER_CONTENT = {
-    b"version https://git-lfs": "a pointer of Git LFS to the image (git lfs pull fetches it)",
+    b"version https://git-lfs": "a pointer of Git LFS in its place (run git lfs pull)",
     b"<": "a page of the web or an XML file",
     b"\x00\x05\x16\x07": "a companion file of macOS",
     b"\x00\x00\x00\x0cjP  ": "a picture in the format JPEG 2000, which is not read",
@@ -124,9 +124,8 @@ def is_heif(path: Path) -> bool:
 
 
 def check_readable(path: Path) -> None:
-    """Raise `GSplatLocError` for a .heic file that this installation does not read, but no renamed JPEG."""
-    is_jpeg = _beginning(path).startswith(JPEG_START)
-    if path.suffix.lower() in HEIF_SUFFIXES and not is_jpeg and not reads_heif():
+    """Raise `GSplatLocError` for an HEIC photo, whatever its name, if pillow-heif is not installed."""
+    if is_heif(path) and not reads_heif():
         raise GSplatLocError(
             f"expected the package pillow-heif to read {quoted(path)}, found none: {INSTALL_HEIF}"
         )

@@ -41,9 +41,9 @@ def require_known(what: str, names: Iterable[str], known: Collection[str], actio
 
 
 def pointer_of_git_lfs(start: bytes) -> str | None:
-    """What a file is that begins so, if Git LFS left a pointer in its place."""
+    """What stands in the place of a file that begins so, and what to do, if it is a pointer of Git LFS."""
     is_pointer = start.startswith(b"version https://git-lfs")
-    return "a pointer of Git LFS to the file (git lfs pull fetches it)" if is_pointer else None
+    return "a pointer of Git LFS in its place: run git lfs pull" if is_pointer else None
 
 
 def _pointer_in_place_of(path: Path | str) -> str | None:
@@ -69,8 +69,8 @@ def decoding(expected: str, path: Path | str, action: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise
-        reason = _pointer_in_place_of(path) or quoted(_reason(error))
-        raise GSplatLocError(f"expected {expected} in {path}, found {reason}: {action}") from error
+        reason = _pointer_in_place_of(path) or f"{quoted(_reason(error))}: {action}"
+        raise GSplatLocError(f"expected {expected} in {path}, found {reason}") from error
 
 
 def _reason(error: Exception) -> str:

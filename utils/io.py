@@ -184,7 +184,7 @@ def read_text(path: Path | str, expected: str = "a text file", action: str = "ch
         raise GSplatLocError(f"expected {expected} {path}, found none: {action}") from None
     except UnicodeDecodeError as error:
         raise GSplatLocError(
-            f"expected {expected} {path} in UTF-8, found {quoted(error)}: save it in UTF-8"
+            f"expected {expected} {path} in UTF-8, found {quoted(error)}: save it in UTF-8, or {action}"
         ) from None
     except OSError as error:
         raise GSplatLocError(f"expected {expected} {path}, found {quoted(error)}: {action}") from None

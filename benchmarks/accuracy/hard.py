@@ -1,9 +1,9 @@
 """Hard queries: held-out stretches, far from the mapping views, turned, cropped, blurred; and foreign images.
 
 For each scene, part of the training images is held out: stretches of 10 and of 20 consecutive views, and
-single views, which are also localized under the conditions of `conditions.py`. The others are mapped. All
-queries lie in one folder that every method reads: our default chain, the sparse baseline with each of its
-matchers, and DISK with LightGlue on renderings of a map made with DISK. Test images are not used.
+single views, which are also localized under the conditions of `CONDITIONS` in `scenes.py`. The others are
+mapped. All queries lie in one folder that every method reads: our default chain, the sparse baseline with
+each of its matchers, and DISK with LightGlue on renderings of a map made with DISK. Test images are not used.
 
 Every case of a scene and method is one row in --results, so that a run can be divided (--scenes, --methods,
 --cases) and continued. Time is that of all threads of the process (CPU time), without decoding.
@@ -79,7 +79,7 @@ class HardArguments(MapArguments):
     scenes: tuple[str, ...] = (*SCENES, "hololens_office", "campus_drone", "tum_livingroom1")
     """folders in --data"""
     methods: tuple[str, ...] = METHODS  # ours, settings of the sparse baseline, disk (with LightGlue)
-    cases: tuple[str, ...] = CASES  # of those listed in `conditions.py`, and stretch10, stretch20, foreign
+    cases: tuple[str, ...] = CASES  # of `CONDITIONS` in `scenes.py`, and stretch10, stretch20, foreign
     foreign: int = 24  # images of other scenes
     output: Path = OUTPUT / "hard"  # folder for maps, queries and logs
     results: Path = RESULTS / "hard.json"  # file of results

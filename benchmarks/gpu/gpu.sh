@@ -68,11 +68,11 @@ sanitize() {
   for tool in $SANITIZERS; do
     echo "== $tool"
     if [[ $DEVICE == cpu ]]; then
-      "$PYTHON" tests/cuda/sanitize.py --device cpu || status=1
+      "$PYTHON" -m tests.cuda.sanitize --device cpu || status=1
       break
     fi
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 125 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$PYTHON" tests/cuda/sanitize.py --device cuda
+      "$PYTHON" -m tests.cuda.sanitize --device cuda
     local code=$?
     echo "== $tool exited with $code"
     # Kernels of torch and its libraries read padding: initcheck is reported, not enforced.

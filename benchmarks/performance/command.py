@@ -42,7 +42,7 @@ QUERY = "query"  # the lap that holds the stages
 _KITCHEN, _ROOM = "pgt_7scenes_redkitchen", "room"
 _PRODUCTS = 30  # before and after: they cannot alternate with a child's work
 _REST = "rest: activations, autograd, densification, Python"
-Row = Mapping[str, float]  # a yardstick.Figure as JSON
+Row = Mapping[str, float]  # a measuring.Figure as JSON
 
 
 @dataclass(frozen=True)

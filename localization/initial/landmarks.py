@@ -32,7 +32,8 @@ from gsplatloc.utils.errors import GSplatLocError
 
 _MIN_AGREEMENT = 0.5  # share of the first matches that must be inliers; below it there is a second pass ...
 _SECOND_LANDMARKS = 16_384  # ... of all keypoints with this many landmarks
-# RANSAC samples before the last pass, of which only a pose with that share of inliers is kept: 100 find it.
+# RANSAC samples before the last pass, of which only a pose with that share of inliers is kept. 100 samples
+# find such a pose; ten times as many allow for minimal samples of noisy inliers.
 _EARLY_ITERATIONS = 1_000
 # Around a projection, pixels of images up to 640 pixels long, more in proportion for larger ones: twice the
 # error of an inlier of the first pose.
@@ -132,12 +133,12 @@ class LandmarkPose(InitialPose):
             if query.focal_known:
                 similar = pairs.at_least(self.min_similarity)
                 yield _matches(keypoints, self.landmarks.positions[self._clusters.candidates], similar), False
-        second = len(keypoints), _SECOND_LANDMARKS
-        for size in ((options.first_keypoints, options.first_landmarks), second):
-            index = self._shortlist(scores, size[1])
-            everything = isinstance(index, slice) and size[0] >= len(keypoints)
-            last = everything or size == second
-            yield self._matches(keypoints.select(slice(0, size[0])), index), last
+        sizes = (options.first_keypoints, options.first_landmarks), (len(keypoints), _SECOND_LANDMARKS)
+        for number, (keypoint_count, landmark_count) in enumerate(sizes, 1):
+            index = self._shortlist(scores, landmark_count)
+            everything = isinstance(index, slice) and keypoint_count >= len(keypoints)
+            last = everything or number == len(sizes)
+            yield self._matches(keypoints.select(slice(0, keypoint_count)), index), last
             if last:
                 break
 

@@ -123,6 +123,7 @@ def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str], tall
     if not os.path.isdir(folder):
         raise GSplatLocError(f"expected a folder {folder}, found none: prepare the scene again")
     found: dict[str, Path] = {}
+    twice: list[str] = []
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))  # of macOS: ._a.png
     for file in (file for file in files if file.suffix.lower() in suffixes):
         stem = unicodedata.normalize("NFC", file.stem)  # macOS decomposes accents
@@ -130,7 +131,9 @@ def _by_stem(folder: Path, infix: str, suffixes: set[str] | frozenset[str], tall
             stem = stem[: -len(infix)]
         taken = found.setdefault(stem, file)
         if taken is not file:
-            tally.note(f"{file} is not used, because {taken.name} has the same name", f"twice in {folder}")
+            twice.append(f"{file} is not used, because {taken.name} has the same name")
+    if twice:
+        tally.note(twice[0] + (f", nor are {len(twice) - 1} more of this folder" if twice[1:] else ""))
     if others := [file.name for file in files if file.suffix.lower() in UNREAD_DEPTH]:
         tally.note(f"{len(others)} files in {folder} are of a kind that is not read, as {others[0]}")
     return found

@@ -1,7 +1,9 @@
 """The tables of the documentation are those of the recorded results."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,7 @@ from benchmarks import RESULTS, figures
 from benchmarks import __main__ as entry
 from benchmarks.harness.results import read_rows
 from benchmarks.performance.gate import BASELINE
+from benchmarks.systems import every
 from gsplatloc.utils.io import read_json
 
 
@@ -34,6 +37,33 @@ def test_recorded_times_can_be_written_into_pages(pages: Path) -> None:
 def test_recorded_results_are_small() -> None:
     for path in RESULTS.glob("*.json"):
         assert path.stat().st_size < 64_000, f"{path.name}: keep what tables and plots need"
+
+
+MODULES = [
+    module
+    for name, (module, _) in [
+        *entry.COMMANDS.items(),
+        *(one for of in entry.GROUPS.values() for one in of.items()),
+    ]
+    if name not in entry.GROUPS
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_command_has_a_main(module: str) -> None:
+    assert callable(import_module(module).main)
+
+
+def test_a_benchmark_that_fails_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(every.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "systems", "all"])
+    with pytest.raises(SystemExit) as stop:
+        entry.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and "Traceback" not in said
+    assert said.count("\n") == 1 and "expected the benchmark convergence to succeed" in said
 
 
 def test_an_unknown_benchmark_is_wrong_usage(

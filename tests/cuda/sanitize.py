@@ -1,6 +1,6 @@
 """A few small forward and backward passes of every kind, for compute-sanitizer.
 
-    compute-sanitizer --tool memcheck python tests/cuda/sanitize.py [--device cuda]
+    compute-sanitizer --tool memcheck python -m tests.cuda.sanitize [--device cuda]
 
 Run it with PYTORCH_NO_CUDA_MEMORY_CACHING=1: torch's caching allocator hides overruns within its blocks.
 Sizes are small, because a sanitizer makes kernels a hundred times slower, and no multiples of a tile's,

@@ -24,7 +24,7 @@ from tests.field.test_depth_sequences import write_tum
 from tests.field.test_phone_photos import photo
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
-FOUND = "found a pointer of Git LFS to the file .git lfs pull fetches it"
+FOUND = "found a pointer of Git LFS in its place: run git lfs pull"
 
 
 def test_a_pointer_of_git_lfs_is_named_in_the_place_of_text(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_what_is_in_the_place_of_images_is_in_the_report(tmp_path: Path) -> None
     write_model(tmp_path)
     (tmp_path / "images" / "1.png").write_bytes(POINTER)
     report = read_scene(tmp_path).report
-    assert "left out 1 (damaged, for example 1.png: a pointer of Git LFS to the image" in report
+    assert "left out 1 (damaged, for example 1.png: a pointer of Git LFS in its place" in report
     for index in range(4):
         (tmp_path / "images" / f"{index}.png").write_bytes(POINTER)
     with pytest.raises(GSplatLocError, match=r"4 \(damaged, for example 0.png: a pointer of Git LFS"):

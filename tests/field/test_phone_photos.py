@@ -75,6 +75,17 @@ def test_heic_photos_are_read_with_their_focal_length(tmp_path: Path) -> None:
         assert camera.camera.fx == pytest.approx(26 / 36 * width, rel=0.05)
 
 
+def test_heic_photos_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_header, "reads_heif", lambda: False)
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(GSplatLocError, match=r"pillow-heif to read .*a\.jpg.*gsplatloc\[heic\]"):
+        decode_rgb(tmp_path / "a.jpg")
+    buffer = io.BytesIO()
+    photo().save(buffer, "PNG")
+    (tmp_path / "b.heic").write_bytes(buffer.getvalue())
+    assert decode_rgb(tmp_path / "b.heic").ndim == 3
+
+
 def test_heic_photos_that_are_not_read_are_counted_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,7 +93,7 @@ def test_heic_photos_that_are_not_read_are_counted_and_named(
     monkeypatch.setattr("gsplatloc.scene.image_files.reads_heif", lambda: False)
     (tmp_path / "in").mkdir()
     for name in ("IMG_1.HEIC", "IMG_2.heic", ".IMG_2.heic"):
-        (tmp_path / "in" / name).write_bytes(b"ftypheic")
+        (tmp_path / "in" / name).write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(GSplatLocError, match=r"IMG_1.*gsplatloc\[heic\]"):
         decode_rgb(tmp_path / "in" / "IMG_1.HEIC")
     for read in (queries_in_folder, lambda folder: collect(folder, tmp_path / "out", 0, 100)):

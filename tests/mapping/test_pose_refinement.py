@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gsplatloc.localization.features import Keypoints, make_extractor
+from gsplatloc.localization.pose.distortion import largest_radius
 from gsplatloc.mapping.bundle_adjustment import Model, Observations, PosePriors, bundle_adjust
-from gsplatloc.mapping.pose_refinement import refine_poses
+from gsplatloc.mapping.pose_refinement import _radial_sigma, refine_poses
 from gsplatloc.scene import read_scene
-from gsplatloc.scene.cameras import View
+from gsplatloc.scene.cameras import Camera, View
 from gsplatloc.utils import se3
 
 MOVED_M, TURNED_DEG = 0.02, 1.0
@@ -91,6 +93,28 @@ def test_bundle_adjustment_finds_poses_and_lens_that_made_the_observations(radia
     assert found.radial == pytest.approx(radial, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("cameras", "estimated"),
+    [
+        ([Camera(640, 480, 500, 500, 320, 240)] * 2, True),
+        ([Camera(640, 480, 500, 500, 320, 240), Camera(640, 480, 510, 510, 321.5, 239)], True),  # in focus
+        ([Camera(640, 480, 500, 500, 320, 240), Camera(640, 480, 800, 800, 320, 240)], False),
+        ([Camera(640, 480, 500, 500, 320, 240), Camera(480, 640, 500, 500, 240, 320)], False),
+    ],
+)
+def test_a_distortion_is_estimated_of_one_lens(
+    room: tuple[list[View], list[Keypoints]], cameras: list[Camera], estimated: bool
+) -> None:
+    views = [replace(view, camera=camera) for view, camera in zip(room[0], cameras)]
+    assert (_radial_sigma(views) == 0.1) is estimated
+
+
+def test_the_distortion_of_a_wide_lens_shows_no_point_twice(room: tuple[list[View], list[Keypoints]]) -> None:
+    wide = Camera(640, 480, 200, 200, 320, 240)
+    sigma = _radial_sigma([replace(room[0][0], camera=wide)])
+    assert largest_radius(-3 * sigma) >= math.hypot(1.6, 1.2)
+
+
 def test_jacobians_are_the_derivatives_of_the_residuals() -> None:
     generator = torch.Generator().manual_seed(2)
     points = torch.rand(8, 3, generator=generator, dtype=torch.float64) + torch.tensor([-0.5, -0.5, 2.0])
@@ -99,10 +123,10 @@ def test_jacobians_are_the_derivatives_of_the_residuals() -> None:
     pixels = torch.zeros(8, 2, dtype=torch.float64)
     observations = Observations(torch.zeros(8, dtype=torch.int64), torch.arange(8), pixels, intrinsics)
     before, seen = observations.residuals(model)
-    of_pose, of_point, of_lens = observations.jacobians(model, seen)
+    of_pose, of_point, of_radial = observations.jacobians(model, seen)
     tangent, step = torch.randn(2, 8, 6, generator=generator, dtype=torch.float64) * 1e-6
     pose = se3.se3_exp(tangent[:1]) @ model.poses
     moved = Model(pose, points + step[:, :3], model.radial + 1e-6)
     found = observations.residuals(moved)[0] - before
-    expected = of_pose @ tangent[0, :, None] + of_point @ step[:, :3, None] + of_lens * 1e-6
+    expected = of_pose @ tangent[0, :, None] + of_point @ step[:, :3, None] + of_radial * 1e-6
     torch.testing.assert_close(found, expected[..., 0], rtol=1e-4, atol=1e-8)

@@ -83,6 +83,17 @@ def test_pixels_are_undistorted(k: float) -> None:
     assert undistort_pixels(distort(pixels, k), CAMERA, k) == pytest.approx(pixels, abs=0.01)
 
 
+@pytest.mark.parametrize("k", [-0.15, 0.15])
+def test_pixels_far_from_the_centre_of_a_wide_lens_are_undistorted(k: float) -> None:
+    wide = Camera(960, 720, 300, 300, 480, 360)
+    seen = (np.array([[0.0, 0.0], [480.0, 360.0], [900.0, 360.0]]) - 0.5 * np.array([960, 720])) / 300
+    distorted = 300 * seen * (1 + k * (seen**2).sum(1, keepdims=True)) + [480, 360]
+    inside = (seen**2).sum(1) < 1 / (3 * abs(k))
+    found = undistort_pixels(distorted, wide, k)
+    assert found[inside] == pytest.approx((300 * seen + [480, 360])[inside], abs=1e-6)
+    assert np.isfinite(found).all()
+
+
 def test_an_image_is_undistorted_to_where_its_pixels_are() -> None:
     k, place = -0.1, np.array([[500.5, 400.5]])
     image = np.zeros((480, 640, 3), np.uint8)
