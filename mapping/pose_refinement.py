@@ -75,6 +75,7 @@ def refine_poses(
     with tempfile.TemporaryDirectory() as folder, quiet_pycolmap(), stopwatch("refining poses", quiet):
         adjusted = _adjusted(views, keypoints, pairs, Path(folder))
     refined = [view.with_pose(pose) for view, pose in zip(views, adjusted.poses)]
+    # Of the images as they are, and of what bundle adjustment fitted: poses without a lens fit worse by it.
     before = _median_distance(views, keypoints, pairs)
     after = _median_distance(refined, _undistorted(views, keypoints, adjusted.radial), pairs)
     moved = (se3.camera_center(_poses(refined)) - se3.camera_center(_poses(views))).norm(dim=1).median()
@@ -82,7 +83,7 @@ def refine_poses(
     if before < _GIVEN_AGREE * after:
         log(f"{found}: the given poses are kept", quiet)
         return list(views)
-    lens = f", and finds a radial distortion of {adjusted.radial:.3f}" if adjusted.radial else ""
+    lens = f", and finds a radial distortion of {adjusted.radial:.3f}" if abs(adjusted.radial) >= 0.0005 else ""
     log(f"{found}, which moves cameras by {moved:.3g}{lens}", quiet)
     return refined
 
