@@ -83,7 +83,7 @@ def refine_poses(
     if before < _GIVEN_AGREE * after:
         log(f"{found}: the given poses are kept", quiet)
         return list(views)
-    lens = f", and finds a radial distortion of {adjusted.radial:.3f}" if abs(adjusted.radial) >= 0.0005 else ""
+    lens = f", with a distortion of {adjusted.radial:.3f}" if abs(adjusted.radial) >= 0.0005 else ""
     log(f"{found}, which moves cameras by {moved:.3g}{lens}", quiet)
     return refined
 
