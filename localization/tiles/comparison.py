@@ -36,12 +36,13 @@ class Scale:
     cell: int  # pixels, of the side of a cell
     independent: float  # share of the cells whose errors are independent
     different: float  # least squared difference of two renderings in a cell over the variance of an error
+    blur: float  # cells, of what an image is blurred by to notice a missing picture: 3 pixels of 160
 
 
 # Differences: of 93 images of a building (seed 2), 29 had a coarse share below 0.3 without a limit, 13 with
 # 1, and 10 with 3. At the true poses of 260 images (seed 3, 26 rooms), the right place is preferred to all of
 # its rivals in 246 by the coarse comparison, and in 258 by the fine one with the weights of `distinct`.
-COARSE, FINE = Scale(80, 2, 1.0, 3.0), Scale(160, 1, 0.25, 6.0)
+COARSE, FINE = Scale(80, 2, 1.0, 3.0, 0.75), Scale(160, 1, 0.25, 6.0, 3.0)
 _MIN_ALPHA = 0.5  # mean over a cell; a less opaque one is not covered by the map
 _NOISE = 0.1  # standard deviation of a cell's colour, of maps that are a little blurred
 _MISALIGNED = 0.5  # share of the variance around a cell that is an error: renderings are a pixel or so off
@@ -58,9 +59,9 @@ _OBVIOUS = 0.45  # share from which, with that evidence, the landmarks are not a
 _LEAST_PLACES = 4  # of which the typical deviation in a cell is known
 _CHANNELS = np.ones(3, np.float32)  # a product with it sums them, in a fraction of the time of numpy's sum
 _LEAST_WEIGHT = 0.02  # no difference of colours in a cell of less reaches `Scale.different`
-# Pixels of a blur, and the largest difference of blurred colours between an image and the place it shows.
+# The largest difference of blurred colours between an image and the place it shows.
 # It is less at 97 % of the true poses of 205 images (building of seed 3, 26 rooms), and at 25 % in rivals.
-_BLUR_PX, _UNLIKE = 3.0, 0.3
+_UNLIKE = 0.3
 _MOST = 0.9  # share of the blur of a pixel that the map must cover
 _TYPICAL = 0.1  # colour: typical deviation of the maps of equal things
 
@@ -104,7 +105,7 @@ class View:
     @property
     def explained(self) -> bool:
         """Whether the rendering has the colours of the image, blurred: that of a rival lacks a picture."""
-        return unlikeness(self.picture, self.rendered) < _UNLIKE
+        return unlikeness(self.picture, self.rendered, self.scale.blur) < _UNLIKE
 
     def preferred_to(self, other: "View", weight: np.ndarray | None = None) -> Preference:
         """Whether the query shows this view rather than another one, by its colours and by landmarks.
@@ -236,7 +237,7 @@ def preference(
     return Preference(evidence, 2 * evidence / max(float(squares.sum()), 1e-9))
 
 
-def unlikeness(image: Picture, place: Rendered) -> float:
+def unlikeness(image: Picture, place: Rendered, blur: float = FINE.blur) -> float:
     """The largest difference of blurred colours of an image and a rendering, where the map covers it.
 
     A blurred map differs little from the image, one with another picture on the wall by the picture.
@@ -246,8 +247,8 @@ def unlikeness(image: Picture, place: Rendered) -> float:
         return 0.0
     q, colors = image.colors.reshape(-1, 3), place.colors.reshape(-1, 3)
     difference = (q - colors * _gains(colors, q, covered)) * covered[:, None]
-    known = cv2.GaussianBlur(place.covered.astype(np.float32), (0, 0), _BLUR_PX)
-    blurred = cv2.GaussianBlur(difference.reshape(shape).astype(np.float32), (0, 0), _BLUR_PX)
+    known = cv2.GaussianBlur(place.covered.astype(np.float32), (0, 0), blur)
+    blurred = cv2.GaussianBlur(difference.reshape(shape).astype(np.float32), (0, 0), blur)
     squares = (blurred * blurred) @ _CHANNELS / np.maximum(known, _MOST) ** 2
     return float(np.sqrt(squares[known > _MOST].max(initial=0.0)))
 

@@ -161,7 +161,8 @@ class TiledLocalizer:
                 attempt = _Attempt(tile, alone.localize(photo.image, photo.camera, photo.cam_from_world))
             if best is None or (attempt.quality > best.quality and not best.has_compared(attempt)):
                 best = attempt
-            if best.found.verified and (best.found.final.accepted or len(best.tile.rivals) > 0):
+            sure = best.found.verified and best.explained
+            if sure and (best.found.final.accepted or len(best.tile.rivals) > 0):
                 break
         assert best is not None
         return best
@@ -195,13 +196,19 @@ class TiledLocalizer:
         if attempt is None:
             attempt = _Attempt(here.tile, found or _refined(here.tile, here.estimate, photo))
             choice = choice.instead(here)
-        if choice.clear or not attempt.found.verified:
+        if not attempt.found.verified or (choice.clear and choice.place.view.explained):
             return attempt
         return self._decided_closely(attempt, choice, photo)
 
     def _decided_closely(self, attempt: "_Attempt", choice: Choice, photo: "_Photo") -> "_Attempt":
-        """The attempt at that place of an unclear choice which the query shows by all of its pixels."""
+        """The attempt at that place of an unclear choice which the query shows by all of its pixels.
+
+        A clear one stays, and may have a wrong pose: then the rendering lacks a picture.
+        """
         here = place_at(attempt.tile, *attempt.in_tile(photo.image), FINE)
+        attempt = replace(attempt, explained=here.view.explained)
+        if choice.clear:
+            return attempt
         closely = shown_closely(here, choice)
         rival = None if closely.clear else closely.rivals[0]
         if closely.place is not here:
@@ -244,12 +251,17 @@ class _Attempt:
 
     tile: LoadedTile
     found: Localization
+    explained: bool = True  # whether the rendering at its pose has the colours of the image, as far as known
 
     @property
-    def quality(self) -> tuple[bool, bool, int]:
-        """Higher for the better of two attempts: is it verified, is its refinement accepted, its inliers."""
+    def quality(self) -> tuple[bool, bool, bool, int]:
+        """Higher for the better of two attempts.
+
+        Is it verified, does it explain the image, is its refinement accepted, its inliers.
+        """
         first, final = next(iter(self.found.stages.values())), self.found.final
-        return self.found.verified, final.ok and final.accepted, first.inliers if first.ok else 0
+        accepted, inliers = final.ok and final.accepted, first.inliers if first.ok else 0
+        return self.found.verified, self.explained, accepted, inliers
 
     def has_compared(self, other: "_Attempt") -> bool:
         """Whether another attempt's pose is in one of two places between which this one could not decide."""

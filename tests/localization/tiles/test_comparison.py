@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gsplatloc.localization.tiles.comparison import (
+    COARSE,
     Picture,
     Preference,
     Rendered,
@@ -134,6 +135,8 @@ def test_a_blurred_map_explains_an_image_and_one_with_another_picture_does_not()
     assert unlikeness(seen(first), hole) < 0.1
     hole.covered[:] = False
     assert unlikeness(seen(first), hole) == 0
+    coarse = [cv2.resize(cells, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA) for cells in (first, second)]
+    assert unlikeness(seen(coarse[0]), covered(coarse[1]), COARSE.blur) > 0.3
 
 
 @pytest.mark.parametrize("sign", [1, -1])

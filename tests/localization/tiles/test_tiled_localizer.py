@@ -139,6 +139,12 @@ def test_a_pose_is_moved_to_a_tile_whose_images_have_another_size(
     assert pose_errors(found.final.pose(), moved)[0] < 0.02
 
 
+@pytest.fixture(autouse=True)
+def explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps without Gaussians are not rendered: each has the colours of the image."""
+    monkeypatch.setattr(View, "explained", True)
+
+
 def one_of_two_alike(world: World, extractor: CountingExtractor, number: int) -> LoadedTile:
     """Tile 0 or 1 of two, the second at AWAY, each with the other as the rival of all its landmarks."""
     landmarks = replace(world.landmarks, positions=world.landmarks.positions + number * AWAY)
@@ -173,6 +179,25 @@ def test_another_tile_decides_only_for_a_place_that_was_not_compared(
     moved = TRUTH.clone()
     moved[:3, 3] -= moved[:3, :3] @ (taken * AWAY).double()
     assert pose_errors(found.final.pose(), moved)[0] < 0.02
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_another_tile_is_tried_where_the_rendering_lacks_a_picture(
+    world: World, extractor: CountingExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """Both tiles are sure of their place; the first pose stays if neither has the colours of the image."""
+    load = partial(one_of_two_alike, world, extractor)
+
+    def explained(view: View) -> bool:
+        return taken and float(se3.camera_center(view.estimate.pose())[0]) > float(AWAY[0]) / 2
+
+    monkeypatch.setattr(View, "explained", property(explained))
+    monkeypatch.setattr(localizer, "likelier", lambda *_: None)
+    monkeypatch.setattr(localizer, "shown", lambda here, tiles: Choice(here, [], True))
+    found = TiledLocalizer(tmp_path, place_index([3, 35]), load, extractor).localize(IMAGE, CAMERA)
+    moved = TRUTH.clone()
+    moved[:3, 3] -= moved[:3, :3] @ (taken * AWAY).double()
+    assert found.verified and pose_errors(found.final.pose(), moved)[0] < 0.02
 
 
 def test_a_room_of_other_furniture_is_continued_with(
