@@ -265,7 +265,7 @@ class _Attempt:
 
     def has_compared(self, other: "_Attempt") -> bool:
         """Whether another attempt's pose is in one of two places between which this one could not decide."""
-        if self.found.rival is None or not other.found.final.ok:
+        if self.found.rival is None or not self.explained or not other.found.final.ok:
             return False
         places = torch.stack([self.found.final.pose(), self.found.rival.pose()]).double()
         apart = self.tile.apart
