@@ -138,13 +138,12 @@ def plan_lines(request: Request, plans: Sequence[ScenePlan]) -> list[str]:
     known = [plan.download for plan in plans if plan.download is not None]
     unknown = " and more of unknown size" if len(known) < len(plans) else ""
     seconds = sum(sum(plan.seconds.values()) for plan in plans)
+    disk, free = sum(plan.disk for plan in plans), shutil.disk_usage(_existing(request.output)).free
     lines.append(
-        f"in all: download {_size(sum(known))}{unknown}, disk {_size(sum(plan.disk for plan in plans))},"
+        f"in all: download {_size(sum(known))}{unknown}, disk {_size(disk)},"
         f" about {duration(seconds)} at {matrix_rate():.0f} GFLOP/s of this machine"
     )
-    lines.append(
-        f"free on the disk of the output: {_size(shutil.disk_usage(_existing(request.output)).free)}"
-    )
+    lines.append(f"free on the disk of the output: {_size(free)}{', which is not enough' * (disk > free)}")
     return lines
 
 

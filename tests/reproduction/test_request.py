@@ -1,13 +1,15 @@
 """What is asked for: tables, scenes, pose files; what is found; and what it will take."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gsplatloc.arguments.reproduce import ReproduceArguments
 from gsplatloc.datasets.options import RoomOptions
 from gsplatloc.datasets.room import make_room
-from gsplatloc.reproduction.plan import duration, plan_scene
+from gsplatloc.reproduction import plan
+from gsplatloc.reproduction.plan import duration, plan_lines, plan_scene
 from gsplatloc.reproduction.pose_files import find_pose_files
 from gsplatloc.reproduction.run import dry_run, reproduce
 from gsplatloc.reproduction.scene_run import identity
@@ -94,6 +96,15 @@ def test_a_plan_without_a_server_says_that_sizes_are_unknown(
 ) -> None:
     dry_run(request(tmp_path, scenes=("chess",), mirror="http://127.0.0.1:9"))
     assert "unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("free, said", [(10**6, True), (10**15, False)])
+def test_a_plan_says_that_the_disk_is_too_small(
+    laid_out: Path, monkeypatch: pytest.MonkeyPatch, free: int, said: bool
+) -> None:
+    asked = request(laid_out, scenes=("fire",))
+    monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert ("which is not enough" in plan_lines(asked, [plan_scene(asked, "fire")])[-1]) is said
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (600, "10 min"), (9000, "2.5 h")])
