@@ -49,22 +49,21 @@ def test_a_checkpoint_of_other_views_is_refused(tmp_path: Path, tiny_scene: Scen
         make_trainer(fewer, tmp_path, settings, extractor).resume(checkpoint)
 
 
-def test_a_checkpoint_of_other_descriptors_is_refused(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
+@pytest.mark.parametrize(
+    "settings, found",
+    [
+        (DescriptorOptions(descriptors="aggregated"), "other descriptors"),
+        (DescriptorOptions(extractor="disk"), "other extractor"),
+    ],
+    ids=("descriptors", "extractor"),
+)
+def test_a_checkpoint_of_other_options_is_refused(
+    tmp_path: Path, tiny_scene: Scene, extractor: Any, settings: DescriptorOptions, found: str
 ) -> None:
     checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
-    settings = options(2, descriptors=DescriptorOptions(descriptors="aggregated"))
-    with pytest.raises(GSplatLocError, match="other descriptors"):
-        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
-
-
-def test_a_checkpoint_of_another_extractor_is_refused(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
-    settings = options(2, descriptors=DescriptorOptions(extractor="disk"))
-    with pytest.raises(GSplatLocError, match="other extractor"):
-        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
+    trainer = make_trainer(tiny_scene, tmp_path, options(2, descriptors=settings), extractor)
+    with pytest.raises(GSplatLocError, match=found):
+        trainer.resume(checkpoint)
 
 
 def test_older_checkpoints_are_all_of_xfeat_and_in_world_coordinates(
