@@ -27,6 +27,9 @@ from gsplatloc.utils.paths import require_output_folder, require_path
 DESCRIPTION = (
     "Refine the poses of any estimator in a map. By default (GS-CPR) the map is rendered at each pose and"
     " matched with the image, matched pixels are lifted by rendered depth, and the pose is solved from them."
+    " Given poses go from world to camera in lines `name qw qx qy qz tx ty tz [focal]` (cam_from_world, wxyz)"
+    " and in a COLMAP model, and from camera to world in lines `timestamp tx ty tz qx qy qz qw` (TUM, xyzw)."
+    " The axes of cameras are x right, y down, z forward. Convert poses of another convention first."
 )
 EXAMPLES = (
     "gsplatloc refine -m my_map --poses poses.txt",
@@ -50,7 +53,7 @@ class RefineArguments:
     model_path: Annotated[Path, tyro.conf.arg(aliases=["-m"])]
     """folder of the map, as gsplatloc train wrote it"""
     poses: Path
-    """`name qw qx qy qz tx ty tz [focal]` (cam_from_world) a line, a TUM trajectory, or a COLMAP folder"""
+    """lines `name qw qx qy qz tx ty tz [focal]` (world to camera), TUM trajectory, or COLMAP folder"""
     format: PoseFormat = "auto"
     """format of --poses; auto = detected from its content"""
     source_path: Annotated[Path | None, tyro.conf.arg(aliases=["-s"])] = None

@@ -10,16 +10,12 @@ COMMANDS = {
     "quality": ("benchmarks.accuracy.measure", "PSNR, SSIM and depth error of a finished map"),
     "performance": ("benchmarks.performance.command", "time rasterizer, training, mapping, queries, growth"),
     "gate": ("benchmarks.performance.gate", "fail if a kernel takes 1.25 times its committed time"),
-    "systems": (
-        "benchmarks.systems",
-        "published systems: convergence, refinement, rgbd, splats, photos, rough_poses, all",
-    ),
     "building": ("benchmarks.building", "large places: buildings mapped in tiles, beside a room alone"),
     "cluster": ("benchmarks.cluster", "Ray: four scenes mapped and localized in, on one and on two nodes"),
-    "gpu": ("benchmarks.gpu", "steps of benchmarks/gpu.sh: map, raster, report"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),
     "figures": ("benchmarks.figures", "write the documentation's tables and plots from recorded results"),
 }
+# Commands that have commands of their own.
 GROUPS = {
     "systems": {
         "convergence": ("benchmarks.systems.convergence", "success of refinements by overlap; retrieval"),
@@ -36,6 +32,7 @@ GROUPS = {
         "report": ("benchmarks.gpu.report", "gather the figures of all steps"),
     },
 }
+HELP = {"systems": "published systems", "gpu": "steps of benchmarks/gpu.sh"}
 
 
 def main() -> None:
@@ -43,7 +40,8 @@ def main() -> None:
     if words[:1] and words[0] in GROUPS:
         dispatch(f"python -m benchmarks {words[0]}", GROUPS[words[0]], words[1:])
     else:
-        dispatch("python -m benchmarks", COMMANDS, words)
+        groups = {name: ("", f"{HELP[name]}: {', '.join(commands)}") for name, commands in GROUPS.items()}
+        dispatch("python -m benchmarks", COMMANDS | groups, words)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from torch import Tensor
 from gsplatloc.localization.features import Extractor, Keypoints
 from gsplatloc.localization.initial import DEFAULT_INITIAL, INITIAL_POSES, InitialPose
 from gsplatloc.localization.initial.landmarks import LandmarkPose
-from gsplatloc.localization.landmarks.covisible import CovisibleViews
+from gsplatloc.localization.landmarks.covisible import AnotherPlace, CovisibleViews
 from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS
 from gsplatloc.localization.pose.distortion import undistort_image
 from gsplatloc.localization.pose.estimates import with_camera_error
@@ -71,12 +71,11 @@ def refined_again(
 
 
 class Source(Protocol):
-    """Proposes poses of a query, such as an initial pose.
+    """Proposes poses of a query, such as an initial pose, or none."""
 
-    None in place of hypotheses ends the search: the query shows another place.
-    """
-
-    def hypotheses(self, query: Query) -> Iterable[PoseEstimate] | None: ...
+    def hypotheses(self, query: Query) -> Iterable[PoseEstimate]:
+        """Raises `AnotherPlace`, which ends the search, if the query shows a place that is not in the map."""
+        ...
 
 
 class Fallback:
@@ -138,18 +137,16 @@ class Fallback:
         return best, score
 
     def _hypotheses(self, query: Query) -> Iterator[PoseEstimate]:
-        """Hypotheses of one source after the other, each pose once.
-
-        None further where a source finds that the query shows another place.
-        """
+        """Hypotheses of one source after the other, each pose once."""
         tried: list[Tensor] = []
         for number, make in enumerate(self._make_sources):
             if number not in self._sources:
                 self._sources[number] = make()
-            hypotheses = self._sources[number].hypotheses(query)
-            if hypotheses is None:
+            try:
+                hypotheses = list(self._sources[number].hypotheses(query))
+            except AnotherPlace:
                 return
-            for hypothesis in list(hypotheses):
+            for hypothesis in hypotheses:
                 if hypothesis.ok and not any(torch.equal(hypothesis.pose(), pose) for pose in tried):
                     tried.append(hypothesis.pose())
                     yield hypothesis

@@ -35,9 +35,10 @@ _HEIF_HOLE = 4096  # zero bytes: a block of a disk that was not written
 _pillow_limit = Lock()  # held while Pillow's own limit is replaced by `MAX_PIXELS`
 
 
+_LFS_POINTER = "a pointer of Git LFS in its place"
 # The beginnings of what is found in the place of images -> what it is.
 _OTHER_CONTENT = {
-    b"version https://git-lfs": "a pointer of Git LFS in its place (run git lfs pull)",
+    b"version https://git-lfs": _LFS_POINTER,
     b"<": "a page of the web or an XML file",
     b"\x00\x05\x16\x07": "a companion file of macOS",
     b"\x00\x00\x00\x0cjP  ": "a picture in the format JPEG 2000, which is not read",
@@ -53,11 +54,14 @@ INSTALL_HEIF = "pip install 'gsplatloc[heic]', or convert the photos"
 
 
 class DamagedImageError(GSplatLocError):
-    """An image file that cannot be decoded, or only in part; `found` is what is in its place."""
+    """An image file that cannot be decoded, or only in part.
 
-    def __init__(self, message: object, found: str = "") -> None:
+    `found` is what is in its place; `action` is what brings back all such images of a scene, if it is known.
+    """
+
+    def __init__(self, message: object, found: str = "", action: str = "") -> None:
         super().__init__(message)
-        self.found = found
+        self.found, self.action = found, action
 
 
 @contextmanager
@@ -183,10 +187,10 @@ def decoding_image(path: Path, kinds: tuple[type[Exception], ...] = PILLOW_ERROR
 def damaged(path: Path, found: str) -> DamagedImageError:
     if not os.path.exists(path):  # also for names that no file can have
         return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
-    return DamagedImageError(
-        f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file",
-        quoted(found, _SHORT),
-    )
+    action = "run git lfs pull" if found == _LFS_POINTER else ""
+    advice = action or "restore or remove the file"
+    message = f"expected an image at {quoted(path)}, found {quoted(found)}: {advice}"
+    return DamagedImageError(message, quoted(found, _SHORT), action)
 
 
 def check_complete(path: Path) -> None:

@@ -70,6 +70,17 @@ _DISK = LocalizerOptions("retrieval", ("gscpr",), (GscprOptions(matcher="lightgl
 _FAR = {"2x nearest": (1.5, 3.0), "4x nearest": (3.0, float("inf"))}  # held-out views by that ratio
 _GROSS = 0.25, 5.0  # metres, degrees: an accepted pose off by more is a false one
 _STATED = 3.0  # times the stated error that an accepted pose may be off
+_LEGEND = """
+- *2x and 4x nearest*: subsets of `plain` and `stretch*`, whose rows count them too; left out for methods that
+  were not run on all of these cases
+- *10 cm 5°, 5 cm 5°*: share of the queries whose pose is within both limits, whatever its status
+- *accepted*: poses with status `ok`; *falsely*: off by more than 25 cm or 5°, or of a foreign image
+- *median*: of the errors of all poses, a missing pose counting as infinite; – is an infinite median
+- *within 3 x stated*: accepted poses whose position and rotation both are; – where none is stated
+- *all*: over the cases that a method was run on, which differ, without the subsets
+- foreign images have no true pose: their shares and their median are –
+- in scenes without metres, a length of 10 m stands for the extent of the path
+""".strip()
 
 
 @dataclass(frozen=True)
@@ -252,17 +263,7 @@ def hard_table(rows: Sequence[Row]) -> str:
               "within 3 x stated", "CPU ms"]  # fmt: skip
     order = sorted(found, key=lambda key: (key[0] == "all", key[0]))  # stable: cases as they were run
     text = table(header, [[*key, *_cells(found[key], key[1] == "foreign")] for key in order if found[key]])
-    return text and text + (
-        "\n\nThe rows 2x and 4x nearest are subsets of plain and stretch*, whose rows count them too."
-        " They are left out for methods that were not run on all of these cases."
-        " 10 cm 5° and 5 cm 5°: share of the queries whose pose is within both limits, whatever its status."
-        " Accepted: poses with status ok. Falsely: off by more than 25 cm or 5°, or of a foreign image."
-        " Median: of the errors of all poses, a missing pose counting as infinite; – is an infinite median."
-        " Within 3 x stated: accepted poses whose position and rotation both are; – where none is stated."
-        " Of foreign images, which have no true pose, the shares and the median are –."
-        " In scenes without metres, a length of 10 m stands for the extent of the path."
-        " All: over the cases that a method was run on, which differ, without the subsets."
-    )
+    return text and f"{text}\n\n{_LEGEND}"
 
 
 def _sources_of_far(rows: Sequence[Row]) -> dict[tuple[str, str], set[str]]:

@@ -86,8 +86,9 @@ def detect_format(path: Path) -> PoseFormat:
         possible.append("tum")
     if len(possible) != 1:
         raise GSplatLocError(
-            f"expected poses in {path}: pgt `name qw qx qy qz tx ty tz`, tum `timestamp tx ty tz qx qy qz qw`"
-            f" or a COLMAP model's folder, found {' or '.join(possible) or 'neither'}: see --format"
+            f"expected poses in {path}: pgt `name qw qx qy qz tx ty tz` from world to camera, tum `timestamp"
+            " tx ty tz qx qy qz qw` from camera to world, or a COLMAP model's folder, found"
+            f" {' or '.join(possible) or 'neither'}: convert them, or see --format"
         )
     return possible[0]
 

@@ -35,6 +35,10 @@ _MANY_VIEWS = 50
 _FEW = 100  # landmarks: a view that sees hardly any is not preferred for a single match
 
 
+class AnotherPlace(Exception):
+    """The query shows a place that is not in the map: further hypotheses would be in vain."""
+
+
 class CovisibleViews:
     """The mapping views of a map, ranked by the landmarks that they have in common with a query."""
 
@@ -52,10 +56,10 @@ class CovisibleViews:
             counts[index] += 1
         self._rarity = (len(self._views) / counts.clamp(min=1)).log().square()  # of view and query, each once
 
-    def hypotheses(self, query: Query) -> list[PoseEstimate] | None:
+    def hypotheses(self, query: Query) -> list[PoseEstimate]:
         """The poses of the best views, which no matches support yet: without covariance, not accepted.
 
-        Where no view has enough in common with the query there is none, and the result is None if that shows
+        There is none where no view has enough in common with the query. Raises `AnotherPlace` if that shows
         another place: it is known of many views, of XFeat's descriptors and of enough keypoints only.
         """
         start = time.perf_counter()
@@ -66,7 +70,9 @@ class CovisibleViews:
                 and self.landmarks.extractor.partition("-")[0] == DEFAULT_EXTRACTOR  # XFeat
                 and len(query.keypoints) >= _KEYPOINTS
             )
-            return None if measured else []
+            if measured:
+                raise AnotherPlace
+            return []
         best = _best(scores, self._kept)
         elapsed_ms = 1000 * (time.perf_counter() - start)
         estimate = PoseEstimate(Status.OK, query.camera, accepted=False, elapsed_ms=elapsed_ms)

@@ -23,7 +23,8 @@ class Tally:
         self._left_out: Counter[str] = Counter()  # by reason
         self._examples: dict[str, str] = {}  # the first name, by reason
         self._damaged: list[str] = []  # names of images, the first with what was found
-        self._notes: dict[str, str] = {}  # by kind
+        self._action = ""  # that brings back the damaged images
+        self._notes: dict[tuple[str, str], str] = {}  # by kind, and by text where there is none
 
     def leave_out(self, why: str, count: int = 1, example: str | None = None) -> None:
         """Count images that are not used; `example` is the name of one."""
@@ -34,7 +35,7 @@ class Tally:
 
     def note(self, text: str, kind: str | None = None) -> None:
         """Add what else a user should know of how the scene was read; of one kind only the first text."""
-        self._notes.setdefault(kind or text, text)
+        self._notes.setdefault((kind, "") if kind else ("", text), text)
 
     @contextmanager
     def damaged(self, image: Path, options: SceneOptions) -> Iterator[None]:
@@ -45,11 +46,12 @@ class Tally:
             if options.strict:
                 raise
             self._damaged.append(f"{image.name}: {error.found}" if error.found else image.name)
+            self._action = self._action or error.action
 
     def nothing_left(self, expected: str, action: str) -> GSplatLocError:
         """The error of a scene without any image that can be used."""
         reasons = quoted(self._reasons() or "none")
-        return GSplatLocError(f"expected {expected}, found {reasons}: {action}")
+        return GSplatLocError(f"expected {expected}, found {reasons}: {self._action or action}")
 
     def scene(
         self,
@@ -84,7 +86,8 @@ class Tally:
         used = f"{len(train)} training and {len(test)} test images" if test else f"{len(train)} images"
         report = f"{path}: found {self.found} images, used {used}"
         left_out = self._reasons()
-        parts = [report, *([f"left out {left_out}"] if left_out else []), *self._notes.values()]
+        action = f": {self._action}" if self._action else ""
+        parts = [report, *([f"left out {left_out}{action}"] if left_out else []), *self._notes.values()]
         name, convention = path.resolve().name, convention or PoseConvention()
         report = quoted("; ".join(parts), _REPORT_LENGTH)  # names of files may hold line breaks
         return Scene(name, path, train, test, points, report, convention)

@@ -195,7 +195,7 @@ def _read_frames(
             size = _calibrated_size(path, record, listed_image(frame), image_path, options)
             camera_model = camera_model_of(record, size)
             if (contradiction := contradicting_angle(record, camera_model)) is not None:
-                tally.note(contradiction, "angle")
+                tally.note(contradiction, "contradicting angle")
             depth_path = _depth_of(path, frame, tally)
             mask_path = _file_of(path, frame, ("mask_path",), tally)
             name = files.name(listed_image(frame), image_path)
@@ -248,7 +248,8 @@ def _depth_of(path: Path, frame: Record, tally: Tally) -> Path | None:
         return file
     if file.suffix.lower() in UNREAD_DEPTH:
         tally.note(
-            f"depth is left out, for example {quoted(file.name)}, which is of a kind that is not read", "kind"
+            f"depth is left out, for example {quoted(file.name)}, which is of a kind that is not read",
+            "format of depth",
         )
         return None
     try:
@@ -257,7 +258,9 @@ def _depth_of(path: Path, frame: Record, tally: Tally) -> Path | None:
                 return file
     except DamagedImageError:
         return file  # reported when it is needed
-    tally.note(f"depth is left out, for example {quoted(file.name)}, since it does not have 16 bits", "bits")
+    tally.note(
+        f"depth is left out, for example {quoted(file.name)}, since it does not have 16 bits", "bits of depth"
+    )
     return None
 
 
@@ -273,7 +276,7 @@ def _file_of(path: Path, frame: Record, keys: tuple[str, ...], tally: Tally) -> 
     for candidate in (path / name for name in names):
         if os.path.isfile(candidate):
             return candidate
-    tally.note(f"some files of {key} are not on disk, for example {quoted(listed)}", key)
+    tally.note(f"some files of {key} are not on disk, for example {quoted(listed)}", f"missing {key}")
     return None
 
 

@@ -1,8 +1,6 @@
 """setup_12scenes.py against a mirror that serves archives of upstream's structure."""
 
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -14,8 +12,8 @@ from gsplatloc.datasets.command import SetupOptions
 from gsplatloc.datasets.twelve_scenes import release_archives, setup_scene
 from gsplatloc.scene import read_scene
 from gsplatloc.utils.errors import GSplatLocError
+from tests.datasets.commands import run_python
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 INFO = """m_versionNumber = 4
 m_sensorName = StructureSensor
 m_colorWidth = 64
@@ -121,19 +119,7 @@ def test_a_room_that_the_archive_lacks_is_named(upstream, tmp_path: Path) -> Non
 
 
 def test_the_command_runs(upstream, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "datasets/setup_12scenes.py",
-        "--scenes",
-        "apt1_kitchen",
-        "apt1_living",
-        "--yes",
-    ]
-    result = subprocess.run(
-        [*command, "--mirror", upstream.address, "--output", str(tmp_path)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    words = ["--scenes", "apt1_kitchen", "apt1_living", "--yes", "--mirror", upstream.address]
+    result = run_python("datasets/setup_12scenes.py", *words, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(read_scene(tmp_path / "12scenes_apt1_living").test) == 2

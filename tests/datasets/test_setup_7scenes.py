@@ -1,7 +1,5 @@
 """setup_7scenes.py against a mirror that serves archives of upstream's structure."""
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,9 +13,9 @@ from gsplatloc.datasets.seven_scenes import COLOR_FROM_DEPTH, setup_scene
 from gsplatloc.scene import read_scene
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
+from tests.datasets.commands import run_python
 from tests.datasets.files import png, zipped
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FRAMES = 2
 SEQUENCES = {"train": ["seq-01"], "test": ["seq-02", "seq-10"]}
 PGT_FOCAL_LENGTH = 531.25
@@ -206,35 +204,19 @@ def test_images_without_pseudo_ground_truth_are_left_out_with_a_count(
 @pytest.mark.parametrize("command", [["datasets/setup_7scenes.py"], ["-m", "gsplatloc", "setup", "7scenes"]])
 def test_the_script_and_the_subcommand_run(upstream, tmp_path: Path, command: list[str]) -> None:
     arguments = ["--scenes", "heads", "--poses", "pgt", "--yes", "--mirror", upstream.address]
-    result = subprocess.run(
-        [sys.executable, *command, *arguments, "--output", str(tmp_path / "out")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    result = run_python(*command, *arguments, "--output", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "pgt_7scenes_heads" / "train" / "rgb").is_dir()
 
 
 def test_terms_that_nobody_can_accept_are_a_usage_error() -> None:
-    result = subprocess.run(
-        [sys.executable, "datasets/setup_7scenes.py", "--scenes", "heads"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
+    result = run_python("datasets/setup_7scenes.py", "--scenes", "heads")
     assert result.returncode == 2
     assert "--yes" in result.stderr
 
 
 def test_an_unreachable_mirror_is_a_users_error_on_one_line(mirror, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "datasets/setup_7scenes.py", "--scenes", "heads", "--yes"]
-        + ["--mirror", mirror.address, "--output", str(tmp_path)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    words = ["--scenes", "heads", "--yes", "--mirror", mirror.address, "--output", tmp_path]
+    result = run_python("datasets/setup_7scenes.py", *words)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

@@ -1,8 +1,6 @@
 """setup_cambridge.py against a mirror that serves archives of upstream's structure."""
 
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from gsplatloc.datasets.visual_sfm import read_nvm
 from gsplatloc.scene import read_scene
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
+from tests.datasets.commands import run_python
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 HEADER = "Visual Landmark Dataset V1\nImageFile, Camera Position [X, Y, Z, W, P, Q, R]\n\n"
 TRAIN = "seq1/frame00001.png 1.5 2.5 3.5 0.5 0.5 0.5 0.5\nseq1/frame00002.png 20000.0 0 0 1 0 0 0\n"
 TEST = "seq2/frame00001.png 0 0 1 1 0 0 0\nseq2/frame00009.png 0 0 1 1 0 0 0\n"
@@ -117,13 +115,8 @@ def test_a_damaged_nvm_file_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_the_command_runs(upstream, tmp_path: Path) -> None:
-    command = [sys.executable, "datasets/setup_cambridge.py", "--scenes", "ShopFacade", "--yes"]
-    result = subprocess.run(
-        [*command, "--mirror", upstream.address, "--output", str(tmp_path)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    words = ["--scenes", "ShopFacade", "--yes", "--mirror", upstream.address, "--output", tmp_path]
+    result = run_python("datasets/setup_cambridge.py", *words)
     assert result.returncode == 0, result.stderr
     assert len(read_scene(tmp_path / "Cambridge_ShopFacade").train) == 1
 

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +17,8 @@ from gsplatloc.datasets.structure_from_motion import reconstruct
 from gsplatloc.scene import read_scene
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
+from tests.datasets.commands import run_python
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ORIENTATION, FOCAL_LENGTH_35MM = 0x0112, 0xA405  # EXIF tags
 
 
@@ -88,13 +87,8 @@ def test_too_little_room_for_colmap_is_refused_before_it_aborts(
 
 
 def run(source: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "datasets/setup_images.py", "--input", str(source), "--name", "mine"]
-    return subprocess.run(
-        [*command, "--output", str(output), "--max-features", "4000"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    words = ["--input", source, "--name", "mine", "--output", output, "--max-features", 4000]
+    return run_python("datasets/setup_images.py", *words)
 
 
 def test_photos_become_a_scene_whose_rotations_are_right(shared_data: Path, tmp_path: Path) -> None:

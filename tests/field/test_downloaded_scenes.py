@@ -54,10 +54,15 @@ def test_what_is_in_the_place_of_images_is_in_the_report(tmp_path: Path) -> None
     write_model(tmp_path)
     (tmp_path / "images" / "1.png").write_bytes(POINTER)
     report = read_scene(tmp_path).report
-    assert "left out 1 (damaged, for example 1.png: a pointer of Git LFS in its place" in report
+    assert (
+        "left out 1 (damaged, for example 1.png: a pointer of Git LFS in its place): run git lfs pull"
+        in report
+    )
     for index in range(4):
         (tmp_path / "images" / f"{index}.png").write_bytes(POINTER)
-    with pytest.raises(GSplatLocError, match=r"4 \(damaged, for example 0.png: a pointer of Git LFS"):
+    with pytest.raises(
+        GSplatLocError, match=r"4 \(damaged, for example 0.png: a pointer .*\): run git lfs pull$"
+    ):
         read_scene(tmp_path)
 
 

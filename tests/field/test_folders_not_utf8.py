@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from gsplatloc.datasets.photos import collect
+from gsplatloc.mapping.feature_cache import FeatureCache
 from gsplatloc.scene.formats import read_splat, write_splat
 from gsplatloc.utils.tensors import stored_tensors, write_tensors
 from gsplatloc.visualization.rendering import Film
 from tests.fuzz import seeds
-from tests.fuzz.readers import cache
 
 
 @pytest.fixture
@@ -33,7 +33,12 @@ def test_tensors_are_read(folder: Path) -> None:
 
 def test_cached_features_are_read(folder: Path) -> None:
     seeds.feature_cache(folder)
-    cache(folder)
+    view = seeds.views(folder)[0]
+    (entry,) = folder.glob("*.safetensors")
+    written = entry.stat().st_mtime_ns
+    keypoints = FeatureCache(folder, seeds.Extractor()).load_keypoints(view)
+    assert keypoints.xy.tolist() == [[1, 1]] * 3
+    assert entry.stat().st_mtime_ns == written, "the entry was read, not written again"
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".spz", ".sog", ".splat", ".ksplat", ".glb", ".small"])

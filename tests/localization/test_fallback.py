@@ -9,6 +9,7 @@ import torch
 from gsplatloc.localization import fallback as cascade
 from gsplatloc.localization.fallback import FALLBACK, Fallback
 from gsplatloc.localization.initial.given import GivenPose
+from gsplatloc.localization.landmarks.covisible import AnotherPlace
 from gsplatloc.localization.landmarks.noise import MapNoise
 from gsplatloc.localization.localizer import Localizer
 from gsplatloc.localization.pose.distortion import undistort_image
@@ -187,8 +188,8 @@ def test_a_query_that_has_nothing_in_common_with_the_map_is_not_searched_further
     refiner = Moves(room.truth)
 
     class Elsewhere(Views):
-        def hypotheses(self, query: Query) -> None:  # type: ignore[override]
-            return None
+        def hypotheses(self, query: Query) -> list[PoseEstimate]:
+            raise AnotherPlace
 
     none = Fallback(room.splat_map, [refiner], [lambda: Elsewhere(), similar]).search(
         room.query, room.query, found, None

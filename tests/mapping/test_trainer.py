@@ -1,76 +1,31 @@
 """The training loop on a scene of six small images."""
 
-import json
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from gsplatloc.mapping import trainer as trainer_module
-from gsplatloc.mapping.feature_cache import FeatureCache
-from gsplatloc.mapping.frames import FrameLoader
-from gsplatloc.mapping.initialization import gaussians_from_points, thinned
 from gsplatloc.mapping.options import (
     DebugOptions,
     DescriptorOptions,
     FrameCacheOptions,
-    InitializationOptions,
-    MappingOptions,
     OutputOptions,
     RenderingOptions,
     ScheduleOptions,
-    StoppingOptions,
 )
-from gsplatloc.mapping.train import placeholder_gaussians, split_holdout, train
-from gsplatloc.mapping.trainer import Trainer, TrainingSet, Watcher
+from gsplatloc.mapping.train import split_holdout
+from gsplatloc.mapping.trainer import Watcher
 from gsplatloc.scene.cameras import Scene, View
 from gsplatloc.scene.checkpoint import load_checkpoint
 from gsplatloc.scene.densification import DensificationOptions
 from gsplatloc.scene.export import load_gaussians
-from gsplatloc.scene.map_config import MapConfig, read_config
-from gsplatloc.utils.errors import GSplatLocError
-
-CPU = torch.device("cpu")
-CONFIG = MapConfig("/somewhere")
-
-
-def options(iterations: int = 12, **groups: Any) -> MappingOptions:
-    """Everything happens early: densification, higher harmonics, figures."""
-    base = MappingOptions(
-        schedule=ScheduleOptions(iterations=iterations, sh_degree=1, sh_interval=3, holdout=3),
-        initialization=InitializationOptions(init_max_points=60),
-        rendering=RenderingOptions(backend="reference"),
-        output=OutputOptions(test_iterations=(), save_iterations=(), quiet=True),
-    )
-    densification = DensificationOptions(
-        densify_from_iter=2,
-        densification_interval=4,
-        opacity_reset_interval=7,
-        densify_grad_threshold=1e-4,
-        max_gaussians=80,
-    )
-    return replace(base, **({"densification": densification} | groups))
-
-
-def make_trainer(
-    scene: Scene, output: Path, settings: MappingOptions, extractor: Any, watcher: Watcher | None = None
-) -> Trainer:
-    held_in, held_out = split_holdout(scene.train, settings.schedule.holdout)
-    points = thinned(scene.points, 40)  # type: ignore[arg-type]
-    gaussians = gaussians_from_points(points, 1, torch.zeros(len(points), 4))
-    cache = FeatureCache(output / "cache", extractor)
-    loader = FrameLoader(settings.frames, cache, CPU)
-    return Trainer(TrainingSet(held_in, held_out, extent=10.0), gaussians, loader, settings, output, watcher)
-
-
-def lines(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "training.jsonl").read_text().splitlines()]
+from tests.mapping.training import lines, make_trainer, options
 
 
 def test_training_improves_held_out_views(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
@@ -81,167 +36,6 @@ def test_training_improves_held_out_views(tmp_path: Path, tiny_scene: Scene, ext
     first, last = (line for line in lines(tmp_path) if line["kind"] == "holdout")
     assert last["psnr"] > first["psnr"] + 1 and last["ssim"] > first["ssim"] and last["l1"] < first["l1"]
     assert trainer.quality is not None and trainer.quality.views == 2
-
-
-@pytest.mark.parametrize("backend", ["native", "reference"])
-@pytest.mark.parametrize("kind", ["adc", "mcmc", "none"])
-def test_a_resumed_run_ends_bit_by_bit_as_an_uninterrupted_one(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any, kind: Any, backend: str
-) -> None:
-    settings = options(16)
-    settings = replace(
-        settings,
-        densification=replace(settings.densification, densification=kind),
-        rendering=replace(settings.rendering, exposure=True, backend=backend),
-        losses=replace(settings.losses, lambda_depth=0.1),
-        output=replace(settings.output, checkpoint_iterations=(9,)),
-    )
-    whole = make_trainer(tiny_scene, tmp_path, settings, extractor)
-    whole.run()
-    resumed = make_trainer(tiny_scene, tmp_path, settings, extractor)
-    resumed.resume(load_checkpoint(tmp_path / "checkpoint_9.safetensors"))
-    assert resumed.iteration == 9
-    resumed.run()
-    assert len(whole.gaussians) == {"adc": 80, "mcmc": 48, "none": 40}[kind]
-    for name, tensor in whole.gaussians.parameters().items():
-        assert torch.equal(tensor, resumed.gaussians.parameters()[name]), name
-
-
-def stopping_early() -> MappingOptions:
-    """Settings whose second evaluation, after iteration 20, ends the run: nothing gains 100 dB."""
-    stopping = StoppingOptions(
-        early_stop=1, early_stop_gain=100, early_stop_interval=10, early_stop_cooldown=6
-    )
-    settings = options(40, stopping=stopping)
-    return replace(settings, densification=replace(settings.densification, opacity_reset_interval=0))
-
-
-def test_a_run_ends_early_once_held_out_views_gain_no_more(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    trainer = make_trainer(tiny_scene, tmp_path, stopping_early(), extractor)
-    assert trainer.run()
-    written = lines(tmp_path)
-    kinds = [(line["kind"], line["iteration"]) for line in written]
-    assert trainer.iteration == 26 and kinds[-2] == ("early_stop", 20)
-    assert written[-2]["last_iteration"] == 26 and kinds[-1] == ("holdout", 26)
-
-
-def test_a_run_that_holds_out_nothing_does_not_end_early(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    alone = replace(tiny_scene, train=tiny_scene.train[:1])  # of one view none is held out
-    trainer = make_trainer(alone, tmp_path, stopping_early(), extractor)
-    trainer.run()
-    assert trainer.iteration == 40
-
-
-@pytest.mark.parametrize(
-    "at", [8, 14, 23]
-)  # before the first evaluation, before the second, in the cool-down
-def test_a_run_that_ends_early_can_be_resumed_bit_by_bit(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any, at: int
-) -> None:
-    settings = stopping_early()
-    settings = replace(settings, output=replace(settings.output, checkpoint_iterations=(at,)))
-    whole = make_trainer(tiny_scene, tmp_path, settings, extractor)
-    whole.run()
-    resumed = make_trainer(tiny_scene, tmp_path, settings, extractor)
-    resumed.resume(load_checkpoint(tmp_path / f"checkpoint_{at}.safetensors"))
-    resumed.run()
-    assert resumed.iteration == whole.iteration == 26
-    for name, tensor in whole.gaussians.parameters().items():
-        assert torch.equal(tensor, resumed.gaussians.parameters()[name]), name
-
-
-def test_the_cool_down_adds_no_gaussians(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    settings = stopping_early()
-    unlimited = replace(settings.densification, densify_grad_threshold=0.0, max_gaussians=10_000)
-    settings = replace(settings, densification=unlimited)
-    counts: dict[int, int] = {}
-    watcher: Watcher = lambda gaussians, iteration, _: counts.update({iteration: len(gaussians)})  # noqa: E731
-    trainer = make_trainer(tiny_scene, tmp_path, settings, extractor, watcher)
-    trainer.run()
-    assert len(trainer.gaussians) == counts[20] > counts[10]
-
-
-def test_a_checkpoint_of_other_views_is_refused(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    settings = options(2)
-    checkpoint = make_trainer(tiny_scene, tmp_path, settings, extractor).checkpoint()
-    fewer = replace(tiny_scene, train=tiny_scene.train[:4])
-    with pytest.raises(GSplatLocError, match="other views"):
-        make_trainer(fewer, tmp_path, settings, extractor).resume(checkpoint)
-
-
-def test_a_checkpoint_of_other_descriptors_is_refused(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
-    settings = options(2, descriptors=DescriptorOptions(descriptors="aggregated"))
-    with pytest.raises(GSplatLocError, match="other descriptors"):
-        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
-
-
-def test_a_checkpoint_of_another_extractor_is_refused(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    checkpoint = make_trainer(tiny_scene, tmp_path, options(2), extractor).checkpoint()
-    settings = options(2, descriptors=DescriptorOptions(extractor="disk"))
-    with pytest.raises(GSplatLocError, match="other extractor"):
-        make_trainer(tiny_scene, tmp_path, settings, extractor).resume(checkpoint)
-
-
-def test_older_checkpoints_are_all_of_xfeat_and_in_world_coordinates(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    trainer = make_trainer(tiny_scene, tmp_path, options(2), extractor)
-    checkpoint = trainer.checkpoint()
-    facts = {name: value for name, value in checkpoint.facts.items() if name not in ("extractor", "frame")}
-    trainer.resume(replace(checkpoint, facts=facts))
-
-
-def test_a_checkpoint_in_other_coordinates_is_refused(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    trainer = make_trainer(tiny_scene, tmp_path, options(2), extractor)
-    checkpoint = trainer.checkpoint()
-    with pytest.raises(GSplatLocError, match="other frame"):
-        trainer.resume(replace(checkpoint, facts={**checkpoint.facts, "frame": [0.0, 0.0, 0.0, 0.1]}))
-
-
-DAMAGES = {
-    "missing": lambda tensor: None,
-    "empty": lambda tensor: tensor.flatten()[:0],
-    "flat": lambda tensor: tensor.flatten(),
-    "longer": lambda tensor: torch.cat(
-        [tensor.reshape(-1, *tensor.shape[1:]), tensor.reshape(-1, *tensor.shape[1:])]
-    ),
-    "deeper": lambda tensor: tensor[None],
-    "bytes": lambda tensor: torch.zeros(tensor.shape, dtype=torch.uint8),
-    "not finite": lambda tensor: torch.full(tensor.shape, torch.nan),
-    "huge": lambda tensor: torch.full(tensor.shape, 2**40, dtype=torch.int64),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_a_users_error_or_does_no_harm(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any, damage: str
-) -> None:
-    settings = options(12, output=OutputOptions(test_iterations=(), save_iterations=(), quiet=True))
-    trainer = make_trainer(tiny_scene, tmp_path, settings, extractor)
-    trainer.iteration = 9
-    whole = trainer.checkpoint()
-    for name, tensor in whole.tensors.items():
-        changed = DAMAGES[damage](tensor)
-        tensors = {key: value for key, value in whole.tensors.items() if key != name}
-        tensors |= {} if changed is None else {name: changed}
-        resumed = make_trainer(tiny_scene, tmp_path, settings, extractor)
-        try:
-            resumed.resume(replace(whole, tensors=tensors))
-        except GSplatLocError as error:
-            assert "pass another" in str(error) and len(str(error)) < 500, name
-        else:
-            resumed.run()
 
 
 def test_every_image_is_decoded_once_an_epoch(
@@ -396,71 +190,3 @@ def test_anomalies_are_traced(tmp_path: Path, tiny_scene: Scene, extractor: Any)
     watcher: Watcher = lambda *_: seen.append(torch.is_anomaly_enabled())  # noqa: E731
     make_trainer(tiny_scene, tmp_path, settings, extractor, watcher).run()
     assert seen == [True] and not torch.is_anomaly_enabled()
-
-
-def whole_run(scene: Scene, output: Path, settings: MappingOptions, extractor: Any) -> Any:
-    return train(scene, output, settings, CONFIG, extractor)
-
-
-@pytest.mark.parametrize("kind", ["distilled", "aggregated", "none"])
-def test_a_run_writes_the_whole_map(tmp_path: Path, tiny_scene: Scene, extractor: Any, kind: Any) -> None:
-    settings = options(4, descriptors=DescriptorOptions(descriptors=kind))
-    report = whole_run(tiny_scene, tmp_path, settings, extractor)
-    assert report.completed and report.quality is not None and report.quality.views == 2
-    channels = load_gaussians(tmp_path).features.shape[1]
-    assert channels == (0 if kind == "none" else 4)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert {"config.json", "cameras.json", "point_cloud", "landmarks.safetensors", "training.jsonl"} <= names
-    config = read_config(tmp_path)
-    assert config.extractor == "grid-1" and config.source_path == "/somewhere"
-    assert len(json.loads((tmp_path / "cameras.json").read_text())) == 6
-
-
-def test_speedup_trains_few_channels_and_a_decoder(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    settings = options(4, descriptors=DescriptorOptions(speedup=True))
-    whole_run(tiny_scene, tmp_path, settings, extractor)
-    loaded = load_gaussians(tmp_path)
-    assert loaded.features.shape[1] == 16 and loaded.feature_decoder is not None
-    assert loaded.feature_decoder.shape == (4, 16)
-
-
-def test_test_views_are_never_touched(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    def forbidden() -> np.ndarray:
-        raise AssertionError("a test image was read")
-
-    test = [replace(view, name=f"test/{view.name}", load_image=forbidden) for view in tiny_scene.train]
-    assert whole_run(replace(tiny_scene, test=test), tmp_path, options(2), extractor).completed
-
-
-def test_no_iterations_give_the_initial_map(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    report = whole_run(tiny_scene, tmp_path, options(0), extractor)
-    assert report.iteration == 0 and len(load_gaussians(tmp_path, 0)) == report.gaussians > 0
-
-
-def test_a_resumed_run_continues_the_log(tmp_path: Path, tiny_scene: Scene, extractor: Any) -> None:
-    output = OutputOptions(
-        test_iterations=(2, 4), save_iterations=(2,), checkpoint_iterations=(2,), quiet=True
-    )
-    whole_run(tiny_scene, tmp_path, options(4, output=output), extractor)
-    resumed = replace(output, start_checkpoint=str(tmp_path / "checkpoint_2.safetensors"))
-    whole_run(tiny_scene, tmp_path, options(4, output=resumed), extractor)
-    assert [line["iteration"] for line in lines(tmp_path)] == [2, 4]
-
-
-def test_a_scene_without_training_views_is_a_users_error(
-    tmp_path: Path, tiny_scene: Scene, extractor: Any
-) -> None:
-    with pytest.raises(GSplatLocError, match="training views"):
-        whole_run(replace(tiny_scene, train=[]), tmp_path, options(1), extractor)
-
-
-def test_every_view_is_trained_or_held_out(tiny_scene: Scene) -> None:
-    trained, held_out = split_holdout(tiny_scene.train, 3)
-    assert [view.name for view in held_out] == ["001", "004"]
-    assert {view.name for view in trained} | {"001", "004"} == {view.name for view in tiny_scene.train}
-    assert split_holdout(tiny_scene.train, 0) == (tiny_scene.train, [])
-    assert split_holdout(tiny_scene.train[:1], 2)[0]  # a single view is trained
-
-
-def test_the_placeholder_is_empty() -> None:
-    assert len(placeholder_gaussians(CPU)) == 0

@@ -3,7 +3,6 @@
 import json
 import runpy
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import pytest
@@ -38,11 +37,11 @@ def run_notebook(course: Path) -> None:
     """Run the notebook's cells in order, in the room and the map that the scripts have made in `course`."""
     matplotlib.use("Agg")
     cells = json.loads((EXAMPLES[0].parent / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
-    named: dict[str, Any] = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            assert cell["outputs"] == [], "the notebook is kept without outputs"
-            exec("".join(cell["source"]).replace('"output/examples"', repr(str(course))), named)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in code), "the notebook is kept without outputs"
+    script = "\n".join("".join(cell["source"]) for cell in code)
+    (course / "tour.py").write_text(script.replace('"output/examples"', repr(str(course))), encoding="utf-8")
+    named = runpy.run_path(str(course / "tour.py"))
     assert named["result"].status == "ok" and named["error"] < 0.02
     assert named["unknown"].final.camera.fx == pytest.approx(named["photo"].camera.fx, rel=0.05)
     assert len(named["axes"]) == len(named["shown"]) == 3

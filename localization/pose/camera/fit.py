@@ -17,6 +17,8 @@ from gsplatloc.localization.pose.camera.model import (
     CENTER,
     FEWEST_MATCHES,
     FOCAL,
+    FOCAL_ROW,
+    LOG_FOCAL,
     MATCHES_PER_ERROR,
     POSE,
     RADIAL,
@@ -121,22 +123,23 @@ def _joined(fit: CameraFit, known: Camera, observations: Observations, focal_sig
     """The fit together with what was known of the focal length, and the covariance of the result."""
     exact = focal_sigma == 0 and not set(CENTER) <= set(fit.free)
     covariance = camera_covariance(fit, observations, exact)
-    variance = covariance[0, 0].item()
+    variance = covariance[FOCAL_ROW, FOCAL_ROW].item()
     away = math.log(fit.camera.fx / known.fx)
     # The principal point was a part of what was known of the map's camera.
     right = _probability(away, variance, focal_sigma) if exact or focal_sigma > 0 else 0.0
     if exact and right < 0.5:  # another camera of this shape: its centre and distortion are not known
         covariance = camera_covariance(fit, observations, exact=False)
-        variance = covariance[0, 0].item()
+        variance = covariance[FOCAL_ROW, FOCAL_ROW].item()
     joined, spread = _with_known(fit, away, covariance, focal_sigma if right >= 0.5 else _BROAD)
     if right >= 0.5:
         other = variance + (math.log(joined.camera.fx / fit.camera.fx)) ** 2
-        extra = max(right * spread[0, 0].item() + (1 - right) * other - spread[0, 0].item(), 0.0)
+        kept = spread[FOCAL_ROW, FOCAL_ROW].item()
+        extra = max(right * kept + (1 - right) * other - kept, 0.0)
     else:
         extra = right * away * away
-    joined = minimised(replace(joined, free=tuple(c for c in fit.free if c != 6)), observations)
+    joined = minimised(replace(joined, free=tuple(c for c in fit.free if c != LOG_FOCAL)), observations)
     spread = spread.clone()
-    spread[0, 0] += extra
+    spread[FOCAL_ROW, FOCAL_ROW] += extra
     return _with_covariance(replace(joined, free=fit.free, known_is_right=right >= 0.5), spread, observations)
 
 
@@ -153,10 +156,10 @@ def _with_known(
     fit: CameraFit, away: float, covariance: Tensor, focal_sigma: float
 ) -> tuple[CameraFit, Tensor]:
     """The fit with the mean of both focal lengths, and the camera's covariance (a Kalman update)."""
-    gain = covariance[:, 0] / (covariance[0, 0] + focal_sigma**2)
-    factor = math.exp(-gain[0].item() * away)
+    gain = covariance[:, FOCAL_ROW] / (covariance[FOCAL_ROW, FOCAL_ROW] + focal_sigma**2)
+    factor = math.exp(-gain[FOCAL_ROW].item() * away)
     camera = replace(fit.camera, fx=fit.camera.fx * factor, fy=fit.camera.fy * factor)
-    return replace(fit, camera=camera), covariance - torch.outer(gain, covariance[0])
+    return replace(fit, camera=camera), covariance - torch.outer(gain, covariance[FOCAL_ROW])
 
 
 def _with_covariance(fit: CameraFit, camera: Tensor, observations: Observations) -> CameraFit:

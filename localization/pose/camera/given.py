@@ -11,6 +11,8 @@ from gsplatloc.localization.pose.camera.model import (
     CENTER,
     FEWEST_MATCHES,
     FOCAL,
+    FOCAL_ROW,
+    LOG_FOCAL,
     MATCHES_PER_ERROR,
     POSE,
     CameraFit,
@@ -64,19 +66,21 @@ def doubt_of_given(pose: Tensor, camera: Camera, observations: Observations) -> 
     sums = cell_sums(given, observations).of([*range(POSE), *FOCAL])
     whole = sums.curvature.sum(0)
     independent = symmetric_inverse(whole)
-    away = -(independent @ sums.gradient.sum(0))[POSE].item()
-    variance = CALIBRATION * torch.maximum(jackknife(sums), independent)[POSE, POSE].item()
-    if away**2 > 2 * MATCHES_PER_ERROR * _DOUBTFUL * independent[POSE, POSE]:  # one step does not suffice
+    away = -(independent @ sums.gradient.sum(0))[LOG_FOCAL].item()
+    variance = CALIBRATION * torch.maximum(jackknife(sums), independent)[LOG_FOCAL, LOG_FOCAL].item()
+    if (
+        away**2 > 2 * MATCHES_PER_ERROR * _DOUBTFUL * independent[LOG_FOCAL, LOG_FOCAL]
+    ):  # one step does not suffice
         found = minimised(replace(given, free=FOCAL), observations)
         away = math.log(found.camera.fx / camera.fx)
-        variance = camera_covariance(found, observations, exact=True)[0, 0].item()
+        variance = camera_covariance(found, observations, exact=True)[FOCAL_ROW, FOCAL_ROW].item()
     if not (math.isfinite(away) and 0 < variance < math.inf):
         return None
     broad = _GIVEN_IS_WRONG * normal_density(away, variance + _WRONG_BY**2)
     total = broad + (1 - _GIVEN_IS_WRONG) * normal_density(away, variance)
     wrong = broad / total if total > 0 else 1.0
     shrunk = _WRONG_BY**2 / (variance + _WRONG_BY**2)
-    follows = -symmetric_inverse(whole[:POSE, :POSE]) @ whole[:POSE, POSE]
+    follows = -symmetric_inverse(whole[:POSE, :POSE]) @ whole[:POSE, LOG_FOCAL]
     return wrong * ((shrunk * away) ** 2 + shrunk * variance) * torch.outer(follows, follows)
 
 

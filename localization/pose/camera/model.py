@@ -17,7 +17,10 @@ from gsplatloc.scene.cameras import Camera
 from gsplatloc.utils import robust, se3
 
 POSE = 6  # unknowns of a pose; those of the camera follow
-FOCAL, CENTER, RADIAL = (6,), (7, 8), (9,)  # columns: log focal length; pixels; k
+# Columns of the camera's unknowns: the logarithm of the focal length, the centre in pixels, and k.
+LOG_FOCAL, _CENTER_X, _CENTER_Y, _K = range(POSE, 10)
+FOCAL, CENTER, RADIAL = (LOG_FOCAL,), (_CENTER_X, _CENTER_Y), (_K,)  # what is estimated together
+FOCAL_ROW = LOG_FOCAL - POSE  # in the covariance of the camera's unknowns
 _UNKNOWNS = range(10)
 FEWEST_MATCHES = 10  # to estimate a camera from
 MATCHES_PER_ERROR = 8.0  # matches that share an error, as in `localization.landmarks.guided`
@@ -65,8 +68,8 @@ def minimised(start: CameraFit, observations: Observations) -> CameraFit:
     """The fit of least robust error near `start`, over its free parameters."""
     fit, limit = start, inlier_threshold_px(start.camera)
     for number in range(_PASSES):
-        noise = noise_of(errors_px(fit, observations), limit)
-        if CENTER[0] in fit.free:  # from far away: what holds in a part of the image alone is left behind
+        noise = inlier_noise_px(errors_px(fit, observations), limit)
+        if _CENTER_X in fit.free:  # from far away: what holds in a part of the image alone is left behind
             noise = max(noise, limit * 0.5**number)
         fit, moved = _descended(fit, observations, _LOSS * noise)
         if moved < 10 * _CONVERGED * noise:
@@ -103,17 +106,18 @@ def _descended(fit: CameraFit, observations: Observations, sigma: float) -> tupl
 
 def _moved(fit: CameraFit, step: np.ndarray) -> CameraFit:
     change = dict(zip(fit.free, step[POSE:].tolist()))
-    factor = math.exp(min(max(change.get(6, 0.0), -1.0), 1.0))
+    factor = math.exp(min(max(change.get(LOG_FOCAL, 0.0), -1.0), 1.0))
     camera = fit.camera
     camera = replace(
         camera,
         fx=camera.fx * factor,
         fy=camera.fy * factor,
-        cx=camera.cx + change.get(7, 0.0),
-        cy=camera.cy + change.get(8, 0.0),
+        cx=camera.cx + change.get(_CENTER_X, 0.0),
+        cy=camera.cy + change.get(_CENTER_Y, 0.0),
     )
     pose = torch.from_numpy(se3.se3_exp_numpy(step[:POSE])) @ fit.cam_from_world
-    return replace(fit, cam_from_world=pose, camera=camera, distortion=fit.distortion + change.get(9, 0.0))
+    distortion = fit.distortion + change.get(_K, 0.0)
+    return replace(fit, cam_from_world=pose, camera=camera, distortion=distortion)
 
 
 class _Seen(NamedTuple):
@@ -161,13 +165,13 @@ def _linear(
     np.multiply(camera.fx, by_a, out=d_column[:POSE])
     np.multiply(camera.fy, by_b, out=d_row[:POSE])
     for place, unknown in enumerate(columns[POSE:], POSE):
-        if unknown in FOCAL:
+        if unknown == LOG_FOCAL:
             d_column[place], d_row[place] = camera.fx * d * a, camera.fy * d * b
-        elif unknown in RADIAL:
+        elif unknown == _K:
             radius = a * a + b * b
             d_column[place], d_row[place] = camera.fx * radius * a, camera.fy * radius * b
         else:
-            (d_column if unknown == CENTER[0] else d_row)[place] = 1.0
+            (d_column if unknown == _CENTER_X else d_row)[place] = 1.0
     square = seen.squares(sigma)
     weights = weight.numpy() * in_front * robust.weight(square) / sigma**2
     return Linear(d_column, d_row, column, row, weights, square)
@@ -175,13 +179,13 @@ def _linear(
 
 def cell_sums(fit: CameraFit, observations: Observations) -> GridSums:
     """The normal equations of the pose and of all unknowns of the camera, for each cell of the image."""
-    noise = noise_of(errors_px(fit, observations), inlier_threshold_px(fit.camera))
+    noise = inlier_noise_px(errors_px(fit, observations), inlier_threshold_px(fit.camera))
     linear = _linear(fit, _seen(fit, observations), observations.weight, _LOSS * noise)
     grid = Grid.over(observations.pixels)
     return reprojection.cell_sums(linear, grid.index(observations.pixels), len(grid))
 
 
-def noise_of(errors: np.ndarray, limit: float) -> float:
+def inlier_noise_px(errors: np.ndarray, limit: float) -> float:
     """Robust standard deviation per coordinate of the errors of inliers."""
     inliers = errors[errors < limit]
     return max(reprojection.noise_px(torch.from_numpy(inliers)), _MIN_NOISE_PX) if len(inliers) else limit
@@ -211,14 +215,14 @@ def likelihood_gain(base: CameraFit, found: CameraFit, observations: Observation
     before, after = errors_px(base, observations), errors_px(found, observations)
     limit = inlier_threshold_px(base.camera)
     either = np.minimum(before, after) < limit
-    noise = noise_of(after, limit)
+    noise = inlier_noise_px(after, limit)
     old, new = (log_likelihood(errors[either].clip(max=_FAR_PX), noise) for errors in (before, after))
     return (new - old) / MATCHES_PER_ERROR
 
 
 def promised_gain(base: CameraFit, part: tuple[int, ...], observations: Observations) -> float:
     """The gain of estimating `part`, too, in the quadratic approximation at `base`."""
-    noise = noise_of(errors_px(base, observations), inlier_threshold_px(base.camera))
+    noise = inlier_noise_px(errors_px(base, observations), inlier_threshold_px(base.camera))
     columns = [*range(POSE), *base.free, *part]
     linear = _linear(base, _seen(base, observations), observations.weight, noise, columns)
     information, gradient = reprojection.summed(linear)
@@ -243,7 +247,9 @@ def camera_covariance(fit: CameraFit, observations: Observations, exact: bool) -
     precision = torch.zeros(len(whole), dtype=torch.float64)
     precision[POSE:] = (_EXACTLY if exact else 1.0) / sigmas.double() ** 2
     precision[columns] = 0.0
-    share = (independent[POSE, POSE] / free[POSE, POSE]).clamp(max=1.0)  # of independent residuals
+    share = (independent[LOG_FOCAL, LOG_FOCAL] / free[LOG_FOCAL, LOG_FOCAL]).clamp(
+        max=1.0
+    )  # of independent residuals
     return symmetric_inverse(share / CALIBRATION * whole + precision.diag())[POSE:, POSE:]
 
 

@@ -1,8 +1,14 @@
-"""The count of feature splatting's work, on scenes small enough to count by hand."""
+"""Times of the rasterizer in a dry run on the CPU, and the work of feature splatting, counted by hand."""
 
+import json
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.gpu import raster
 from benchmarks.gpu.raster import TILE, count_work
 from gsplatloc.scene.cameras import Camera
 
@@ -46,3 +52,15 @@ def test_what_is_behind_an_opaque_wall_is_no_work() -> None:
     hidden = [[0.0, 0.0, 2.0 + 0.01 * index] for index in range(200)]
     work = count_work(gaussians(wall + hidden, 5.0, 0.99), CAMERA)
     assert work.gaussians <= 32 and work.pairs <= 32 * 8
+
+
+def test_rendering_is_timed_beside_its_roofline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(raster, "_MATRIX", {"cpu": 64})
+    monkeypatch.setattr(raster, "_COPIED_BYTES", {"cpu": 1 << 20})
+    words = f"--device cpu --scenes cube-500 --sizes 64x48 --repeats 1 --json {tmp_path / 'raster.json'}"
+    monkeypatch.setattr(sys, "argv", ["raster", *words.split()])
+    raster.main()
+    (result,) = json.loads((tmp_path / "raster.json").read_text())["results"]
+    assert result["scene"] == "cube-500" and result["size"] == "64x48"
+    assert "rgb + 64 features, full size, forward" in result["feature_splatting"]
+    assert all(row["ours"]["total_ms"] > 0 and row["peer"] is None for row in result["cases"].values())
