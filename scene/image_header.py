@@ -55,7 +55,7 @@ INSTALL_HEIF = "pip install 'gsplatloc[heic]', or convert the photos"
 class DamagedImageError(GSplatLocError):
     """An image file that cannot be decoded, or only in part; `found` is what is in its place."""
 
-    def __init__(self, message: object, found: str = "") -> None:
+    def __init__(self, message: str, found: str) -> None:
         super().__init__(message)
         self.found = found
 
@@ -182,7 +182,9 @@ def decoding_image(path: Path, kinds: tuple[type[Exception], ...] = PILLOW_ERROR
 
 def damaged(path: Path, found: str) -> DamagedImageError:
     if not os.path.exists(path):  # also for names that no file can have
-        return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
+        message = f"expected an image at {quoted(path)}, found no file: check the path"
+        return DamagedImageError(message, "no file")
+    found = found or "one that cannot be decoded"  # some errors of decoders have no text
     return DamagedImageError(
         f"expected an image at {quoted(path)}, found {quoted(found)}: restore or remove the file",
         quoted(found, _SHORT),

@@ -44,7 +44,7 @@ class Tally:
         except DamagedImageError as error:
             if options.strict:
                 raise
-            self._damaged.append(f"{image.name}: {error.found}" if error.found else image.name)
+            self._damaged.append(f"{image.name}: {error.found}")
 
     def nothing_left(self, expected: str, action: str) -> GSplatLocError:
         """The error of a scene without any image that can be used."""
