@@ -1,7 +1,7 @@
 """Bundle adjustment of poses, points and the lens with Gaussian priors on the poses, positions and rotations.
 
-The lens is one coefficient of radial distortion, common to all views: cameras of phones and depth sensors are
-stated as pinhole cameras, and poses that are fitted to their images without it are turned.
+The lens is one coefficient of radial distortion, common to all views, or none: cameras of phones and depth
+sensors are stated as pinhole cameras, and poses that are fitted to their images without it are turned.
 Levenberg-Marquardt over poses and lens, the points being eliminated (Triggs et al., "Bundle Adjustment: A
 Modern Synthesis", 1999): U - W V^-1 W^T, in blocks of tracks of equal length. COLMAP's has priors on
 positions only, under which a few views near each other may turn. The system of all poses is dense: 26 MB for
@@ -89,7 +89,11 @@ class PosePriors:
 
     poses: Tensor  # [N, 4, 4] cam_from_world
     sigmas: tuple[float, float]  # standard deviations per axis: position, rotation in radians
-    radial_sigma: float = 0.1
+    radial_sigma: float = 0.1  # 0: the distortion stays as it is
+
+    @property
+    def radial_weight(self) -> float:
+        return 1 / self.radial_sigma**2 if self.radial_sigma else 0.0
 
     def system(self, poses: Tensor) -> tuple[Tensor, Tensor, float]:
         """(weights [N, 6] of the tangents, tangents [N, 6] from the priors to `poses`, cost)."""
@@ -123,11 +127,8 @@ def _cost(observations: Observations, model: Model, priors: PosePriors, sigma_px
     residuals, seen = observations.residuals(model)
     squares = (residuals / sigma_px).square().sum(1)
     squares = torch.where(seen[:, 2] > 0, squares, squares.new_tensor(1e6))
-    return (
-        float(squares.log1p().sum())
-        + priors.system(model.poses)[2]
-        + (model.radial / priors.radial_sigma) ** 2
-    )
+    of_priors = priors.system(model.poses)[2] + priors.radial_weight * model.radial**2
+    return float(squares.log1p().sum()) + of_priors
 
 
 def _step(o: Observations, model: Model, priors: PosePriors, sigma_px: float, damping: float) -> _Step:
@@ -162,17 +163,15 @@ def _step(o: Observations, model: Model, priors: PosePriors, sigma_px: float, da
     _subtract(system, o, reduced, mixed)
     matrix = system.view(views, views, 6, 6).transpose(1, 2).reshape(6 * views, 6 * views)
     border = of_views(of_pose.mT @ of_radial - reduced @ lens[o.point]).reshape(-1, 1)
-    corner = (1 + damping) * (of_radial.square().sum() + 1 / priors.radial_sigma**2) - (
-        lens.mT @ inverse @ lens
-    ).sum()
+    corner = (1 + damping) * (of_radial.square().sum() + priors.radial_weight)
+    corner -= (lens.mT @ inverse @ lens).sum()
     right = of_views(of_pose.mT @ residual - reduced @ pull[o.point])[..., 0] + prior_weights * tangents
-    last = (
-        (of_radial * residual).sum()
-        + model.radial / priors.radial_sigma**2
-        - (lens.mT @ inverse @ pull).sum()
-    )
+    last = (of_radial * residual).sum() + model.radial * priors.radial_weight
+    last -= (lens.mT @ inverse @ pull).sum()
     matrix = torch.cat([torch.cat([matrix, border], 1), torch.cat([border.T, corner.view(1, 1)], 1)])
-    step = -torch.linalg.solve(matrix, torch.cat([right.reshape(-1), last.view(1)]))
+    right = torch.cat([right.reshape(-1), last.view(1)])
+    step, free = torch.zeros_like(right), slice(6 * views + (priors.radial_sigma > 0))
+    step[free] = -torch.linalg.solve(matrix[free, free], right[free])
     tangent, radial = step[:-1].view(views, 6), float(step[-1])
     back = of_points(mixed.mT @ tangent[o.view][..., None])
     return _Step(tangent, -(inverse @ (pull + back + radial * lens))[..., 0], radial)

@@ -52,7 +52,6 @@ _FIRST_SIGMA_DEG = 1.0  # of the given rotations, per axis
 _LEAST_SIGMA = 1e-4  # of positions in units of that spread, and of rotations in radians
 _RADIAL_SIGMA = 0.1  # of the distortion common to all views: lenses of phones are below it
 _ONE_LENS = 1.05  # largest ratio of the focal lengths of one lens, which breathes as it focuses
-_NO_LENS = 1e-6  # standard deviation of a distortion that is not estimated
 _GIVEN_AGREE = 1.15  # given poses whose median epipolar distance is below so many times the refined are kept
 _MEDIAN_OF_3D = 1.538  # median length of a standard normal vector in three dimensions
 
@@ -138,14 +137,14 @@ def _adjusted(
 
 
 def _radial_sigma(views: Sequence[View]) -> float:
-    """The standard deviation of the radial distortion: next to none where images are of several lenses.
+    """The standard deviation of the radial distortion: 0 where images are of several lenses.
 
     Three of it stay below the distortion at which the corner of an image would be seen twice.
     """
     cameras = [view.camera for view in views]
     focals = [camera.fx for camera in cameras]
     if len({(c.width, c.height) for c in cameras}) > 1 or max(focals) > _ONE_LENS * min(focals):
-        return _NO_LENS
+        return 0.0
     farthest = max(math.hypot(c.width / 2 / c.fx, c.height / 2 / c.fy) for c in cameras)
     return min(_RADIAL_SIGMA, 1 / (9 * farthest**2))
 

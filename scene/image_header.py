@@ -59,7 +59,7 @@ class DamagedImageError(GSplatLocError):
     `found` is what is in its place; `action` is what brings back all such images of a scene, if it is known.
     """
 
-    def __init__(self, message: object, found: str = "", action: str = "") -> None:
+    def __init__(self, message: str, found: str, action: str = "") -> None:
         super().__init__(message)
         self.found, self.action = found, action
 
@@ -186,7 +186,9 @@ def decoding_image(path: Path, kinds: tuple[type[Exception], ...] = PILLOW_ERROR
 
 def damaged(path: Path, found: str) -> DamagedImageError:
     if not os.path.exists(path):  # also for names that no file can have
-        return DamagedImageError(f"expected an image at {quoted(path)}, found no file: check the path")
+        message = f"expected an image at {quoted(path)}, found no file: check the path"
+        return DamagedImageError(message, "no file")
+    found = found or "one that cannot be decoded"  # some errors of decoders have no text
     action = "run git lfs pull" if found == _LFS_POINTER else ""
     advice = action or "restore or remove the file"
     message = f"expected an image at {quoted(path)}, found {quoted(found)}: {advice}"

@@ -45,7 +45,7 @@ class Tally:
         except DamagedImageError as error:
             if options.strict:
                 raise
-            self._damaged.append(f"{image.name}: {error.found}" if error.found else image.name)
+            self._damaged.append(f"{image.name}: {error.found}")
             self._action = self._action or error.action
 
     def nothing_left(self, expected: str, action: str) -> GSplatLocError:

@@ -15,6 +15,7 @@ from gsplatloc.scene import image_header, read_scene
 from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.image_header import DamagedImageError
 from gsplatloc.scene.images import decode_depth, decode_rgb, image_size
+from gsplatloc.scene.readers import views
 from gsplatloc.scene.readers.views import without_damaged
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import read_json, read_text
@@ -106,6 +107,25 @@ def test_an_image_that_is_transparent_everywhere_is_not_mapped(tmp_path: Path) -
     scene = without_damaged(read_scene(tmp_path))
     assert [view.name for view in scene.train] == ["0.png", "1.png", "3.png"]
     assert "1 training images that are damaged, for example 2.png: one that is transparent" in scene.report
+
+
+@pytest.mark.parametrize(("remove", "found"), [(True, "no file"), (False, "one that cannot be decoded")])
+def test_an_image_that_vanished_or_fails_without_a_text_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remove: bool, found: str
+) -> None:
+    write_model(tmp_path)
+    scene = read_scene(tmp_path)
+    path = tmp_path / "images" / "2.png"
+    if remove:
+        path.unlink()
+
+    def check(tried: Path) -> None:
+        if tried.name == path.name:
+            raise image_header.damaged(tried, "")
+
+    monkeypatch.setattr(views, "check_decodable", check)
+    report = without_damaged(scene).report
+    assert f"1 training images that are damaged, for example 2.png: {found}" in report
 
 
 @pytest.mark.parametrize(
