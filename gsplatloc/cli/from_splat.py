@@ -1,6 +1,5 @@
 """Make a map of a splat without photographs: `gsplatloc from-splat SPLAT -m OUT`."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -10,7 +9,6 @@ from gsplatloc.mapping.from_splat import map_splat
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply
 from gsplatloc.scene.formats import read_splat
-from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import config_path, frame_of_splat, map_frame
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.poses_without_images import read_posed_cameras
@@ -24,10 +22,9 @@ def main(arguments: FromSplatArguments) -> None:
     cameras, frame = None, frame_of_splat(path)
     if arguments.cameras is not None:
         cameras, frame = posed_in(arguments.cameras, frame)
-    gaussians, cameras = scaled(read_splat(path, double=True), cameras, arguments.scale)
-    if frame is not None:
-        x, y, z = (arguments.scale * value for value in frame.origin)
-        frame = MapFrame((x, y, z), frame.unit)
+    move, frame = arguments.transform().in_frame(frame)
+    gaussians = move.gaussians(read_splat(path, double=True))
+    cameras = None if cameras is None else [move.camera(view) for view in cameras]
     with output_folder(arguments.model_path) as output:
         map_splat(gaussians, output, path, cameras, arguments.splats, frame, arguments.virtual)
     words = f"gsplatloc localize -m {quote(str(arguments.model_path))} --queries PHOTOS"
@@ -50,20 +47,3 @@ def posed_in(path: Path, frame: MapFrame | None) -> tuple[list[PosedCamera], Map
         world = view.cam_from_world if own is None else own.pose_in_world(view.cam_from_world)
         found.append(replace(view, cam_from_world=frame.pose_in_map(world)))
     return found, frame
-
-
-def scaled(
-    gaussians: Gaussians, cameras: list[PosedCamera] | None, scale: float
-) -> tuple[Gaussians, list[PosedCamera] | None]:
-    """A splat and cameras in it, if there are any, with all lengths multiplied by `scale`."""
-    if scale == 1:
-        return gaussians, cameras
-    larger = replace(
-        gaussians, means=gaussians.means * scale, log_scales=gaussians.log_scales + math.log(scale)
-    )
-    moved = []
-    for view in cameras or []:
-        pose = view.cam_from_world.clone()
-        pose[:3, 3] *= scale
-        moved.append(replace(view, cam_from_world=pose))
-    return larger, None if cameras is None else moved

@@ -4,7 +4,6 @@ import json
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from gsplatloc.scene.formats.values import (
     with_axes,
 )  # fmt: skip
 from gsplatloc.scene.gaussians import Gaussians
-from gsplatloc.scene.harmonics import rotated
+from gsplatloc.scene.similarity import Similarity
 from gsplatloc.utils import se3
 from gsplatloc.utils.console import log
 from gsplatloc.utils.io import atomic_path
@@ -61,7 +60,7 @@ class Glb:
         try:
             document, binary = _chunks(path.read_bytes())
             parts = [
-                _moved(_primitive(document, binary, primitive, path), matrix)
+                Similarity.of_matrix(matrix).gaussians(_primitive(document, binary, primitive, path))
                 for mesh, matrix in _placed_meshes(document)
                 for primitive in document["meshes"][mesh]["primitives"]
                 if _EXTENSION in primitive.get("extensions", {})
@@ -169,25 +168,6 @@ def _local_matrix(node: Node) -> np.ndarray:
     matrix[:3, :3] = rotation * np.array(node.get("scale", (1, 1, 1)), np.float64)
     matrix[:3, 3] = node.get("translation", (0, 0, 0))
     return matrix
-
-
-def _moved(gaussians: Gaussians, matrix: np.ndarray) -> Gaussians:
-    """Gaussians after a similarity transform; raises ValueError for any other."""
-    linear = torch.from_numpy(matrix[:3, :3])
-    scale = float(linear.det().sign() * linear.det().abs() ** (1 / 3))
-    rotation = linear / scale if scale > 0 else linear
-    if scale <= 0 or not torch.allclose(rotation @ rotation.T, torch.eye(3, dtype=torch.float64), atol=1e-4):
-        raise ValueError("a node that mirrors or stretches its Gaussians")
-    if np.array_equal(matrix, np.eye(4)):
-        return gaussians
-    own = se3.rotation_from_quaternion(torch.nn.functional.normalize(gaussians.quaternions.double(), dim=1))
-    return replace(
-        gaussians,
-        means=(gaussians.means.double() @ linear.T + torch.from_numpy(matrix[:3, 3])).float(),
-        log_scales=gaussians.log_scales + float(np.log(scale)),
-        quaternions=se3.quaternion_from_rotation(rotation @ own).float(),
-        sh=rotated(gaussians.sh, rotation),
-    )
 
 
 def _primitive(document: Node, binary: bytes, primitive: Node, path: Path) -> Gaussians:

@@ -11,7 +11,7 @@ import torch
 
 from gsplatloc.arguments.export import parse_export_arguments
 from gsplatloc.cli import export
-from gsplatloc.cli.from_splat import posed_in, scaled
+from gsplatloc.cli.from_splat import posed_in
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.localization.alignment.rendered_view import to_image
 from gsplatloc.localization.initial.gsvisloc import GSVisLocPose
@@ -232,14 +232,6 @@ def test_a_handful_of_gaussians_is_no_place(room: Gaussians, tmp_path: Path) -> 
     """As in the tiny files that tools are tested with: said at once, not after rendering."""
     with pytest.raises(GSplatLocError, match="of a place in few.spz, found 64 Gaussians"):
         map_splat(room.select(torch.arange(64)), tmp_path, Path("few.spz"), None, FromSplatOptions())
-
-
-def test_a_scale_moves_gaussians_and_cameras_alike(room: Gaussians) -> None:
-    larger, cameras = scaled(room, ring(), 2.5)
-    before = render(room, CAMERA, ring()[3].cam_from_world, RenderOptions())
-    after = render(larger, CAMERA, cameras[3].cam_from_world, RenderOptions())
-    assert torch.allclose(before.rgb, after.rgb, atol=1e-3)
-    assert torch.allclose(2.5 * before.depth, after.depth, rtol=1e-3)
 
 
 def test_poses_are_read_without_their_images(tmp_path: Path) -> None:
