@@ -235,7 +235,7 @@ class VirtualCameraOptions:
 
     fov: float = 65.0  # degrees, horizontal field of view
     width: int = 640  # pixels of an image, best that of the photos to be localized: larger ones are shrunk
-    up: tuple[float, float, float] | None = None  # up direction in the splat; unset = estimated
+    up: tuple[float, float, float] | None = None  # up direction in the map; unset = estimated
 
     def __post_init__(self) -> None:
         if not 10 <= self.fov <= 150:

@@ -62,12 +62,12 @@ class Similarity:
         return self.scale * (points.double() @ self.rotation.T) + self.translation
 
     def gaussians(self, gaussians: Gaussians) -> Gaussians:
-        """Gaussians after the transform; their means keep their precision."""
+        """Gaussians after the transform, their means in double precision: they may be far away now."""
         if self.is_identity:
             return gaussians
         moved = replace(
             gaussians,
-            means=self.points(gaussians.means).to(gaussians.means),
+            means=self.points(gaussians.means),
             log_scales=gaussians.log_scales + float(np.log(self.scale)),
         )
         if torch.equal(self.rotation, torch.eye(3, dtype=torch.float64)):

@@ -1,6 +1,7 @@
 """Similarity transforms: a moved splat looks from moved cameras as before."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,9 @@ def test_a_moved_splat_looks_from_a_moved_camera_as_before(scale: float) -> None
     move = Similarity.of_matrix(matrix(scale))
     view = PosedCamera(CAMERA, torch.eye(4, dtype=torch.float64), "a")
     before = render(splat(), CAMERA, view.cam_from_world, RenderOptions())
-    after = render(move.gaussians(splat()), CAMERA, move.camera(view).cam_from_world, RenderOptions())
+    moved = move.gaussians(splat())
+    moved = replace(moved, means=moved.means.float())
+    after = render(moved, CAMERA, move.camera(view).cam_from_world, RenderOptions())
     assert before.rgb.std() > 0.05
     torch.testing.assert_close(after.rgb, before.rgb, atol=2e-3, rtol=0)
     torch.testing.assert_close(after.depth, scale * before.depth, atol=1e-3, rtol=1e-3)
@@ -61,6 +64,15 @@ def test_the_origin_of_a_map_takes_the_translation() -> None:
     after = frame.points_in_world(move.points(torch.from_numpy(point)).numpy())
     np.testing.assert_allclose(after, world.points(before).numpy(), rtol=0, atol=1e-8)
     assert world.in_frame(None) == (world, None)
+
+
+def test_a_far_translation_does_not_round_the_means() -> None:
+    """Where no frame takes it: map_splat moves them near the origin afterwards."""
+    far = (5e5, 4e6, 100.0)
+    move = Similarity.of_matrix(matrix(2.0, far))
+    near = move.gaussians(splat()).means - torch.tensor(far, dtype=torch.float64)
+    expected = Similarity.of_matrix(matrix(2.0, (0, 0, 0))).points(splat().means)
+    torch.testing.assert_close(near, expected, atol=1e-8, rtol=0)
 
 
 def test_matrices_that_are_no_similarity_are_a_users_error(tmp_path: Path) -> None:
