@@ -10,6 +10,7 @@ COMMANDS = {
     "quality": ("benchmarks.accuracy.measure", "PSNR, SSIM and depth error of a finished map"),
     "performance": ("benchmarks.performance.command", "time rasterizer, training, mapping, queries, growth"),
     "gate": ("benchmarks.performance.gate", "fail if a kernel takes 1.25 times its committed time"),
+    "busy": ("benchmarks.performance.busy", "time training and queries beside other processes"),
     "building": ("benchmarks.building", "large places: buildings mapped in tiles, beside a room alone"),
     "cluster": ("benchmarks.cluster", "Ray: four scenes mapped and localized in, on one and on two nodes"),
     "demo": ("benchmarks.demo", "make a synthetic room, map it, localize in it, check the accuracy"),

@@ -16,6 +16,7 @@ from benchmarks.accuracy.report import publish_accuracy
 from benchmarks.building import publish_building
 from benchmarks.cluster import publish_cluster
 from benchmarks.harness.results import read_rows
+from benchmarks.performance.busy import publish_busy
 from benchmarks.performance.command import publish_performance
 from benchmarks.performance.gate import BASELINE
 from benchmarks.systems.convergence import publish_convergence
@@ -38,6 +39,7 @@ PUBLISHERS: dict[str, Callable[[Any], list[Path]]] = {
     "rough_poses": publish_rough_poses,
     "building": publish_building,
     "cluster": publish_cluster,
+    "busy": publish_busy,
 }
 
 

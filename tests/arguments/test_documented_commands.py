@@ -16,6 +16,7 @@ from benchmarks.building import BuildingArguments
 from benchmarks.cluster import ClusterArguments
 from benchmarks.demo import DemoArguments
 from benchmarks.figures import FiguresArguments
+from benchmarks.performance.busy import BusyArguments
 from benchmarks.performance.command import PerformanceArguments
 from benchmarks.performance.gate import GateArguments
 from benchmarks.systems.convergence import ConvergenceArguments
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, type[Any] | None] = {
     "systems all": None,
     "building": BuildingArguments,
     "cluster": ClusterArguments,
+    "busy": BusyArguments,
     "demo": DemoArguments,
     "figures": FiguresArguments,
 }

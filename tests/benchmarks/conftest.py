@@ -38,6 +38,7 @@ def pages(tmp_path: Path) -> Path:
         "rough_poses",
         "building",
         "cluster",
+        "busy",
         "suite",
     )
     text = "\n".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->" for name in names)
