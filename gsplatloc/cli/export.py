@@ -12,6 +12,7 @@ from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import load_landmarks
 from gsplatloc.localization.landmarks.rivals import FILE_NAME as ALIKE_NAME
 from gsplatloc.localization.tiles.place_index import FILE_NAME as PLACES_NAME
+from gsplatloc.mapping.clamped_colours import with_clamped_colours
 from gsplatloc.scene.cameras import PosedCamera
 from gsplatloc.scene.export import find_ply, save_small, saved_iterations
 from gsplatloc.scene.formats import SPLAT_FORMATS, read_splat, write_splat
@@ -29,6 +30,8 @@ from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.io import atomic_path
 from gsplatloc.utils.locks import output_folder
 
+_CLAMPED = "splat"  # the format whose colours are within [0, 1] and the same from everywhere
+
 
 def main(arguments: ExportArguments) -> None:
     """Run the command."""
@@ -42,7 +45,10 @@ def main(arguments: ExportArguments) -> None:
     kept = arguments.filter.apply(gaussians)
     if arguments.map is None:
         name, path = arguments.format_name(), arguments.path()
-        write_splat(path, kept, name, _mapping_views(arguments.model_path))
+        views = _mapping_views(arguments.model_path)
+        write_splat(path, kept, name, views)
+        if name == _CLAMPED and views:
+            write_splat(path, with_clamped_colours(kept, read_splat(path), views), name)
         size = path.stat().st_size
     else:
         name, path = "small", arguments.map
