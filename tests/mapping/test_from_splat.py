@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from gsplatloc.mapping.from_splat import map_splat, moved
 from gsplatloc.mapping.options import FromSplatOptions
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.export import find_ply, load_gaussians
-from gsplatloc.scene.formats import read_splat
+from gsplatloc.scene.formats import read_splat, write_splat
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.map_config import (
     MapConfig,
@@ -109,6 +110,28 @@ def test_queries_are_localized_in_a_small_map(room: Gaussians, room_map: Path, t
         export.main(arguments)
     with pytest.raises(GSplatLocError, match="--map alone"):
         export.main(parse_export_arguments([*words, "--format", "spz"]))
+
+
+def test_colours_of_a_splat_file_are_those_that_mapping_cameras_see(room_map: Path, tmp_path: Path) -> None:
+    """A splat without a map has no cameras: its colours are clamped one by one."""
+    bright = load_gaussians(find_ply(room_map))
+    sh = bright.sh.clone()
+    sh[::2] += 1.0  # above 1 among darker ones, which can take up what is lost
+    bright = replace(bright, sh=sh)
+    views, errors = ring()[::6], []
+    shutil.copytree(room_map, tmp_path / "map")
+    write_splat(find_ply(tmp_path / "map"), bright, "ply")
+    for source in (tmp_path / "map", find_ply(tmp_path / "map")):
+        path = tmp_path / "map.splat"
+        export.main(parse_export_arguments(["-m", str(source), "--output", str(path)]))
+        shown = read_splat(path)
+        differences = [
+            render(shown, CAMERA, view.cam_from_world, RenderOptions()).rgb
+            - render(bright, CAMERA, view.cam_from_world, RenderOptions()).rgb
+            for view in views
+        ]
+        errors.append(torch.stack(differences).square().mean().item())
+    assert 0 < errors[0] < 0.8 * errors[1]
 
 
 def test_queries_are_localized_in_the_map_of_a_splat(room: Gaussians, room_map: Path) -> None:
