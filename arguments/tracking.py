@@ -39,6 +39,8 @@ class TrackingArguments:
     """index of the last frame, inclusive; unset = the end"""
     depth_units: float | None = None
     """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000)"""
+    depth_along_rays: bool = False
+    """depth images hold distances along the rays of pixels, not depth along the optical axis"""
     side: Annotated[int, tyro.conf.arg(aliases=["--frames.side"])] = _DEFAULTS.frames.side
     """pixels; images are halved while their longer side is at least twice this"""
     max_depth: Annotated[float, tyro.conf.arg(aliases=["--frames.max_depth"])] = _DEFAULTS.frames.max_depth
@@ -72,7 +74,9 @@ class TrackingArguments:
 
     def scene(self) -> SceneOptions:
         # Frames are shrunk when they are prepared, depth with care.
-        return SceneOptions(resolution=1, depth_units=self.depth_units)
+        return SceneOptions(
+            resolution=1, depth_units=self.depth_units, depth_along_rays=self.depth_along_rays
+        )
 
     def range(self) -> slice:
         """The frames as a slice."""

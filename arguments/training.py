@@ -64,13 +64,16 @@ class SceneArguments:
     """stop at the first image that is cut or damaged; otherwise such images are left out, with a count"""
     depth_units: float | None = None
     """values of the depth images per metre; unset = the layout's own (TUM 5000, others 1000, floats 1)"""
+    depth_along_rays: bool = False
+    """depth images hold distances along the rays of pixels, not depth along the optical axis"""
 
     def options(self) -> SceneOptions:
         """How the scene is read. Resolution 0 only concerns training: features need full-size images."""
         resolution = None if self.resolution == 0 else self.resolution
         return SceneOptions(
-            self.images, self.eval, resolution, self.white_background, self.strict, self.depth_units
-        )
+            self.images, self.eval, resolution, self.white_background, self.strict, self.depth_units,
+            self.depth_along_rays,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene.cameras import Scene, SparsePoints, View
 from gsplatloc.scene.gaussians import Gaussians
 from gsplatloc.scene.harmonics import Y_00
-from gsplatloc.scene.images import DEPTH_UNITS_PER_METRE, DepthLoader
 from gsplatloc.utils import se3
-from gsplatloc.utils.console import figures, log
+from gsplatloc.utils.console import log
 from gsplatloc.utils.errors import GSplatLocError
 
 _NEIGHBOURS = 3  # whose mean squared distance is a Gaussian's initial variance (Kerbl et al. 2023)
@@ -28,12 +27,6 @@ _MAX_DEPTH_STEP = 0.05  # relative, to a neighbouring pixel; more is an occlusio
 _SEEN_VIEWS = 100  # in which the scene's points are looked for
 _LEAST_SEEN = 0.1  # share of the points
 _MANY_POINTS = 100  # fewer decide nothing: tracks are more
-
-_SCALE_VIEWS = 20  # in which measured depth is compared with tracks
-_SCALE_OBSERVATIONS = 30  # least number of comparisons
-# Median deviation of the logarithm of measured from expected depth: of sensors and tracks; of other images.
-_SENSOR_SPREAD, _MAX_SPREAD = 0.05, 0.2
-_SCALE_TOLERANCE = 1.5  # factor; sensors are off by a few percent, other units by 4 and more
 
 
 def scene_extent(views: Sequence[View]) -> float:
@@ -135,61 +128,6 @@ def points_from_depth(views: Sequence[View]) -> SparsePoints:
     pixels = sum(view.camera.width * view.camera.height for view in with_depth)
     step = max(2, math.ceil(math.sqrt(pixels / _DEPTH_SAMPLES)))
     return _merged([_back_projected(view, step) for view in with_depth])
-
-
-def compared_depths(views: Sequence[View], tracks: Tracks) -> np.ndarray:
-    """[2, M]: measured depth, 0 where there is none, and the depth of triangulated points.
-
-    Over the observations of `tracks` in up to `_SCALE_VIEWS` of `views`.
-    """
-    with_depth = [index for index, view in enumerate(views) if view.load_depth is not None]
-    depths = [np.zeros((2, 0))]
-    for index in with_depth[:: max(1, math.ceil(len(with_depth) / _SCALE_VIEWS))]:
-        view = views[index]
-        seen = torch.from_numpy(tracks.positions[tracks.observed_track[tracks.observed_view == index]])
-        in_camera = se3.transform(view.cam_from_world, seen)
-        in_camera = in_camera[in_camera[:, 2] > 0]
-        if not len(in_camera) or view.load_depth is None:
-            continue
-        columns, rows = view.camera.project(in_camera).long().T.numpy()
-        inside = (columns >= 0) & (columns < view.camera.width) & (rows >= 0) & (rows < view.camera.height)
-        measured = view.load_depth()[rows[inside], columns[inside]]
-        depths.append(np.stack([measured, in_camera[:, 2].numpy()[inside]]))
-    return np.concatenate(depths, 1)
-
-
-def report_depth(views: Sequence[View], tracks: Tracks) -> None:
-    """Warn on stderr if the depth images are empty, have another unit than the poses, or contradict them."""
-    depths = compared_depths(views, tracks)
-    measured, expected = depths[:, depths[0] > 0]
-    if depths.shape[1] >= _SCALE_OBSERVATIONS and not len(measured):
-        log("warning: the depth images hold no measurement: check how they were written", stream=sys.stderr)
-    if len(measured) < _SCALE_OBSERVATIONS:
-        return
-    scale = float(np.median(measured / expected))
-    spread = float(np.median(np.abs(np.log(measured / expected / scale))))
-    inverted = spread > _SENSOR_SPREAD and np.corrcoef(np.log(measured), np.log(expected))[0, 1] < 0
-    if spread > _MAX_SPREAD or inverted:
-        log(
-            "warning: measured depth agrees in no unit with the points triangulated from the poses: the depth"
-            " may be inverted, or of other images",
-            stream=sys.stderr,
-        )
-    else:
-        warn_of_scale(views, scale, "measured depth", "the depth of points triangulated from the poses")
-
-
-def warn_of_scale(views: Sequence[View], scale: float, measured: str, reference: str) -> None:
-    """Warn on stderr if what was `measured` with the depth of `views` is not as large as `reference`."""
-    if 1 / _SCALE_TOLERANCE < scale < _SCALE_TOLERANCE:
-        return
-    loaders = (view.load_depth for view in views if isinstance(view.load_depth, DepthLoader))
-    used = next((loader.units() for loader in loaders), DEPTH_UNITS_PER_METRE)
-    log(
-        f"warning: {measured} is {figures(scale)} times {reference}: the depth images seem to have"
-        f" {figures(used * scale, 4)} units per unit of the poses, not {figures(used, 4)}; see --depth_units",
-        stream=sys.stderr,
-    )
 
 
 def random_points(views: Sequence[View], count: int, generator: torch.Generator) -> SparsePoints:

@@ -17,6 +17,7 @@ from gsplatloc.localization.landmarks.file import FILE_NAME as LANDMARKS_NAME
 from gsplatloc.localization.landmarks.file import Landmarks, save_landmarks
 from gsplatloc.mapping import initialization
 from gsplatloc.mapping.aggregation import aggregate_descriptors
+from gsplatloc.mapping.depth_check import report_depth
 from gsplatloc.mapping.distillation import distill_descriptors
 from gsplatloc.mapping.evaluation import ImageQuality, quality_line
 from gsplatloc.mapping.feature_cache import CachedKeypoints, FeatureCache
@@ -121,7 +122,7 @@ class Mapper:
         """
         views, tracks = self.scene.train, self.tracks
         if any(view.load_depth for view in views):
-            initialization.report_depth(views, tracks)
+            report_depth(views, tracks)
         depth = median_depth(views, tracks.positions)
         if depth is None and self.scene.points is not None:
             depth = median_depth(views, self.scene.points.positions)

@@ -174,6 +174,7 @@ class DepthLoader:
     mask: MaskLoader | None = None
     float_units: float = 1.0  # per metre, of files of floats
     decode: DepthDecoder | None = None  # of other kinds of files, in metres; None = `decode_depth`
+    along_rays: bool = False  # the file holds distances along the rays of pixels
 
     def units(self) -> float:
         """The units per metre of this file's kind."""
@@ -187,7 +188,18 @@ class DepthLoader:
         else:
             depth = decode_depth(self.path, self.units_per_metre, self.float_units)
         depth = _registered(depth, self.path, self.camera_model, self.width, self.height)
+        if self.along_rays:
+            camera = undistorted_camera(self.camera_model).resized(self.width, self.height)
+            depth = depth / _ray_lengths(camera)
         return depth if self.mask is None else np.where(self.mask(), depth, np.float32(0))
+
+
+def _ray_lengths(camera: Camera) -> np.ndarray:
+    """[H, W] float32: the length of the ray through each pixel's centre, up to a depth of 1."""
+    x = (np.arange(camera.width, dtype=np.float32) + np.float32(0.5 - camera.cx)) / np.float32(camera.fx)
+    y = (np.arange(camera.height, dtype=np.float32) + np.float32(0.5 - camera.cy)) / np.float32(camera.fy)
+    lengths: np.ndarray = np.sqrt(1 + x * x + (y * y)[:, None])
+    return lengths
 
 
 def _registered(stored: np.ndarray, path: Path, model: CameraModel, width: int, height: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsplatloc.mapping.initialization import warn_of_scale
+from gsplatloc.mapping.depth_check import warn_of_scale
 from gsplatloc.scene.cameras import View
 from gsplatloc.scene.export import report_later_iterations, save_gaussians
 from gsplatloc.scene.map_config import MapConfig, write_cameras, write_config

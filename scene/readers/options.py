@@ -26,6 +26,7 @@ class SceneOptions:
     white_background: bool = False  # background of transparent images: white, otherwise black
     strict: bool = False  # stop at an image that cannot be decoded; otherwise it is left out, with a count
     depth_units: float | None = None  # values of depth images per metre; None = the layout's own
+    depth_along_rays: bool = False  # depth images hold distances along the rays of pixels, not z
     frames: int = MOST_FRAMES  # used of a phone's recording, at most, evenly spread
     require_poses: bool = True  # False: every image of a recording is read, with the identity as its pose
 

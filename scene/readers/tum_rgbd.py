@@ -1,5 +1,5 @@
 """Layout 4: the TUM RGB-D benchmark. `rgb.txt` and `depth.txt` list images with timestamps, `groundtruth.txt`
-poses; images, depth maps and poses are associated by time.
+poses; images, depth maps and poses are associated by time. Sequences of one camera have no `depth.txt`.
 
 Sturm et al., "A benchmark for the evaluation of RGB-D SLAM systems" (IROS 2012). `calibration.txt` holds fx
 fy cx cy [k1 k2 p1 p2 [k3]] in pixels, counted from the centre of the first pixel, as everywhere in that
@@ -51,7 +51,8 @@ class TumRgbdReader:
     """Reads layout 4. Frames without depth or pose within `TOLERANCE` are skipped and counted."""
 
     def matches(self, path: Path) -> bool:
-        return (path / "rgb.txt").is_file() and (path / "depth.txt").is_file()
+        others = (path / "depth.txt", path / TRUTH_FILE)
+        return (path / "rgb.txt").is_file() and any(other.is_file() for other in others)
 
     def read(self, path: Path, options: SceneOptions) -> Scene:
         truth = read_truth(path)
@@ -83,24 +84,19 @@ def read_truth(path: Path) -> Trajectory | None:
 
 
 def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
-    """The images that have depth, in order of time, without poses (all are the identity)."""
-    images, depths = (_read_list(path / name) for name in ("rgb.txt", "depth.txt"))
-    image_stamps, depth_stamps = (np.array([stamp for stamp, _ in files]) for files in (images, depths))
-    kept, partners = associate(image_stamps, depth_stamps, TOLERANCE)
+    """The images, in order of time, without poses (all are the identity).
+
+    Those without depth are left out, unless the sequence has none at all.
+    """
+    images = _read_list(path / "rgb.txt")
     tally.found += len(images)
-    tally.leave_out(f"no depth within {TOLERANCE} s", len(images) - len(kept))
-    if not len(kept):
-        raise GSplatLocError(
-            f"expected images and depth at the same times in {path}, found no pair within {TOLERANCE} s:"
-            " correct rgb.txt and depth.txt"
-        )
     views: list[View] = []
     camera_model = None
     pose, rate = torch.eye(4, dtype=torch.float64), UNITS_PER_METRE
-    for i, j in zip(kept.tolist(), partners.tolist()):
-        (stamp, name), (_, depth) = images[i], depths[j]
-        image, depth_file = file_on_disk(path / name), file_on_disk(path / depth)
-        if image is None or depth_file is None:
+    for stamp, name, depth in _with_depth(path, images, tally):
+        image = file_on_disk(path / name)
+        depth_file = None if depth is None else file_on_disk(path / depth)
+        if image is None or (depth_file is None and depth is not None):
             list_name, missing = ("rgb.txt", name) if image is None else ("depth.txt", depth)
             tally.leave_out(f"listed in {list_name} but not on disk", example=missing)
             continue
@@ -111,6 +107,24 @@ def read_frames(path: Path, options: SceneOptions, tally: Tally) -> list[View]:
     if not views:
         raise tally.nothing_left(f"images of rgb.txt, and their depth, in {path}", "copy them there")
     return views
+
+
+def _with_depth(
+    path: Path, images: list[tuple[float, str]], tally: Tally
+) -> list[tuple[float, str, str | None]]:
+    """(seconds, image, depth) of the images that have depth; of all, without, if there is no depth.txt."""
+    if not (path / "depth.txt").is_file():
+        return [(stamp, name, None) for stamp, name in images]
+    depths = _read_list(path / "depth.txt")
+    image_stamps, depth_stamps = (np.array([stamp for stamp, _ in files]) for files in (images, depths))
+    kept, partners = associate(image_stamps, depth_stamps, TOLERANCE)
+    tally.leave_out(f"no depth within {TOLERANCE} s", len(images) - len(kept))
+    if not len(kept):
+        raise GSplatLocError(
+            f"expected images and depth at the same times in {path}, found no pair within {TOLERANCE} s:"
+            " correct rgb.txt and depth.txt"
+        )
+    return [(*images[i], depths[j][1]) for i, j in zip(kept.tolist(), partners.tolist())]
 
 
 def read_calibration(path: Path, image: Path) -> CameraModel:

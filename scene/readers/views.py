@@ -54,17 +54,19 @@ def make_view(
     width, height = options.size_of(pinhole.width, pinhole.height)
     units = options.depth_units or units_per_metre
     mask = None if mask_path is None else MaskLoader(mask_path, camera_model, width, height)
+    depth = None
+    if depth_path is not None:
+        float_units, along_rays = options.depth_units or 1.0, options.depth_along_rays
+        depth = DepthLoader(
+            depth_path, camera_model, width, height, units, mask, float_units, decode, along_rays
+        )
     return View(
         name=name,
         camera=pinhole.resized(width, height),
         cam_from_world=cam_from_world,
         image_path=image_path,
         load_image=ImageLoader(image_path, camera_model, width, height, options.white_background),
-        load_depth=None
-        if depth_path is None
-        else DepthLoader(
-            depth_path, camera_model, width, height, units, mask, options.depth_units or 1.0, decode
-        ),
+        load_depth=depth,
         load_mask=mask,
     )
 

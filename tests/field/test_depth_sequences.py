@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from gsplatloc.mapping.initialization import compared_depths, initial_points, report_depth
+from gsplatloc.mapping.depth_check import compared_depths, report_depth
+from gsplatloc.mapping.initialization import initial_points
 from gsplatloc.mapping.options import InitializationOptions
 from gsplatloc.mapping.triangulation import Tracks
 from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.cameras import Camera, Scene, SparsePoints, View
+from gsplatloc.scene.readers.tum_rgbd import read_calibration
 from gsplatloc.utils.errors import GSplatLocError
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -107,8 +109,8 @@ def test_depth_of_another_unit_than_the_poses_is_said(
     scale: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     views, tracks = views_with_depth(scale), tracks_at(2.0, 50)
-    measured, expected = compared_depths(views, tracks)
-    assert measured / expected == pytest.approx(scale, rel=1e-4)
+    found = compared_depths(views, tracks)
+    assert found.measured / found.expected == pytest.approx(scale, rel=1e-4)
     report_depth(views, tracks)
     assert f"have {1000 * scale:.4g} units" in capsys.readouterr().err
 
@@ -130,6 +132,83 @@ def test_depth_that_is_empty_or_inverted_is_said(capsys: pytest.CaptureFixture[s
         image[rows, columns] = depth
         report_depth([replace(view, load_depth=lambda: image) for view in views_with_depth(1.0)], tracks)  # noqa: B023
         assert ("agrees in no unit" in capsys.readouterr().err) == warned
+
+
+WIDE, TELEPHOTO = replace(CAMERA, fx=32.0, fy=32.0), replace(CAMERA, fx=140.0, fy=140.0)
+
+
+def measured_views(camera: Camera, noise: float, along_rays: bool, bias: float) -> tuple[list[View], Tracks]:
+    """Six views from one place of points at 1.5 to 6 m, most of them farther away higher up in the image.
+
+    Their depth has this relative noise, and grows by `bias` from the centre to a corner of the image.
+    """
+    rng, count = np.random.default_rng(1), 400
+    pixels = torch.from_numpy(rng.permutation(camera.width * camera.height)[:count])
+    pixels = torch.stack([pixels % camera.width, pixels // camera.width], 1) + 0.5
+    depth = torch.from_numpy(rng.uniform(1.5, 3, count)) * (2 - pixels[:, 1] / camera.height)
+    points = camera.unproject(pixels, depth)
+    off_axis = (pixels - torch.tensor([camera.cx, camera.cy])).norm(dim=1) / np.hypot(camera.cx, camera.cy)
+    distance = points.norm(dim=1) if along_rays else depth
+    columns, rows = pixels.long().T.numpy()
+    views = []
+    for view in 2 * views_with_depth(1.0):
+        image = np.zeros((camera.height, camera.width), np.float32)
+        image[rows, columns] = distance * (1 + bias * off_axis**2) * np.exp(rng.normal(0, noise, count))
+        views.append(replace(view, camera=camera, load_depth=lambda image=image: image))
+    seen = np.tile(np.arange(count), 6)
+    tracks = replace(
+        tracks_at(1.0, count),
+        positions=points.numpy(),
+        observed_track=seen,
+        observed_view=np.repeat(range(6), count),
+    )
+    return views, tracks
+
+
+@pytest.mark.parametrize(
+    ("camera", "noise"),
+    [(WIDE, 0.05), (CAMERA, 0.03), (TELEPHOTO, 0.005)],
+    ids=["wide", "usual", "telephoto"],
+)
+@pytest.mark.parametrize("along_rays", [False, True])
+def test_distances_along_rays_are_said_to_be_no_depth(
+    camera: Camera, noise: float, along_rays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report_depth(*measured_views(camera, noise, along_rays, bias=0.0))
+    assert ("--depth_along_rays" in capsys.readouterr().err) == along_rays
+
+
+@pytest.mark.parametrize("bias", [-0.05, 0.05])
+def test_a_sensor_that_errs_at_the_border_does_not_measure_along_rays(
+    bias: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report_depth(*measured_views(CAMERA, 0.02, along_rays=False, bias=bias))
+    assert capsys.readouterr().err == ""
+
+
+def test_depth_that_is_hardly_off_the_axis_shows_no_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    """A telephoto lens and a noisy sensor: the kinds differ by 2 % at the border."""
+    report_depth(*measured_views(TELEPHOTO, 0.1, along_rays=True, bias=0.0))
+    assert capsys.readouterr().err == ""
+
+
+def test_depth_along_rays_can_be_given(tmp_path: Path) -> None:
+    """A plane at right angles to the axis, also for a camera with distortion, at another resolution."""
+    for name, calibration, resolution in (
+        ("pinhole", "50 50 31.5 23.5", 1),
+        ("bent", "50 50 30 22 -0.2 0 0 0", 48),
+    ):
+        root = write_tum(tmp_path / name)
+        (root / "calibration.txt").write_text(calibration)
+        camera_model = read_calibration(root, root / "rgb" / "0.png")
+        pixels = np.stack(np.meshgrid(np.arange(64) + 0.5, np.arange(48) + 0.5), -1).reshape(-1, 2)
+        rays = camera_model.colmap().cam_from_img(pixels)
+        lengths = np.hypot(np.linalg.norm(rays, axis=1), 1).reshape(48, 64)
+        for file in (root / "depth").iterdir():
+            cv2.imwrite(str(file), np.rint(10_000 * lengths).astype("u2"))
+        view = read_scene(root, SceneOptions(depth_along_rays=True, resolution=resolution)).train[0]
+        assert view.load_depth is not None
+        assert view.load_depth() == pytest.approx(2.0, abs=0.01 if name == "pinhole" else 0.03)
 
 
 @pytest.mark.parametrize(("points", "tracks", "expected"), [(3, 50, 50), (50, 3, 50), (0, 50, 50), (5, 0, 5)])

@@ -11,6 +11,7 @@ from gsplatloc.scene import SceneOptions, read_scene
 from gsplatloc.scene.images import undistorted_camera
 from gsplatloc.scene.readers.tally import Tally
 from gsplatloc.scene.readers.tum_rgbd import read_calibration, read_frames
+from gsplatloc.tracking.sequence import read_sequence
 from gsplatloc.utils import se3
 from gsplatloc.utils.errors import GSplatLocError
 
@@ -62,6 +63,16 @@ def test_frames_are_read_without_a_truth(tmp_path: Path) -> None:
     (write(tmp_path) / "groundtruth.txt").unlink()
     frames = read_frames(tmp_path, SceneOptions(), Tally())
     assert len(frames) == 3 and torch.equal(frames[1].cam_from_world, torch.eye(4, dtype=torch.float64))
+
+
+def test_a_sequence_of_colour_alone_is_a_scene(tmp_path: Path) -> None:
+    """As programs for one camera, such as ORB-SLAM, take and write them."""
+    (write(tmp_path) / "depth.txt").unlink()
+    views = read_scene(tmp_path).train
+    assert [view.timestamp for view in views] == [1.0, 1.1, 1.2]
+    assert all(view.load_depth is None for view in views)
+    with pytest.raises(GSplatLocError, match="expected at least two images with depth"):
+        read_sequence(tmp_path)
 
 
 def test_a_scene_without_truth_is_a_users_error(tmp_path: Path) -> None:
