@@ -156,12 +156,14 @@ def _verified_tracks(gaussians: Gaussians, views: Sequence[View], keypoints: Seq
     tracks = triangulate(
         views, [found.select(index) for found, index in zip(keypoints, visible)], gaussians.device
     )
+    among_all = [visible[v][k] for v, k in zip(tracks.observed_view, tracks.observed_keypoint)]
+    tracks = replace(tracks, observed_keypoint=np.array(among_all, np.int64))
     poses = torch.stack([view.cam_from_world for view in views])
     track, view = torch.from_numpy(tracks.observed_track), torch.from_numpy(tracks.observed_view)
     rows = poses[view, 2]  # depth z = R_3 x + t_3
     z = (rows[:, :3] * torch.from_numpy(tracks.positions)[track]).sum(1) + rows[:, 3]
     seen = torch.tensor(
-        [float(depths[v][visible[v][k]]) for v, k in zip(view.tolist(), tracks.observed_keypoint.tolist())],
+        [float(depths[v][k]) for v, k in zip(view.tolist(), tracks.observed_keypoint.tolist())],
         dtype=torch.float64,
     )
     agrees = ((seen - z).abs() < _MAX_DEPTH_ERROR * z).double()
