@@ -11,7 +11,6 @@ import tyro
 from gsplatloc.arguments.command_line import parse
 from gsplatloc.mapping.options import FromSplatOptions, VirtualCameraOptions
 from gsplatloc.scene.map_folder import require_splat
-from gsplatloc.scene.similarity import Similarity, read_similarity
 from gsplatloc.utils.errors import GSplatLocError
 from gsplatloc.utils.paths import require_output_folder, require_path
 
@@ -62,11 +61,9 @@ class FromSplatArguments:
         require_path(self.similarity, "a similarity transform", "--similarity")
         require_output_folder(self.model_path, "--model_path", [self.splat, self.cameras])
 
-    def transform(self) -> Similarity:
-        """From the coordinates of the splat to those of the map; raises `GSplatLocError` for a wrong file."""
-        if self.similarity is not None:
-            return read_similarity(self.similarity)
-        return Similarity.of_scale((self.scale or 1.0) if self.distance is None else _scale(self.distance))
+    def factor(self) -> float:
+        """New units per unit of the splat, where no similarity transform is given."""
+        return (self.scale or 1.0) if self.distance is None else _scale(self.distance)
 
 
 def _scale(distance: tuple[float, ...]) -> float:

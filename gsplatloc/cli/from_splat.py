@@ -12,6 +12,7 @@ from gsplatloc.scene.formats import read_splat
 from gsplatloc.scene.map_config import config_path, frame_of_splat, map_frame
 from gsplatloc.scene.map_frame import MapFrame
 from gsplatloc.scene.poses_without_images import read_posed_cameras
+from gsplatloc.scene.similarity import Similarity, read_similarity
 from gsplatloc.utils.console import log
 from gsplatloc.utils.locks import output_folder
 
@@ -22,13 +23,20 @@ def main(arguments: FromSplatArguments) -> None:
     cameras, frame = None, frame_of_splat(path)
     if arguments.cameras is not None:
         cameras, frame = posed_in(arguments.cameras, frame)
-    move, frame = arguments.transform().in_frame(frame)
+    move, frame = transform_of(arguments).in_frame(frame)
     gaussians = move.gaussians(read_splat(path, double=True))
     cameras = None if cameras is None else [move.camera(view) for view in cameras]
     with output_folder(arguments.model_path) as output:
         map_splat(gaussians, output, path, cameras, arguments.splats, frame, arguments.virtual)
     words = f"gsplatloc localize -m {quote(str(arguments.model_path))} --queries PHOTOS"
     log(f"next       {words}", arguments.splats.quiet)
+
+
+def transform_of(arguments: FromSplatArguments) -> Similarity:
+    """From the coordinates of the splat to those of the map; raises `GSplatLocError` for a wrong file."""
+    if arguments.similarity is not None:
+        return read_similarity(arguments.similarity)
+    return Similarity.of_scale(arguments.factor())
 
 
 def posed_in(path: Path, frame: MapFrame | None) -> tuple[list[PosedCamera], MapFrame | None]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gsplatloc.arguments.from_splat import parse_from_splat_arguments
+from gsplatloc.cli.from_splat import transform_of
 from gsplatloc.gaussian_renderer import RenderOptions, render
 from gsplatloc.scene.cameras import Camera, PosedCamera
 from gsplatloc.scene.gaussians import Gaussians
@@ -99,7 +100,7 @@ def test_the_scale_is_stated_in_one_of_three_ways(tmp_path: Path) -> None:
         (["--distance", "0", "-1", "0", "3", "3", "0", "2.5"], 0.5),
         (["--similarity", str(path)], 0.5),
     ):
-        assert math.isclose(parse_from_splat_arguments([*words, *flags]).transform().scale, scale)
+        assert math.isclose(transform_of(parse_from_splat_arguments([*words, *flags])).scale, scale)
     for flags, found in (
         (["--scale", "0"], "positive --scale, found 0.0"),
         (["--scale", "2", "--similarity", str(path)], "found --scale and --similarity"),

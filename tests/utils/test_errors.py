@@ -43,7 +43,7 @@ def test_what_a_decoder_raises_names_the_file(error: Exception, found: str) -> N
 
 def test_errors_that_name_the_file_pass_unchanged() -> None:
     with pytest.raises(DamagedImageError, match="^ours$"), decoding("a map", "a.bin", "restore it"):
-        raise DamagedImageError("ours")
+        raise DamagedImageError("ours", "half an image")
 
 
 def test_a_full_disk_is_no_damaged_file() -> None:
